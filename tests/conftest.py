@@ -1,0 +1,104 @@
+"""Fixtures that every part of the suite shares: real servers, namespaces, child processes."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.helpers.processes import ChildProcess
+from tests.helpers.servers import (
+    URL_VARIABLE,
+    RedisServer,
+    ServerBinary,
+    ServerHandle,
+    ServerMissingError,
+    current_server,
+    oldest_server,
+)
+
+Finder = Callable[[], ServerBinary]
+
+
+class StartChild(Protocol):
+    def __call__(
+        self, target: Path | str, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> ChildProcess: ...
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """redis-py runs on asyncio only, and so do we."""
+    return "asyncio"
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses, so that all can share one server."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[ServerHandle]:
+    """The current server, shared by the session: read and write, but leave it running."""
+    if url := os.environ.get(URL_VARIABLE):
+        yield ServerHandle(url)
+        return
+    with RedisServer(_found(current_server)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def oldest_redis_server() -> Iterator[ServerHandle]:
+    """The oldest supported server, shared by the session like `redis_server`."""
+    with RedisServer(_found(oldest_server)) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh_server() -> Iterator[RedisServer]:
+    """A current server for one test alone, which may pause, kill and restart it."""
+    with RedisServer(_found(current_server)) as server:
+        yield server
+
+
+@pytest.fixture
+def start_child() -> Iterator[StartChild]:
+    """Starts Python processes (see `ChildProcess`) that are gone when the test ends."""
+    with ExitStack() as children:
+
+        def start(
+            target: Path | str, *arguments: str, env: Mapping[str, str] | None = None
+        ) -> ChildProcess:
+            return children.enter_context(ChildProcess(target, *arguments, env=env))
+
+        yield start
+
+
+_SHARED_SERVERS = {"redis_server": current_server, "oldest_redis_server": oldest_server}
+
+
+def _server_id(fixture: str) -> str:
+    if fixture == "redis_server" and os.environ.get(URL_VARIABLE):
+        return "given"
+    try:
+        return _SHARED_SERVERS[fixture]().name
+    except ServerMissingError:
+        return f"missing-{fixture}"
+
+
+@pytest.fixture(scope="session", params=_SHARED_SERVERS, ids=_server_id)
+def server(request: pytest.FixtureRequest) -> ServerHandle:
+    """Each supported kind of server in turn: the current one and the oldest."""
+    handle: ServerHandle = request.getfixturevalue(request.param)
+    return handle
+
+
+def _found(find: Finder) -> ServerBinary:
+    try:
+        return find()
+    except ServerMissingError as error:
+        pytest.fail(str(error), pytrace=False)

@@ -1,0 +1,91 @@
+"""Child processes that end when the test run ends, however it ends."""
+
+import atexit
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import IO
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+_children: list["Child"] = []
+
+
+class Child:
+    """A process whose signals are delivered before the method that sends them returns."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str | os.PathLike[str]],
+        *,
+        cwd: str | os.PathLike[str],
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | IO[bytes] = subprocess.DEVNULL,
+        stderr: int | IO[bytes] = subprocess.DEVNULL,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.process = subprocess.Popen(
+            [os.fspath(argument) for argument in arguments],
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=env,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it does one system call
+        )
+        _children.append(self)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, *, within: float = 5.0) -> None:
+        """Ask it to end; a process that does not is killed."""
+        self.process.terminate()
+        self.resume()
+        self.wait_or_kill(within)
+
+    def wait_or_kill(self, within: float) -> None:
+        try:
+            self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    # The kernel ties the signal to the thread that forks, so a worker thread's end would kill
+    # the child: only the main thread's lasts as long as the test run.
+    if _LIBC is None or threading.current_thread() is not threading.main_thread():
+        return None
+    return _ask_for_death_signal
+
+
+def _ask_for_death_signal() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@atexit.register
+def _kill_all() -> None:
+    for child in _children:
+        child.kill()
