@@ -1,5 +1,6 @@
 """One command per job: `nox -s tests`, `nox -s lint`, … CI runs the same."""
 
+import re
 import zipfile
 from itertools import chain
 from pathlib import Path
@@ -67,6 +68,7 @@ def floors(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, with every warning an error; `-- serve` shows it while you write."""
+    _check_navigation(session)
     session.install("-e", ".", *_group("docs"))
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
@@ -116,6 +118,15 @@ def _floors() -> list[str]:
     project = PYPROJECT["project"]
     listed = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     return [requirement.split(",")[0].replace(">=", "==") for requirement in listed]
+
+
+def _check_navigation(session: nox.Session) -> None:
+    # A page that the navigation names but that is missing passes the strict build.
+    config = (ROOT / "mkdocs.yml").read_text()
+    named = set(re.findall(r"^ +- .*?([\w/-]+\.md)$", config, re.MULTILINE))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    if odd := named ^ pages:
+        session.error(f"either in docs/ or in the navigation, not in both: {sorted(odd)}")
 
 
 def _check_contents(session: nox.Session, built: Path) -> None:

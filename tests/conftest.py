@@ -5,11 +5,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from tests.helpers.processes import ChildProcess
+from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import (
     URL_VARIABLE,
     RedisServer,
@@ -21,12 +20,6 @@ from tests.helpers.servers import (
 )
 
 Finder = Callable[[], ServerBinary]
-
-
-class StartChild(Protocol):
-    def __call__(
-        self, target: Path | str, *arguments: str, env: Mapping[str, str] | None = None
-    ) -> ChildProcess: ...
 
 
 @pytest.fixture(scope="session")

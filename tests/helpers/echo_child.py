@@ -22,6 +22,10 @@ def variable(name: str) -> str | None:
     return os.environ.get(name)
 
 
+def leave(code: int) -> None:
+    os._exit(code)
+
+
 def complain(text: str) -> None:
     print(text, file=sys.stderr)
     raise ValueError(text)
@@ -35,6 +39,7 @@ asyncio.run(
             "complain": complain,
             "chatter": lambda: print("stray"),
             "block": block,
+            "leave": leave,
             "arguments": lambda: sys.argv[1:],
             "variable": variable,
         }

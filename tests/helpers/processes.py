@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from tests.helpers.children import Child
 
@@ -82,11 +82,15 @@ class ChildProcess:
             raise self._error(f"took no command {command!r}: {error}") from error
 
     def receive(self, *, within: float = 10.0) -> dict[str, Any]:
-        """The next line it writes; an empty one means that it has ended."""
+        """The next object it writes."""
         try:
             line = self._lines.get(timeout=within)
         except queue.Empty:
             raise self._error(f"said nothing for {within} s") from None
+        if not line:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.process.wait(1.0)
+            raise self._error("closed its output")
         try:
             message = json.loads(line)
         except ValueError:
@@ -151,6 +155,14 @@ class ChildProcess:
         return ChildError(
             f"{self!r} {what} (it {state})\n--- its stderr ---\n{self.stderr[-4000:]}"
         )
+
+
+class StartChild(Protocol):
+    """What the fixture `start_child` gives."""
+
+    def __call__(
+        self, target: Path | str, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> ChildProcess: ...
 
 
 def _run(target: Path | str) -> list[str]:

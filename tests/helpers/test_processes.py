@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartChild
-from tests.helpers.processes import ROOT, ChildError, ChildProcess
+from tests.helpers.processes import ROOT, ChildError, ChildProcess, StartChild
 from tests.helpers.waiting import eventually_sync
 
 MODULE = "tests.helpers.echo_child"
@@ -61,6 +60,12 @@ def test_killed_child_is_reported_as_ended(start_child: StartChild) -> None:
     child.kill()
     with pytest.raises(ChildError, match=f"ended with -{signal.SIGKILL.value}"):
         child.call("echo", value=1)
+
+
+def test_child_that_ends_instead_of_replying_is_reported(start_child: StartChild) -> None:
+    child = start_child(MODULE)
+    with pytest.raises(ChildError, match=r"closed its output \(it ended with 3\)"):
+        child.call("leave", code=3)
 
 
 def test_terminated_child_ends_also_when_paused(start_child: StartChild) -> None:
