@@ -1,0 +1,144 @@
+"""Runs for leadership: heartbeats that renew this instance's lease or take a free one.
+
+A follower asks again at the moment the lease it saw runs out, or when the stream of states says
+that it was given back; there is no fixed poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..backends.base import Backend, Heartbeat, LeaderChange, Presence
+from ..exceptions import BackendError
+from .clock import SharedClock
+from .outage import Outage
+from .surface import Surface
+
+RENEWALS_PER_LEASE = 3
+GRACE = 0.002
+"""Seconds after the end of a lease at which it has ended for certain."""
+
+
+class Campaign:
+    """The loop that keeps this instance known, and a leader if it can be.
+
+    Args:
+        me: This instance.
+        backend: Where the lease is.
+        ttl: The lease's seconds.
+        clock: The shared clock, set by each answer.
+        surface: Where errors go.
+        chance: Makes random numbers from 0 to 1.
+        on_elected: Told the epoch of a lease this instance now holds.
+        on_deposed: Told when it holds none any more.
+        on_heartbeat: Told each answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        me: Presence,
+        backend: Backend,
+        ttl: float,
+        clock: SharedClock,
+        surface: Surface,
+        chance: Callable[[], float],
+        on_elected: Callable[[int], None],
+        on_deposed: Callable[[], None],
+        on_heartbeat: Callable[[Heartbeat], None],
+    ) -> None:
+        self._me = me
+        self._backend = backend
+        self._ttl = ttl
+        self._clock = clock
+        self._outage = Outage(surface, chance)
+        self._on_elected = on_elected
+        self._on_deposed = on_deposed
+        self._on_heartbeat = on_heartbeat
+        self._nudge = asyncio.Event()
+        self._asked = 0.0
+        self._held_until = float("-inf")
+        self.epoch = 0
+        self.leading = False
+        self.connected = False
+
+    async def run(self) -> None:
+        """Send heartbeats, for ever."""
+        while True:
+            await self._pause(await self._beat())
+
+    def heard(self, change: LeaderChange) -> None:
+        """Take note of what the stream of states says of leadership."""
+        if change.leader is None:
+            self._nudge.set()
+        elif change.leader == self._me.instance:
+            self._elected(change.epoch)
+        elif change.epoch > self.epoch:
+            self._followed(change.epoch)
+
+    def fenced(self) -> None:
+        """The store says that the lease is over."""
+        self._deposed()
+        self._nudge.set()
+
+    async def _beat(self) -> float:
+        """Send one heartbeat; tells the seconds to wait for the next."""
+        self._asked = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._patience()):
+                beat = await self._backend.heartbeat(self._me, self._ttl, self.epoch)
+        except (BackendError, TimeoutError) as error:
+            return self._failed(error)
+        self.connected = True
+        self._outage.over()
+        self._clock.sync(beat.now, self._asked)
+        self._on_heartbeat(beat)
+        if beat.leader == self._me.instance:
+            self._elected(beat.epoch)
+            return self._ttl / RENEWALS_PER_LEASE
+        self._followed(beat.epoch)
+        return beat.expires_in + GRACE
+
+    def _patience(self) -> float | None:
+        """A leader must know in time that it no longer is one."""
+        return max(0.0, self._held_until - self._clock.monotonic()) if self.leading else None
+
+    def _failed(self, error: BackendError | TimeoutError) -> float:
+        self.connected = False
+        if self.leading and self._clock.monotonic() >= self._held_until:
+            self._deposed()
+        if isinstance(error, TimeoutError):
+            error = BackendError("the lease ran out before it could be renewed")
+        wait = self._outage.failed(error)
+        if self.leading:
+            wait = min(wait, max(0.0, self._held_until - self._clock.monotonic()))
+        return wait
+
+    def _elected(self, epoch: int) -> None:
+        if epoch < self.epoch:
+            return
+        self._held_until = self._asked + self._ttl
+        if self.leading and epoch == self.epoch:
+            return
+        self._deposed()
+        self.epoch = epoch
+        self.leading = True
+        self._on_elected(epoch)
+
+    def _followed(self, epoch: int) -> None:
+        self.epoch = max(self.epoch, epoch)
+        self._deposed()
+
+    def _deposed(self) -> None:
+        if self.leading:
+            self.leading = False
+            self._on_deposed()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._nudge.wait()
+        except TimeoutError:
+            pass
+        self._nudge.clear()

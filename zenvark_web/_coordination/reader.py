@@ -1,0 +1,154 @@
+"""Follows the streams: states for everyone, results as well for the leader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from .._core.states import Transition
+from ..backends.base import (
+    START,
+    Backend,
+    LeaderChange,
+    ResultEntry,
+    Snapshot,
+    StateEntry,
+    position_key,
+)
+from ..exceptions import BackendError, MalformedEntryError
+from ..statistics import Statistics
+from .clock import SharedClock
+from .outage import Outage
+from .surface import Surface
+from .table import Table
+
+WAIT = 2.0
+
+
+class Judge(Protocol):
+    """What the reader needs of a leader."""
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Start from these states; results follow."""
+        ...
+
+    def take(self, entry: ResultEntry) -> None:
+        """Take in one entry of the stream of results."""
+        ...
+
+    def adopt(self, transition: Transition) -> None:
+        """Take note of a transition that is now in force."""
+        ...
+
+
+class Reader:
+    """The loop that reads what others wrote.
+
+    Args:
+        backend: Where from.
+        table: Takes the states.
+        clock: The shared clock.
+        surface: Where errors go.
+        statistics: Counts effects.
+        chance: Makes random numbers from 0 to 1.
+        on_leader: Told who leads, as the stream of states says it.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        table: Table,
+        clock: SharedClock,
+        surface: Surface,
+        statistics: Statistics,
+        chance: Callable[[], float],
+        on_leader: Callable[[LeaderChange], None],
+    ) -> None:
+        self._backend = backend
+        self._table = table
+        self._clock = clock
+        self._surface = surface
+        self._statistics = statistics
+        self._outage = Outage(surface, chance)
+        self._on_leader = on_leader
+        self._states = START
+        self._results: str | None = None
+        self._judge: Judge | None = None
+        self._judge_waits = False
+        self._stale = True
+        self.loaded = asyncio.Event()
+        self.connected = False
+
+    def serve(self, judge: Judge | None) -> None:
+        """Read results for a leader from their beginning, or for none any more."""
+        self._judge = judge
+        self._judge_waits = judge is not None
+        self._results = None
+
+    def check(self, last_state: str) -> None:
+        """Start over from a snapshot if the stream of states ends before where this reader is:
+        the store has lost it and begun anew."""
+        if position_key(last_state) < position_key(self._states):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Take the states from a snapshot before reading on."""
+        self._stale = True
+
+    async def run(self) -> None:
+        """Read as things come, for ever."""
+        while True:
+            try:
+                await self._step()
+            except BackendError as error:
+                self.connected = False
+                # What was missed meanwhile may have been trimmed: only a snapshot is complete.
+                self._stale = True
+                await asyncio.sleep(self._outage.failed(error))
+            else:
+                self.connected = True
+                self._outage.over()
+
+    async def _step(self) -> None:
+        if self._stale or self._judge_waits:
+            await self._load()
+        for entry in await self._backend.read(self._states, self._results, WAIT):
+            if isinstance(entry, StateEntry):
+                self._states = entry.position
+                self._take_state(entry.item)
+            elif self._judge is not None and self._results is not None:
+                self._results = entry.position
+                self._judge.take(entry)
+
+    async def _load(self) -> None:
+        self._stale = False
+        asked = self._clock.monotonic()
+        snapshot = await self._backend.load()
+        self._clock.sync(snapshot.now, asked)
+        for error in snapshot.malformed:
+            self._surface.error(error)
+        for transition in snapshot.transitions:
+            self._apply(transition, fresh=False)
+        self._states = snapshot.position
+        self.loaded.set()
+        if self._judge is not None and self._judge_waits:
+            self._judge_waits = False
+            self._judge.begin(snapshot)
+            self._results = START
+
+    def _take_state(self, item: Transition | LeaderChange | MalformedEntryError) -> None:
+        if isinstance(item, Transition):
+            self._apply(item, fresh=True)
+        elif isinstance(item, LeaderChange):
+            self._on_leader(item)
+        else:
+            self._surface.error(item)
+
+    def _apply(self, transition: Transition, *, fresh: bool) -> None:
+        if not self._table.apply(transition, fresh=fresh):
+            return
+        if fresh:
+            self._statistics.effect.observe(max(0.0, self._clock.now() - transition.since))
+        if self._judge is not None:
+            self._judge.adopt(transition)

@@ -1,0 +1,157 @@
+"""Sends what happened on this instance: failures at once, successes alone within a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ..backends.base import Backend, Batch
+from ..exceptions import BackendError, ResultsLostError
+from ..statistics import Statistics
+from .clock import SharedClock
+from .local import MAX_RUNS_PER_BATCH, Draft, Outbox
+from .outage import Outage
+from .surface import Surface
+from .table import Table
+
+GATHERING = 0.1
+"""Seconds that successes wait for company."""
+
+NOTE_INTERVAL = 1.0
+"""Seconds between two words about a grant that this instance holds."""
+
+SHORTEST_INTERVAL = 0.005
+BURST = 20
+"""So many urgent writes may follow each other at once; then they are spaced, so that an upstream
+that fails now and then under load costs Redis no more than two hundred writes a second."""
+
+
+LOSSES_INTERVAL = 10.0
+"""Lost results are told at most once in so many seconds; the counters know each."""
+
+
+class Reporter:
+    """The loop that empties the outbox into the stream of results.
+
+    Args:
+        instance: This instance's id.
+        backend: Where to.
+        outbox: Where from.
+        table: Knows the circuits on which this instance holds a grant.
+        clock: The shared clock; nothing is sent before it is known.
+        surface: Where errors go.
+        statistics: Counts batches and losses.
+        chance: Makes random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        backend: Backend,
+        outbox: Outbox,
+        table: Table,
+        clock: SharedClock,
+        surface: Surface,
+        statistics: Statistics,
+        chance: Callable[[], float],
+    ) -> None:
+        self._instance = instance
+        self._backend = backend
+        self._outbox = outbox
+        self._table = table
+        self._clock = clock
+        self._surface = surface
+        self._statistics = statistics
+        self._outage = Outage(surface, chance)
+        self._something = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._draft: Draft | None = None
+        self._number = 0
+        self._credit = float(BURST)
+        self._sent_at = clock.monotonic()
+        self._losses_told = (statistics.dropped, statistics.expired)
+        self._losses_told_at = float("-inf")
+
+    def wake(self, urgent: bool) -> None:
+        """There is something to send."""
+        self._something.set()
+        if urgent:
+            self._urgent.set()
+
+    async def run(self) -> None:
+        """Send as things come, for ever."""
+        await self._clock.known.wait()
+        while True:
+            await self._gather()
+            await self._space()
+            await self._send_all()
+
+    async def flush(self) -> None:
+        """Send what waits, once. Raises `BackendError` if that can't be done."""
+        if self._clock.known.is_set():
+            while self._draft is not None or self._outbox.waiting:
+                await self._send_next()
+
+    async def _gather(self) -> None:
+        if await _within(self._something, NOTE_INTERVAL):
+            await _within(self._urgent, GATHERING)
+        for circuit in self._table.trials():
+            self._outbox.waiting[circuit.name] = circuit
+
+    async def _space(self) -> None:
+        now = self._clock.monotonic()
+        self._credit = min(BURST, self._credit + (now - self._sent_at) / SHORTEST_INTERVAL)
+        self._sent_at = now
+        if self._credit < 1:
+            await asyncio.sleep(SHORTEST_INTERVAL)
+        self._credit -= 1
+
+    async def _send_all(self) -> None:
+        while self._draft is not None or self._outbox.waiting:
+            try:
+                await self._send_next()
+            except BackendError as error:
+                await asyncio.sleep(self._outage.failed(error))
+            else:
+                self._outage.over()
+            finally:
+                self._tell_losses()
+
+    async def _send_next(self) -> None:
+        if self._draft is None:
+            self._draft = self._make_draft()
+        reports = self._draft.reports(self._clock.monotonic())
+        sent = self._clock.now()
+        await self._backend.append(Batch(self._instance, self._draft.number, sent, reports))
+        self._statistics.batches += 1
+        self._draft = None
+
+    def _make_draft(self) -> Draft:
+        self._something.clear()
+        self._urgent.clear()
+        self._number += 1
+        draft = Draft(self._number, self._statistics)
+        waiting = self._outbox.waiting
+        room = MAX_RUNS_PER_BATCH
+        while waiting and room > 0:
+            circuit = waiting.pop(next(iter(waiting)))
+            room -= max(1, draft.add(circuit))
+        return draft
+
+    def _tell_losses(self) -> None:
+        counted = (self._statistics.dropped, self._statistics.expired)
+        now = self._clock.monotonic()
+        if counted == self._losses_told or now - self._losses_told_at < LOSSES_INTERVAL:
+            return
+        dropped, expired = (new - old for new, old in zip(counted, self._losses_told, strict=True))
+        self._losses_told, self._losses_told_at = counted, now
+        self._surface.error(ResultsLostError(dropped, expired))
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, but not for ever; tells whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False

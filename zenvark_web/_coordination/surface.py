@@ -1,0 +1,105 @@
+"""Where background errors and events come out: callbacks, the log and counters.
+
+Callbacks run one after another in a task of their own, after the fact. One that raises or hangs
+holds up the next callback at most, never a call or a decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from .._core.states import Role
+from ..events import StateChange
+from ..exceptions import ZenvarkError
+from ..statistics import Statistics
+
+logger = logging.getLogger("zenvark_web")
+
+Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
+
+CALLBACK_TIMEOUT = 10.0
+MAX_WAITING = 1_000
+
+
+class Surface:
+    """Fans errors and events out to whoever wants to know.
+
+    Args:
+        statistics: Counts errors.
+        on_error, on_state_change, on_role_change: The user's callbacks.
+    """
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        on_error: Callback | None,
+        on_state_change: Callback | None,
+        on_role_change: Callback | None,
+    ) -> None:
+        self._statistics = statistics
+        self._on_error = on_error
+        self._on_state_change = on_state_change
+        self._on_role_change = on_role_change
+        self._waiting: deque[tuple[Callback, object]] = deque()
+        self._arrived = asyncio.Event()
+
+    def open(self) -> None:
+        """Get ready for use in the running loop."""
+        self._arrived = asyncio.Event()
+
+    def error(self, error: Exception) -> None:
+        """Surface an error of the background."""
+        self._log(error)
+        if self._on_error is not None:
+            self._call(self._on_error, error)
+
+    def state_changed(self, change: StateChange) -> None:
+        """Tell that a circuit changed its state here."""
+        logger.info("circuit %r: %s -> %s (%s)", change.name, change.previous, change.state, change.reason)
+        if self._on_state_change is not None:
+            self._call(self._on_state_change, change)
+
+    def role_changed(self, role: Role) -> None:
+        """Tell that this instance leads now, or no longer."""
+        logger.info("this instance is now a %s", role)
+        if self._on_role_change is not None:
+            self._call(self._on_role_change, role)
+
+    async def run(self) -> None:
+        """Run callbacks as they come, for ever."""
+        while True:
+            await self.drain()
+            await self._arrived.wait()
+            self._arrived.clear()
+
+    async def drain(self) -> None:
+        """Run the callbacks that wait."""
+        while self._waiting:
+            await self._run_one(*self._waiting.popleft())
+
+    def _call(self, callback: Callback, argument: object) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._log(ZenvarkError(f"{MAX_WAITING} callbacks are waiting, one was left out"))
+            return
+        self._waiting.append((callback, argument))
+        self._arrived.set()
+
+    async def _run_one(self, callback: Callback, argument: object) -> None:
+        try:
+            answer = callback(argument)
+            if inspect.isawaitable(answer):
+                async with asyncio.timeout(CALLBACK_TIMEOUT):
+                    await answer
+        except Exception as error:
+            self._log(error, f"callback {getattr(callback, '__qualname__', callback)!r} failed: ")
+            if self._on_error is not None and callback is not self._on_error:
+                self._call(self._on_error, error)
+
+    def _log(self, error: Exception, context: str = "") -> None:
+        self._statistics.errors[type(error).__name__] += 1
+        logger.error("%s%s", context, error or type(error).__name__)

@@ -1,0 +1,112 @@
+"""What this instance knows of the fleet's circuits: their newest transitions, applied in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from weakref import WeakValueDictionary
+
+from .._core.admission import Admission
+from .._core.policy import PolicyBook
+from .._core.states import State, Transition
+from ..events import StateChange
+from .clock import SharedClock
+from .local import LocalCircuit, Outbox
+
+
+class Table:
+    """Newest transitions by circuit, and the local circuits they apply to.
+
+    It outlives a coordinator's runs: what was known stays known. It holds local circuits weakly;
+    they live as long as someone holds their breaker.
+
+    Args:
+        instance: This instance's id.
+        policies: The policies of circuits.
+        outbox: Where results of local circuits wait.
+        clock: For the times of results.
+        on_change: Told each change of a circuit's state.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        policies: PolicyBook,
+        outbox: Outbox,
+        clock: SharedClock,
+        on_change: Callable[[StateChange], None],
+    ) -> None:
+        self._instance = instance
+        self._policies = policies
+        self._outbox = outbox
+        self._clock = clock
+        self._on_change = on_change
+        self._locals: WeakValueDictionary[str, LocalCircuit] = WeakValueDictionary()
+        self._holding: set[str] = set()
+        self.latest: dict[str, Transition] = {}
+
+    def local(self, name: str) -> LocalCircuit:
+        """The local side of a circuit, made on first use."""
+        circuit = self._locals.get(name)
+        if circuit is None:
+            admission = Admission(self._instance)
+            circuit = LocalCircuit(
+                name, self._policies[name], admission, self._outbox, self._clock.monotonic
+            )
+            self._locals[name] = circuit
+            latest = self.latest.get(name)
+            if latest is not None:
+                self._admit(circuit, latest, self._left(latest))
+        return circuit
+
+    def known(self, name: str) -> Transition:
+        """The newest transition of a circuit (generation 0 if there has been none)."""
+        return self.latest.get(name) or Transition(circuit=name)
+
+    def apply(self, transition: Transition, *, fresh: bool) -> bool:
+        """Take on a transition, unless it is no news.
+
+        Args:
+            transition: What was read.
+            fresh: Whether it has only just been published: its wait then begins now.
+
+        Returns:
+            Whether it was news.
+        """
+        name = transition.circuit
+        known = self.known(name)
+        if transition.order <= known.order:
+            return False
+        self.latest[name] = transition
+        circuit = self._locals.get(name)
+        if circuit is not None:
+            self._admit(circuit, transition, transition.delay if fresh else self._left(transition))
+        if transition.state is not known.state:
+            self._on_change(
+                StateChange(
+                    name, known.state, transition.state, transition.generation, transition.reason
+                )
+            )
+        return True
+
+    def trials(self) -> Iterator[LocalCircuit]:
+        """The local circuits on which this instance holds a grant."""
+        for name in tuple(self._holding):
+            circuit = self._locals.get(name)
+            if circuit is None:
+                self._holding.discard(name)
+            else:
+                yield circuit
+
+    def _admit(self, circuit: LocalCircuit, transition: Transition, retry_in: float) -> None:
+        circuit.admission.apply(transition, self._clock.monotonic(), retry_in)
+        grant = transition.grant
+        if grant is not None and grant.holder == self._instance:
+            self._holding.add(circuit.name)
+        else:
+            self._holding.discard(circuit.name)
+
+    def _left(self, transition: Transition) -> float:
+        """The seconds left of a wait that began a while ago, by the shared clock."""
+        if transition.state is not State.OPEN or not self._clock.known.is_set():
+            return transition.delay
+        return min(transition.delay, max(0.0, transition.retry_at - self._clock.now()))

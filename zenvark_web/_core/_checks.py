@@ -1,0 +1,74 @@
+"""Checks of settings on arrival: each refuses with a message that says what to pass instead."""
+
+from __future__ import annotations
+
+import math
+
+MAX_NAME_LENGTH = 255
+
+
+def check_number(
+    what: str,
+    value: object,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    unit: str = "",
+) -> None:
+    """Refuse what is no finite real number in the given range.
+
+    Raises:
+        TypeError: It is no number (a `bool` is none either).
+        ValueError: It is out of range, infinite or not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} must be a number{unit and ' of ' + unit}, not {value!r}")
+    _check_range(what, value, above=above, least=least, most=most)
+
+
+def check_whole(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
+    """Refuse what is no whole number in the given range (the same errors)."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be a whole number, not {value!r}")
+    _check_range(what, value, least=least, most=most)
+
+
+def check_rate(what: str, value: object) -> None:
+    """Refuse what is no share above 0 and up to 1 (the same errors)."""
+    check_number(what, value)
+    assert isinstance(value, int | float)  # for the type checkers: just checked
+    if not 0 < value <= 1:
+        raise ValueError(f"{what} must be a share above 0 and up to 1 (0.5 is one half), not {value!r}")
+
+
+def check_name(what: str, value: object) -> None:
+    """Refuse an empty or overlong name, or one with control characters (the same errors)."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a string, not {value!r}")
+    if not value:
+        raise ValueError(f"{what} must not be empty")
+    if len(value) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"{what} must have at most {MAX_NAME_LENGTH} characters, not {len(value)}: {value[:40]!r}…"
+        )
+    if not value.isprintable():
+        raise ValueError(f"{what} must hold printable characters only: {value!r}")
+
+
+def _check_range(
+    what: str,
+    value: float,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    most: float | None = None,
+) -> None:
+    if not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, not {value!r}")
+    if above is not None and value <= above:
+        raise ValueError(f"{what} must be above {above:g}, not {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"{what} must be at least {least:g}, not {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{what} must be at most {most:g}, not {value!r}")

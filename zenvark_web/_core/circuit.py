@@ -1,0 +1,396 @@
+"""One circuit as its leader sees it: reports and time go in, transitions come out.
+
+    CLOSED ──tripped, idle check failed──▶ OPEN ──check passed──▶ CLOSED
+                                            │ ▲ └─check failed─▶ OPEN (a longer wait)
+                                     trial  │ │ trial failed
+                                            ▼ │
+                                         HALF_OPEN ──trial passed──▶ CLOSED
+
+A circuit with a health check recovers by it, straight from OPEN. One without recovers by trial
+calls, which cost a user's call each, so they are exact: a *grant* gives `trial_calls` permits to
+one instance that has calls to make (it reported blocked ones). Each permit is used, then all are
+judged together: one failure and the circuit waits again, longer. The holder says with every
+report how many permits are unused or under way. What is neither, and has not been settled by a
+result, has come back (a cancelled call, permits nobody wanted), and is granted anew. A holder
+that falls silent is replaced.
+
+Only results of the current generation count, so every transition starts from nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from .policy import BreakerPolicy
+from .states import (
+    Cause,
+    Grant,
+    HealthCheckType,
+    Reason,
+    Report,
+    Run,
+    State,
+    Transition,
+    TrialNote,
+)
+from .strategies import Trip
+
+TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
+    {
+        (State.CLOSED, Cause.TRIPPED): State.OPEN,
+        (State.CLOSED, Cause.IDLE_CHECK_FAILED): State.OPEN,
+        (State.CLOSED, Cause.REPAIRED): State.CLOSED,
+        (State.OPEN, Cause.CHECK_FAILED): State.OPEN,
+        (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
+        (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
+        (State.OPEN, Cause.REPAIRED): State.OPEN,
+        (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
+        (State.HALF_OPEN, Cause.TRIAL_FAILED): State.OPEN,
+        (State.HALF_OPEN, Cause.TRIAL_PASSED): State.CLOSED,
+        # Only where a new policy brought a health check while a trial was under way.
+        (State.HALF_OPEN, Cause.CHECK_FAILED): State.OPEN,
+        (State.HALF_OPEN, Cause.CHECK_PASSED): State.CLOSED,
+        (State.HALF_OPEN, Cause.REPAIRED): State.OPEN,
+    }
+)
+"""Every legal move. Anything else raises and changes nothing."""
+
+STEADY = 10.0
+"""A closed circuit forgets how often it had to wait after so many seconds, or after twice its
+last wait if that is longer (so that it cannot swing open and shut at the shortest wait)."""
+
+HOLDER_SILENCE = 3.0
+"""Seconds without a word from a grant's holder after which its permits go to another."""
+
+TRIAL_PATIENCE = 60.0
+"""Seconds after which a trial call that has not ended is taken for failed."""
+
+FRESH_DEMAND = 3.0
+"""Seconds for which a report of blocked calls tells that an instance has calls to make."""
+
+MAX_DEMAND = 64
+MAX_EVIDENCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The circuit asks for a health check to be run.
+
+    Args:
+        type: Why.
+        generation: The generation that asks; the answer counts in no other.
+    """
+
+    type: HealthCheckType
+    generation: int
+
+
+class Circuit:
+    """The state machine of one circuit. It owns no clock and does no I/O.
+
+    Args:
+        policy: Its settings.
+        latest: Its newest transition.
+        now: The shared clock's seconds.
+        chance: Makes random numbers from 0 to 1, for jitter.
+    """
+
+    def __init__(
+        self, policy: BreakerPolicy, latest: Transition, now: float, chance: Callable[[], float]
+    ) -> None:
+        self.policy = policy
+        self.latest = latest
+        self._chance = chance
+        self._demand: dict[str, float] = {}
+        self._enter(now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `due` wants to be called next, unless something happens before."""
+        if self._trial is not None:
+            return self._trial.heard_at + HOLDER_SILENCE
+        return self._next_attempt_at
+
+    def report(
+        self, instance: str, report: Report, *, at: float, now: float, replayed: bool = False
+    ) -> Transition | None:
+        """Take in what one instance says.
+
+        Args:
+            instance: Who says it.
+            report: Its results, oldest first, blocked calls and note on a grant.
+            at: When it arrived in the store, by the time stamps of the stream.
+            now: The leader's seconds, for what it does itself.
+            replayed: Whether a new leader reads it again. Old results count, but that calls were
+                blocked then tells nothing of who has calls to make now.
+
+        Returns:
+            The transition that follows, or None. Results after the deciding one belong to a
+            generation that is over, and are left out.
+        """
+        wanted = report.blocked > 0 and not replayed
+        if wanted:
+            self._note_demand(instance, now)
+        for run in report.runs:
+            if run.generation == self.latest.generation:
+                transition = self._count(instance, run, at - run.age, now)
+                if transition is not None:
+                    return transition
+        if self._trial is not None and instance == self._trial.grant.holder:
+            return self._hear(self._trial, report.trial, now)
+        return self._answer_demand(now) if wanted else None
+
+    def due(self, now: float) -> Transition | Check | None:
+        """Do what time asks for, if it is time.
+
+        Returns:
+            A transition, a health check to run (answer with `checked`), or None.
+        """
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return None
+        if self._trial is not None:
+            return self._replace_holder(self._trial, now)
+        self._next_attempt_at = None
+        if self.policy.health_check is not None:
+            idle = self.latest.state is State.CLOSED
+            return Check(
+                HealthCheckType.IDLE if idle else HealthCheckType.RECOVERY, self.latest.generation
+            )
+        return self._answer_demand(now)
+
+    def checked(self, check: Check, error: str | None, now: float) -> Transition | None:
+        """Take in how a health check ended: with no error, or with one (for people)."""
+        if check.generation != self.latest.generation:
+            return None
+        if check.type is HealthCheckType.IDLE:
+            return self._idle_checked(error, now)
+        if error is not None:
+            return self._open(Reason(cause=Cause.CHECK_FAILED, detail=error), now)
+        self._passed += 1
+        if self._passed >= self.policy.healthy_after:
+            detail = f"{_times(self._passed, 'health check')} passed"
+            return self._move(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
+        self._next_attempt_at = now + self.policy.backoff.delay(1, self._chance())
+        return None
+
+    def repair(self, seen: int, now: float) -> Transition | None:
+        """Overtake a generation that an instance knows and the store has lost."""
+        if seen <= self.latest.generation:
+            return None
+        reason = Reason(
+            cause=Cause.REPAIRED,
+            detail=f"an instance knew generation {seen}, the store only {self.latest.generation}",
+        )
+        return self._move(reason, now, generation=seen + 1, delay=self.latest.delay)
+
+    # What each state starts with
+
+    def _enter(self, now: float) -> None:
+        latest = self.latest
+        self._window = self.policy.strategy.window()
+        self._evidence: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
+        self._trial: _Trial | None = None
+        self._owed: tuple[int, int] | None = None
+        self._passed = 0
+        self._next_attempt_at: float | None = None
+        if latest.state is State.CLOSED:
+            self._await_quiet(now)
+        elif latest.state is State.OPEN or self.policy.health_check is not None:
+            self._next_attempt_at = latest.retry_at
+        elif latest.grant is not None:
+            self._trial = _Trial(latest.grant, heard_at=now)
+
+    def _move(
+        self,
+        reason: Reason,
+        now: float,
+        *,
+        generation: int | None = None,
+        attempt: int | None = None,
+        delay: float | None = None,
+        grant: Grant | None = None,
+        since: float | None = None,
+    ) -> Transition:
+        latest = self.latest
+        self.latest = Transition(
+            circuit=latest.circuit,
+            generation=latest.generation + 1 if generation is None else generation,
+            previous=latest.state,
+            state=TRANSITIONS[latest.state, reason.cause],
+            at=now,
+            since=now if since is None else since,
+            attempt=latest.attempt if attempt is None else attempt,
+            delay=latest.delay if delay is None else delay,
+            grant=grant,
+            reason=reason,
+        )
+        self._enter(now)
+        return self.latest
+
+    # Closed: counting
+
+    def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
+        if self.latest.state is State.CLOSED:
+            return self._watch(instance, run, at, now)
+        if self._trial is not None and instance == self._trial.grant.holder:
+            self._trial.settle(run)
+        return None
+
+    def _watch(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
+        self._await_quiet(now)
+        if run.failed:
+            self._evidence.append((instance, run.label, run.count))
+        trip = self._window.record(run.failed, run.slow, run.count, at)
+        if trip is None:
+            return None
+        return self._open(self._explain(trip), now, since=at)
+
+    def _await_quiet(self, now: float) -> None:
+        if self.policy.idle_interval is not None:
+            self._next_attempt_at = now + self.policy.idle_interval
+
+    def _explain(self, trip: Trip) -> Reason:
+        instances: Counter[str] = Counter()
+        failures: Counter[str] = Counter()
+        left = trip.failures
+        for instance, label, count in reversed(self._evidence):
+            counted = min(count, left)
+            left -= counted
+            if counted:
+                instances[instance] += counted
+                failures[label or "failure"] += counted
+        slow = f", {trip.slow} slow" if trip.slow else ""
+        return Reason(
+            cause=Cause.TRIPPED,
+            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {self.policy.strategy!r}"[:500],
+            instances=dict(instances.most_common(10)),
+            failures=dict(failures.most_common(5)),
+            slow_share=trip.slow / trip.calls,
+        )
+
+    def _idle_checked(self, error: str | None, now: float) -> Transition | None:
+        if error is None:
+            self._await_quiet(now)
+            return None
+        return self._open(Reason(cause=Cause.IDLE_CHECK_FAILED, detail=error), now)
+
+    # Open: waiting
+
+    def _open(self, reason: Reason, now: float, *, since: float | None = None) -> Transition:
+        attempt = self._next_attempt(now)
+        delay = self.policy.backoff.delay(attempt, self._chance())
+        return self._move(reason, now, attempt=attempt, delay=delay, since=since)
+
+    def _next_attempt(self, now: float) -> int:
+        latest = self.latest
+        steady = now - latest.at >= max(STEADY, 2 * latest.delay)
+        return 1 if latest.state is State.CLOSED and steady else latest.attempt + 1
+
+    # Half-open: trials
+
+    def _note_demand(self, instance: str, now: float) -> None:
+        self._demand.pop(instance, None)  # so that the dict stays in order of time
+        self._demand[instance] = now
+        if len(self._demand) > MAX_DEMAND:
+            del self._demand[next(iter(self._demand))]
+
+    def _answer_demand(self, now: float) -> Transition | None:
+        """Grant permits if they are due, no other grant is out, and someone has calls to make."""
+        latest = self.latest
+        if self.policy.health_check is not None or self._trial is not None:
+            return None
+        if latest.state is State.CLOSED:
+            return None
+        if latest.state is State.OPEN and now < latest.retry_at:
+            return None
+        permits, passed = self._owed or (self.policy.trial_calls, 0)
+        return self._grant(permits, passed, now)
+
+    def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
+        holder = next(reversed(self._demand), None)
+        if holder is None or now - self._demand[holder] > FRESH_DEMAND:
+            self._owed = (permits, passed)
+            return None
+        detail = f"{_times(permits, 'trial call')} granted to {holder}"
+        return self._move(
+            Reason(cause=Cause.TRIAL, detail=detail),
+            now,
+            grant=Grant(holder=holder, permits=permits, passed=passed),
+        )
+
+    def _grant_again(self, trial: _Trial, now: float) -> Transition | None:
+        self._trial = None
+        return self._grant(trial.outstanding, trial.grant.passed + trial.passed, now)
+
+    def _replace_holder(self, trial: _Trial, now: float) -> Transition | None:
+        self._demand.pop(trial.grant.holder, None)
+        return self._trial_failed(trial, now) if trial.failed else self._grant_again(trial, now)
+
+    def _hear(self, trial: _Trial, note: TrialNote | None, now: float) -> Transition | None:
+        trial.heard_at = now
+        if note is None or note.generation != self.latest.generation:
+            return None
+        if not note.held:
+            trial.busy_since = None
+        elif trial.busy_since is None:
+            trial.busy_since = now
+        elif now - trial.busy_since > TRIAL_PATIENCE:
+            trial.failed += note.held
+            trial.labels["no answer"] += note.held
+        return self._judge(trial, note, now)
+
+    def _judge(self, trial: _Trial, note: TrialNote, now: float) -> Transition | None:
+        if trial.failed and not note.unused:  # calls still under way can't save it
+            return self._trial_failed(trial, now)
+        if note.unused or note.held:
+            return None
+        if trial.outstanding:
+            return self._grant_again(trial, now)
+        passed = trial.grant.passed + trial.passed
+        if passed < self.policy.healthy_after:
+            self._trial = None
+            return self._grant(self.policy.trial_calls, passed, now)
+        detail = f"{_times(passed, 'trial call')} passed"
+        return self._move(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
+
+    def _trial_failed(self, trial: _Trial, now: float) -> Transition:
+        reason = Reason(
+            cause=Cause.TRIAL_FAILED,
+            detail=f"{trial.failed} of {_times(trial.grant.permits, 'trial call')} failed",
+            instances={trial.grant.holder: trial.failed},
+            failures=dict(trial.labels.most_common(5)),
+        )
+        return self._open(reason, now)
+
+
+class _Trial:
+    """A grant, and what has become of its permits."""
+
+    __slots__ = ("busy_since", "failed", "grant", "heard_at", "labels", "passed")
+
+    def __init__(self, grant: Grant, heard_at: float) -> None:
+        self.grant = grant
+        self.heard_at = heard_at
+        self.busy_since: float | None = None
+        self.passed = 0
+        self.failed = 0
+        self.labels: Counter[str] = Counter()
+
+    @property
+    def outstanding(self) -> int:
+        return max(0, self.grant.permits - self.passed - self.failed)
+
+    def settle(self, run: Run) -> None:
+        if run.failed or run.slow:
+            self.failed += run.count
+            self.labels[run.label or "slow"] += run.count
+        else:
+            self.passed += run.count
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

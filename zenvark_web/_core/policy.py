@@ -1,0 +1,170 @@
+"""The settings of a circuit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from ._checks import check_name, check_number, check_whole
+from .backoff import Backoff, ExponentialBackoff
+from .states import HealthCheckType, Outcome
+from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
+
+HealthCheck: TypeAlias = Callable[[HealthCheckType], Awaitable[object]]
+"""An async function that returns when the upstream is well and raises when it is not."""
+
+Classify: TypeAlias = Callable[[Any], Outcome]
+"""Takes a call's result or the exception it raised, tells its outcome."""
+
+
+@runtime_checkable
+class NamedHealthCheck(Protocol):
+    """A health check that wants to know the circuit's name: one check for many circuits."""
+
+    def for_circuit(self, name: str) -> HealthCheck:
+        """The check of the circuit of that name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a circuit opens, and how it recovers. Immutable; every setting is checked on arrival.
+
+    Args:
+        strategy: When a closed circuit opens. Default: five failures in a row.
+        health_check: Run by the leader alone while the circuit is open; the circuit closes when
+            it passes. Without one, the circuit recovers by trial calls.
+        idle_interval: Seconds without a call after which the leader checks a closed circuit, and
+            again after each such interval. Needs a health check. Default: never.
+        backoff: The waits before each attempt to recover.
+        healthy_after: Checks or trials in a row that must pass before the circuit closes.
+        trial_calls: Calls that an attempt to recover lets through in the whole fleet, all of
+            which must pass. For circuits without a health check.
+        slow_call: Seconds; a call that takes longer is slow. Default: none is.
+        classify: Tells the outcome of a call made through `Breaker.execute`, `guard` or a
+            decorator. Default: an exception is a failure, anything else a success; cancellation
+            and a rejection by another circuit are ignored.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable; the message says what to pass.
+    """
+
+    strategy: Strategy = ConsecutiveFailures(5)
+    health_check: HealthCheck | NamedHealthCheck | None = None
+    idle_interval: float | None = None
+    backoff: Backoff = field(default_factory=ExponentialBackoff)
+    healthy_after: int = 1
+    trial_calls: int = 1
+    slow_call: float | None = None
+    classify: Classify | None = None
+
+    def __post_init__(self) -> None:
+        self._check_parts()
+        check_whole("healthy_after", self.healthy_after, most=1000)
+        check_whole("trial_calls", self.trial_calls, most=1000)
+        if self.slow_call is not None:
+            check_number("slow_call", self.slow_call, above=0, unit="seconds")
+        if judges_slow_calls(self.strategy) and self.slow_call is None:
+            raise ValueError("slow_rate needs slow_call: pass the seconds after which a call is slow")
+        self._check_idle_interval()
+
+    def _check_parts(self) -> None:
+        if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):
+            raise TypeError(
+                "strategy must be a Strategy such as ConsecutiveFailures(5) or "
+                f"CountWindow(100, 0.5), not {self.strategy!r}"
+            )
+        if isinstance(self.backoff, type) or not isinstance(self.backoff, Backoff):
+            raise TypeError(
+                "backoff must be a Backoff such as ConstantBackoff(5) or ExponentialBackoff(), "
+                f"not {self.backoff!r}"
+            )
+        for what in ("health_check", "classify"):
+            value = getattr(self, what)
+            if value is not None and not callable(value) and not isinstance(value, NamedHealthCheck):
+                raise TypeError(f"{what} must be callable, not {value!r}")
+
+    def _check_idle_interval(self) -> None:
+        if self.idle_interval is None:
+            return
+        check_number("idle_interval", self.idle_interval, above=0, unit="seconds")
+        if self.health_check is None:
+            raise ValueError("idle_interval needs a health_check to run")
+
+    def health_check_of(self, circuit: str) -> HealthCheck | None:
+        """The health check of one circuit, if it has one."""
+        if isinstance(self.health_check, NamedHealthCheck):
+            return self.health_check.for_circuit(circuit)
+        return self.health_check
+
+
+class PolicyBook:
+    """Which circuit has which policy.
+
+    Args:
+        default: For circuits that nothing else fits.
+        policies: By circuit name; `*` and `?` stand for anything. An exact name goes before a
+            pattern, a pattern with more literal characters before one with fewer.
+    """
+
+    def __init__(self, default: BreakerPolicy, policies: Mapping[str, BreakerPolicy]) -> None:
+        _check_policy("policy", default)
+        for name, policy in policies.items():
+            check_name("a name in policies", name)
+            _check_policy(f"policies[{name!r}]", policy)
+        self._default = default
+        self.exact = {name: policy for name, policy in policies.items() if not _is_pattern(name)}
+        patterns = sorted(filter(_is_pattern, policies), key=_literal_length, reverse=True)
+        self._patterns = [(re.compile(_regex(name)), policies[name]) for name in patterns]
+
+    def __getitem__(self, circuit: str) -> BreakerPolicy:
+        exact = self.exact.get(circuit)
+        if exact is not None:
+            return exact
+        fitting = (policy for pattern, policy in self._patterns if pattern.fullmatch(circuit))
+        return next(fitting, self._default)
+
+    def all(self) -> Sequence[BreakerPolicy]:
+        """Every policy in the book."""
+        return [self._default, *self.exact.values(), *(policy for _, policy in self._patterns)]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short digest of everything that can be compared between processes: functions are
+        named, not compared."""
+        described = [_describe(self._default)]
+        described += [f"{name}={_describe(policy)}" for name, policy in sorted(self.exact.items())]
+        described += [f"{pattern.pattern}={_describe(policy)}" for pattern, policy in self._patterns]
+        return hashlib.sha256("\n".join(described).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _check_policy(what: str, policy: object) -> None:
+    if not isinstance(policy, BreakerPolicy):
+        raise TypeError(f"{what} must be a BreakerPolicy, not {policy!r}")
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+def _literal_length(pattern: str) -> int:
+    return sum(character not in "*?" for character in pattern)
+
+
+def _regex(pattern: str) -> str:
+    parts = {"*": ".*", "?": "."}
+    return "".join(parts.get(character, re.escape(character)) for character in pattern)
+
+
+def _describe(policy: BreakerPolicy) -> str:
+    parts = (getattr(policy, f.name) for f in fields(policy))
+    return "; ".join(_describe_part(part) for part in parts)
+
+
+def _describe_part(part: object) -> str:
+    if is_dataclass(part) or part is None or isinstance(part, int | float):
+        return repr(part)
+    return getattr(part, "__qualname__", type(part).__qualname__)

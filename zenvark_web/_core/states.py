@@ -1,0 +1,201 @@
+"""The words of the core: states, outcomes, and the records that instances exchange.
+
+All times are seconds of the one shared clock (Redis' own), never of a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+
+
+class State(StrEnum):
+    """What a circuit lets pass."""
+
+    CLOSED = "closed"
+    """All calls pass."""
+    OPEN = "open"
+    """No call passes."""
+    HALF_OPEN = "half_open"
+    """A bounded few pass, as trials."""
+
+
+class Outcome(Enum):
+    """How one call ended, as far as its circuit is concerned."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    IGNORED = "ignored"
+    """Says nothing about the upstream: the caller cancelled it, or broke it himself."""
+
+
+class Role(StrEnum):
+    """What an instance does in its namespace."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+
+
+class HealthCheckType(StrEnum):
+    """Why a health check runs."""
+
+    RECOVERY = "recovery"
+    """The circuit is open; a pass helps to close it."""
+    IDLE = "idle"
+    """The circuit is closed and quiet; a failure opens it."""
+
+
+class Cause(StrEnum):
+    """What a transition came from."""
+
+    INITIAL = "initial"
+    """Nothing has happened yet."""
+    TRIPPED = "tripped"
+    IDLE_CHECK_FAILED = "idle_check_failed"
+    CHECK_FAILED = "check_failed"
+    CHECK_PASSED = "check_passed"
+    TRIAL = "trial"
+    TRIAL_FAILED = "trial_failed"
+    TRIAL_PASSED = "trial_passed"
+    REPAIRED = "repaired"
+    """The store had lost what the fleet knew; the state was written again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a transition happened, for people.
+
+    Args:
+        cause: What it came from.
+        detail: One sentence with the strategy and its numbers, or the check's error.
+        instances: The instances whose results decided, with their failures.
+        failures: The commonest failures, with how often each was seen.
+        slow_share: The share of slow calls in the window, 0..1.
+    """
+
+    cause: Cause
+    detail: str = ""
+    instances: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
+    slow_share: float = 0.0
+
+    def __str__(self) -> str:
+        return self.detail or self.cause.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """Trial permits for one instance.
+
+    Args:
+        holder: The instance that may make the calls.
+        permits: How many.
+        passed: How many trials in a row had passed before this grant.
+    """
+
+    holder: str
+    permits: int
+    passed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One numbered change of one circuit: what the leader publishes and everyone applies.
+
+    Args:
+        circuit: The circuit's name.
+        generation: Its number, one more than that of the change before. A call belongs to the
+            generation it began in.
+        previous: The state before.
+        state: The state from now on.
+        at: When it was decided.
+        since: When the result that decided it was made known, or `at`.
+        attempt: The number of the wait that an open circuit is in, from one. A closed circuit
+            keeps its last one until it has stayed closed for a while.
+        delay: The seconds of that wait; the next attempt to recover is due at `at + delay`.
+        grant: In `HALF_OPEN`, who may try.
+        reason: Why.
+        position: The result entry up to which results have been counted.
+        epoch: The lease under which it was written.
+        leader: The instance that wrote it.
+    """
+
+    circuit: str
+    generation: int = 0
+    previous: State = State.CLOSED
+    state: State = State.CLOSED
+    at: float = 0.0
+    since: float = 0.0
+    attempt: int = 0
+    delay: float = 0.0
+    grant: Grant | None = None
+    reason: Reason = Reason(cause=Cause.INITIAL)
+    position: str = "0-0"
+    epoch: int = 0
+    leader: str = ""
+
+    @property
+    def retry_at(self) -> float:
+        """When an open circuit's next attempt to recover is due."""
+        return self.at + self.delay
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """What makes one transition of a circuit newer than another."""
+        return self.generation, self.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Calls in a row on one instance that ended alike.
+
+    Args:
+        generation: The generation in which they began.
+        failed: Whether they failed.
+        slow: Whether they were slow.
+        count: How many.
+        age: The seconds between the end of the last of them and its arrival in the store.
+        label: What a failure was (an exception's name, a status), empty otherwise.
+    """
+
+    generation: int
+    failed: bool
+    slow: bool
+    count: int
+    age: float = 0.0
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialNote:
+    """How far the holder of a grant has come, told again with each report.
+
+    Args:
+        generation: The grant's generation.
+        unused: Permits that may still be taken.
+        held: Trial calls under way.
+
+    Permits that are neither unused, nor held, nor settled by a result have been given back.
+    """
+
+    generation: int
+    unused: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one instance has to say about one circuit.
+
+    Args:
+        circuit: The circuit's name.
+        runs: Results, oldest first.
+        blocked: Calls that were not let through since the last report.
+        trial: The holder's note on its grant.
+    """
+
+    circuit: str
+    runs: tuple[Run, ...] = ()
+    blocked: int = 0
+    trial: TrialNote | None = None

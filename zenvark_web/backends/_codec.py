@@ -1,0 +1,282 @@
+"""Records <-> the string fields that are stored. Nothing unreadable gets past this module.
+
+Each entry carries its format version first. An instance skips what it does not know, and says
+so, so that two versions of the package can share a namespace during a rollout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .._core._checks import check_name
+from .._core.states import (
+    Cause,
+    Grant,
+    Reason,
+    Report,
+    Run,
+    State,
+    Transition,
+    TrialNote,
+)
+from ..exceptions import MalformedEntryError
+from .base import Batch, LeaderChange, Presence
+
+VERSION = "1"
+MAX_COUNT = 2**53
+MAX_ENTRY_LENGTH = 4 * 1024 * 1024
+
+S = TypeVar("S")
+T = TypeVar("T")
+Fields = Mapping[str, str]
+
+
+def encode_batch(batch: Batch) -> dict[str, str]:
+    """One entry of the stream of results. Ages and times are whole milliseconds."""
+    reports = [_pack_report(report) for report in batch.reports]
+    return {
+        "v": VERSION,
+        "instance": batch.instance,
+        "number": str(batch.number),
+        "sent": str(_ms(batch.sent)),
+        "reports": _dump(reports),
+    }
+
+
+def decode_batch(fields: Fields) -> Batch:
+    """The batch in an entry.
+
+    Raises:
+        MalformedEntryError: It is of another version, or no batch.
+    """
+
+    def decode() -> Batch:
+        _check_version(fields)
+        late = _whole(int(fields.get("late", "0"))) / 1000
+        return Batch(
+            instance=_name(fields["instance"]),
+            number=_whole(int(fields["number"])),
+            sent=_whole(int(fields["sent"])) / 1000,
+            reports=tuple(_unpack_report(packed, late) for packed in _parse(fields["reports"], list)),
+        )
+
+    return _guarded("result", fields, decode)
+
+
+def _pack_report(report: Report) -> list[Any]:
+    note = report.trial
+    return [
+        report.circuit,
+        [
+            [run.generation, _ms(run.age), _kind(run), run.count, run.label]
+            for run in report.runs
+        ],
+        report.blocked,
+        None if note is None else [note.generation, note.unused, note.held],
+    ]
+
+
+def _kind(run: Run) -> int:
+    return run.failed + 2 * run.slow
+
+
+def _unpack_report(packed: Any, late: float) -> Report:
+    circuit, runs, blocked, note = packed
+    return Report(
+        circuit=_name(circuit),
+        runs=tuple(_unpack_run(run, late) for run in runs),
+        blocked=_whole(blocked),
+        trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
+    )
+
+
+def _unpack_run(packed: Any, late: float) -> Run:
+    generation, age, kind, count, label = packed
+    if kind not in range(4):
+        raise ValueError(f"unknown kind of result {kind!r}")
+    return Run(
+        generation=_whole(generation),
+        failed=bool(kind & 1),
+        slow=bool(kind & 2),
+        count=_whole(count, least=1),
+        age=late + _whole(age) / 1000,
+        label=_text(label)[:64],
+    )
+
+
+def encode_transition(transition: Transition) -> str:
+    """What the hash of circuits and the stream of states hold of a transition."""
+    grant = transition.grant
+    reason = transition.reason
+    return _dump(
+        {
+            "v": VERSION,
+            "circuit": transition.circuit,
+            "generation": transition.generation,
+            "previous": transition.previous.value,
+            "state": transition.state.value,
+            "at": _ms(transition.at),
+            "since": _ms(transition.since),
+            "attempt": transition.attempt,
+            "delay": _ms(transition.delay),
+            "grant": grant and [grant.holder, grant.permits, grant.passed],
+            "cause": reason.cause.value,
+            "detail": reason.detail,
+            "instances": dict(reason.instances),
+            "failures": dict(reason.failures),
+            "slow_share": reason.slow_share,
+            "position": transition.position,
+            "epoch": transition.epoch,
+            "leader": transition.leader,
+        }
+    )
+
+
+def decode_transition(text: str) -> Transition:
+    """The transition in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or no transition.
+    """
+
+    def decode() -> Transition:
+        stored = _parse(text, dict)
+        _check_version(stored)
+        return Transition(
+            circuit=_name(stored["circuit"]),
+            generation=_whole(stored["generation"]),
+            previous=State(stored["previous"]),
+            state=State(stored["state"]),
+            at=_whole(stored["at"]) / 1000,
+            since=_whole(stored["since"]) / 1000,
+            attempt=_whole(stored["attempt"]),
+            delay=_whole(stored["delay"]) / 1000,
+            grant=_unpack_grant(stored["grant"]),
+            reason=_unpack_reason(stored),
+            position=_position(stored["position"]),
+            epoch=_whole(stored["epoch"]),
+            leader=_text(stored["leader"])[:255],
+        )
+
+    return _guarded("state", text, decode)
+
+
+def _unpack_grant(packed: Any) -> Grant | None:
+    if packed is None:
+        return None
+    holder, permits, passed = packed
+    return Grant(holder=_name(holder), permits=_whole(permits, least=1), passed=_whole(passed))
+
+
+def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
+    share = float(stored["slow_share"])
+    if not math.isfinite(share):
+        raise ValueError("slow_share is not finite")
+    return Reason(
+        cause=Cause(stored["cause"]),
+        detail=_text(stored["detail"])[:1000],
+        instances=_counts(stored["instances"]),
+        failures=_counts(stored["failures"]),
+        slow_share=share,
+    )
+
+
+def decode_state_entry(fields: Fields) -> Transition | LeaderChange:
+    """An entry of the stream of states: a transition, or a change of leader.
+
+    Raises:
+        MalformedEntryError: It is neither.
+    """
+    if "transition" in fields:
+        return decode_transition(fields["transition"])
+
+    def decode() -> LeaderChange:
+        _check_version(fields)
+        return LeaderChange(epoch=_whole(int(fields["epoch"])), leader=fields["leader"] or None)
+
+    return _guarded("state", fields, decode)
+
+
+def readable(decode: Callable[[S], T], stored: S) -> T | MalformedEntryError:
+    """What a stored thing holds, or the error that it is unreadable."""
+    try:
+        return decode(stored)
+    except MalformedEntryError as error:
+        return error
+
+
+def encode_presence(me: Presence) -> str:
+    """What the hash of instances holds, but for the time, which the store adds."""
+    return _dump({"version": me.version, "fingerprint": me.fingerprint})
+
+
+def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
+    """An instance as the hash holds it, or the error that it is unreadable."""
+
+    def decode(text: str) -> Presence:
+        stored = _parse(text, dict)
+        return Presence(instance, _text(stored["version"]), _text(stored["fingerprint"]))
+
+    return readable(lambda text: _guarded("instance", text, lambda: decode(text)), text)
+
+
+def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:
+    try:
+        return decode()
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        shown = repr(stored)
+        shown = shown if len(shown) <= 200 else shown[:200] + "…"
+        raise MalformedEntryError(
+            f"skipped an unreadable {what} entry ({type(error).__name__}: {error}): {shown}"
+        ) from error
+
+
+def _check_version(stored: Mapping[str, Any]) -> None:
+    if stored["v"] != VERSION:
+        raise ValueError(f"format version {stored['v']!r}, this package reads {VERSION!r}")
+
+
+def _parse(text: str, kind: type[T]) -> T:
+    if len(text) > MAX_ENTRY_LENGTH:
+        raise ValueError(f"{len(text)} characters are too many")
+    parsed = json.loads(text)
+    if not isinstance(parsed, kind):
+        raise TypeError(f"not a {kind.__name__}")
+    return parsed
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _whole(value: Any, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= MAX_COUNT:
+        raise ValueError(f"not a whole number from {least} up: {str(value)[:40]!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"not a string: {str(value)[:40]!r}")
+    return value
+
+
+def _name(value: Any) -> str:
+    check_name("a name", value)
+    return _text(value)
+
+
+def _position(value: Any) -> str:
+    ms, _, sequence = _text(value).partition("-")
+    return f"{_whole(int(ms))}-{_whole(int(sequence))}"
+
+
+def _counts(value: Any) -> dict[str, int]:
+    return {_text(key)[:255]: _whole(count) for key, count in value.items()}

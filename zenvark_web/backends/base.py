@@ -1,0 +1,199 @@
+"""The backend protocol: the promises a shared store makes to the instances of a namespace.
+
+Every implementation passes the one suite in `tests/contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from .._core.states import Report, Transition
+from ..exceptions import MalformedEntryError
+
+START = "0-0"
+"""The position before a stream's first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one instance sends in one go.
+
+    Args:
+        instance: Who sends it.
+        number: Counted up by the sender; a batch that is sent again keeps its number, so that a
+            lost reply makes no result count twice.
+        sent: When it was sent, in the shared clock's seconds as the sender knew them.
+        reports: By circuit.
+    """
+
+    instance: str
+    number: int
+    sent: float
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Who an instance is, for operators.
+
+    Args:
+        instance: Its id.
+        version: This package's version there.
+        fingerprint: A digest of its policies.
+    """
+
+    instance: str
+    version: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The answer to a heartbeat.
+
+    Args:
+        now: The shared clock's seconds.
+        epoch: The current lease's epoch.
+        leader: The instance that holds it.
+        expires_in: Seconds until it runs out, unless it is renewed.
+        last_state: The position of the newest entry in the stream of states.
+    """
+
+    now: float
+    epoch: int
+    leader: str
+    expires_in: float
+    last_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a newcomer starts.
+
+    Args:
+        now: The shared clock's seconds.
+        transitions: The newest one of each circuit.
+        position: Read states from here on.
+        malformed: What could not be read, and was skipped.
+    """
+
+    now: float
+    transitions: tuple[Transition, ...]
+    position: str
+    malformed: tuple[MalformedEntryError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderChange:
+    """An entry of the stream of states: leadership was taken, or given up (no leader)."""
+
+    epoch: int
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """One entry of the stream of states."""
+
+    position: str
+    item: Transition | LeaderChange | MalformedEntryError
+
+
+@dataclass(frozen=True, slots=True)
+class ResultEntry:
+    """One entry of the stream of results, with when the store took it in."""
+
+    position: str
+    at: float
+    item: Batch | MalformedEntryError
+
+
+Entry: TypeAlias = StateEntry | ResultEntry
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A store shared by the instances of one namespace.
+
+    Every method raises `BackendError` if the store can't be reached in time or answers wrongly,
+    and may then have been carried out or not. All survive that: called again, they go on.
+    """
+
+    def open(self) -> None:
+        """Get ready for use in the running loop; called before any other method, and again
+        after a `close`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection. Never raises."""
+        ...
+
+    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
+        """Announce an instance; renew its lease, or take a free one.
+
+        Args:
+            me: Who asks.
+            ttl: The seconds a lease lasts from now on.
+            epoch_floor: The highest epoch the instance knows of. A new lease gets a higher one,
+                even if the store has forgotten it.
+
+        A new lease is also told in the stream of states.
+        """
+        ...
+
+    async def resign(self, instance: str) -> None:
+        """Take leave: give the lease back if it is this instance's, and tell so in the stream
+        of states."""
+        ...
+
+    async def load(self) -> Snapshot:
+        """The current states, with the position that belongs to them."""
+        ...
+
+    async def append(self, batch: Batch) -> None:
+        """Add call results to their stream, which is bounded: the oldest give way.
+
+        The store adds the time since the batch was sent to the results' ages: what a hung
+        server takes in when it wakes is old by then.
+        """
+        ...
+
+    async def publish(self, transition: Transition) -> bool:
+        """Write a transition and broadcast it, in one step or not at all.
+
+        Returns:
+            Whether it is now in force. False if the circuit has this generation or a newer one
+            already; writing the same transition again is True and changes nothing.
+
+        Raises:
+            FencedError: The lease named in the transition is not the current one.
+        """
+        ...
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        """What stands after these positions, oldest first in each stream.
+
+        Args:
+            states: The position in the stream of states.
+            results: The position in the stream of results, or None to leave it out.
+            wait: Seconds to wait for something to come if there is nothing; an implementation
+                may return sooner.
+        """
+        ...
+
+    async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
+        """Trim old results, forget instances that have been silent, and tell who is there.
+
+        Args:
+            results_age: Results older than so many seconds go.
+            instance_age: Instances silent for so many seconds go.
+        """
+        ...
+
+
+def position_key(position: str) -> tuple[int, int]:
+    """A stream position in a form that can be compared."""
+    ms, _, sequence = position.partition("-")
+    return int(ms), int(sequence or 0)

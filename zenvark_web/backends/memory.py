@@ -1,0 +1,202 @@
+"""The whole promise of a backend in one process, on a clock.
+
+The embedded default, and what tests run a fleet on: give the same `MemoryBackend` to several
+coordinators of one event loop. Entries go through the same codec as with Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from itertools import dropwhile
+
+from .._core.states import Transition
+from ..exceptions import FencedError, MalformedEntryError
+from . import _codec
+from .base import (
+    START,
+    Batch,
+    Entry,
+    Heartbeat,
+    Presence,
+    ResultEntry,
+    Snapshot,
+    StateEntry,
+    position_key,
+)
+
+MAX_RESULTS = 10_000
+MAX_STATES = 10_000
+
+
+class MemoryBackend:
+    """A store for one process.
+
+    Args:
+        clock: Seconds, never running backwards. Default: `time.monotonic`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lease: _Lease | None = None
+        self._epoch = 0
+        self._results = _Stream(clock, MAX_RESULTS)
+        self._states = _Stream(clock, MAX_STATES)
+        self._circuits: dict[str, str] = {}
+        self._instances: dict[str, tuple[float, Presence]] = {}
+        self._arrivals: set[asyncio.Event] = set()
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend circuits={len(self._circuits)} instances={len(self._instances)}>"
+
+    def open(self) -> None:
+        """Nothing to do: it is always ready."""
+
+    async def close(self) -> None:
+        """Nothing to do: what it holds stays for the others."""
+
+    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
+        now = self._clock()
+        lease = self._lease
+        if lease is not None and lease.expires_at > now and lease.holder == me.instance:
+            lease.expires_at = now + ttl
+        elif lease is None or lease.expires_at <= now:
+            lease = self._take_lease(me.instance, now + ttl, epoch_floor)
+        self._instances[me.instance] = (now, me)
+        return Heartbeat(
+            now, lease.epoch, lease.holder, lease.expires_at - now, self._states.last_position
+        )
+
+    def _take_lease(self, instance: str, expires_at: float, epoch_floor: int) -> _Lease:
+        self._epoch = max(self._epoch, epoch_floor) + 1
+        self._lease = _Lease(self._epoch, instance, expires_at)
+        self._tell_leader(self._epoch, instance)
+        return self._lease
+
+    def _tell_leader(self, epoch: int, leader: str) -> None:
+        self._add(self._states, {"v": _codec.VERSION, "epoch": str(epoch), "leader": leader})
+
+    async def resign(self, instance: str) -> None:
+        self._instances.pop(instance, None)
+        if self._lease is not None and self._lease.holder == instance:
+            self._lease = None
+            self._tell_leader(self._epoch, "")
+
+    async def load(self) -> Snapshot:
+        transitions: list[Transition] = []
+        malformed: list[MalformedEntryError] = []
+        for stored in self._circuits.values():
+            try:
+                transitions.append(_codec.decode_transition(stored))
+            except MalformedEntryError as error:
+                malformed.append(error)
+        return Snapshot(
+            self._clock(), tuple(transitions), self._states.last_position, tuple(malformed)
+        )
+
+    async def append(self, batch: Batch) -> None:
+        fields = _codec.encode_batch(batch)
+        late = max(0, round((self._clock() - batch.sent) * 1000))
+        self._add(self._results, {**fields, "late": str(late)})
+
+    async def publish(self, transition: Transition) -> bool:
+        lease = self._lease
+        if (
+            lease is None
+            or lease.expires_at <= self._clock()
+            or (lease.epoch, lease.holder) != (transition.epoch, transition.leader)
+        ):
+            raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+        text = _codec.encode_transition(transition)
+        stored = self._circuits.get(transition.circuit)
+        if stored is not None and _codec.decode_transition(stored).generation >= transition.generation:
+            return stored == text
+        self._circuits[transition.circuit] = text
+        self._add(self._states, {"transition": text})
+        return True
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        entries = self._read(states, results)
+        if not entries and wait > 0:
+            await self._wait(wait)
+            entries = self._read(states, results)
+        return entries
+
+    async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
+        now = self._clock()
+        self._results.trim(now - results_age)
+        self._instances = {
+            name: seen for name, seen in self._instances.items() if now - seen[0] < instance_age
+        }
+        return [presence for _, presence in self._instances.values()]
+
+    def _read(self, states: str, results: str | None) -> list[Entry]:
+        entries: list[Entry] = []
+        for position, fields in self._states.after(states):
+            entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
+        if results is not None:
+            for position, fields in self._results.after(results):
+                at = position_key(position)[0] / 1000
+                entries.append(ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields)))
+        return entries
+
+    def _add(self, stream: _Stream, fields: Mapping[str, str]) -> None:
+        stream.add(fields)
+        for arrival in self._arrivals:
+            arrival.set()
+
+    async def _wait(self, seconds: float) -> None:
+        arrival = asyncio.Event()
+        self._arrivals.add(arrival)
+        try:
+            async with asyncio.timeout(seconds):
+                await arrival.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._arrivals.discard(arrival)
+
+
+class _Lease:
+    __slots__ = ("epoch", "expires_at", "holder")
+
+    def __init__(self, epoch: int, holder: str, expires_at: float) -> None:
+        self.epoch = epoch
+        self.holder = holder
+        self.expires_at = expires_at
+
+
+class _Stream:
+    """Entries with growing positions, as Redis gives them: `<milliseconds>-<sequence>`."""
+
+    def __init__(self, clock: Callable[[], float], most: int) -> None:
+        self._clock = clock
+        self._entries: deque[tuple[tuple[int, int], Mapping[str, str]]] = deque(maxlen=most)
+        self._last = position_key(START)
+
+    @property
+    def last_position(self) -> str:
+        return _position(self._last)
+
+    def add(self, fields: Mapping[str, str]) -> None:
+        ms = int(self._clock() * 1000)
+        last_ms, last_sequence = self._last
+        self._last = (ms, 0) if ms > last_ms else (last_ms, last_sequence + 1)
+        self._entries.append((self._last, fields))
+
+    def after(self, position: str) -> list[tuple[str, Mapping[str, str]]]:
+        key = position_key(position)
+        if key >= self._last:
+            return []
+        newer = dropwhile(lambda entry: entry[0] <= key, self._entries)
+        return [(_position(at), fields) for at, fields in newer]
+
+    def trim(self, before: float) -> None:
+        while self._entries and self._entries[0][0][0] < before * 1000:
+            self._entries.popleft()
+
+
+def _position(key: tuple[int, int]) -> str:
+    return f"{key[0]}-{key[1]}"

@@ -1,0 +1,306 @@
+"""The promise of a backend on Redis Streams: Redis 6.2 or newer, or Valkey.
+
+All keys of a namespace share one hash tag, so scripts stay atomic on a cluster. A process holds
+two connections: one for commands, taken in turn, and one that waits for new entries. Both have
+short timeouts and no hidden retries, because redis-py's defaults (which have moved twice) let a
+command on a hung server wait for a minute, and break blocking reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any, Protocol, TypeAlias, cast
+
+import redis.asyncio
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError, RedisError
+
+from .._core._checks import check_name
+from .._core.states import Transition
+from ..exceptions import BackendError, FencedError, MalformedEntryError
+from . import _codec
+from .base import (
+    Batch,
+    Entry,
+    Heartbeat,
+    Presence,
+    ResultEntry,
+    Snapshot,
+    StateEntry,
+    position_key,
+)
+
+RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
+
+COMMAND_TIMEOUT = 1.0
+LONGEST_WAIT = 2.0
+READ_SLACK = 3.0
+"""Seconds that a blocking read may take longer than it was told to wait."""
+
+MAX_RESULTS = 100_000
+MAX_STATES = 10_000
+READ_COUNT = 1_000
+
+
+class RedisBackend:
+    """A store in Redis.
+
+    Args:
+        server: A URL (`redis://`, `rediss://`, `unix://`), or a client, which stays yours: it is
+            never closed. Prefer a URL: the timeouts are then chosen to fit.
+        namespace: The fleet that shares circuits.
+
+    Raises:
+        TypeError, ValueError: One of them is not usable.
+    """
+
+    def __init__(self, server: str | RedisLike, namespace: str) -> None:
+        check_name("namespace", namespace)
+        if "{" in namespace or "}" in namespace:
+            raise ValueError(f"namespace must hold no braces, they mark the hash tag: {namespace!r}")
+        self._clients = _OwnClients(server) if isinstance(server, str) else _GivenClient(server)
+        self._keys = {
+            name: f"zenvark:{{{namespace}}}:{name}"
+            for name in ("leader", "epoch", "results", "states", "circuits", "instances")
+        }
+        self._turn = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<RedisBackend {self._clients!r} {self._keys['leader'].rpartition(':')[0]}>"
+
+    def open(self) -> None:
+        self._turn = asyncio.Lock()
+        self._clients.open()
+
+    async def close(self) -> None:
+        await self._clients.close()
+
+    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
+        now, epoch, leader, left, newest = await self._script(
+            "heartbeat",
+            ("leader", "epoch", "states", "instances"),
+            me.instance,
+            round(ttl * 1000),
+            epoch_floor,
+            _codec.encode_presence(me),
+            _codec.VERSION,
+            MAX_STATES,
+        )
+        return Heartbeat(
+            now=int(now) / 1000,
+            epoch=int(epoch),
+            leader=_text(leader),
+            expires_in=int(left) / 1000,
+            last_state=_text(newest),
+        )
+
+    async def resign(self, instance: str) -> None:
+        keys = ("leader", "states", "instances")
+        await self._script("resign", keys, instance, _codec.VERSION, MAX_STATES)
+
+    async def load(self) -> Snapshot:
+        now, newest, stored = await self._script("load", ("circuits", "states"))
+        transitions: list[Transition] = []
+        malformed: list[MalformedEntryError] = []
+        for text in stored[1::2]:
+            try:
+                transitions.append(_codec.decode_transition(_text(text)))
+            except MalformedEntryError as error:
+                malformed.append(error)
+        return Snapshot(int(now) / 1000, tuple(transitions), _text(newest), tuple(malformed))
+
+    async def append(self, batch: Batch) -> None:
+        fields = [part for field in _codec.encode_batch(batch).items() for part in field]
+        await self._script("append", ("results",), MAX_RESULTS, round(batch.sent * 1000), *fields)
+
+    async def publish(self, transition: Transition) -> bool:
+        done = await self._script(
+            "publish",
+            ("leader", "circuits", "states"),
+            f"{transition.epoch}:{transition.leader}",
+            transition.circuit,
+            transition.generation,
+            _codec.encode_transition(transition),
+            MAX_STATES,
+        )
+        if done == -1:
+            raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+        return bool(done)
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        keys, positions = [self._keys["states"]], [states]
+        if results is not None:
+            keys.append(self._keys["results"])
+            positions.append(results)
+        wait = min(wait, self._clients.longest_wait)
+        block = ("BLOCK", max(1, round(wait * 1000))) if wait > 0 else ()
+        with _surfaced("XREAD"):
+            async with asyncio.timeout(wait + READ_SLACK):
+                reply = await self._clients.reader.execute_command(
+                    "XREAD", "COUNT", READ_COUNT, *block, "STREAMS", *keys, *positions,
+                    **{NEVER_DECODE: True},
+                )  # fmt: skip
+            return list(self._decode(reply))
+
+    async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
+        stored = await self._script(
+            "tidy", ("results", "instances"), round(results_age * 1000), round(instance_age * 1000)
+        )
+        present = []
+        for instance, text in zip(stored[::2], stored[1::2], strict=True):
+            presence = _text(text).split(" ", 2)[-1]
+            present.append(_codec.decode_presence(_text(instance), presence))
+        return [item for item in present if isinstance(item, Presence)]
+
+    def _decode(self, reply: object) -> Iterable[Entry]:
+        for stream, position, fields in _flatten(reply):
+            if stream == self._keys["states"]:
+                yield StateEntry(position, _codec.readable(_codec.decode_state_entry, fields))
+            else:
+                at = position_key(position)[0] / 1000
+                yield ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
+
+    async def _script(self, name: str, keys: Sequence[str], *args: str | int) -> Any:
+        source, digest = _SCRIPTS[name]
+        call = (len(keys), *(self._keys[key] for key in keys), *args)
+        try:
+            return await self._command("EVALSHA", digest, *call)
+        except BackendError as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        return await self._command("EVAL", source, *call)
+
+    async def _command(self, *args: str | int) -> Any:
+        # The lock keeps commands to one connection, and so in the order they were asked for.
+        with _surfaced(str(args[0])):
+            async with asyncio.timeout(COMMAND_TIMEOUT), self._turn:
+                return await self._clients.commands.execute_command(*args, **{NEVER_DECODE: True})
+
+
+class _Executor(Protocol):
+    async def execute_command(self, *args: Any, **options: Any) -> Any: ...
+
+
+class _OwnClients:
+    """Two clients made for a URL: one for commands, one that may block."""
+
+    commands: _Executor
+    reader: _Executor
+    longest_wait = LONGEST_WAIT
+
+    def __init__(self, url: str) -> None:
+        try:
+            parse_url(url)
+        except ValueError as error:
+            raise ValueError(
+                f"not a Redis URL such as 'redis://localhost:6379/0': {_hide_password(url)!r}"
+            ) from error
+        self._url = url
+        self._open: list[redis.asyncio.Redis] = []
+
+    def __repr__(self) -> str:
+        return _hide_password(self._url)
+
+    def open(self) -> None:
+        commands = self._client(COMMAND_TIMEOUT)
+        reader = self._client(LONGEST_WAIT + READ_SLACK)
+        self._open = [commands, reader]
+        self.commands, self.reader = commands, reader
+
+    def _client(self, timeout: float) -> redis.asyncio.Redis:
+        return redis.asyncio.Redis.from_url(
+            self._url,
+            protocol=2,
+            socket_timeout=timeout,
+            socket_connect_timeout=COMMAND_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+            client_name="zenvark_web",
+        )
+
+    async def close(self) -> None:
+        for client in self._open:
+            try:
+                await client.aclose()
+            except (RedisError, OSError):
+                pass  # it was on its way out anyhow
+        self._open = []
+
+
+class _GivenClient:
+    """The user's own client, for everything: its timeouts and its pool are his."""
+
+    def __init__(self, client: RedisLike) -> None:
+        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise TypeError(
+                "redis must be a URL, a redis.asyncio.Redis or RedisCluster, a Backend or None, "
+                f"not {client!r}"
+            )
+        self._client = client
+        self.commands = self.reader = cast(_Executor, client)
+        self.longest_wait = self._fitting_wait()
+
+    def __repr__(self) -> str:
+        return f"{type(self._client).__name__}(given)"
+
+    def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def _fitting_wait(self) -> float:
+        """A blocking read must end before the client's own socket timeout."""
+        if isinstance(self._client, redis.asyncio.Redis):
+            settings = self._client.connection_pool.connection_kwargs
+        else:
+            settings = self._client.connection_kwargs
+        timeout = settings.get("socket_timeout")
+        return LONGEST_WAIT if timeout is None else min(LONGEST_WAIT, timeout / 2)
+
+
+@contextmanager
+def _surfaced(what: str) -> Iterator[None]:
+    """Turns whatever a client raises into a `BackendError`, with the cause kept."""
+    try:
+        yield
+    except Exception as error:
+        message = str(error) or "no answer in time"
+        raise BackendError(f"Redis, {what}: {type(error).__name__}: {message}") from error
+
+
+def _load_scripts() -> Mapping[str, tuple[str, str]]:
+    scripts = {}
+    for file in files(__package__).joinpath("scripts").iterdir():
+        if file.name.endswith(".lua"):
+            source = file.read_text("utf-8")
+            digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+            scripts[file.name.removesuffix(".lua")] = (source, digest)
+    return scripts
+
+
+_SCRIPTS = _load_scripts()
+
+
+def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
+    """The entries of an XREAD reply, which has three shapes depending on the client's options."""
+    for stream, entries in reply.items() if isinstance(reply, dict) else reply or ():
+        nested = entries and isinstance(entries[0], list) and isinstance(entries[0][0], list | tuple)
+        for position, fields in entries[0] if nested else entries:
+            pairs = (fields or {}).items()
+            yield _text(stream), _text(position), {_text(k): _text(v) for k, v in pairs}
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def _hide_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if "@" in rest else url

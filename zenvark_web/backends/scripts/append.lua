@@ -1,0 +1,11 @@
+-- An instance adds a batch of call results, with the time it has been under way: what a hung
+-- server finds in its sockets when it wakes is old, though it arrives only now.
+--
+-- KEYS  1 results
+-- ARGV  1 length to keep    2 when it was sent, ms    3... the batch's fields
+-- Returns  its position
+
+local time = redis.call('TIME')
+local late = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[2]))
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
+    'late', string.format('%.0f', late), unpack(ARGV, 3))

@@ -1,0 +1,31 @@
+-- An instance announces itself; it renews its lease, or takes a free one with a higher epoch.
+--
+-- KEYS  1 leader      "<epoch>:<instance>", expires with the lease
+--       2 epoch       the last epoch given
+--       3 states      a new leader is told here
+--       4 instances   instance -> "<seen, ms> <role> <presence>"
+-- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence
+--       5 format version    6 length to keep of the states
+-- Returns  now in ms, epoch, leader, ms until the lease runs out, the newest position in states
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+
+local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
+local left = redis.call('PTTL', KEYS[1])
+if holder == ARGV[1] or (holder and left < 0) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    left = tonumber(ARGV[2])
+elseif not holder then
+    local last = math.max(tonumber(redis.call('GET', KEYS[2]) or '') or 0, tonumber(ARGV[3]))
+    epoch, holder, left = string.format('%.0f', last + 1), ARGV[1], tonumber(ARGV[2])
+    redis.call('SET', KEYS[2], epoch)
+    redis.call('SET', KEYS[1], epoch .. ':' .. holder, 'PX', ARGV[2])
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*',
+        'v', ARGV[5], 'epoch', epoch, 'leader', holder)
+end
+
+local role = holder == ARGV[1] and 'leader' or 'follower'
+redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. role .. ' ' .. ARGV[4])
+local newest = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+return {now, epoch, holder, left, newest and newest[1] or '0-0'}

@@ -1,0 +1,321 @@
+"""What users hold: a breaker for each circuit, and a permit for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from ._coordination.local import LocalCircuit
+from ._coordination.surface import Surface
+from ._core.states import Outcome, State
+from .exceptions import CircuitOpenError, ZenvarkError
+from .statistics import Distribution
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Permit:
+    """Leave to make one call. Tell how it ended, exactly once.
+
+    As a context manager (with `with` or `async with`) it tells that itself: an exception is
+    judged as the policy says, anything else is a success.
+    """
+
+    __slots__ = ("_began", "_breaker", "_elapsed", "_generation", "_open")
+
+    def __init__(self, breaker: Breaker, generation: int, began: float) -> None:
+        self._breaker = breaker
+        self._generation = generation
+        self._began = began
+        self._elapsed: float | None = None
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Permit {self._breaker.name!r} {'open' if self._open else 'recorded'}>"
+
+    def stop_clock(self) -> None:
+        """End the time that counts as the call's duration, though its outcome is to come: what
+        the caller does with a response's body does not make the upstream slow."""
+        self._elapsed = self._breaker._local.monotonic() - self._began
+
+    def record(self, outcome: Outcome, label: str = "") -> None:
+        """Tell how the call ended.
+
+        Args:
+            outcome: The outcome.
+            label: What a failure was (an exception's name, a status), for the explanation of
+                what opened a circuit.
+
+        Raises:
+            RuntimeError: It has been told already.
+        """
+        if not self._open:
+            raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
+        self._open = False
+        self._settle(outcome, label)
+
+    def _settle(self, outcome: Outcome, label: str) -> None:
+        if outcome is Outcome.IGNORED:
+            return
+        local = self._breaker._local
+        now = local.monotonic()
+        elapsed = now - self._began if self._elapsed is None else self._elapsed
+        local.record(self._generation, outcome is Outcome.FAILURE, label, now, elapsed)
+
+    def __enter__(self) -> Permit:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.record(Outcome.SUCCESS)
+        else:
+            self.record(self._breaker._outcome_of_error(error), type(error).__name__)
+
+    async def __aenter__(self) -> Permit:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class _TrialPermit(Permit):
+    """One of the few permits of a half-open circuit. It must come back, come what may."""
+
+    __slots__ = ()
+
+    def _settle(self, outcome: Outcome, label: str) -> None:
+        super()._settle(outcome, label)
+        local = self._breaker._local
+        with local.lock:
+            local.admission.settle(self._generation, returned=outcome is Outcome.IGNORED)
+        local.trial_moved()
+
+    def __del__(self) -> None:
+        if self._open:
+            self.record(Outcome.IGNORED)
+
+
+class Guard:
+    """Guards a block of code; made by `Breaker.guard`."""
+
+    __slots__ = ("_breaker", "_permit")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+        self._permit: Permit | None = None
+
+    def __enter__(self) -> Permit:
+        if self._permit is not None:
+            raise RuntimeError("a guard is entered once: call guard() again")
+        self._permit = self._breaker.acquire()
+        return self._permit
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        permit = self._permit
+        if permit is not None and permit._open:  # unless the block has told the outcome itself
+            permit.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> Permit:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class Breaker:
+    """An instance's local handle on a circuit. `Coordinator.breaker` makes it.
+
+    Every way to make a call (`execute`, `execute_sync`, `guard`, decorating a function,
+    `acquire`) looks at local memory only. A circuit that does not let the call pass raises
+    `CircuitOpenError`. Calls may come from any thread.
+    """
+
+    __slots__ = ("__weakref__", "_local", "_surface")
+
+    def __init__(self, local: LocalCircuit, surface: Surface) -> None:
+        self._local = local
+        self._surface = surface
+
+    def __repr__(self) -> str:
+        return f"<Breaker {self.name!r} {self.state} generation={self.generation}>"
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._local.name
+
+    @property
+    def state(self) -> State:
+        """What the circuit lets pass, as this instance knows it."""
+        return self._local.admission.state
+
+    @property
+    def generation(self) -> int:
+        """The number of the circuit's newest transition that this instance knows."""
+        return self._local.admission.generation
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until the next attempt to recover; 0 if the circuit is closed."""
+        return self._local.admission.retry_after(self._local.monotonic())
+
+    @property
+    def successes(self) -> Distribution:
+        """The durations of successful calls on this instance."""
+        return self._local.successes
+
+    @property
+    def failures(self) -> Distribution:
+        """The durations of failed calls on this instance."""
+        return self._local.failures
+
+    @property
+    def blocked(self) -> int:
+        """How many calls were not let through on this instance."""
+        return self._local.blocked
+
+    def acquire(self) -> Permit:
+        """Leave to make one call now.
+
+        Raises:
+            CircuitOpenError: The circuit does not let it pass.
+        """
+        local = self._local
+        admission = local.admission
+        if admission.closed:
+            return Permit(self, admission.generation, local.monotonic())
+        return self._acquire_trial()
+
+    def _acquire_trial(self) -> Permit:
+        local = self._local
+        now = local.monotonic()
+        with local.lock:
+            # Looked at again: a transition may have come between, from the other thread.
+            generation, closed = local.admission.generation, local.admission.closed
+            taken = not closed and local.admission.take(now)
+        if closed:
+            return Permit(self, generation, now)
+        if taken:
+            return _TrialPermit(self, generation, now)
+        local.block(now)
+        raise CircuitOpenError(local.name, local.admission.retry_after(now))
+
+    def guard(self) -> Guard:
+        """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.
+
+        Raises:
+            CircuitOpenError: On entering, if the circuit does not let the block run.
+        """
+        return Guard(self)
+
+    async def execute(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call an async function, unless the circuit is open, and take note of how it ends.
+
+        Raises:
+            CircuitOpenError: The circuit did not let the call pass.
+        """
+        permit = self.acquire()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            permit.record(self._outcome_of_error(error), type(error).__name__)
+            raise
+        self._record_result(permit, result)
+        return result
+
+    def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for a plain function, from any thread.
+
+        Raises:
+            CircuitOpenError: The circuit did not let the call pass.
+        """
+        permit = self.acquire()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            permit.record(self._outcome_of_error(error), type(error).__name__)
+            raise
+        self._record_result(permit, result)
+        return result
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, async or not: each call of it goes through `execute`.
+
+        Raises:
+            TypeError: It is a generator; guard the loop over it with `guard()` instead.
+        """
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise TypeError("a breaker cannot decorate a generator: use guard() around its loop")
+        if iscoroutinefunction(function):
+
+            @wraps(function)
+            async def call(*args: Any, **kwargs: Any) -> Any:
+                return await self.execute(function, *args, **kwargs)
+
+        else:
+
+            @wraps(function)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return self.execute_sync(function, *args, **kwargs)
+
+        return cast(F, call)
+
+    def _record_result(self, permit: Permit, result: object) -> None:
+        classify = self._local.policy.classify
+        if classify is None:
+            permit.record(Outcome.SUCCESS)
+        else:
+            permit.record(self._classified(result, Outcome.SUCCESS), type(result).__name__)
+
+    def _outcome_of_error(self, error: BaseException) -> Outcome:
+        if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
+            return Outcome.IGNORED
+        if self._local.policy.classify is None:
+            return Outcome.FAILURE
+        return self._classified(error, Outcome.FAILURE)
+
+    def _classified(self, ended: object, otherwise: Outcome) -> Outcome:
+        """What the policy's classifier says, if it says something usable."""
+        classify = self._local.policy.classify
+        assert classify is not None
+        try:
+            outcome = classify(ended)
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"classify must return an Outcome, not {outcome!r}")
+        except Exception as error:
+            self._surface.error(_unclassified(self.name, error))
+            return otherwise
+        return outcome
+
+
+def _unclassified(name: str, cause: Exception) -> ZenvarkError:
+    error = ZenvarkError(f"circuit {name!r}: classify failed: {cause!r}")
+    error.__cause__ = cause
+    return error

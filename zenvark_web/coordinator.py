@@ -1,0 +1,297 @@
+"""The coordinator: one per process and namespace. It makes breakers and shares their opinion."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import socket
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from ._coordination.clock import SharedClock
+from ._coordination.local import Outbox
+from ._coordination.session import Session
+from ._coordination.surface import Surface
+from ._coordination.table import Table
+from ._core._checks import check_name, check_number, check_whole
+from ._core.policy import BreakerPolicy, PolicyBook
+from ._core.states import Role
+from ._version import version
+from .backends import Backend, MemoryBackend, RedisBackend
+from .backends.base import Presence
+from .breaker import Breaker
+from .events import StateChange
+from .statistics import Statistics
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+START_PATIENCE = 1.0
+EVICTION_TRIES = 100
+
+Answer: TypeAlias = Awaitable[object] | object
+
+
+class MetricsRecorder(Protocol):
+    """Something that shows a coordinator's numbers. It reads them when it is asked for them:
+    `Coordinator.statistics`, `breakers`, `role` and `connected`."""
+
+    def attach(self, coordinator: Coordinator) -> None:
+        """Show this coordinator, which has just been started."""
+        ...
+
+    def detach(self, coordinator: Coordinator) -> None:
+        """Stop showing it; it has been stopped."""
+        ...
+
+
+class Coordinator:
+    """Shares circuits with the other instances of a namespace.
+
+        coordinator = Coordinator("redis://localhost:6379", namespace="shop")
+        async with coordinator:
+            await coordinator.breaker("payments").execute(pay, order)
+
+    It can be made and imported anywhere, without a loop or a Redis. Until it is started, and
+    after it is stopped, breakers pass calls by the last known state and record nothing.
+
+    Args:
+        redis: A URL; a `redis.asyncio` client or cluster client (yours: it is never closed); a
+            `Backend`; or None for one process on its own.
+        namespace: The fleet that shares circuits.
+        policy: For every circuit without a policy of its own.
+        policies: By circuit name; `*` and `?` stand for anything, the most specific fits.
+        lease_ttl: Seconds after which a leader that has vanished is replaced, at least 0.2.
+        max_breakers: How many breakers to keep. The least recently used one goes first, but
+            never one that is open.
+        metrics: Shows the numbers, such as `PrometheusMetrics()`.
+        on_error: Told each error of the background. It is logged and counted in any case.
+        on_state_change: Told each change of a circuit's state, as it takes effect here.
+        on_role_change: Told when this instance leads or no longer does.
+
+    Callbacks may be sync or async. They run one after another, away from calls.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable; the message says what to pass.
+    """
+
+    def __init__(
+        self,
+        redis: str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None = None,
+        *,
+        namespace: str = "default",
+        policy: BreakerPolicy = BreakerPolicy(),
+        policies: Mapping[str, BreakerPolicy] | None = None,
+        lease_ttl: float = 2.0,
+        max_breakers: int = 10_000,
+        metrics: MetricsRecorder | None = None,
+        on_error: Callable[[Exception], Answer] | None = None,
+        on_state_change: Callable[[StateChange], Answer] | None = None,
+        on_role_change: Callable[[Role], Answer] | None = None,
+    ) -> None:
+        check_name("namespace", namespace)
+        check_number("lease_ttl", lease_ttl, least=0.2, most=3600, unit="seconds")
+        check_whole("max_breakers", max_breakers)
+        for what, callback in (
+            ("on_error", on_error),
+            ("on_state_change", on_state_change),
+            ("on_role_change", on_role_change),
+        ):
+            _check_callable(what, callback)
+        self._parts = _Parts(
+            backend=_backend(redis, namespace),
+            policies=PolicyBook(policy, policies or {}),
+            lease_ttl=lease_ttl,
+            max_breakers=max_breakers,
+            on_error=on_error,
+            on_state_change=on_state_change,
+            on_role_change=on_role_change,
+        )
+        self._namespace = namespace
+        self._metrics = metrics
+        self._session: Session | None = None
+
+    def __repr__(self) -> str:
+        state = "started" if self._running() else "stopped"
+        return (
+            f"<Coordinator {self._namespace!r} {state} {self.role} instance={self.instance_id} "
+            f"breakers={len(self.breakers)} {self._parts.backend!r}>"
+        )
+
+    @property
+    def instance_id(self) -> str:
+        """This instance's name in the fleet."""
+        return self._parts.presence.instance
+
+    @property
+    def role(self) -> Role:
+        """Whether this instance leads its namespace."""
+        session = self._running()
+        return session.role if session else Role.FOLLOWER
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        session = self._running()
+        return session is not None and session.connected
+
+    @property
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The breakers this instance keeps, by name."""
+        return MappingProxyType(self._parts.breakers)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What this instance has counted."""
+        return self._parts.statistics
+
+    def breaker(self, name: str) -> Breaker:
+        """The breaker of a circuit, made on first use.
+
+        Raises:
+            TypeError, ValueError: The name is empty, too long or not printable.
+        """
+        return self._parts.breaker(name)
+
+    async def start(self) -> None:
+        """Join the fleet. Returns with its state loaded, or after about a second without.
+
+        Redis may be down: that surfaces, and the instance joins in when it can. Starting a
+        started coordinator does nothing.
+
+        Raises:
+            RuntimeError: It is running in another event loop.
+        """
+        session = self._running()
+        while session is not None and session.stopping:
+            await session.stop()
+            session = self._running()
+        if session is None:
+            session = self._session = Session(self._parts)
+            if self._metrics is not None:
+                self._metrics.attach(self)
+        await session.ready(START_PATIENCE)
+
+    async def stop(self) -> None:
+        """Leave the fleet: send what is left, give the lease back, end every task.
+
+        Takes a few seconds at most, also with Redis down. Stopping a stopped coordinator does
+        nothing.
+
+        Raises:
+            RuntimeError: It is running in another event loop.
+        """
+        session = self._running()
+        if session is None:
+            return
+        await session.stop()
+        if self._session is session:
+            self._session = None
+            if self._metrics is not None:
+                self._metrics.detach(self)
+
+    async def __aenter__(self) -> Coordinator:
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def _running(self) -> Session | None:
+        """The current session, unless its loop was closed under it."""
+        if self._session is not None and self._session.loop.is_closed():
+            self._session = None
+        return self._session
+
+
+class _Parts:
+    """What outlives a run: the breakers and all that is known."""
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        policies: PolicyBook,
+        lease_ttl: float,
+        max_breakers: int,
+        on_error: Callable[[Exception], Answer] | None,
+        on_state_change: Callable[[StateChange], Answer] | None,
+        on_role_change: Callable[[Role], Answer] | None,
+    ) -> None:
+        self.presence = Presence(_instance_id(), version(), policies.fingerprint)
+        self.backend = backend
+        self.policies = policies
+        self.lease_ttl = lease_ttl
+        self.max_breakers = max_breakers
+        self.chance = random.random
+        self.statistics = Statistics()
+        self.surface = Surface(self.statistics, on_error, on_state_change, on_role_change)
+        self.clock = SharedClock(time.monotonic)
+        self.outbox = Outbox(self.statistics)
+        self.table = Table(
+            self.presence.instance, policies, self.outbox, self.clock, self.surface.state_changed
+        )
+        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
+
+    def breaker(self, name: str) -> Breaker:
+        breaker = self.breakers.get(name)
+        if breaker is None:
+            return self._make_breaker(name)
+        self.breakers.move_to_end(name)
+        return breaker
+
+    def watched(self) -> Iterable[str]:
+        names = {*self.breakers, *self.policies.exact}
+        return [name for name in names if self.policies[name].idle_interval is not None]
+
+    def _make_breaker(self, name: str) -> Breaker:
+        check_name("a circuit's name", name)
+        breaker = Breaker(self.table.local(name), self.surface)
+        if len(self.breakers) < self.max_breakers or self._evict():
+            self.breakers[name] = breaker
+        return breaker  # with all places taken by open circuits, it works but is not kept
+
+    def _evict(self) -> bool:
+        """Let go of the breaker not used for longest, but of none that is needed."""
+        for _ in range(min(EVICTION_TRIES, len(self.breakers))):
+            name, breaker = next(iter(self.breakers.items()))
+            if breaker._local.quiet:
+                del self.breakers[name]
+                return True
+            self.breakers.move_to_end(name)
+        return False
+
+
+def _backend(
+    redis: str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None, namespace: str
+) -> Backend:
+    if redis is None:
+        return MemoryBackend()
+    if isinstance(redis, Backend):
+        return redis
+    return RedisBackend(redis, namespace)
+
+
+def _check_callable(what: str, callback: object) -> None:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{what} must be callable, not {callback!r}")
+
+
+def _instance_id() -> str:
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40]
+    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

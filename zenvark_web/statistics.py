@@ -1,0 +1,65 @@
+"""What an instance counts, in plain numbers: cheap to add to on every call, read at scrape time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from ._core.states import HealthCheckType
+
+DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, those of the Node Zenvark."""
+
+EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Distribution:
+    """Observations counted by upper bound, as a Prometheus histogram wants them.
+
+    Attributes:
+        bounds: The upper bounds, rising; one more bucket holds what is above them all.
+        counts: Observations per bucket (not cumulated).
+        total: The sum of all observations.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Statistics:
+    """What one coordinator has counted since it was made.
+
+    Attributes:
+        errors: Background errors by class name.
+        dropped: Call results for which there was no room.
+        expired: Call results that had become too old to count.
+        batches: Entries written to the stream of results.
+        transitions: Transitions this instance published as a leader.
+        effect: Seconds from the call result that decided a transition to its taking effect here.
+        health_checks: Seconds that health checks took, by circuit, type and whether they passed.
+    """
+
+    def __init__(self) -> None:
+        self.errors: Counter[str] = Counter()
+        self.dropped = 0
+        self.expired = 0
+        self.batches = 0
+        self.transitions = 0
+        self.effect = Distribution(EFFECT_BOUNDS)
+        self.health_checks: dict[tuple[str, HealthCheckType, bool], Distribution] = {}
+
+    def health_check_ended(
+        self, circuit: str, type_: HealthCheckType, passed: bool, seconds: float
+    ) -> None:
+        """Count one health check."""
+        key = (circuit, type_, passed)
+        self.health_checks.setdefault(key, Distribution()).observe(seconds)
