@@ -59,6 +59,7 @@ class Campaign:
         self._nudge = asyncio.Event()
         self._asked = 0.0
         self._held_until = float("-inf")
+        self._retired = False
         self.epoch = 0
         self.leading = False
         self.connected = False
@@ -81,6 +82,11 @@ class Campaign:
         """The store says that the lease is over."""
         self._deposed()
         self._nudge.set()
+
+    def retire(self) -> None:
+        """Lead no more, and take no lease any more."""
+        self._retired = True
+        self._deposed()
 
     async def _beat(self) -> float:
         """Send one heartbeat; tells the seconds to wait for the next."""
@@ -116,7 +122,7 @@ class Campaign:
         return wait
 
     def _elected(self, epoch: int) -> None:
-        if epoch < self.epoch:
+        if epoch < self.epoch or self._retired:
             return
         self._held_until = self._asked + self._ttl
         if self.leading and epoch == self.epoch:

@@ -21,6 +21,7 @@ from .surface import Surface
 from .table import Table
 
 RESTART_PAUSE = 1.0
+CANCEL_AGAIN = 0.5
 FAREWELL_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
 
@@ -149,11 +150,9 @@ class Session:
                     )
                 ]
                 await self._stop.wait()
-                self._campaign.leading = False
-                if self._leader is not None:
-                    loops.append(self._leader)
+                self._campaign.retire()
                 for task in loops:
-                    task.cancel()
+                    _end(task)
         finally:
             await self._say_goodbye()
 
@@ -205,6 +204,14 @@ class Session:
     def _follow(self) -> None:
         self._reader.serve(None)
         if self._leader is not None:
-            self._leader.cancel()
+            _end(self._leader)
             self._leader = None
         self._member.surface.role_changed(Role.FOLLOWER)
+
+
+def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task, again and again until it takes it: `asyncio.wait_for`, which redis-py uses
+    under a client that was given to us, loses a cancellation now and then before Python 3.12."""
+    if not task.done():
+        task.cancel()
+        task.get_loop().call_later(CANCEL_AGAIN, _end, task)

@@ -209,16 +209,14 @@ class _OwnClients:
         return _hide_password(self._url)
 
     def open(self) -> None:
-        commands = self._client(COMMAND_TIMEOUT)
-        reader = self._client(LONGEST_WAIT + READ_SLACK)
-        self._open = [commands, reader]
-        self.commands, self.reader = commands, reader
+        self._open = [self._client(), self._client()]
+        self.commands, self.reader = self._open
 
-    def _client(self, timeout: float) -> redis.asyncio.Redis:
+    def _client(self) -> redis.asyncio.Redis:
         return redis.asyncio.Redis.from_url(
             self._url,
             protocol=2,
-            socket_timeout=timeout,
+            socket_timeout=None,  # each command has a deadline of its own, see `_command`
             socket_connect_timeout=COMMAND_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
             client_name="zenvark_web",
