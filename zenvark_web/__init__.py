@@ -1,11 +1,18 @@
-"""A circuit breaker that a fleet of Python web processes shares."""
+"""A circuit breaker that a fleet of Python web processes shares.
+
+What needs httpx, Starlette or prometheus-client is imported when it is first asked for.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._core.backoff import Backoff, ConstantBackoff, ExponentialBackoff
 from ._core.policy import BreakerPolicy, Classify, HealthCheck
 from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State
 from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow, Trip, Window
+from ._version import version as _version
 from .backends import Backend, MemoryBackend
 from .breaker import Breaker, Permit
 from .coordinator import Coordinator, MetricsRecorder
@@ -18,3 +25,74 @@ from .exceptions import (
     ResultsLostError,
     ZenvarkError,
 )
+
+if TYPE_CHECKING:
+    from .asgi import BreakerMiddleware
+    from .httpx import BreakerStatus, BreakerTransport, HttpHealthCheck, by_host, default_classify
+    from .metrics import PrometheusMetrics
+
+    __version__: str
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "Backoff",
+    "Breaker",
+    "BreakerMiddleware",
+    "BreakerPolicy",
+    "BreakerStatus",
+    "BreakerTransport",
+    "Cause",
+    "CircuitOpenError",
+    "Classify",
+    "ConsecutiveFailures",
+    "ConstantBackoff",
+    "Coordinator",
+    "CountWindow",
+    "ExponentialBackoff",
+    "FencedError",
+    "HealthCheck",
+    "HealthCheckType",
+    "HttpHealthCheck",
+    "MalformedEntryError",
+    "MemoryBackend",
+    "MetricsRecorder",
+    "Outcome",
+    "Permit",
+    "PrometheusMetrics",
+    "Reason",
+    "ResultsLostError",
+    "Role",
+    "State",
+    "StateChange",
+    "Strategy",
+    "TimeWindow",
+    "Trip",
+    "Window",
+    "ZenvarkError",
+    "__version__",
+    "by_host",
+    "default_classify",
+]
+
+_LAZY = {
+    "BreakerMiddleware": "asgi",
+    "BreakerStatus": "httpx",
+    "BreakerTransport": "httpx",
+    "HttpHealthCheck": "httpx",
+    "PrometheusMetrics": "metrics",
+    "by_host": "httpx",
+    "default_classify": "httpx",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

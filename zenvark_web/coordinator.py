@@ -159,6 +159,11 @@ class Coordinator:
         """
         return self._parts.breaker(name)
 
+    def surface(self, error: Exception) -> None:
+        """Treat an error as one of the background: `on_error`, the log, a counter. For what is
+        built upon a coordinator."""
+        self._parts.surface.error(error)
+
     async def start(self) -> None:
         """Join the fleet. Returns with its state loaded, or after about a second without.
 

@@ -1,0 +1,1 @@
+"""What all HTTP sides share; it knows no client library."""
