@@ -9,9 +9,8 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ._coordination.local import LocalCircuit
-from ._coordination.surface import Surface
 from ._core.states import Outcome, State
-from .exceptions import CircuitOpenError, ZenvarkError
+from .exceptions import CircuitOpenError
 from .statistics import Distribution
 
 P = ParamSpec("P")
@@ -24,24 +23,27 @@ class Permit:
 
     As a context manager (with `with` or `async with`) it tells that itself: an exception is
     judged as the policy says, anything else is a success.
+
+    Attributes:
+        recorded: Whether it has been told.
     """
 
-    __slots__ = ("_began", "_breaker", "_elapsed", "_generation", "_open")
+    __slots__ = ("_began", "_elapsed", "_generation", "_local", "recorded")
 
-    def __init__(self, breaker: Breaker, generation: int, began: float) -> None:
-        self._breaker = breaker
+    def __init__(self, local: LocalCircuit, generation: int, began: float) -> None:
+        self._local = local
         self._generation = generation
         self._began = began
         self._elapsed: float | None = None
-        self._open = True
+        self.recorded = False
 
     def __repr__(self) -> str:
-        return f"<Permit {self._breaker.name!r} {'open' if self._open else 'recorded'}>"
+        return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"
 
     def stop_clock(self) -> None:
         """End the time that counts as the call's duration, though its outcome is to come: what
         the caller does with a response's body does not make the upstream slow."""
-        self._elapsed = self._breaker._local.monotonic() - self._began
+        self._elapsed = self._local.monotonic() - self._began
 
     def record(self, outcome: Outcome, label: str = "") -> None:
         """Tell how the call ended.
@@ -54,15 +56,15 @@ class Permit:
         Raises:
             RuntimeError: It has been told already.
         """
-        if not self._open:
+        if self.recorded:
             raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
-        self._open = False
+        self.recorded = True
         self._settle(outcome, label)
 
     def _settle(self, outcome: Outcome, label: str) -> None:
         if outcome is Outcome.IGNORED:
             return
-        local = self._breaker._local
+        local = self._local
         now = local.monotonic()
         elapsed = now - self._began if self._elapsed is None else self._elapsed
         local.record(self._generation, outcome is Outcome.FAILURE, label, now, elapsed)
@@ -79,7 +81,7 @@ class Permit:
         if error is None:
             self.record(Outcome.SUCCESS)
         else:
-            self.record(self._breaker._outcome_of_error(error), type(error).__name__)
+            self.record(self._local.outcome_of_error(error), type(error).__name__)
 
     async def __aenter__(self) -> Permit:
         return self
@@ -100,13 +102,13 @@ class _TrialPermit(Permit):
 
     def _settle(self, outcome: Outcome, label: str) -> None:
         super()._settle(outcome, label)
-        local = self._breaker._local
+        local = self._local
         with local.lock:
             local.admission.settle(self._generation, returned=outcome is Outcome.IGNORED)
         local.trial_moved()
 
     def __del__(self) -> None:
-        if self._open:
+        if not self.recorded:
             self.record(Outcome.IGNORED)
 
 
@@ -132,7 +134,9 @@ class Guard:
         traceback: TracebackType | None,
     ) -> None:
         permit = self._permit
-        if permit is not None and permit._open:  # unless the block has told the outcome itself
+        if (
+            permit is not None and not permit.recorded
+        ):  # unless the block has told the outcome itself
             permit.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Permit:
@@ -155,11 +159,10 @@ class Breaker:
     `CircuitOpenError`. Calls may come from any thread.
     """
 
-    __slots__ = ("__weakref__", "_local", "_surface")
+    __slots__ = ("_local",)
 
-    def __init__(self, local: LocalCircuit, surface: Surface) -> None:
+    def __init__(self, local: LocalCircuit) -> None:
         self._local = local
-        self._surface = surface
 
     def __repr__(self) -> str:
         return f"<Breaker {self.name!r} {self.state} generation={self.generation}>"
@@ -208,7 +211,7 @@ class Breaker:
         local = self._local
         admission = local.admission
         if admission.closed:
-            return Permit(self, admission.generation, local.monotonic())
+            return Permit(local, admission.generation, local.monotonic())
         return self._acquire_trial()
 
     def _acquire_trial(self) -> Permit:
@@ -219,9 +222,9 @@ class Breaker:
             generation, closed = local.admission.generation, local.admission.closed
             taken = not closed and local.admission.take(now)
         if closed:
-            return Permit(self, generation, now)
+            return Permit(local, generation, now)
         if taken:
-            return _TrialPermit(self, generation, now)
+            return _TrialPermit(local, generation, now)
         local.block(now)
         raise CircuitOpenError(local.name, local.admission.retry_after(now))
 
@@ -245,9 +248,9 @@ class Breaker:
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            permit.record(self._outcome_of_error(error), type(error).__name__)
+            permit.record(self._local.outcome_of_error(error), type(error).__name__)
             raise
-        self._record_result(permit, result)
+        permit.record(self._local.outcome_of_result(result), type(result).__name__)
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -260,9 +263,9 @@ class Breaker:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            permit.record(self._outcome_of_error(error), type(error).__name__)
+            permit.record(self._local.outcome_of_error(error), type(error).__name__)
             raise
-        self._record_result(permit, result)
+        permit.record(self._local.outcome_of_result(result), type(result).__name__)
         return result
 
     def __call__(self, function: F) -> F:
@@ -286,36 +289,3 @@ class Breaker:
                 return self.execute_sync(function, *args, **kwargs)
 
         return cast(F, call)
-
-    def _record_result(self, permit: Permit, result: object) -> None:
-        classify = self._local.policy.classify
-        if classify is None:
-            permit.record(Outcome.SUCCESS)
-        else:
-            permit.record(self._classified(result, Outcome.SUCCESS), type(result).__name__)
-
-    def _outcome_of_error(self, error: BaseException) -> Outcome:
-        if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
-            return Outcome.IGNORED
-        if self._local.policy.classify is None:
-            return Outcome.FAILURE
-        return self._classified(error, Outcome.FAILURE)
-
-    def _classified(self, ended: object, otherwise: Outcome) -> Outcome:
-        """What the policy's classifier says, if it says something usable."""
-        classify = self._local.policy.classify
-        assert classify is not None
-        try:
-            outcome = classify(ended)
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"classify must return an Outcome, not {outcome!r}")
-        except Exception as error:
-            self._surface.error(_unclassified(self.name, error))
-            return otherwise
-        return outcome
-
-
-def _unclassified(name: str, cause: Exception) -> ZenvarkError:
-    error = ZenvarkError(f"circuit {name!r}: classify failed: {cause!r}")
-    error.__cause__ = cause
-    return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import re
@@ -249,7 +248,11 @@ class _Parts:
         self.clock = SharedClock(time.monotonic)
         self.outbox = Outbox(self.statistics)
         self.table = Table(
-            self.presence.instance, policies, self.outbox, self.clock, self.surface.state_changed
+            instance=self.presence.instance,
+            policies=policies,
+            outbox=self.outbox,
+            clock=self.clock,
+            surface=self.surface,
         )
         self.breakers: OrderedDict[str, Breaker] = OrderedDict()
 
@@ -266,7 +269,7 @@ class _Parts:
 
     def _make_breaker(self, name: str) -> Breaker:
         check_name("a circuit's name", name)
-        breaker = Breaker(self.table.local(name), self.surface)
+        breaker = Breaker(self.table.local(name))
         if len(self.breakers) < self.max_breakers or self._evict():
             self.breakers[name] = breaker
         return breaker  # with all places taken by open circuits, it works but is not kept
@@ -274,8 +277,8 @@ class _Parts:
     def _evict(self) -> bool:
         """Let go of the breaker not used for longest, but of none that is needed."""
         for _ in range(min(EVICTION_TRIES, len(self.breakers))):
-            name, breaker = next(iter(self.breakers.items()))
-            if breaker._local.quiet:
+            name = next(iter(self.breakers))
+            if self.table.local(name).quiet:
                 del self.breakers[name]
                 return True
             self.breakers.move_to_end(name)

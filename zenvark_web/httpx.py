@@ -8,7 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from types import TracebackType
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import httpx
 
@@ -47,8 +47,8 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
     """
 
     def __init__(self, name: str, retry_after: float) -> None:
+        httpx.TransportError.__init__(self, "")
         exceptions.CircuitOpenError.__init__(self, name, retry_after)
-        self._request: httpx.Request | None = None
 
 
 def by_host(request: httpx.Request) -> str | None:
@@ -103,7 +103,14 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         fallback: Fallback | None = None,
         when_open: Literal["respond", "raise"] = "respond",
     ) -> None:
-        _check_settings(coordinator, transport, circuits, classify, fallback, when_open)
+        _check_settings(
+            coordinator=coordinator,
+            transport=transport,
+            circuits=circuits,
+            classify=classify,
+            fallback=fallback,
+            when_open=when_open,
+        )
         self._coordinator = coordinator
         self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
         self._circuits = _circuit_finder(circuits)
@@ -129,7 +136,6 @@ class BreakerTransport(httpx.AsyncBaseTransport):
             call.broke(error)
             raise
         if call.answered(response):
-            assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _WatchedStream(response.stream, call)
         return response
 
@@ -191,8 +197,8 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 class _WatchedStream(httpx.AsyncByteStream):
     """A response's body, handed on as it comes, with an eye on how it ends."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, call: Call) -> None:
-        self._stream = stream
+    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, call: Call) -> None:
+        self._stream = cast(httpx.AsyncByteStream, stream)  # as the client will find out itself
         self._call = call
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -246,7 +252,7 @@ class HttpHealthCheck:
         url = self._url.replace("{name}", name)
         return lambda _: self._check(url)
 
-    async def __call__(self, type: HealthCheckType) -> None:
+    async def __call__(self, type_: HealthCheckType) -> None:
         """Ask the URL; for one without `{name}`.
 
         Raises:
@@ -289,6 +295,7 @@ def _circuit_finder(circuits: Circuits) -> Callable[[httpx.Request], str | None]
 
 
 def _check_settings(
+    *,
     coordinator: object,
     transport: object,
     circuits: object,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
 from ..statistics import Statistics
-from .surface import Surface
 
 MAX_CHECKS = 32
 CHECK_TIMEOUT = 10.0
@@ -19,66 +18,42 @@ class HealthChecks:
     """The health checks of one leader.
 
     Args:
-        surface: Where errors go.
         statistics: Counts checks.
         monotonic: This host's monotonic seconds.
     """
 
-    def __init__(
-        self, surface: Surface, statistics: Statistics, monotonic: Callable[[], float]
-    ) -> None:
-        self._surface = surface
+    def __init__(self, statistics: Statistics, monotonic: Callable[[], float]) -> None:
         self._statistics = statistics
         self._monotonic = monotonic
         self._places = asyncio.Semaphore(MAX_CHECKS)
-        self._tasks: asyncio.TaskGroup | None = None
 
-    def open(self, tasks: asyncio.TaskGroup) -> None:
-        """Run checks in this group from now on."""
-        self._tasks = tasks
-
-    def start(
-        self,
-        circuit: str,
-        policy: BreakerPolicy,
-        check: Check,
-        done: Callable[[str | None], None],
-    ) -> None:
+    async def run(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
         """Run one check as soon as there is a place.
 
         Args:
             circuit: The circuit's name.
             policy: Its settings.
             check: What is asked for.
-            done: Told how it ended: None if it passed, else its error.
-        """
-        assert self._tasks is not None
-        self._tasks.create_task(self._run(circuit, policy, check, done))
 
-    async def _run(
-        self,
-        circuit: str,
-        policy: BreakerPolicy,
-        check: Check,
-        done: Callable[[str | None], None],
-    ) -> None:
+        Returns:
+            None if it passed, else its error.
+        """
         async with self._places:
             began = self._monotonic()
             error = await self._outcome(circuit, policy, check)
             seconds = self._monotonic() - began
         self._statistics.health_check_ended(circuit, check.type, error is None, seconds)
-        done(error)
+        return error
 
     async def _outcome(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
         try:
-            run = policy.health_check_of(circuit)
-            assert run is not None
             async with asyncio.timeout(CHECK_TIMEOUT):
-                await run(check.type)
+                await policy.health_check_of(circuit)(check.type)
         except TimeoutError:
             return f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
         except asyncio.CancelledError:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 raise
             return "health check was cancelled from within"
         except Exception as error:

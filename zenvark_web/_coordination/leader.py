@@ -84,7 +84,7 @@ class Leader:
         self._watched = watched
         self._on_fenced = on_fenced
         self._on_overtaken = on_overtaken
-        self._checks = HealthChecks(surface, statistics, clock.monotonic)
+        self._checks = HealthChecks(statistics, clock.monotonic)
         self._outage = Outage(surface, chance)
         self._circuits: dict[str, Circuit] = {}
         self._numbers: dict[str, int] = {}
@@ -125,7 +125,7 @@ class Leader:
             self._surface.error(batch)
         elif self._is_new(batch):
             for report in batch.reports:
-                self._guarded(report.circuit, lambda report=report: self._judge(batch, report, entry))
+                self._judge(batch.instance, self._without_expired(report), entry.at)
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""
@@ -136,20 +136,14 @@ class Leader:
             del self._numbers[next(iter(self._numbers))]
         return True
 
-    def _judge(self, batch: Batch, report: Report, entry: ResultEntry) -> None:
-        circuit = self._circuit(report.circuit)
-        newest = max((run.generation for run in report.runs), default=0)
+    def _judge(self, instance: str, report: Report, at: float) -> None:
         now = self._now()
-        self._carry_out(circuit, circuit.repair(newest, now))
-        self._carry_out(
-            circuit,
-            circuit.report(
-                batch.instance,
-                self._without_expired(report),
-                at=entry.at,
-                now=now,
-                replayed=entry.at <= self._began_at,
-            ),
+        replayed = at <= self._began_at
+        newest = max((run.generation for run in report.runs), default=0)
+        self._guarded(report.circuit, lambda circuit: circuit.repair(newest, now))
+        self._guarded(
+            report.circuit,
+            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
         )
 
     def _without_expired(self, report: Report) -> Report:
@@ -183,38 +177,35 @@ class Leader:
                 return
             self._circuits[name] = circuit
 
-    def _guarded(self, name: str, action: Callable[[], None]) -> None:
-        """Keep what a user's strategy or backoff raises to its own circuit."""
+    def _guarded(
+        self, name: str, decide: Callable[[Circuit], Transition | Check | None]
+    ) -> Check | None:
+        """Have a circuit decide, and carry it out. What a user's strategy or backoff raises
+        stays with its own circuit.
+
+        Returns:
+            The health check that the circuit asks for, if it does.
+        """
         try:
-            action()
+            decision = decide(self._circuit(name))
+            self._set_timer(name)
         except Exception as error:
             surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {error!r}")
             surfaced.__cause__ = error
             self._surface.error(surfaced)
-
-    def _carry_out(self, circuit: Circuit, decision: Transition | Check | None) -> None:
+            return None
         if isinstance(decision, Transition):
             self._publish(replace(decision, position=self._position))
-        elif decision is not None:
-            check = decision
-            name = circuit.latest.circuit
-            self._checks.start(name, circuit.policy, check, lambda error: self._checked(name, check, error))
-        self._set_timer(circuit.latest.circuit)
-
-    def _checked(self, name: str, check: Check, error: str | None) -> None:
-        circuit = self._circuits[name]
-        self._guarded(
-            name, lambda: self._carry_out(circuit, circuit.checked(check, error, self._now()))
-        )
+            return None
+        return decision
 
     # Loops
 
     async def run(self) -> None:
         """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            self._checks.open(tasks)
             tasks.create_task(self._publish_all())
-            tasks.create_task(self._keep_time())
+            tasks.create_task(self._keep_time(tasks))
             tasks.create_task(self._tidy())
 
     def _publish(self, transition: Transition) -> None:
@@ -250,28 +241,31 @@ class Leader:
             heapq.heappush(self._timers, (deadline, name))
             self._timers_changed.set()
 
-    async def _keep_time(self) -> None:
+    async def _keep_time(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             self._timers_changed.clear()
-            self._run_timers()
+            for name in self._due():
+                check = self._guarded(name, lambda circuit: circuit.due(self._now()))
+                if check is not None:
+                    tasks.create_task(self._check(name, check))
             wait = self._timers[0][0] - self._now() if self._timers else None
             try:
-                async with asyncio.timeout(wait and max(0.0, wait)):
+                async with asyncio.timeout(wait):
                     await self._timers_changed.wait()
             except TimeoutError:
                 pass
 
-    def _run_timers(self) -> None:
+    def _due(self) -> list[str]:
+        """The circuits whose time may have come."""
         now = self._now()
+        names = []
         while self._timers and self._timers[0][0] <= now:
-            _, name = heapq.heappop(self._timers)
-            circuit = self._circuits.get(name)
-            if circuit is None:
-                continue
-            if circuit.deadline is not None and circuit.deadline > now:
-                self._set_timer(name)
-            else:
-                self._guarded(name, lambda c=circuit: self._carry_out(c, c.due(self._now())))
+            names.append(heapq.heappop(self._timers)[1])
+        return [name for name in names if name in self._circuits]
+
+    async def _check(self, name: str, check: Check) -> None:
+        error = await self._checks.run(name, self._policies[name], check)
+        self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
 
     async def _tidy(self) -> None:
         durations = (

@@ -12,9 +12,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from .._core.admission import Admission
-from .._core.policy import BreakerPolicy
-from .._core.states import Report, Run
+from .._core.policy import BreakerPolicy, Classify
+from .._core.states import Outcome, Report, Run
+from ..exceptions import CircuitOpenError, ZenvarkError
 from ..statistics import DURATION_BOUNDS, Distribution, Statistics
+from .surface import Surface
 
 MAX_AGE = 10.0
 """Seconds after which a result no longer counts."""
@@ -33,9 +35,7 @@ class PendingRun:
 
     __slots__ = ("count", "ended", "failed", "generation", "label", "slow", "until")
 
-    def __init__(
-        self, generation: int, failed: bool, slow: bool, label: str, ended: float
-    ) -> None:
+    def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
         self.generation = generation
         self.failed = failed
         self.slow = slow
@@ -59,7 +59,7 @@ class Outbox:
         self.runs = 0
         self.waiting: dict[str, LocalCircuit] = {}
         self.accepts = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._post: Callable[..., object] = _nobody
         self._thread = 0
         self._wake: Callable[[bool], None] = _nobody
 
@@ -69,7 +69,7 @@ class Outbox:
         Args:
             wake: Called with whether it is urgent when there is something to send.
         """
-        self._loop = asyncio.get_running_loop()
+        self._post = asyncio.get_running_loop().call_soon_threadsafe
         self._thread = threading.get_ident()
         self._wake = wake
         self.accepts = True
@@ -89,9 +89,8 @@ class Outbox:
 
     def hand_over(self, function: Callable[..., None], *arguments: object) -> None:
         """Run something in the reporter's thread, soon."""
-        assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._post(function, *arguments)
         except RuntimeError:  # the loop is closed
             self.statistics.dropped += 1
 
@@ -110,6 +109,7 @@ class LocalCircuit:
         admission: What it lets pass.
         outbox: Where its results wait.
         monotonic: This host's monotonic seconds.
+        surface: Where errors of the user's classifier go.
     """
 
     __slots__ = (
@@ -128,15 +128,18 @@ class LocalCircuit:
         "policy",
         "slow_after",
         "successes",
+        "surface",
     )
 
     def __init__(
         self,
+        *,
         name: str,
         policy: BreakerPolicy,
         admission: Admission,
         outbox: Outbox,
         monotonic: Callable[[], float],
+        surface: Surface,
     ) -> None:
         self.name = name
         self.policy = policy
@@ -144,6 +147,7 @@ class LocalCircuit:
         self.admission = admission
         self.outbox = outbox
         self.monotonic = monotonic
+        self.surface = surface
         self.lock = threading.Lock()
         self.successes = Distribution()
         self.failures = Distribution()
@@ -152,6 +156,34 @@ class LocalCircuit:
         self._run: PendingRun | None = None
         self._untold = 0
         self._demand_told_at = float("-inf")
+
+    def outcome_of_result(self, result: object) -> Outcome:
+        """The outcome of a call that returned."""
+        if self.policy.classify is None:
+            return Outcome.SUCCESS
+        return self._classified(self.policy.classify, result, Outcome.SUCCESS)
+
+    def outcome_of_error(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised. What is no `Exception` (a cancellation) says
+        nothing of the upstream, nor does a rejection by another circuit."""
+        if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
+            return Outcome.IGNORED
+        if self.policy.classify is None:
+            return Outcome.FAILURE
+        return self._classified(self.policy.classify, error, Outcome.FAILURE)
+
+    def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
+        """What the user's classifier says, if it says something usable."""
+        try:
+            outcome: object = classify(ended)
+            if isinstance(outcome, Outcome):
+                return outcome
+            raise TypeError(f"classify must return an Outcome, not {outcome!r}")
+        except Exception as error:
+            surfaced = ZenvarkError(f"circuit {self.name!r}: classify failed: {error!r}")
+            surfaced.__cause__ = error
+            self.surface.error(surfaced)
+            return otherwise
 
     def record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -302,5 +334,5 @@ class Draft:
         )
 
 
-def _nobody(urgent: bool) -> None:
+def _nobody(*_: object) -> None:
     """There is no reporter to wake."""

@@ -57,6 +57,7 @@ class Reader:
 
     def __init__(
         self,
+        *,
         backend: Backend,
         table: Table,
         clock: SharedClock,

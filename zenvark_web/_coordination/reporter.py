@@ -46,6 +46,7 @@ class Reporter:
 
     def __init__(
         self,
+        *,
         instance: str,
         backend: Backend,
         outbox: Outbox,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from .._core.policy import PolicyBook
 from .._core.states import Role
-from ..backends.base import Backend, Presence
+from ..backends.base import Backend, LeaderChange, Presence
 from ..exceptions import BackendError, ZenvarkError
 from ..statistics import Statistics
 from .campaign import Campaign
@@ -62,23 +62,23 @@ class Session:
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._reader = Reader(
-            member.backend,
-            member.table,
-            member.clock,
-            member.surface,
-            member.statistics,
-            member.chance,
-            on_leader=lambda change: self._campaign.heard(change),
+            backend=member.backend,
+            table=member.table,
+            clock=member.clock,
+            surface=member.surface,
+            statistics=member.statistics,
+            chance=member.chance,
+            on_leader=self._heard,
         )
         self._reporter = Reporter(
-            member.presence.instance,
-            member.backend,
-            member.outbox,
-            member.table,
-            member.clock,
-            member.surface,
-            member.statistics,
-            member.chance,
+            instance=member.presence.instance,
+            backend=member.backend,
+            outbox=member.outbox,
+            table=member.table,
+            clock=member.clock,
+            surface=member.surface,
+            statistics=member.statistics,
+            chance=member.chance,
         )
         self._campaign = Campaign(
             me=member.presence,
@@ -177,6 +177,9 @@ class Session:
             member.outbox.close()
             await member.backend.close()
             await member.surface.drain()
+
+    def _heard(self, change: LeaderChange) -> None:
+        self._campaign.heard(change)
 
     def _lead(self, epoch: int) -> None:
         if self._tasks is None or self._stop.is_set():

@@ -60,7 +60,9 @@ class Surface:
 
     def state_changed(self, change: StateChange) -> None:
         """Tell that a circuit changed its state here."""
-        logger.info("circuit %r: %s -> %s (%s)", change.name, change.previous, change.state, change.reason)
+        logger.info(
+            "circuit %r: %s -> %s (%s)", change.name, change.previous, change.state, change.reason
+        )
         if self._on_state_change is not None:
             self._call(self._on_state_change, change)
 
@@ -102,4 +104,4 @@ class Surface:
 
     def _log(self, error: Exception, context: str = "") -> None:
         self._statistics.errors[type(error).__name__] += 1
-        logger.error("%s%s", context, error or type(error).__name__)
+        logger.error("%s%s", context, str(error) or type(error).__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
 from .._core.admission import Admission
@@ -11,6 +11,7 @@ from .._core.states import State, Transition
 from ..events import StateChange
 from .clock import SharedClock
 from .local import LocalCircuit, Outbox
+from .surface import Surface
 
 
 class Table:
@@ -24,22 +25,23 @@ class Table:
         policies: The policies of circuits.
         outbox: Where results of local circuits wait.
         clock: For the times of results.
-        on_change: Told each change of a circuit's state.
+        surface: Told each change of a circuit's state.
     """
 
     def __init__(
         self,
+        *,
         instance: str,
         policies: PolicyBook,
         outbox: Outbox,
         clock: SharedClock,
-        on_change: Callable[[StateChange], None],
+        surface: Surface,
     ) -> None:
         self._instance = instance
         self._policies = policies
         self._outbox = outbox
         self._clock = clock
-        self._on_change = on_change
+        self._surface = surface
         self._locals: WeakValueDictionary[str, LocalCircuit] = WeakValueDictionary()
         self._holding: set[str] = set()
         self.latest: dict[str, Transition] = {}
@@ -48,9 +50,13 @@ class Table:
         """The local side of a circuit, made on first use."""
         circuit = self._locals.get(name)
         if circuit is None:
-            admission = Admission(self._instance)
             circuit = LocalCircuit(
-                name, self._policies[name], admission, self._outbox, self._clock.monotonic
+                name=name,
+                policy=self._policies[name],
+                admission=Admission(self._instance),
+                outbox=self._outbox,
+                monotonic=self._clock.monotonic,
+                surface=self._surface,
             )
             self._locals[name] = circuit
             latest = self.latest.get(name)
@@ -81,7 +87,7 @@ class Table:
         if circuit is not None:
             self._admit(circuit, transition, transition.delay if fresh else self._left(transition))
         if transition.state is not known.state:
-            self._on_change(
+            self._surface.state_changed(
                 StateChange(
                     name, known.state, transition.state, transition.generation, transition.reason
                 )

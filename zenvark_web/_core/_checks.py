@@ -36,10 +36,7 @@ def check_whole(what: str, value: object, *, least: int = 1, most: int | None = 
 
 def check_rate(what: str, value: object) -> None:
     """Refuse what is no share above 0 and up to 1 (the same errors)."""
-    check_number(what, value)
-    assert isinstance(value, int | float)  # for the type checkers: just checked
-    if not 0 < value <= 1:
-        raise ValueError(f"{what} must be a share above 0 and up to 1 (0.5 is one half), not {value!r}")
+    check_number(what, value, above=0, most=1)
 
 
 def check_name(what: str, value: object) -> None:

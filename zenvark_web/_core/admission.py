@@ -115,7 +115,7 @@ class Admission:
         """How long to keep a permit: several of the gaps between calls here, longer each time
         that was too short, so that a circuit with rare calls recovers too."""
         gap = min(max(3 * self._gap, SHORTEST_OFFER), LONGEST_OFFER)
-        return min(gap * 2 ** min(self._lapses, 10), LONGEST_OFFER)
+        return min(gap * 2.0 ** min(self._lapses, 10), LONGEST_OFFER)
 
 
 class _Permits:

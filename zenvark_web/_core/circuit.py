@@ -105,6 +105,7 @@ class Circuit:
         self.latest = latest
         self._chance = chance
         self._demand: dict[str, float] = {}
+        self._next_attempt_at: float | None = None
         self._enter(now)
 
     @property
@@ -196,7 +197,7 @@ class Circuit:
         self._trial: _Trial | None = None
         self._owed: tuple[int, int] | None = None
         self._passed = 0
-        self._next_attempt_at: float | None = None
+        self._next_attempt_at = None
         if latest.state is State.CLOSED:
             self._await_quiet(now)
         elif latest.state is State.OPEN or self.policy.health_check is not None:
@@ -266,7 +267,9 @@ class Circuit:
         slow = f", {trip.slow} slow" if trip.slow else ""
         return Reason(
             cause=Cause.TRIPPED,
-            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {self.policy.strategy!r}"[:500],
+            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {self.policy.strategy!r}"[
+                :500
+            ],
             instances=dict(instances.most_common(10)),
             failures=dict(failures.most_common(5)),
             slow_share=trip.slow / trip.calls,

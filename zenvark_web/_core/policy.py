@@ -68,7 +68,9 @@ class BreakerPolicy:
         if self.slow_call is not None:
             check_number("slow_call", self.slow_call, above=0, unit="seconds")
         if judges_slow_calls(self.strategy) and self.slow_call is None:
-            raise ValueError("slow_rate needs slow_call: pass the seconds after which a call is slow")
+            raise ValueError(
+                "slow_rate needs slow_call: pass the seconds after which a call is slow"
+            )
         self._check_idle_interval()
 
     def _check_parts(self) -> None:
@@ -84,7 +86,11 @@ class BreakerPolicy:
             )
         for what in ("health_check", "classify"):
             value = getattr(self, what)
-            if value is not None and not callable(value) and not isinstance(value, NamedHealthCheck):
+            if (
+                value is not None
+                and not callable(value)
+                and not isinstance(value, NamedHealthCheck)
+            ):
                 raise TypeError(f"{what} must be callable, not {value!r}")
 
     def _check_idle_interval(self) -> None:
@@ -94,8 +100,14 @@ class BreakerPolicy:
         if self.health_check is None:
             raise ValueError("idle_interval needs a health_check to run")
 
-    def health_check_of(self, circuit: str) -> HealthCheck | None:
-        """The health check of one circuit, if it has one."""
+    def health_check_of(self, circuit: str) -> HealthCheck:
+        """The health check of one circuit.
+
+        Raises:
+            ValueError: It has none.
+        """
+        if self.health_check is None:
+            raise ValueError(f"circuit {circuit!r} has no health check")
         if isinstance(self.health_check, NamedHealthCheck):
             return self.health_check.for_circuit(circuit)
         return self.health_check
@@ -137,7 +149,9 @@ class PolicyBook:
         named, not compared."""
         described = [_describe(self._default)]
         described += [f"{name}={_describe(policy)}" for name, policy in sorted(self.exact.items())]
-        described += [f"{pattern.pattern}={_describe(policy)}" for pattern, policy in self._patterns]
+        described += [
+            f"{pattern.pattern}={_describe(policy)}" for pattern, policy in self._patterns
+        ]
         return hashlib.sha256("\n".join(described).encode("utf-8", "replace")).hexdigest()[:16]
 
 

@@ -260,17 +260,15 @@ class _LastSeconds:
     def _bucket(self, now: float) -> list[int] | None:
         """The counts that `now` belongs to, or None if the window has left it behind."""
         index = int(now // self._width)
-        if self._newest is None:
-            self._newest = index
-        self._expire(index)
-        return None if index <= self._newest - BUCKETS else self._buckets[index % BUCKETS]
+        newest = index if self._newest is None else self._newest
+        self._expire(newest, index)
+        self._newest = max(newest, index)
+        return None if index <= newest - BUCKETS else self._buckets[index % BUCKETS]
 
-    def _expire(self, index: int) -> None:
-        assert self._newest is not None
-        for passed in range(self._newest + 1, min(index, self._newest + BUCKETS) + 1):
+    def _expire(self, newest: int, index: int) -> None:
+        for passed in range(newest + 1, min(index, newest + BUCKETS) + 1):
             old = self._buckets[passed % BUCKETS]
             self._add(old, -old[0], -old[1], -old[2])
-        self._newest = max(self._newest, index)
 
     def _add(self, bucket: list[int], calls: int, failures: int, slow: int) -> None:
         bucket[0] += calls

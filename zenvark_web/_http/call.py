@@ -44,8 +44,8 @@ class Call:
             Whether the body matters still: failures count at once, and an upgrade (101) or a
             body that has been read already brings nothing more.
         """
-        assert self._permit is not None
-        self._permit.stop_clock()
+        if self._permit is not None:
+            self._permit.stop_clock()
         outcome = self._judge(response)
         if outcome is Outcome.SUCCESS and response.status_code != 101 and not response.is_closed:
             return True

@@ -60,7 +60,9 @@ def decode_batch(fields: Fields) -> Batch:
             instance=_name(fields["instance"]),
             number=_whole(int(fields["number"])),
             sent=_whole(int(fields["sent"])) / 1000,
-            reports=tuple(_unpack_report(packed, late) for packed in _parse(fields["reports"], list)),
+            reports=tuple(
+                _unpack_report(packed, late) for packed in _parse(fields["reports"], list)
+            ),
         )
 
     return _guarded("result", fields, decode)
@@ -70,10 +72,7 @@ def _pack_report(report: Report) -> list[Any]:
     note = report.trial
     return [
         report.circuit,
-        [
-            [run.generation, _ms(run.age), _kind(run), run.count, run.label]
-            for run in report.runs
-        ],
+        [[run.generation, _ms(run.age), _kind(run), run.count, run.label] for run in report.runs],
         report.blocked,
         None if note is None else [note.generation, note.unused, note.held],
     ]

@@ -108,10 +108,15 @@ class MemoryBackend:
             or lease.expires_at <= self._clock()
             or (lease.epoch, lease.holder) != (transition.epoch, transition.leader)
         ):
-            raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+            raise FencedError(
+                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
+            )
         text = _codec.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
-        if stored is not None and _codec.decode_transition(stored).generation >= transition.generation:
+        if (
+            stored is not None
+            and _codec.decode_transition(stored).generation >= transition.generation
+        ):
             return stored == text
         self._circuits[transition.circuit] = text
         self._add(self._states, {"transition": text})
@@ -139,7 +144,9 @@ class MemoryBackend:
         if results is not None:
             for position, fields in self._results.after(results):
                 at = position_key(position)[0] / 1000
-                entries.append(ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields)))
+                entries.append(
+                    ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
+                )
         return entries
 
     def _add(self, stream: _Stream, fields: Mapping[str, str]) -> None:

@@ -64,7 +64,9 @@ class RedisBackend:
     def __init__(self, server: str | RedisLike, namespace: str) -> None:
         check_name("namespace", namespace)
         if "{" in namespace or "}" in namespace:
-            raise ValueError(f"namespace must hold no braces, they mark the hash tag: {namespace!r}")
+            raise ValueError(
+                f"namespace must hold no braces, they mark the hash tag: {namespace!r}"
+            )
         self._clients = _OwnClients(server) if isinstance(server, str) else _GivenClient(server)
         self._keys = {
             name: f"zenvark:{{{namespace}}}:{name}"
@@ -131,7 +133,9 @@ class RedisBackend:
             MAX_STATES,
         )
         if done == -1:
-            raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+            raise FencedError(
+                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
+            )
         return bool(done)
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
@@ -289,7 +293,9 @@ _SCRIPTS = _load_scripts()
 def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     """The entries of an XREAD reply, which has three shapes depending on the client's options."""
     for stream, entries in reply.items() if isinstance(reply, dict) else reply or ():
-        nested = entries and isinstance(entries[0], list) and isinstance(entries[0][0], list | tuple)
+        nested = (
+            entries and isinstance(entries[0], list) and isinstance(entries[0][0], list | tuple)
+        )
         for position, fields in entries[0] if nested else entries:
             pairs = (fields or {}).items()
             yield _text(stream), _text(position), {_text(k): _text(v) for k, v in pairs}
