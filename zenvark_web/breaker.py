@@ -61,13 +61,30 @@ class Permit:
         self.recorded = True
         self._settle(outcome, label)
 
+    def returned(self, result: object) -> None:
+        """Tell that the call returned; the policy's classifier judges what.
+
+        Raises:
+            RuntimeError: The outcome has been told already.
+        """
+        self.record(self._local.outcome_of_result(result), type(result).__name__)
+
+    def raised(self, error: BaseException) -> None:
+        """Tell that the call raised; the policy's classifier judges what.
+
+        Raises:
+            RuntimeError: The outcome has been told already.
+        """
+        self.record(self._local.outcome_of_error(error), type(error).__name__)
+
     def _settle(self, outcome: Outcome, label: str) -> None:
         if outcome is Outcome.IGNORED:
             return
         local = self._local
+        failed = outcome is Outcome.FAILURE
         now = local.monotonic()
         elapsed = now - self._began if self._elapsed is None else self._elapsed
-        local.record(self._generation, outcome is Outcome.FAILURE, label, now, elapsed)
+        local.record(self._generation, failed, label if failed else "", now, elapsed)
 
     def __enter__(self) -> Permit:
         return self
@@ -81,7 +98,7 @@ class Permit:
         if error is None:
             self.record(Outcome.SUCCESS)
         else:
-            self.record(self._local.outcome_of_error(error), type(error).__name__)
+            self.raised(error)
 
     async def __aenter__(self) -> Permit:
         return self
@@ -210,23 +227,16 @@ class Breaker:
         """
         local = self._local
         admission = local.admission
-        if admission.closed:
-            return Permit(local, admission.generation, local.monotonic())
-        return self._acquire_trial()
-
-    def _acquire_trial(self) -> Permit:
-        local = self._local
         now = local.monotonic()
-        with local.lock:
-            # Looked at again: a transition may have come between, from the other thread.
-            generation, closed = local.admission.generation, local.admission.closed
-            taken = not closed and local.admission.take(now)
-        if closed:
-            return Permit(local, generation, now)
-        if taken:
-            return _TrialPermit(local, generation, now)
+        if admission.closed:
+            return Permit(local, admission.generation, now)
+        if admission.trying:
+            with local.lock:
+                generation, taken = admission.generation, admission.take(now)
+            if taken:
+                return _TrialPermit(local, generation, now)
         local.block(now)
-        raise CircuitOpenError(local.name, local.admission.retry_after(now))
+        raise CircuitOpenError(local.name, admission.retry_after(now))
 
     def guard(self) -> Guard:
         """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.
@@ -244,13 +254,19 @@ class Breaker:
         Raises:
             CircuitOpenError: The circuit did not let the call pass.
         """
-        permit = self.acquire()
+        local = self._local
+        admission = local.admission
+        if not admission.closed or local.classify is not None:
+            return await _execute(self.acquire(), function, *args, **kwargs)
+        # A permit in two local variables: this is the path of nearly all calls.
+        generation = admission.generation
+        began = local.monotonic()
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            permit.record(self._local.outcome_of_error(error), type(error).__name__)
+            Permit(local, generation, began).raised(error)
             raise
-        permit.record(self._local.outcome_of_result(result), type(result).__name__)
+        local.succeeded(generation, began)
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -263,9 +279,9 @@ class Breaker:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            permit.record(self._local.outcome_of_error(error), type(error).__name__)
+            permit.raised(error)
             raise
-        permit.record(self._local.outcome_of_result(result), type(result).__name__)
+        permit.returned(result)
         return result
 
     def __call__(self, function: F) -> F:
@@ -289,3 +305,15 @@ class Breaker:
                 return self.execute_sync(function, *args, **kwargs)
 
         return cast(F, call)
+
+
+async def _execute(
+    permit: Permit, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    try:
+        result = await function(*args, **kwargs)
+    except BaseException as error:
+        permit.raised(error)
+        raise
+    permit.returned(result)
+    return result

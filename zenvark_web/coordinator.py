@@ -14,7 +14,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ._coordination.clock import SharedClock
-from ._coordination.local import Outbox
+from ._coordination.outbox import Outbox
 from ._coordination.session import Session
 from ._coordination.surface import Surface
 from ._coordination.table import Table

@@ -29,7 +29,6 @@ class CircuitOpenError(ZenvarkError):
     """
 
     def __init__(self, name: str, retry_after: float) -> None:
-        Exception.__init__(self, name, retry_after)  # a client library's error may be a base too
         self.name = name
         self.retry_after = retry_after
 

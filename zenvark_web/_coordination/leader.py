@@ -22,8 +22,8 @@ from ..exceptions import BackendError, FencedError, MalformedEntryError, Zenvark
 from ..statistics import Statistics
 from .clock import SharedClock
 from .health import HealthChecks
-from .local import MAX_AGE
 from .outage import Outage
+from .reporter import MAX_AGE
 from .surface import Surface
 from .table import Table
 

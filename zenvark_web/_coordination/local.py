@@ -1,103 +1,26 @@
 """A circuit as this instance sees it: what passes, what happened, what has yet to be reported.
 
-`LocalCircuit.record` runs on every call. It adds to a run of equal results if it can, and only
-wakes the reporter when a new run begins.
+`LocalCircuit.succeeded` runs on nearly every call. It adds to a run of equal results if it can,
+and only wakes the reporter when a new run begins.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
+from threading import get_ident
 
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
-from .._core.states import Outcome, Report, Run
+from .._core.states import Outcome
 from ..exceptions import CircuitOpenError, ZenvarkError
-from ..statistics import DURATION_BOUNDS, Distribution, Statistics
+from ..statistics import DURATION_BOUNDS, Distribution
+from .outbox import Outbox, PendingRun
 from .surface import Surface
 
-MAX_AGE = 10.0
-"""Seconds after which a result no longer counts."""
-
-RUN_SPAN = 1.0
-"""Seconds that a run may span, so that its age is true for all of its calls."""
-
 DEMAND_INTERVAL = 1.0
-MAX_RUNS = 10_000
-MAX_RUNS_PER_BATCH = 1_000
 MAX_LABEL = 64
-
-
-class PendingRun:
-    """Results in a row that ended alike and have not been sent."""
-
-    __slots__ = ("count", "ended", "failed", "generation", "label", "slow", "until")
-
-    def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
-        self.generation = generation
-        self.failed = failed
-        self.slow = slow
-        self.label = label
-        self.count = 1
-        self.ended = ended
-        self.until = ended + RUN_SPAN
-
-
-class Outbox:
-    """The results of all circuits that wait to be sent, bounded in number and age.
-
-    Args:
-        statistics: Counts what was lost.
-        limit: The most runs to keep.
-    """
-
-    def __init__(self, statistics: Statistics, limit: int = MAX_RUNS) -> None:
-        self.statistics = statistics
-        self.limit = limit
-        self.runs = 0
-        self.waiting: dict[str, LocalCircuit] = {}
-        self.accepts = False
-        self._post: Callable[..., object] = _nobody
-        self._thread = 0
-        self._wake: Callable[[bool], None] = _nobody
-
-    def open(self, wake: Callable[[bool], None]) -> None:
-        """Accept results from now on, for a reporter in the running loop.
-
-        Args:
-            wake: Called with whether it is urgent when there is something to send.
-        """
-        self._post = asyncio.get_running_loop().call_soon_threadsafe
-        self._thread = threading.get_ident()
-        self._wake = wake
-        self.accepts = True
-
-    def close(self) -> None:
-        """Accept nothing any more and forget what waits; it counts as dropped."""
-        self.accepts = False
-        self._wake = _nobody
-        for circuit in self.waiting.values():
-            self.statistics.dropped += circuit.forget()
-        self.waiting.clear()
-        self.runs = 0
-
-    def elsewhere(self) -> bool:
-        """Whether this is another thread than the reporter's."""
-        return threading.get_ident() != self._thread
-
-    def hand_over(self, function: Callable[..., None], *arguments: object) -> None:
-        """Run something in the reporter's thread, soon."""
-        try:
-            self._post(function, *arguments)
-        except RuntimeError:  # the loop is closed
-            self.statistics.dropped += 1
-
-    def add(self, circuit: LocalCircuit, urgent: bool) -> None:
-        """Put a circuit in the line of those with something to say."""
-        self.waiting[circuit.name] = circuit
-        self._wake(urgent)
 
 
 class LocalCircuit:
@@ -114,12 +37,13 @@ class LocalCircuit:
 
     __slots__ = (
         "__weakref__",
-        "_demand_told_at",
         "_run",
         "_runs",
+        "_tell_at",
         "_untold",
         "admission",
         "blocked",
+        "classify",
         "failures",
         "lock",
         "monotonic",
@@ -143,6 +67,7 @@ class LocalCircuit:
     ) -> None:
         self.name = name
         self.policy = policy
+        self.classify = policy.classify
         self.slow_after = policy.slow_call or float("inf")
         self.admission = admission
         self.outbox = outbox
@@ -155,22 +80,22 @@ class LocalCircuit:
         self._runs: list[PendingRun] = []
         self._run: PendingRun | None = None
         self._untold = 0
-        self._demand_told_at = float("-inf")
+        self._tell_at = float("-inf")
 
     def outcome_of_result(self, result: object) -> Outcome:
         """The outcome of a call that returned."""
-        if self.policy.classify is None:
+        if self.classify is None:
             return Outcome.SUCCESS
-        return self._classified(self.policy.classify, result, Outcome.SUCCESS)
+        return self._classified(self.classify, result, Outcome.SUCCESS)
 
     def outcome_of_error(self, error: BaseException) -> Outcome:
         """The outcome of a call that raised. What is no `Exception` (a cancellation) says
         nothing of the upstream, nor does a rejection by another circuit."""
         if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
             return Outcome.IGNORED
-        if self.policy.classify is None:
+        if self.classify is None:
             return Outcome.FAILURE
-        return self._classified(self.policy.classify, error, Outcome.FAILURE)
+        return self._classified(self.classify, error, Outcome.FAILURE)
 
     def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
         """What the user's classifier says, if it says something usable."""
@@ -185,6 +110,33 @@ class LocalCircuit:
             self.surface.error(surfaced)
             return otherwise
 
+    def succeeded(self, generation: int, began: float) -> None:
+        """Take in one call's success, now, from any thread.
+
+        Args:
+            generation: The generation in which the call began.
+            began: The monotonic second at which it began.
+        """
+        ended = self.monotonic()
+        elapsed = ended - began
+        run = self._run
+        if (
+            run is not None
+            and run.generation == generation
+            and not run.failed
+            and not run.slow
+            and ended < run.until
+            and elapsed <= self.slow_after
+            and self.outbox.thread == get_ident()
+        ):
+            durations = self.successes
+            durations.counts[bisect_left(DURATION_BOUNDS, elapsed)] += 1
+            durations.total += elapsed
+            run.count += 1
+            run.ended = ended
+        else:
+            self.record(generation, False, "", ended, elapsed)
+
     def record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
     ) -> None:
@@ -197,20 +149,12 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        outbox = self.outbox
-        if not outbox.accepts:
-            return
-        if outbox.elsewhere():
-            outbox.hand_over(self._record, generation, failed, label, ended, elapsed)
-        else:
-            self._record(generation, failed, label, ended, elapsed)
+        self.outbox.here(self._record, generation, failed, label[:MAX_LABEL], ended, elapsed)
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
     ) -> None:
-        durations = self.failures if failed else self.successes
-        durations.counts[bisect_left(DURATION_BOUNDS, elapsed)] += 1
-        durations.total += elapsed
+        (self.failures if failed else self.successes).observe(elapsed)
         slow = elapsed > self.slow_after
         run = self._run
         if (
@@ -224,7 +168,7 @@ class LocalCircuit:
             run.count += 1
             run.ended = ended
         else:
-            self._begin_run(PendingRun(generation, failed, slow, label[:MAX_LABEL], ended))
+            self._begin_run(PendingRun(generation, failed, slow, label, ended))
 
     def _begin_run(self, run: PendingRun) -> None:
         outbox = self.outbox
@@ -246,31 +190,26 @@ class LocalCircuit:
 
     def block(self, now: float) -> None:
         """Take note of a call that was not let through: it tells that there are calls to make."""
-        if not self.outbox.accepts:
-            self.blocked += 1
-        elif self.outbox.elsewhere():
-            self.outbox.hand_over(self._block, now)
-        else:
+        outbox = self.outbox
+        if outbox.thread == get_ident():
             self._block(now)
+        else:
+            outbox.here(self._block, now)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
-        admission = self.admission
-        admission.block(now)
         self._untold += 1
-        due = admission.retry_after(now) == 0.0 and self._demand_told_at < now - 0.05
-        if due or now - self._demand_told_at >= DEMAND_INTERVAL:
-            self._demand_told_at = now
+        self.admission.block(now)
+        if now >= self._tell_at:
+            # Told again in a while, or as soon as an attempt to recover is due.
+            retry_at = self.admission.retry_at
+            later = now + DEMAND_INTERVAL
+            self._tell_at = retry_at if now < retry_at < later else later
             self.outbox.add(self, True)
 
     def trial_moved(self) -> None:
         """Tell the leader soon how far the trial is."""
-        if not self.outbox.accepts:
-            return
-        if self.outbox.elsewhere():
-            self.outbox.hand_over(self.outbox.add, self, True)
-        else:
-            self.outbox.add(self, True)
+        self.outbox.here(self.outbox.add, self, True)
 
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""
@@ -292,47 +231,3 @@ class LocalCircuit:
     def quiet(self) -> bool:
         """Whether nothing would be lost if this circuit were forgotten here."""
         return self.admission.closed and not self._runs
-
-
-class Draft:
-    """What goes into one batch. Kept until it is written, so that it can be sent again.
-
-    Args:
-        number: The batch's number.
-        statistics: Counts what becomes too old.
-    """
-
-    def __init__(self, number: int, statistics: Statistics) -> None:
-        self.number = number
-        self._statistics = statistics
-        self._parts: list[tuple[LocalCircuit, list[PendingRun], int]] = []
-
-    def add(self, circuit: LocalCircuit) -> int:
-        """Take what a circuit has to say; tells how many runs that are."""
-        runs = circuit.take()
-        self._parts.append((circuit, runs, circuit.take_blocked()))
-        return len(runs)
-
-    def reports(self, now: float) -> tuple[Report, ...]:
-        """The reports as they are at the monotonic second `now`; what is too old is left out."""
-        return tuple(self._report(*part, now) for part in self._parts)
-
-    def _report(
-        self, circuit: LocalCircuit, runs: list[PendingRun], blocked: int, now: float
-    ) -> Report:
-        for run in [run for run in runs if now - run.ended > MAX_AGE]:
-            runs.remove(run)
-            self._statistics.expired += run.count
-        return Report(
-            circuit=circuit.name,
-            runs=tuple(
-                Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
-                for run in runs
-            ),
-            blocked=blocked,
-            trial=circuit.admission.note(now),
-        )
-
-
-def _nobody(*_: object) -> None:
-    """There is no reporter to wake."""

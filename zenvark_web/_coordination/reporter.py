@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .._core.states import Report, Run
 from ..backends.base import Backend, Batch
 from ..exceptions import BackendError, ResultsLostError
 from ..statistics import Statistics
 from .clock import SharedClock
-from .local import MAX_RUNS_PER_BATCH, Draft, Outbox
+from .local import LocalCircuit
 from .outage import Outage
+from .outbox import Outbox, PendingRun
 from .surface import Surface
 from .table import Table
+
+MAX_AGE = 10.0
+"""Seconds after which a result no longer counts."""
+
+MAX_RUNS_PER_BATCH = 1_000
 
 GATHERING = 0.1
 """Seconds that successes wait for company."""
@@ -28,6 +35,46 @@ that fails now and then under load costs Redis no more than two hundred writes a
 
 LOSSES_INTERVAL = 10.0
 """Lost results are told at most once in so many seconds; the counters know each."""
+
+
+class Draft:
+    """What goes into one batch. Kept until it is written, so that it can be sent again.
+
+    Args:
+        number: The batch's number.
+        statistics: Counts what becomes too old.
+    """
+
+    def __init__(self, number: int, statistics: Statistics) -> None:
+        self.number = number
+        self._statistics = statistics
+        self._parts: list[tuple[LocalCircuit, list[PendingRun], int]] = []
+
+    def add(self, circuit: LocalCircuit) -> int:
+        """Take what a circuit has to say; tells how many runs that are."""
+        runs = circuit.take()
+        self._parts.append((circuit, runs, circuit.take_blocked()))
+        return len(runs)
+
+    def reports(self, now: float) -> tuple[Report, ...]:
+        """The reports as they are at the monotonic second `now`; what is too old is left out."""
+        return tuple(self._report(*part, now) for part in self._parts)
+
+    def _report(
+        self, circuit: LocalCircuit, runs: list[PendingRun], blocked: int, now: float
+    ) -> Report:
+        for run in [run for run in runs if now - run.ended > MAX_AGE]:
+            runs.remove(run)
+            self._statistics.expired += run.count
+        return Report(
+            circuit=circuit.name,
+            runs=tuple(
+                Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
+                for run in runs
+            ),
+            blocked=blocked,
+            trial=circuit.admission.note(now),
+        )
 
 
 class Reporter:

@@ -14,7 +14,7 @@ from ..statistics import Statistics
 from .campaign import Campaign
 from .clock import SharedClock
 from .leader import Leader
-from .local import Outbox
+from .outbox import Outbox
 from .reader import Reader
 from .reporter import Reporter
 from .surface import Surface

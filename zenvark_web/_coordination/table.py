@@ -10,7 +10,8 @@ from .._core.policy import PolicyBook
 from .._core.states import State, Transition
 from ..events import StateChange
 from .clock import SharedClock
-from .local import LocalCircuit, Outbox
+from .local import LocalCircuit
+from .outbox import Outbox
 from .surface import Surface
 
 

@@ -71,6 +71,16 @@ class Admission:
         if grant is not None and grant.holder == self._instance:
             self._trial = _Permits(grant.permits, now + self._offer())
 
+    @property
+    def trying(self) -> bool:
+        """Whether this instance holds a grant."""
+        return self._trial is not None
+
+    @property
+    def retry_at(self) -> float:
+        """The monotonic second at which an open circuit's next attempt to recover is due."""
+        return self._retry_at
+
     def retry_after(self, now: float) -> float:
         """Seconds until the next attempt to recover: 0 when closed or due."""
         if self.closed:

@@ -173,12 +173,13 @@ def _regex(pattern: str) -> str:
     return "".join(parts.get(character, re.escape(character)) for character in pattern)
 
 
-def _describe(policy: BreakerPolicy) -> str:
-    parts = (getattr(policy, f.name) for f in fields(policy))
-    return "; ".join(_describe_part(part) for part in parts)
-
-
-def _describe_part(part: object) -> str:
-    if is_dataclass(part) or part is None or isinstance(part, int | float):
+def _describe(part: object) -> str:
+    if isinstance(part, int | float):
+        return repr(float(part))  # 5 and 5.0 are the same setting
+    kind = type(part)
+    if kind in (str, tuple, range):
         return repr(part)
-    return getattr(part, "__qualname__", type(part).__qualname__)
+    if is_dataclass(kind):
+        inner = ", ".join(_describe(getattr(part, f.name)) for f in fields(kind))
+        return f"{kind.__qualname__}({inner})"
+    return getattr(part, "__qualname__", kind.__qualname__)
