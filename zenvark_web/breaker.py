@@ -298,13 +298,13 @@ class Breaker:
             async def call(*args: Any, **kwargs: Any) -> Any:
                 return await self.execute(function, *args, **kwargs)
 
-        else:
+            return cast(F, call)
 
-            @wraps(function)
-            def call(*args: Any, **kwargs: Any) -> Any:
-                return self.execute_sync(function, *args, **kwargs)
+        @wraps(function)
+        def call_sync(*args: Any, **kwargs: Any) -> Any:
+            return self.execute_sync(function, *args, **kwargs)
 
-        return cast(F, call)
+        return cast(F, call_sync)
 
 
 async def _execute(

@@ -258,7 +258,7 @@ class Leader:
     def _due(self) -> list[str]:
         """The circuits whose time may have come."""
         now = self._now()
-        names = []
+        names: list[str] = []
         while self._timers and self._timers[0][0] <= now:
             names.append(heapq.heappop(self._timers)[1])
         return [name for name in names if name in self._circuits]

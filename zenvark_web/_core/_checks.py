@@ -47,7 +47,8 @@ def check_name(what: str, value: object) -> None:
         raise ValueError(f"{what} must not be empty")
     if len(value) > MAX_NAME_LENGTH:
         raise ValueError(
-            f"{what} must have at most {MAX_NAME_LENGTH} characters, not {len(value)}: {value[:40]!r}…"
+            f"{what} must have at most {MAX_NAME_LENGTH} characters, "
+            f"not {len(value)}: {value[:40]!r}…"
         )
     if not value.isprintable():
         raise ValueError(f"{what} must hold printable characters only: {value!r}")

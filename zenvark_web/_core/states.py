@@ -76,8 +76,8 @@ class Reason:
 
     cause: Cause
     detail: str = ""
-    instances: Mapping[str, int] = field(default_factory=dict)
-    failures: Mapping[str, int] = field(default_factory=dict)
+    instances: Mapping[str, int] = field(default_factory=dict[str, int])
+    failures: Mapping[str, int] = field(default_factory=dict[str, int])
     slow_share: float = 0.0
 
     def __str__(self) -> str:

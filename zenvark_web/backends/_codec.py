@@ -238,10 +238,10 @@ def _check_version(stored: Mapping[str, Any]) -> None:
         raise ValueError(f"format version {stored['v']!r}, this package reads {VERSION!r}")
 
 
-def _parse(text: str, kind: type[T]) -> T:
+def _parse(text: str, kind: type[object]) -> Any:
     if len(text) > MAX_ENTRY_LENGTH:
         raise ValueError(f"{len(text)} characters are too many")
-    parsed = json.loads(text)
+    parsed: object = json.loads(text)
     if not isinstance(parsed, kind):
         raise TypeError(f"not a {kind.__name__}")
     return parsed

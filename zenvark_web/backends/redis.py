@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -157,7 +157,7 @@ class RedisBackend:
         stored = await self._script(
             "tidy", ("results", "instances"), round(results_age * 1000), round(instance_age * 1000)
         )
-        present = []
+        present: list[Presence | MalformedEntryError] = []
         for instance, text in zip(stored[::2], stored[1::2], strict=True):
             presence = _text(text).split(" ", 2)[-1]
             present.append(_codec.decode_presence(_text(instance), presence))
@@ -217,7 +217,7 @@ class _OwnClients:
         self.commands, self.reader = self._open
 
     def _client(self) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis.from_url(
+        return redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             self._url,
             protocol=2,
             socket_timeout=None,  # each command has a deadline of its own, see `_command`
@@ -228,10 +228,8 @@ class _OwnClients:
 
     async def close(self) -> None:
         for client in self._open:
-            try:
+            with suppress(RedisError, OSError):  # it was on its way out anyhow
                 await client.aclose()
-            except (RedisError, OSError):
-                pass  # it was on its way out anyhow
         self._open = []
 
 
@@ -268,7 +266,7 @@ class _GivenClient:
 
 
 @contextmanager
-def _surfaced(what: str) -> Iterator[None]:
+def _surfaced(what: str) -> Generator[None, None, None]:
     """Turns whatever a client raises into a `BackendError`, with the cause kept."""
     try:
         yield
@@ -278,8 +276,8 @@ def _surfaced(what: str) -> Iterator[None]:
 
 
 def _load_scripts() -> Mapping[str, tuple[str, str]]:
-    scripts = {}
-    for file in files(__package__).joinpath("scripts").iterdir():
+    scripts: dict[str, tuple[str, str]] = {}
+    for file in files(__name__.rpartition(".")[0]).joinpath("scripts").iterdir():
         if file.name.endswith(".lua"):
             source = file.read_text("utf-8")
             digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
@@ -292,13 +290,16 @@ _SCRIPTS = _load_scripts()
 
 def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     """The entries of an XREAD reply, which has three shapes depending on the client's options."""
-    for stream, entries in reply.items() if isinstance(reply, dict) else reply or ():
-        nested = (
-            entries and isinstance(entries[0], list) and isinstance(entries[0][0], list | tuple)
-        )
-        for position, fields in entries[0] if nested else entries:
-            pairs = (fields or {}).items()
-            yield _text(stream), _text(position), {_text(k): _text(v) for k, v in pairs}
+    streams: Iterable[tuple[Any, Any]] = getattr(reply, "items", lambda: reply or ())()
+    for stream, entries in streams:
+        for position, fields in entries[0] if _is_nested(entries) else entries:
+            pairs = {_text(name): _text(value) for name, value in (fields or {}).items()}
+            yield _text(stream), _text(position), pairs
+
+
+def _is_nested(entries: Any) -> bool:
+    """Whether the entries stand in a list of their own within the list."""
+    return bool(entries) and type(entries[0]) is list and type(entries[0][0]) in {list, tuple}
 
 
 def _text(value: bytes | str) -> str:
