@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 START_PATIENCE = 1.0
+METRICS_INTERVAL = 1.0
 EVICTION_TRIES = 100
 
 Answer: TypeAlias = Awaitable[object] | object
@@ -43,6 +45,11 @@ class MetricsRecorder(Protocol):
 
     def attach(self, coordinator: Coordinator) -> None:
         """Show this coordinator, which has just been started."""
+        ...
+
+    def update(self, coordinator: Coordinator) -> None:
+        """It is running. Told about once a second in its event loop, for what has to be written
+        down because nobody will ask this process."""
         ...
 
     def detach(self, coordinator: Coordinator) -> None:
@@ -124,6 +131,11 @@ class Coordinator:
         )
 
     @property
+    def namespace(self) -> str:
+        """The fleet that shares circuits."""
+        return self._namespace
+
+    @property
     def instance_id(self) -> str:
         """This instance's name in the fleet."""
         return self._parts.presence.instance
@@ -177,7 +189,8 @@ class Coordinator:
             await session.stop()
             session = self._running()
         if session is None:
-            session = self._session = Session(self._parts)
+            others = [] if self._metrics is None else [self._update_metrics]
+            session = self._session = Session(self._parts, others)
             if self._metrics is not None:
                 self._metrics.attach(self)
         await session.ready(START_PATIENCE)
@@ -218,9 +231,14 @@ class Coordinator:
 
     def _running(self) -> Session | None:
         """The current session, unless its loop was closed under it."""
-        if self._session is not None and self._session.loop.is_closed():
-            self._session = None
-        return self._session
+        session = self._session  # changes nothing: metrics ask from other threads too
+        return None if session is None or session.loop.is_closed() else session
+
+    async def _update_metrics(self) -> None:
+        assert self._metrics is not None
+        while True:
+            await asyncio.sleep(METRICS_INTERVAL)
+            self._metrics.update(self)
 
 
 class _Parts:

@@ -54,10 +54,12 @@ class Session:
 
     Args:
         member: The coordinator's parts.
+        others: More loops to run.
     """
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, others: Iterable[Loop] = ()) -> None:
         self._member = member
+        self._others = tuple(others)
         self._leader: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
@@ -147,6 +149,7 @@ class Session:
                         self._campaign.run,
                         self._reader.run,
                         self._reporter.run,
+                        *self._others,
                     )
                 ]
                 await self._stop.wait()
@@ -156,7 +159,7 @@ class Session:
         finally:
             await self._say_goodbye()
 
-    async def _supervised(self, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _supervised(self, loop: Loop) -> None:
         """Run a loop for ever: what it did not expect surfaces, and it begins again."""
         while True:
             try:

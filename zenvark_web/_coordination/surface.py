@@ -103,5 +103,5 @@ class Surface:
                 self._call(self._on_error, error)
 
     def _log(self, error: Exception, context: str = "") -> None:
-        self._statistics.errors[type(error).__name__] += 1
+        self._statistics.error_surfaced(error)
         logger.error("%s%s", context, str(error) or type(error).__name__)

@@ -293,7 +293,8 @@ def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     streams: Iterable[tuple[Any, Any]] = getattr(reply, "items", lambda: reply or ())()
     for stream, entries in streams:
         for position, fields in entries[0] if _is_nested(entries) else entries:
-            pairs = {_text(name): _text(value) for name, value in (fields or {}).items()}
+            named: Mapping[Any, Any] = fields or {}
+            pairs = {_text(name): _text(value) for name, value in named.items()}
             yield _text(stream), _text(position), pairs
 
 
