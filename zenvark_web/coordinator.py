@@ -235,8 +235,7 @@ class Coordinator:
         return None if session is None or session.loop.is_closed() else session
 
     async def _update_metrics(self) -> None:
-        assert self._metrics is not None
-        while True:
+        while self._metrics is not None:
             await asyncio.sleep(METRICS_INTERVAL)
             self._metrics.update(self)
 

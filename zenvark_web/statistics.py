@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from ._core.states import HealthCheckType
 
@@ -11,6 +11,10 @@ DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, those of the Node Zenvark."""
 
 EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+MAX_ERROR_CLASSES = 50
+MAX_HEALTH_CHECKS = 4_000
+OTHER_ERRORS = "other"
 
 
 class Distribution:
@@ -22,7 +26,7 @@ class Distribution:
         total: The sum of all observations.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("__weakref__", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
         self.bounds = bounds
@@ -39,13 +43,14 @@ class Statistics:
     """What one coordinator has counted since it was made.
 
     Attributes:
-        errors: Background errors by class name.
+        errors: Background errors by class name. Past so many classes, further ones are "other".
         dropped: Call results for which there was no room.
         expired: Call results that had become too old to count.
         batches: Entries written to the stream of results.
         transitions: Transitions this instance published as a leader.
         effect: Seconds from the call result that decided a transition to its taking effect here.
         health_checks: Seconds that health checks took, by circuit, type and whether they passed.
+            Past so many, the one not added to for longest is forgotten.
     """
 
     def __init__(self) -> None:
@@ -55,7 +60,15 @@ class Statistics:
         self.batches = 0
         self.transitions = 0
         self.effect = Distribution(EFFECT_BOUNDS)
-        self.health_checks: dict[tuple[str, HealthCheckType, bool], Distribution] = {}
+        self.health_checks: OrderedDict[tuple[str, HealthCheckType, bool], Distribution]
+        self.health_checks = OrderedDict()
+
+    def error_surfaced(self, error: Exception) -> None:
+        """Count one background error."""
+        name = type(error).__name__
+        if name not in self.errors and len(self.errors) >= MAX_ERROR_CLASSES:
+            name = OTHER_ERRORS
+        self.errors[name] += 1
 
     def health_check_ended(
         self, circuit: str, type_: HealthCheckType, passed: bool, seconds: float
@@ -63,3 +76,6 @@ class Statistics:
         """Count one health check."""
         key = (circuit, type_, passed)
         self.health_checks.setdefault(key, Distribution()).observe(seconds)
+        self.health_checks.move_to_end(key)
+        if len(self.health_checks) > MAX_HEALTH_CHECKS:
+            self.health_checks.popitem(last=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from .._core.policy import PolicyBook
 from .._core.states import Role
@@ -24,6 +24,8 @@ RESTART_PAUSE = 1.0
 CANCEL_AGAIN = 0.5
 FAREWELL_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
+
+Loop: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Member(Protocol):
