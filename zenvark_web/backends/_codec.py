@@ -194,7 +194,8 @@ def decode_state_entry(fields: Fields) -> Transition | LeaderChange:
 
     def decode() -> LeaderChange:
         _check_version(fields)
-        return LeaderChange(epoch=_whole(int(fields["epoch"])), leader=fields["leader"] or None)
+        leader = fields["leader"]
+        return LeaderChange(_whole(int(fields["epoch"])), _name(leader) if leader else None)
 
     return _guarded("state", fields, decode)
 
@@ -225,7 +226,7 @@ def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
 def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:
     try:
         return decode()
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except Exception as error:  # rubbish breaks in ways that nobody thinks of
         shown = repr(stored)
         shown = shown if len(shown) <= 200 else shown[:200] + "…"
         raise MalformedEntryError(

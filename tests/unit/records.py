@@ -1,0 +1,80 @@
+"""Records as hypothesis makes them: everything that may legally be stored."""
+
+from hypothesis import strategies as st
+
+from zenvark_web._core.states import (
+    Cause,
+    Grant,
+    Reason,
+    Report,
+    Run,
+    State,
+    Transition,
+    TrialNote,
+)
+from zenvark_web.backends._codec import MAX_COUNT
+from zenvark_web.backends.base import Batch
+
+names = st.text(min_size=1, max_size=255).filter(str.isprintable)
+counts = st.integers(0, 9) | st.integers(0, MAX_COUNT)
+positive = st.integers(1, 9) | st.integers(1, MAX_COUNT)
+seconds = st.integers(0, 2**42).map(lambda ms: ms / 1000)  # what is stored is whole milliseconds
+tallies = st.dictionaries(st.text(max_size=255), counts, max_size=4)
+
+runs = st.builds(
+    Run,
+    generation=counts,
+    failed=st.booleans(),
+    slow=st.booleans(),
+    count=positive,
+    age=seconds,
+    label=st.text(max_size=64),
+)
+notes = st.builds(TrialNote, generation=counts, unused=counts, held=counts)
+reports = st.builds(
+    Report,
+    circuit=names,
+    runs=st.lists(runs, max_size=4).map(tuple),
+    blocked=counts,
+    trial=st.none() | notes,
+)
+batches = st.builds(
+    Batch,
+    instance=names,
+    number=counts,
+    sent=seconds,
+    reports=st.lists(reports, max_size=4).map(tuple),
+)
+
+grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
+reasons = st.builds(
+    Reason,
+    cause=st.sampled_from(Cause),
+    detail=st.text(max_size=1000),
+    instances=tallies,
+    failures=tallies,
+    slow_share=st.floats(0, 1),
+)
+positions = st.builds("{}-{}".format, counts, counts)
+transitions = st.builds(
+    Transition,
+    circuit=names,
+    generation=counts,
+    previous=st.sampled_from(State),
+    state=st.sampled_from(State),
+    at=seconds,
+    since=seconds,
+    attempt=counts,
+    delay=seconds,
+    grant=st.none() | grants,
+    reason=reasons,
+    position=positions,
+    epoch=counts,
+    leader=st.text(max_size=255),
+)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)

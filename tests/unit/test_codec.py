@@ -1,0 +1,328 @@
+"""What is stored comes back as it was; rubbish raises `MalformedEntryError` and nothing else."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.unit.records import batches, json_values, transitions
+from zenvark_web import Cause, MalformedEntryError, Reason, State
+from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
+from zenvark_web.backends._codec import (
+    MAX_COUNT,
+    MAX_ENTRY_LENGTH,
+    VERSION,
+    decode_batch,
+    decode_presence,
+    decode_state_entry,
+    decode_transition,
+    encode_batch,
+    encode_presence,
+    encode_transition,
+    readable,
+)
+from zenvark_web.backends.base import Batch, LeaderChange, Presence
+
+BATCH = Batch(
+    "web-1",
+    7,
+    1700000000.125,
+    (
+        Report(
+            "payments",
+            (Run(3, True, False, 2, 0.25, "ReadTimeout"), Run(3, False, True, 1)),
+            4,
+            TrialNote(3, 1, 0),
+        ),
+    ),
+)
+TRANSITION = Transition(
+    circuit="payments",
+    generation=4,
+    previous=State.OPEN,
+    state=State.HALF_OPEN,
+    at=1700000000.5,
+    since=1700000000.25,
+    attempt=2,
+    delay=1.5,
+    grant=Grant(holder="web-1", permits=2, passed=1),
+    reason=Reason(
+        cause=Cause.TRIAL,
+        detail="2 trial calls granted to web-1",
+        instances={"web-1": 3},
+        failures={"ReadTimeout": 3},
+        slow_share=0.25,
+    ),
+    position="1700000000000-3",
+    epoch=9,
+    leader="web-2",
+)
+LONG = "x" * 256
+HUGE = 10**400
+COUNTS: list[Any] = [-1, MAX_COUNT + 1, HUGE, 1.0, "1", True, None, [], {}]
+NAMES: list[Any] = ["", LONG, "a\nb", "\ud800", 5, None, []]
+SECONDS: list[Any] = [-1, HUGE, 1.5, "1", None]
+
+
+def short(value: object) -> str:
+    return ascii(value)[:12]
+
+
+class TestRoundTrip:
+    @given(batches)
+    def test_batch(self, batch: Batch) -> None:
+        assert decode_batch(encode_batch(batch)) == batch
+
+    @given(transitions)
+    def test_transition(self, transition: Transition) -> None:
+        text = encode_transition(transition)
+        assert text.isascii()
+        assert decode_transition(text) == transition
+        assert decode_state_entry({"transition": text}) == transition
+
+    @given(st.text(), st.text(), st.text())
+    def test_presence(self, instance: str, version: str, fingerprint: str) -> None:
+        presence = Presence(instance, version, fingerprint)
+        assert decode_presence(instance, encode_presence(presence)) == presence
+
+    def test_leader_changes(self) -> None:
+        entry = {"v": VERSION, "epoch": "5", "leader": "web-1"}
+        assert decode_state_entry(entry) == LeaderChange(5, "web-1")
+        assert decode_state_entry({**entry, "leader": ""}) == LeaderChange(5, None)
+
+    def test_times_are_kept_to_the_millisecond(self) -> None:
+        batch = Batch("web-1", 1, 12.3456, (Report("c", (Run(0, True, False, 1, 0.0004),)),))
+        read = decode_batch(encode_batch(batch))
+        assert read.sent == 12.346
+        assert read.reports[0].runs[0].age == 0.0
+
+    def test_time_under_way_is_added_to_each_age(self) -> None:
+        runs = decode_batch({**encode_batch(BATCH), "late": "1500"}).reports[0].runs
+        assert [run.age for run in runs] == [1.75, 1.5]
+
+
+class TestWhatIsCut:
+    """Free text may be long in an entry, but not in memory."""
+
+    def test_label(self) -> None:
+        batch = Batch("web-1", 1, 0, (Report("c", (Run(0, True, False, 1, 0, "x" * 100),)),))
+        assert decode_batch(encode_batch(batch)).reports[0].runs[0].label == "x" * 64
+
+    def test_reason_and_leader(self) -> None:
+        stored = json.loads(encode_transition(TRANSITION))
+        stored |= {"detail": "x" * 5000, "failures": {LONG: 1}, "leader": LONG}
+        transition = decode_transition(json.dumps(stored))
+        assert len(transition.reason.detail) == 1000
+        assert list(transition.reason.failures) == ["x" * 255]
+        assert transition.leader == "x" * 255
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A JSON value with another one at a place in it."""
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = changed(value[path[0]], path[1:], new)
+    return copy
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to each value inside a JSON value."""
+    yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+STORED_BATCH = encode_batch(BATCH)
+STORED_REPORTS = json.loads(STORED_BATCH["reports"])
+STORED_TRANSITION = json.loads(encode_transition(TRANSITION))
+
+
+def batch_with(path: tuple[Any, ...], new: Any) -> dict[str, str]:
+    return {**STORED_BATCH, "reports": json.dumps(changed(STORED_REPORTS, path, new))}
+
+
+def transition_with(path: tuple[Any, ...], new: Any) -> str:
+    return json.dumps(changed(STORED_TRANSITION, path, new))
+
+
+def reads_or_refuses(decode: Callable[[Any], object], stored: object) -> None:
+    with suppress(MalformedEntryError):
+        decode(stored)
+
+
+rubbish = st.text() | json_values.map(json.dumps)
+rubbish_fields = st.dictionaries(
+    st.sampled_from([*STORED_BATCH, "late", "transition", "epoch", "leader"]) | st.text(max_size=5),
+    st.sampled_from([*STORED_BATCH.values(), "", "0", "1_0", "-1", "9" * 5000]) | rubbish,
+)
+
+
+class TestRubbish:
+    @given(rubbish_fields)
+    def test_fields(self, fields: dict[str, str]) -> None:
+        reads_or_refuses(decode_batch, fields)
+        reads_or_refuses(decode_state_entry, fields)
+
+    @given(st.sampled_from([*STORED_BATCH, "late"]), rubbish)
+    def test_one_bad_field(self, name: str, value: str) -> None:
+        reads_or_refuses(decode_batch, {**STORED_BATCH, name: value})
+
+    @given(st.sampled_from(list(STORED_BATCH)))
+    def test_missing_field(self, name: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch({key: value for key, value in STORED_BATCH.items() if key != name})
+
+    @given(st.sampled_from(list(places(STORED_REPORTS))), json_values)
+    def test_other_values_in_a_batch(self, path: tuple[Any, ...], new: Any) -> None:
+        reads_or_refuses(decode_batch, batch_with(path, new))
+
+    @example(("slow_share",), HUGE)
+    @example(("failures",), None)
+    @given(st.sampled_from(list(places(STORED_TRANSITION))), json_values)
+    def test_other_values_in_a_transition(self, path: tuple[Any, ...], new: Any) -> None:
+        reads_or_refuses(decode_transition, transition_with(path, new))
+
+    @given(st.sampled_from(list(STORED_TRANSITION)))
+    def test_missing_key(self, name: str) -> None:
+        rest = {key: value for key, value in STORED_TRANSITION.items() if key != name}
+        with pytest.raises(MalformedEntryError):
+            decode_transition(json.dumps(rest))
+
+    @given(st.integers(0, len(STORED_BATCH["reports"]) - 1))
+    def test_cut_off_batch(self, length: int) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch({**STORED_BATCH, "reports": STORED_BATCH["reports"][:length]})
+
+    @given(st.integers(0, len(encode_transition(TRANSITION)) - 1))
+    def test_cut_off_transition(self, length: int) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_transition(encode_transition(TRANSITION)[:length])
+
+    @given(rubbish)
+    def test_transition_and_presence(self, text: str) -> None:
+        reads_or_refuses(decode_transition, text)
+        presence = decode_presence("web-1", text)
+        assert isinstance(presence, Presence | MalformedEntryError)
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "NaN", "[" * 100_000, "\ud800"])
+    def test_no_json_object(self, text: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_transition(text)
+        with pytest.raises(MalformedEntryError):
+            decode_batch({**STORED_BATCH, "reports": f'{{"a": {text}}}'})
+        assert isinstance(decode_presence("web-1", text), MalformedEntryError)
+
+
+RUN = (0, 1, 0)
+NOTE = (0, 3)
+
+
+class TestRefused:
+    """Each of these would do harm in memory or in arithmetic if it were let in."""
+
+    @pytest.mark.parametrize("version", ["2", "0", "", "1.0", " 1"])
+    def test_other_versions(self, version: str) -> None:
+        with pytest.raises(MalformedEntryError, match="this package reads '1'"):
+            decode_batch({**STORED_BATCH, "v": version})
+        with pytest.raises(MalformedEntryError, match="this package reads '1'"):
+            decode_transition(transition_with(("v",), version))
+        with pytest.raises(MalformedEntryError, match="this package reads '1'"):
+            decode_state_entry({"v": version, "epoch": "1", "leader": "web-1"})
+
+    @pytest.mark.parametrize(
+        "what", [(*RUN, 0), (*RUN, 3), (0, 2), *[(*NOTE, i) for i in range(3)]]
+    )
+    @pytest.mark.parametrize("count", COUNTS, ids=short)
+    def test_counts_in_a_batch(self, what: tuple[int, ...], count: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with(what, count))
+
+    @pytest.mark.parametrize("field", ["number", "sent", "late"])
+    @pytest.mark.parametrize("count", ["-1", str(MAX_COUNT + 1), "1.5", "", "x", "9" * 5000])
+    def test_numbers_of_a_batch(self, field: str, count: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch({**STORED_BATCH, field: count})
+
+    def test_run_of_no_calls(self) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with((*RUN, 3), 0))
+
+    @pytest.mark.parametrize("age", SECONDS, ids=short)
+    def test_ages(self, age: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with((*RUN, 1), age))
+
+    @pytest.mark.parametrize("kind", [-1, 4, 0.5, "1", None, []], ids=short)
+    def test_kinds(self, kind: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with((*RUN, 2), kind))
+
+    @pytest.mark.parametrize("path", [(0,), RUN, (0, 1), NOTE, ()])
+    @pytest.mark.parametrize("value", [0, "abcd", [1], [1] * 9, {"a": 1}], ids=short)
+    def test_shapes(self, path: tuple[int, ...], value: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with(path, value))
+
+    @pytest.mark.parametrize("name", NAMES, ids=short)
+    def test_names(self, name: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with((0, 0), name))
+        with pytest.raises(MalformedEntryError):
+            decode_transition(transition_with(("circuit",), name))
+        with pytest.raises(MalformedEntryError):
+            decode_transition(transition_with(("grant", 0), name))
+
+    @pytest.mark.parametrize("name", ["", LONG, "a\nb", "\ud800"], ids=short)
+    def test_names_of_instances(self, name: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch({**STORED_BATCH, "instance": name})
+
+    @pytest.mark.parametrize("name", [LONG, "a\nb", "\ud800"], ids=short)
+    def test_names_of_leaders(self, name: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_state_entry({"v": VERSION, "epoch": "1", "leader": name})
+
+    @pytest.mark.parametrize("field", ["generation", "attempt", "epoch", "at", "since", "delay"])
+    @pytest.mark.parametrize("count", COUNTS, ids=short)
+    def test_numbers_of_a_transition(self, field: str, count: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_transition(transition_with((field,), count))
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            *[((name,), bad) for name in ("state", "previous", "cause") for bad in ("banana", 5)],
+            *[(("position",), bad) for bad in ("", "5", "a-b", "-1-0", "1--1", f"{2**60}-0", 5)],
+            *[(("slow_share",), bad) for bad in (float("nan"), float("inf"), HUGE, "x", None)],
+            *[(("grant",), bad) for bad in ([], ["a"], ["a", 1, 0, 0], "abc", 5, {"a": 1})],
+            *[(("grant", 1), bad) for bad in (0, *COUNTS)],
+            *[(("grant", 2), bad) for bad in COUNTS],
+            *[((name,), bad) for name in ("detail", "leader") for bad in (5, None, [])],
+            *[((name,), bad) for name in ("instances", "failures") for bad in (5, None, [1])],
+            *[((name,), {"a": bad}) for name in ("instances", "failures") for bad in COUNTS],
+        ],
+        ids=short,
+    )
+    def test_values_of_a_transition(self, path: tuple[Any, ...], value: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_transition(transition_with(path, value))
+
+    def test_overlong_entries(self) -> None:
+        filler = " " * MAX_ENTRY_LENGTH
+        with pytest.raises(MalformedEntryError, match="characters are too many") as caught:
+            decode_batch({**STORED_BATCH, "reports": STORED_BATCH["reports"] + filler})
+        assert len(str(caught.value)) < 1000
+        with pytest.raises(MalformedEntryError, match="characters are too many"):
+            decode_transition(encode_transition(TRANSITION) + filler)
+
+
+def test_readable_gives_the_error_instead_of_raising_it() -> None:
+    good: Mapping[str, str] = STORED_BATCH
+    assert readable(decode_batch, good) == BATCH
+    assert isinstance(readable(decode_batch, {}), MalformedEntryError)
