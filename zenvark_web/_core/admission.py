@@ -6,7 +6,7 @@ hosts.
 
 from __future__ import annotations
 
-from .states import State, Transition, TrialNote
+from .states import Grant, State, Transition, TrialNote
 
 SHORTEST_OFFER = 1.0
 LONGEST_OFFER = 120.0
@@ -62,14 +62,11 @@ class Admission:
             self._lapses = 0
         elif self.closed:
             self._blocked_at = now
+        self._trial = self._permits(transition, now)
         self.state = transition.state
         self.closed = transition.state is State.CLOSED
         self.generation = transition.generation
         self._retry_at = now + retry_in
-        grant = transition.grant
-        self._trial = None
-        if grant is not None and grant.holder == self._instance:
-            self._trial = _Permits(grant.permits, now + self._offer())
 
     @property
     def trying(self) -> bool:
@@ -101,7 +98,7 @@ class Admission:
     def settle(self, generation: int, *, returned: bool) -> None:
         """End a trial call; a permit that comes back unused can be taken again."""
         trial = self._trial
-        if trial is None or generation != self.generation:
+        if trial is None or generation != self.generation or not trial.held:
             return  # the fleet has moved on
         trial.held -= 1
         trial.unused += returned
@@ -121,6 +118,15 @@ class Admission:
             self._lapses += 1
         return TrialNote(self.generation, trial.unused, trial.held)
 
+    def _permits(self, transition: Transition, now: float) -> _Permits | None:
+        grant = transition.grant
+        if grant is None or grant.holder != self._instance:
+            return None
+        trial = self._trial
+        if trial and (trial.grant, self.generation) == (grant, transition.generation):
+            return trial  # a new leader has written it again
+        return _Permits(grant, now + self._offer())
+
     def _offer(self) -> float:
         """How long to keep a permit: several of the gaps between calls here, longer each time
         that was too short, so that a circuit with rare calls recovers too."""
@@ -129,9 +135,10 @@ class Admission:
 
 
 class _Permits:
-    __slots__ = ("held", "until", "unused")
+    __slots__ = ("grant", "held", "until", "unused")
 
-    def __init__(self, unused: int, until: float) -> None:
-        self.unused = unused
+    def __init__(self, grant: Grant, until: float) -> None:
+        self.grant = grant
+        self.unused = grant.permits
         self.held = 0
         self.until = until
