@@ -93,6 +93,7 @@ class Leader:
         self._unpublished: deque[Transition] = deque()
         self._to_publish = asyncio.Event()
         self._timers: list[tuple[float, str]] = []
+        self._timer_of: dict[str, float] = {}
         self._timers_changed = asyncio.Event()
         self._fingerprints: frozenset[str] = frozenset()
 
@@ -139,8 +140,7 @@ class Leader:
     def _judge(self, instance: str, report: Report, at: float) -> None:
         now = self._now()
         replayed = at <= self._began_at
-        newest = max((run.generation for run in report.runs), default=0)
-        self._guarded(report.circuit, lambda circuit: circuit.repair(newest, now))
+        self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
         self._guarded(
             report.circuit,
             lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
@@ -237,7 +237,8 @@ class Leader:
 
     def _set_timer(self, name: str) -> None:
         deadline = self._circuits[name].deadline
-        if deadline is not None:
+        if deadline is not None and deadline < self._timer_of.get(name, float("inf")):
+            self._timer_of[name] = deadline
             heapq.heappush(self._timers, (deadline, name))
             self._timers_changed.set()
 
@@ -260,7 +261,10 @@ class Leader:
         now = self._now()
         names: list[str] = []
         while self._timers and self._timers[0][0] <= now:
-            names.append(heapq.heappop(self._timers)[1])
+            deadline, name = heapq.heappop(self._timers)
+            if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
+                del self._timer_of[name]
+                names.append(name)
         return [name for name in names if name in self._circuits]
 
     async def _check(self, name: str, check: Check) -> None:

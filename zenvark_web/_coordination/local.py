@@ -13,7 +13,7 @@ from threading import get_ident
 
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
-from .._core.states import Outcome
+from .._core.states import Outcome, TrialNote
 from ..exceptions import CircuitOpenError, ZenvarkError
 from ..statistics import DURATION_BOUNDS, Distribution
 from .outbox import Outbox, PendingRun
@@ -210,6 +210,11 @@ class LocalCircuit:
     def trial_moved(self) -> None:
         """Tell the leader soon how far the trial is."""
         self.outbox.here(self.outbox.add, self, True)
+
+    def note(self, now: float) -> TrialNote | None:
+        """How far this instance has come with a grant, if it holds one."""
+        with self.lock:
+            return self.admission.note(now)
 
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""

@@ -50,6 +50,7 @@ class Outbox:
         self.runs = 0
         self.waiting: dict[str, LocalCircuit] = {}
         self.thread: int | None = None
+        self._number = 0
         self._post: Callable[..., object] = _nobody
         self._wake: Callable[[bool], None] = _nobody
 
@@ -82,6 +83,11 @@ class Outbox:
                 self._post(function, *arguments)
             except RuntimeError:  # the reporter's loop was closed
                 self.close()
+
+    def next_number(self) -> int:
+        """A number for a batch, never given before (nor in an earlier run)."""
+        self._number += 1
+        return self._number
 
     def add(self, circuit: LocalCircuit, urgent: bool) -> None:
         """Put a circuit in the line of those with something to say."""

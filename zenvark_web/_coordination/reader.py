@@ -147,7 +147,7 @@ class Reader:
             self._surface.error(item)
 
     def _apply(self, transition: Transition, *, fresh: bool) -> None:
-        if not self._table.apply(transition, fresh=fresh):
+        if not self._table.apply(transition):
             return
         if fresh:
             self._statistics.effect.observe(max(0.0, self._clock.now() - transition.since))

@@ -68,12 +68,13 @@ class Draft:
             self._statistics.expired += run.count
         return Report(
             circuit=circuit.name,
+            generation=circuit.admission.generation,
             runs=tuple(
                 Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
                 for run in runs
             ),
             blocked=blocked,
-            trial=circuit.admission.note(now),
+            trial=circuit.note(now),
         )
 
 
@@ -114,7 +115,6 @@ class Reporter:
         self._something = asyncio.Event()
         self._urgent = asyncio.Event()
         self._draft: Draft | None = None
-        self._number = 0
         self._credit = float(BURST)
         self._sent_at = clock.monotonic()
         self._losses_told = (statistics.dropped, statistics.expired)
@@ -177,8 +177,7 @@ class Reporter:
     def _make_draft(self) -> Draft:
         self._something.clear()
         self._urgent.clear()
-        self._number += 1
-        draft = Draft(self._number, self._statistics)
+        draft = Draft(self._outbox.next_number(), self._statistics)
         waiting = self._outbox.waiting
         room = MAX_RUNS_PER_BATCH
         while waiting and room > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from .._core.policy import PolicyBook
@@ -181,7 +182,9 @@ class Session:
         finally:
             member.outbox.close()
             await member.backend.close()
-            await member.surface.drain()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_PATIENCE):
+                    await member.surface.drain()
 
     def _heard(self, change: LeaderChange) -> None:
         self._campaign.heard(change)

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from .._core.admission import Admission
 from .._core.policy import PolicyBook
-from .._core.states import State, Transition
+from .._core.states import Transition
 from ..events import StateChange
 from .clock import SharedClock
 from .local import LocalCircuit
@@ -62,23 +62,15 @@ class Table:
             self._locals[name] = circuit
             latest = self.latest.get(name)
             if latest is not None:
-                self._admit(circuit, latest, self._left(latest))
+                self._admit(circuit, latest)
         return circuit
 
     def known(self, name: str) -> Transition:
         """The newest transition of a circuit (generation 0 if there has been none)."""
         return self.latest.get(name) or Transition(circuit=name)
 
-    def apply(self, transition: Transition, *, fresh: bool) -> bool:
-        """Take on a transition, unless it is no news.
-
-        Args:
-            transition: What was read.
-            fresh: Whether it has only just been published: its wait then begins now.
-
-        Returns:
-            Whether it was news.
-        """
+    def apply(self, transition: Transition) -> bool:
+        """Take on a transition, unless it is no news; tells whether it was."""
         name = transition.circuit
         known = self.known(name)
         if transition.order <= known.order:
@@ -86,7 +78,7 @@ class Table:
         self.latest[name] = transition
         circuit = self._locals.get(name)
         if circuit is not None:
-            self._admit(circuit, transition, transition.delay if fresh else self._left(transition))
+            self._admit(circuit, transition)
         if transition.state is not known.state:
             self._surface.state_changed(
                 StateChange(
@@ -104,8 +96,8 @@ class Table:
             else:
                 yield circuit
 
-    def _admit(self, circuit: LocalCircuit, transition: Transition, retry_in: float) -> None:
-        circuit.admission.apply(transition, self._clock.monotonic(), retry_in)
+    def _admit(self, circuit: LocalCircuit, transition: Transition) -> None:
+        circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:
             self._holding.add(circuit.name)
@@ -113,7 +105,7 @@ class Table:
             self._holding.discard(circuit.name)
 
     def _left(self, transition: Transition) -> float:
-        """The seconds left of a wait that began a while ago, by the shared clock."""
-        if transition.state is not State.OPEN or not self._clock.known.is_set():
+        """The seconds left of a circuit's wait. It ends in time whatever the clock does."""
+        if not self._clock.known.is_set():
             return transition.delay
         return min(transition.delay, max(0.0, transition.retry_at - self._clock.now()))

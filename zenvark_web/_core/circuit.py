@@ -71,6 +71,7 @@ TRIAL_PATIENCE = 60.0
 FRESH_DEMAND = 3.0
 """Seconds for which a report of blocked calls tells that an instance has calls to make."""
 
+LONGEST_LEAP = 1_000_000
 MAX_DEMAND = 64
 MAX_EVIDENCE = 256
 
@@ -179,14 +180,17 @@ class Circuit:
         return None
 
     def repair(self, seen: int, now: float) -> Transition | None:
-        """Overtake a generation that an instance knows and the store has lost."""
-        if seen <= self.latest.generation:
+        """Overtake what an instance knows and the store has lost.
+
+        Args:
+            seen: The generation it knows. An absurd one (far ahead) is left alone.
+            now: The leader's seconds.
+        """
+        known = self.latest.generation
+        if not known < seen <= known + LONGEST_LEAP:
             return None
-        reason = Reason(
-            cause=Cause.REPAIRED,
-            detail=f"an instance knew generation {seen}, the store only {self.latest.generation}",
-        )
-        return self._move(reason, now, generation=seen + 1, delay=self.latest.delay)
+        detail = f"an instance knew generation {seen}, the store only {known}"
+        return self._move(Reason(cause=Cause.REPAIRED, detail=detail), now, generation=seen + 1)
 
     # What each state starts with
 

@@ -193,9 +193,11 @@ class Report:
         runs: Results, oldest first.
         blocked: Calls that were not let through since the last report.
         trial: The holder's note on its grant.
+        generation: The newest generation that the instance knows.
     """
 
     circuit: str
     runs: tuple[Run, ...] = ()
     blocked: int = 0
     trial: TrialNote | None = None
+    generation: int = 0

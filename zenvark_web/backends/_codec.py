@@ -75,6 +75,7 @@ def _pack_report(report: Report) -> list[Any]:
         [[run.generation, _ms(run.age), _kind(run), run.count, run.label] for run in report.runs],
         report.blocked,
         None if note is None else [note.generation, note.unused, note.held],
+        report.generation,
     ]
 
 
@@ -83,9 +84,10 @@ def _kind(run: Run) -> int:
 
 
 def _unpack_report(packed: Any, late: float) -> Report:
-    circuit, runs, blocked, note = packed
+    circuit, runs, blocked, note, generation = packed
     return Report(
         circuit=_name(circuit),
+        generation=_whole(generation),
         runs=tuple(_unpack_run(run, late) for run in runs),
         blocked=_whole(blocked),
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
