@@ -247,9 +247,10 @@ class Circuit:
 
     def _watch(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
         self._await_quiet(now)
-        if run.failed:
-            self._evidence.append((instance, run.label, run.count))
         trip = self._window.record(run.failed, run.slow, run.count, at)
+        if run.failed:
+            counted = run.count if trip is None else trip.after
+            self._evidence.append((instance, run.label, counted))
         if trip is None:
             return None
         return self._open(self._explain(trip), now, since=at)
