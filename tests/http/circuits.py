@@ -1,0 +1,52 @@
+"""Looking at a circuit from outside, and bringing it into a state."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tests.helpers.waiting import eventually
+from zenvark_web import Breaker, CircuitOpenError, Outcome, State
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds in which a busy host gets round to anything."""
+
+
+def counts(breaker: Breaker) -> tuple[int, int]:
+    """The successes and failures that have been recorded."""
+    return sum(breaker.successes.counts), sum(breaker.failures.counts)
+
+
+async def opened(breaker: Breaker) -> None:
+    """Open a circuit that one failure opens."""
+    breaker.acquire().record(Outcome.FAILURE)
+    await eventually(lambda: breaker.state is State.OPEN, within=PATIENCE)
+
+
+async def half_opened(breaker: Breaker) -> None:
+    """Open a circuit, and wait until it lets trial calls pass here."""
+    await opened(breaker)
+    await eventually(lambda: takes_a_call(breaker), within=PATIENCE)
+
+
+def takes_a_call(breaker: Breaker) -> bool:
+    """Whether a call would pass now. One that does not tells the leader that there is demand."""
+    try:
+        breaker.acquire().record(Outcome.IGNORED)
+    except CircuitOpenError:
+        return False
+    return True
+
+
+async def let_through(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call as soon as a trial permit lets it pass: one that waits too long on a busy host
+    goes back and has to be granted again."""
+
+    async def attempt() -> tuple[T] | None:
+        try:
+            return (await call(),)
+        except CircuitOpenError:
+            return None
+
+    (result,) = await eventually(attempt, within=PATIENCE)
+    return result
