@@ -1,0 +1,166 @@
+"""The metrics: their names, their labels, and what a series of each consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import ClassVar, NamedTuple, TypeAlias
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from .._core.states import Role, State
+from ..statistics import DURATION_BOUNDS, EFFECT_BOUNDS
+
+NAMESPACE = "zenvark_namespace"
+"""The label that keeps namespaces apart. Plain `namespace` is one that Kubernetes' scrapers set."""
+
+CIRCUIT = "breaker_id"
+
+Labels: TypeAlias = tuple[str, ...]
+Numbers: TypeAlias = tuple[float, ...]
+"""The value of one series: a number for each of its family's cells."""
+
+
+class Cell(NamedTuple):
+    """What one number of a series is: a suffix of the family's name, and perhaps a label."""
+
+    suffix: str = ""
+    label: Labels = ()
+    case: Labels = ()
+
+
+class Family:
+    """One metric.
+
+    Args:
+        name: Its name, without the prefix.
+        text: What it tells.
+        labels: Its labels, without that of the namespace.
+        cells: What the numbers of a series are.
+        mode: How prometheus_client makes one gauge of several processes' gauges.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self, name: str, text: str, labels: Labels, cells: Iterable[Cell], mode: str = ""
+    ) -> None:
+        self.name = name
+        self.text = text
+        self.labels = (NAMESPACE, *labels)
+        self.cells = tuple(cells)
+        self.mode = mode
+
+    def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
+        """The metric as it is shown: its full name, and its numbers by the labels' values."""
+        raise NotImplementedError
+
+
+class Counter(Family):
+    """Something counted."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        super().__init__(name, text, labels, [Cell("_total")])
+
+    def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
+        """The metric as it is shown."""
+        metric = CounterMetricFamily(name, self.text, labels=labels)
+        for case, (number,) in series.items():
+            metric.add_metric(case, number)
+        return metric
+
+
+class Gauge(Family):
+    """Something that is so now. With cases, each has a series of its own."""
+
+    kind = "gauge"
+
+    def __init__(
+        self, name: str, text: str, *labels: str, mode: str, cases: Iterable[str] = ()
+    ) -> None:
+        cells = [Cell("", (name,), (case,)) for case in cases] or [Cell()]
+        super().__init__(name, text, labels, cells, mode)
+
+    def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
+        """The metric as it is shown."""
+        metric = GaugeMetricFamily(name, self.text, labels=(*labels, *self.cells[0].label))
+        for case, numbers in series.items():
+            for cell, number in zip(self.cells, numbers, strict=True):
+                metric.add_metric((*case, *cell.case), number)
+        return metric
+
+
+class Histogram(Family):
+    """How long something took: the count of each bucket by itself, and the sum."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, text: str, *labels: str, bounds: tuple[float, ...]) -> None:
+        self._bounds = [*map(str, bounds), "+Inf"]
+        buckets = [Cell("_bucket", ("le",), (bound,)) for bound in self._bounds]
+        super().__init__(name, text, labels, [*buckets, Cell("_sum")])
+
+    def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
+        """The metric as it is shown."""
+        metric = HistogramMetricFamily(name, self.text, labels=labels)
+        for case, (*counts, total) in series.items():
+            buckets = list(zip(self._bounds, accumulate(counts), strict=True))
+            metric.add_metric(case, buckets, total)
+        return metric
+
+
+CALLS = Histogram(
+    "call_duration_seconds",
+    "Seconds that calls took.",
+    CIRCUIT,
+    "result",
+    bounds=DURATION_BOUNDS,
+)
+BLOCKED = Counter("blocked_requests", "Calls that a circuit did not let through.", CIRCUIT)
+CHECKS = Histogram(
+    "healthcheck_duration_seconds",
+    "Seconds that the health checks made by this instance took.",
+    CIRCUIT,
+    "type",
+    "result",
+    bounds=DURATION_BOUNDS,
+)
+STATE = Gauge(
+    "state",
+    "Whether the circuit is in this state (1) or not (0).",
+    CIRCUIT,
+    cases=State,
+    mode="livemostrecent",
+)
+ROLE = Gauge("role", "Instances here that have this role.", cases=Role, mode="livesum")
+CONNECTED = Gauge("connected", "Instances here that reach their store.", mode="livesum")
+LOST = Counter("results_lost", "Call results that found no room or became too old.", "reason")
+ERRORS = Counter("errors", "Errors of the background.", "error")
+BATCHES = Counter("batches", "Entries that this instance wrote to the stream of results.")
+TRANSITIONS = Counter("transitions", "Circuits' transitions that this instance published.")
+DELAY = Histogram(
+    "transition_delay_seconds",
+    "Seconds from the result that decided a transition to its taking effect here.",
+    bounds=EFFECT_BOUNDS,
+)
+
+FAMILIES: tuple[Family, ...] = (
+    CALLS,
+    BLOCKED,
+    CHECKS,
+    STATE,
+    ROLE,
+    CONNECTED,
+    LOST,
+    ERRORS,
+    BATCHES,
+    TRANSITIONS,
+    DELAY,
+)

@@ -1,0 +1,136 @@
+"""What users make and pass to their coordinators."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from operator import add
+from threading import Lock
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.metrics_core import Metric
+
+from ..coordinator import Coordinator
+from . import _files
+from ._families import FAMILIES, Family, Labels, Numbers
+from ._reading import counts, kept_breakers, levels
+
+RESERVED_LABELS = {
+    *(label for family in FAMILIES for label in family.labels),
+    *(label for family in FAMILIES for cell in family.cells for label in cell.label),
+    "pid",
+}
+
+
+class PrometheusMetrics:
+    """Shows coordinators to Prometheus.
+
+        metrics = PrometheusMetrics()
+        coordinator = Coordinator("redis://localhost:6379", metrics=metrics)
+
+    One is enough for a process: it takes any number of coordinators, and shows each from its
+    start to its stop. Two of the same namespace are shown as one.
+
+    Args:
+        registry: Where to register, which is done at once.
+        prefix: What the metrics' names begin with.
+        labels: Labels to put on each of them, such as `{"service": "shop"}`.
+
+    Raises:
+        ValueError: The registry already has metrics of these names, or the prefix or a label
+            is not usable; the message says what to pass.
+        TypeError: A label's value is no string.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        prefix: str = "zenvark",
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        labels = dict(labels or {})
+        _check_prefix(prefix)
+        _check_labels(labels)
+        self._prefix = prefix
+        self._labels = tuple(labels)
+        self._cases = tuple(labels.values())
+        self._files = _files.ValueFiles(prefix, labels) if _files.wanted() else None
+        self._lock = Lock()
+        self._coordinators: tuple[Coordinator, ...] = ()  # replaced, never changed
+        _register(self, registry, prefix)
+
+    def attach(self, coordinator: Coordinator) -> None:
+        """Show this coordinator."""
+        with self._lock:
+            if coordinator not in self._coordinators:
+                self._coordinators = (*self._coordinators, coordinator)
+        self.update(coordinator)
+
+    def update(self, coordinator: Coordinator) -> None:
+        """Write down its numbers, if there are other processes that have to know them."""
+        if self._files is not None:
+            with self._lock:
+                self._files.write(coordinator, self._coordinators)
+
+    def detach(self, coordinator: Coordinator) -> None:
+        """Stop showing it."""
+        with self._lock:
+            self._coordinators = tuple(
+                each for each in self._coordinators if each is not coordinator
+            )
+        self.update(coordinator)
+
+    def describe(self) -> Iterator[Metric]:
+        """The metrics' names, by which a registry notices that they are taken."""
+        for family in FAMILIES:
+            yield self._metric(family, {})
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics of this process. May be called in any thread."""
+        coordinators = self._coordinators
+        series: dict[Family, dict[Labels, Numbers]] = {family: {} for family in FAMILIES}
+        for coordinator in coordinators:
+            for _, family, labels, numbers in counts(coordinator, kept_breakers(coordinator)):
+                before = series[family].get(labels)
+                series[family][labels] = tuple(map(add, before, numbers)) if before else numbers
+        for namespace in {coordinator.namespace for coordinator in coordinators}:
+            for family, labels, numbers, _ in levels(namespace, coordinators):
+                series[family][labels] = numbers
+        for family in FAMILIES:
+            yield self._metric(family, series[family])
+
+    def _metric(self, family: Family, series: Mapping[Labels, Numbers]) -> Metric:
+        return family.metric(
+            f"{self._prefix}_{family.name}",
+            (*self._labels, *family.labels),
+            {(*self._cases, *labels): numbers for labels, numbers in series.items()},
+        )
+
+
+def _register(metrics: PrometheusMetrics, registry: CollectorRegistry, prefix: str) -> None:
+    try:
+        registry.register(metrics)
+    except ValueError as error:
+        raise ValueError(
+            f"the registry already has metrics called {prefix}_…: pass one PrometheusMetrics to "
+            "all coordinators, or choose another prefix or registry"
+        ) from error
+
+
+def _check_prefix(prefix: str) -> None:
+    if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", prefix):
+        raise ValueError(f"prefix must be made of letters, digits and underscores, not {prefix!r}")
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    for name, value in labels.items():
+        if not re.fullmatch("(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name):
+            raise ValueError(
+                "a label's name must be made of letters, digits and underscores, and not begin "
+                f"with two of those, unlike {name!r}"
+            )
+        if name in RESERVED_LABELS:
+            raise ValueError(f"the label {name!r} is set by these metrics: choose another name")
+        if not isinstance(value, str):
+            raise TypeError(f"the label {name!r} must have a string as its value, not {value!r}")

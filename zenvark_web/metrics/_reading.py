@@ -1,0 +1,114 @@
+"""Reads the numbers that coordinators and breakers keep, from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from .._core.states import Role, State
+from ..breaker import Breaker
+from ..coordinator import Coordinator
+from ..exceptions import (
+    BackendError,
+    FencedError,
+    MalformedEntryError,
+    ResultsLostError,
+    ZenvarkError,
+)
+from ..statistics import Distribution
+from ._families import (
+    BATCHES,
+    BLOCKED,
+    CALLS,
+    CHECKS,
+    CONNECTED,
+    DELAY,
+    ERRORS,
+    LOST,
+    ROLE,
+    STATE,
+    TRANSITIONS,
+    Family,
+    Labels,
+    Numbers,
+)
+
+T = TypeVar("T")
+
+OWN_ERRORS = (BackendError, FencedError, MalformedEntryError, ResultsLostError, ZenvarkError)
+"""Shown before they happen, as 0, so that a rate sees the first one too."""
+
+
+class Count(NamedTuple):
+    """How much has been counted, and by what: a new source begins at zero."""
+
+    source: object
+    family: Family
+    labels: Labels
+    numbers: Numbers
+
+
+class Level(NamedTuple):
+    """What is so now. Where several processes tell a circuit's state, the highest version holds."""
+
+    family: Family
+    labels: Labels
+    numbers: Numbers
+    version: float = 0.0
+
+
+def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
+    """The breakers a coordinator keeps now."""
+    return _copy(coordinator.breakers.values())
+
+
+def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Count]:
+    """What a coordinator and some of its breakers have counted."""
+    namespace = coordinator.namespace
+    for breaker in breakers:
+        name, source = breaker.name, breaker.successes  # which lasts as long as all its numbers
+        yield Count(source, CALLS, (namespace, name, "success"), _numbers(breaker.successes))
+        yield Count(source, CALLS, (namespace, name, "failure"), _numbers(breaker.failures))
+        yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
+    statistics = coordinator.statistics
+    for (name, type_, passed), check in _copy(statistics.health_checks.items()):
+        labels = (namespace, name, type_.value, "success" if passed else "failure")
+        yield Count(check, CHECKS, labels, _numbers(check))
+    yield Count(statistics, LOST, (namespace, "dropped"), (statistics.dropped,))
+    yield Count(statistics, LOST, (namespace, "expired"), (statistics.expired,))
+    errors = dict.fromkeys((error.__name__ for error in OWN_ERRORS), 0)
+    for name, number in {**errors, **dict(_copy(statistics.errors.items()))}.items():
+        yield Count(statistics, ERRORS, (namespace, name), (number,))
+    yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
+    yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
+    yield Count(statistics, DELAY, (namespace,), _numbers(statistics.effect))
+
+
+def levels(namespace: str, coordinators: Iterable[Coordinator]) -> Iterator[Level]:
+    """What is so now in a namespace, as far as these coordinators are in it."""
+    members = [member for member in coordinators if member.namespace == namespace]
+    roles = [member.role for member in members]
+    yield Level(ROLE, (namespace,), tuple(roles.count(role) for role in Role))
+    yield Level(CONNECTED, (namespace,), (sum(member.connected for member in members),))
+    newest: dict[str, Breaker] = {}
+    for member in members:
+        for breaker in kept_breakers(member):
+            other = newest.setdefault(breaker.name, breaker)
+            if other.generation < breaker.generation:
+                newest[breaker.name] = breaker
+    for name, breaker in newest.items():
+        # The first version is above the 0 of a state that is no longer told.
+        version, state = 1.0 + breaker.generation, breaker.state
+        yield Level(STATE, (namespace, name), tuple(each is state for each in State), version)
+
+
+def _numbers(distribution: Distribution) -> Numbers:
+    return (*distribution.counts, distribution.total)
+
+
+def _copy(things: Iterable[T]) -> list[T]:
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:  # another thread has changed their number meanwhile
+            pass
