@@ -132,7 +132,7 @@ class Reporter:
         while True:
             await self._gather()
             await self._space()
-            await self._send_all()
+            await self._send()
 
     async def flush(self) -> None:
         """Send what waits, once. Raises `BackendError` if that can't be done."""
@@ -154,14 +154,17 @@ class Reporter:
             await asyncio.sleep(SHORTEST_INTERVAL)
         self._credit -= 1
 
-    async def _send_all(self) -> None:
-        while self._draft is not None or self._outbox.waiting:
+    async def _send(self) -> None:
+        """Send one batch, however long it takes. What comes meanwhile waits its turn."""
+        sent = not self._outbox.waiting and self._draft is None
+        while not sent:
             try:
                 await self._send_next()
             except BackendError as error:
                 await asyncio.sleep(self._outage.failed(error))
             else:
                 self._outage.over()
+                sent = True
             finally:
                 self._tell_losses()
 
@@ -183,6 +186,8 @@ class Reporter:
         while waiting and room > 0:
             circuit = waiting.pop(next(iter(waiting)))
             room -= max(1, draft.add(circuit))
+        if waiting:
+            self.wake(urgent=True)
         return draft
 
     def _tell_losses(self) -> None:
