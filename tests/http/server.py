@@ -43,6 +43,9 @@ class Exchange:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def read(self, length: int) -> bytes:
+        return await self._reader.readexactly(length)
+
     async def read_body(self) -> bytes:
         if self.headers.get("transfer-encoding") == "chunked":
             return await self._reader.readuntil(b"0\r\n\r\n")
@@ -71,6 +74,7 @@ class Upstream:
     Attributes:
         answer: What it does with a request. Connections are kept alive unless that closes them.
         requests: Those that have arrived.
+        connections: How many have been accepted.
         go: What an exchange waits for that waits for the test.
     """
 
@@ -78,7 +82,8 @@ class Upstream:
         self.answer: Answer = ok
         self.requests: list[Exchange] = []
         self.go = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
+        self.connections = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, HOST, 0, backlog=1024)
@@ -93,14 +98,15 @@ class Upstream:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for connection in self._connections:
+        for connection in self._serving:
             connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
+        self._serving.add(task)
+        self.connections += 1
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -110,7 +116,7 @@ class Upstream:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client has left, or the test is over
         finally:
-            self._connections.discard(task)
+            self._serving.discard(task)
             writer.close()
 
 
