@@ -330,13 +330,9 @@ class Circuit:
             grant=Grant(holder=holder, permits=permits, passed=passed),
         )
 
-    def _grant_again(self, trial: _Trial, now: float) -> Transition | None:
-        self._trial = None
-        return self._grant(trial.outstanding, trial.grant.passed + trial.passed, now)
-
     def _replace_holder(self, trial: _Trial, now: float) -> Transition | None:
         self._demand.pop(trial.grant.holder, None)
-        return self._trial_failed(trial, now) if trial.failed else self._grant_again(trial, now)
+        return self._trial_failed(trial, now) if trial.failed else self._go_on(trial, now)
 
     def _hear(self, trial: _Trial, note: TrialNote | None, now: float) -> Transition | None:
         trial.heard_at = now
@@ -347,8 +343,7 @@ class Circuit:
         elif trial.busy_since is None:
             trial.busy_since = now
         elif now - trial.busy_since > TRIAL_PATIENCE:
-            trial.failed += note.held
-            trial.labels["no answer"] += note.held
+            trial.give_up(note.held)
         return self._judge(trial, note, now)
 
     def _judge(self, trial: _Trial, note: TrialNote, now: float) -> Transition | None:
@@ -356,14 +351,16 @@ class Circuit:
             return self._trial_failed(trial, now)
         if note.unused or note.held:
             return None
-        if trial.outstanding:
-            return self._grant_again(trial, now)
+        return self._go_on(trial, now)
+
+    def _go_on(self, trial: _Trial, now: float) -> Transition | None:
+        """Grant anew what has come back, else a further round if one is needed, else close."""
         passed = trial.grant.passed + trial.passed
-        if passed < self.policy.healthy_after:
-            self._trial = None
-            return self._grant(self.policy.trial_calls, passed, now)
-        detail = f"{_times(passed, 'trial call')} passed"
-        return self._move(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
+        if not trial.outstanding and passed >= self.policy.healthy_after:
+            detail = f"{_times(passed, 'trial call')} passed"
+            return self._move(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
+        self._trial = None
+        return self._grant(trial.outstanding or self.policy.trial_calls, passed, now)
 
     def _trial_failed(self, trial: _Trial, now: float) -> Transition:
         reason = Reason(
@@ -398,6 +395,12 @@ class _Trial:
             self.labels[run.label or "slow"] += run.count
         else:
             self.passed += run.count
+
+    def give_up(self, held: int) -> None:
+        """Count the calls that do not end as failed, each of them once."""
+        more = max(0, held - self.labels["no answer"])
+        self.failed += more
+        self.labels["no answer"] += more
 
 
 def _times(count: int, what: str) -> str:
