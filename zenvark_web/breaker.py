@@ -81,10 +81,12 @@ class Permit:
         if outcome is Outcome.IGNORED:
             return
         local = self._local
-        failed = outcome is Outcome.FAILURE
         now = local.monotonic()
         elapsed = now - self._began if self._elapsed is None else self._elapsed
-        local.record(self._generation, failed, label if failed else "", now, elapsed)
+        if outcome is Outcome.SUCCESS:
+            local.succeeded(self._generation, now, elapsed)
+        else:
+            local.record(self._generation, True, label, now, elapsed)
 
     def __enter__(self) -> Permit:
         return self
@@ -266,7 +268,8 @@ class Breaker:
         except BaseException as error:
             Permit(local, generation, began).raised(error)
             raise
-        local.succeeded(generation, began)
+        ended = local.monotonic()
+        local.succeeded(generation, ended, ended - began)
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

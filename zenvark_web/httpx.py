@@ -195,20 +195,28 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
 
 class _WatchedStream(httpx.AsyncByteStream):
-    """A response's body, handed on as it comes, with an eye on how it ends."""
+    """A response's body, handed on as it comes, with an eye on how it ends.
+
+    An iterator and no generator, which asyncio would keep a record of for each response.
+    """
 
     def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, call: Call) -> None:
         self._stream = cast(httpx.AsyncByteStream, stream)  # as the client will find out itself
         self._call = call
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._iterator = self._stream.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async for chunk in self._stream:
-                yield chunk
+            return await self._iterator.__anext__()
+        except StopAsyncIteration:
+            self._call.settle(Outcome.SUCCESS)
+            raise
         except BaseException as error:
             self._call.broke(error)
             raise
-        self._call.settle(Outcome.SUCCESS)
 
     async def aclose(self) -> None:
         self._call.settle(Outcome.SUCCESS)  # its headers were good, and nobody wants the rest

@@ -110,15 +110,14 @@ class LocalCircuit:
             self.surface.error(surfaced)
             return otherwise
 
-    def succeeded(self, generation: int, began: float) -> None:
-        """Take in one call's success, now, from any thread.
+    def succeeded(self, generation: int, ended: float, elapsed: float) -> None:
+        """Take in one call's success, from any thread.
 
         Args:
             generation: The generation in which the call began.
-            began: The monotonic second at which it began.
+            ended: The monotonic second at which it ended.
+            elapsed: The seconds it took.
         """
-        ended = self.monotonic()
-        elapsed = ended - began
         run = self._run
         if (
             run is not None
