@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..backends.base import Backend, Heartbeat, LeaderChange, Presence
+from ..backends.base import Backend, LeaderChange, Presence
 from ..exceptions import BackendError
 from .clock import SharedClock
 from .outage import Outage
 from .surface import Surface
 
 RENEWALS_PER_LEASE = 3
+ANNOUNCE_INTERVAL = 5.0
+"""Seconds between two heartbeats that are not brief."""
+
 GRACE = 0.002
 """Seconds after the end of a lease at which it has ended for certain."""
 
@@ -32,7 +35,7 @@ class Campaign:
         chance: Makes random numbers from 0 to 1.
         on_elected: Told the epoch of a lease this instance now holds.
         on_deposed: Told when it holds none any more.
-        on_heartbeat: Told each answer.
+        on_last_state: Told now and then where the stream of states ends.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Campaign:
         chance: Callable[[], float],
         on_elected: Callable[[int], None],
         on_deposed: Callable[[], None],
-        on_heartbeat: Callable[[Heartbeat], None],
+        on_last_state: Callable[[str], None],
     ) -> None:
         self._me = me
         self._backend = backend
@@ -55,9 +58,10 @@ class Campaign:
         self._outage = Outage(surface, chance)
         self._on_elected = on_elected
         self._on_deposed = on_deposed
-        self._on_heartbeat = on_heartbeat
+        self._on_last_state = on_last_state
         self._nudge = asyncio.Event()
         self._asked = 0.0
+        self._announce_at = float("-inf")
         self._held_until = float("-inf")
         self._retired = False
         self.epoch = 0
@@ -93,13 +97,17 @@ class Campaign:
         self._asked = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._patience()):
-                beat = await self._backend.heartbeat(self._me, self._ttl, self.epoch)
+                beat = await self._backend.heartbeat(
+                    self._me, self._ttl, self.epoch, brief=self._asked < self._announce_at
+                )
         except (BackendError, TimeoutError) as error:
             return self._failed(error)
         self.connected = True
         self._outage.over()
-        self._clock.sync(beat.now, self._asked)
-        self._on_heartbeat(beat)
+        if beat.now is not None and beat.last_state is not None:
+            self._announce_at = self._asked + ANNOUNCE_INTERVAL
+            self._clock.sync(beat.now, self._asked)
+            self._on_last_state(beat.last_state)
         if beat.leader == self._me.instance:
             self._elected(beat.epoch)
             return self._ttl / RENEWALS_PER_LEASE
@@ -112,6 +120,7 @@ class Campaign:
 
     def _failed(self, error: BackendError | TimeoutError) -> float:
         self.connected = False
+        self._announce_at = float("-inf")
         if self.leading and self._clock.monotonic() >= self._held_until:
             self._deposed()
         if isinstance(error, TimeoutError):
@@ -130,6 +139,7 @@ class Campaign:
         self._deposed()
         self.epoch = epoch
         self.leading = True
+        self._announce_at = float("-inf")
         self._on_elected(epoch)
 
     def _followed(self, epoch: int) -> None:

@@ -94,7 +94,7 @@ class Session:
             chance=member.chance,
             on_elected=self._lead,
             on_deposed=self._follow,
-            on_heartbeat=lambda beat: self._reader.check(beat.last_state),
+            on_last_state=self._reader.check,
         )
         self.loop = asyncio.get_running_loop()
         member.surface.open()

@@ -54,18 +54,19 @@ class Heartbeat:
     """The answer to a heartbeat.
 
     Args:
-        now: The shared clock's seconds.
         epoch: The current lease's epoch.
         leader: The instance that holds it.
         expires_in: Seconds until it runs out, unless it is renewed.
-        last_state: The position of the newest entry in the stream of states.
+        now: The shared clock's seconds; None in a brief answer.
+        last_state: The position of the newest entry in the stream of states; None in a brief
+            answer.
     """
 
-    now: float
     epoch: int
     leader: str
     expires_in: float
-    last_state: str
+    now: float | None = None
+    last_state: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +131,17 @@ class Backend(Protocol):
         """Let go of every connection. Never raises."""
         ...
 
-    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
-        """Announce an instance; renew its lease, or take a free one.
+    async def heartbeat(
+        self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
+    ) -> Heartbeat:
+        """Renew an instance's lease, or take a free one; announce the instance.
 
         Args:
             me: Who asks.
             ttl: The seconds a lease lasts from now on.
             epoch_floor: The highest epoch the instance knows of. A new lease gets a higher one,
                 even if the store has forgotten it.
+            brief: Leave out the announcement and what else can be done less often.
 
         A new lease is also told in the stream of states.
         """

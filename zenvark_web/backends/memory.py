@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import dropwhile
 
 from .._core.states import Transition
@@ -57,17 +58,20 @@ class MemoryBackend:
     async def close(self) -> None:
         """Nothing to do: what it holds stays for the others."""
 
-    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
+    async def heartbeat(
+        self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
+    ) -> Heartbeat:
         now = self._clock()
         lease = self._lease
         if lease is not None and lease.expires_at > now and lease.holder == me.instance:
             lease.expires_at = now + ttl
         elif lease is None or lease.expires_at <= now:
             lease = self._take_lease(me.instance, now + ttl, epoch_floor)
+        beat = Heartbeat(lease.epoch, lease.holder, lease.expires_at - now)
+        if brief:
+            return beat
         self._instances[me.instance] = (now, me)
-        return Heartbeat(
-            now, lease.epoch, lease.holder, lease.expires_at - now, self._states.last_position
-        )
+        return replace(beat, now=now, last_state=self._states.last_position)
 
     def _take_lease(self, instance: str, expires_at: float, epoch_floor: int) -> _Lease:
         self._epoch = max(self._epoch, epoch_floor) + 1

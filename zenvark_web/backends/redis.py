@@ -84,23 +84,25 @@ class RedisBackend:
     async def close(self) -> None:
         await self._clients.close()
 
-    async def heartbeat(self, me: Presence, ttl: float, epoch_floor: int) -> Heartbeat:
-        now, epoch, leader, left, newest = await self._script(
+    async def heartbeat(
+        self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
+    ) -> Heartbeat:
+        epoch, leader, left, *more = await self._script(
             "heartbeat",
             ("leader", "epoch", "states", "instances"),
             me.instance,
             round(ttl * 1000),
             epoch_floor,
-            _codec.encode_presence(me),
+            "" if brief else _codec.encode_presence(me),
             _codec.VERSION,
             MAX_STATES,
         )
         return Heartbeat(
-            now=int(now) / 1000,
             epoch=int(epoch),
             leader=_text(leader),
             expires_in=int(left) / 1000,
-            last_state=_text(newest),
+            now=int(more[0]) / 1000 if more else None,
+            last_state=_text(more[1]) if more else None,
         )
 
     async def resign(self, instance: str) -> None:

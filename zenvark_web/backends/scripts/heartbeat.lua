@@ -1,19 +1,21 @@
--- An instance announces itself; it renews its lease, or takes a free one with a higher epoch.
+-- An instance renews its lease, or takes a free one with a higher epoch; now and then it also
+-- announces itself and asks for the time (a command inside a script costs like one outside).
 --
 -- KEYS  1 leader      "<epoch>:<instance>", expires with the lease
 --       2 epoch       the last epoch given
 --       3 states      a new leader is told here
 --       4 instances   instance -> "<seen, ms> <role> <presence>"
--- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence
+-- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence, or '' to be brief
 --       5 format version    6 length to keep of the states
--- Returns  now in ms, epoch, leader, ms until the lease runs out, the newest position in states
-
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+-- Returns  epoch, leader, ms until the lease runs out,
+--          and unless brief: now in ms, the newest position in states
 
 local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
-local left = redis.call('PTTL', KEYS[1])
-if holder == ARGV[1] or (holder and left < 0) then
+local left = -1
+if holder and holder ~= ARGV[1] then
+    left = redis.call('PTTL', KEYS[1])
+end
+if holder and left < 0 then -- this instance's own, or a lease that would never run out
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     left = tonumber(ARGV[2])
 elseif not holder then
@@ -25,7 +27,12 @@ elseif not holder then
         'v', ARGV[5], 'epoch', epoch, 'leader', holder)
 end
 
+if ARGV[4] == '' then
+    return {epoch, holder, left}
+end
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local role = holder == ARGV[1] and 'leader' or 'follower'
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. role .. ' ' .. ARGV[4])
 local newest = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-return {now, epoch, holder, left, newest and newest[1] or '0-0'}
+return {epoch, holder, left, now, newest and newest[1] or '0-0'}
