@@ -298,7 +298,7 @@ def _check_health_url(url: object) -> None:
 def _circuit_finder(circuits: Circuits) -> Callable[[httpx.Request], str | None]:
     if callable(circuits):
         return circuits
-    routes = Routes(circuits)
+    routes = Routes(circuits, httpx.URL)
     return lambda request: routes(request.url)
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from .._core._checks import MAX_NAME_LENGTH, check_name
 
 MAX_CACHED_HOSTS = 4_096
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PATTERN = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?"
+    r"(?P<host>\[[0-9a-f:.*]+\]|[^][\s/?#@:]+)"
+    r"(?::(?P<port>\d{1,5}))?"
+    r"(?P<path>/[^#]*)?",
+    re.IGNORECASE,
+)
 
 
 class URLLike(Protocol):
@@ -29,7 +36,7 @@ class URLLike(Protocol):
 
     @property
     def netloc(self) -> bytes:
-        """Host and port: lower case, IDNA-encoded, without user info and default port."""
+        """Host and port, IDNA-encoded, without user info and default port."""
         ...
 
     @property
@@ -41,8 +48,12 @@ class URLLike(Protocol):
 def host_name(url: URLLike) -> str | None:
     """The default circuit of a URL: its host, with the port when that is not the scheme's
     default. None if it has no host."""
-    name = url.netloc.decode("ascii", "replace")
+    name = _netloc(url)
     return _fitting(name) if name else None
+
+
+def _netloc(url: URLLike) -> str:
+    return url.netloc.decode("ascii", "replace").lower()  # the letters of IPv6 may be capitals
 
 
 def _fitting(name: str) -> str:
@@ -62,13 +73,14 @@ class Routes:
 
     Args:
         patterns: Circuit names by pattern.
+        parse: Makes the URLs of the client library, so that patterns are encoded as they are.
 
     Raises:
         TypeError, ValueError: A pattern or a name is not usable.
     """
 
-    def __init__(self, patterns: Mapping[str, str]) -> None:
-        routes = [_parse(pattern, name) for pattern, name in patterns.items()]
+    def __init__(self, patterns: Mapping[str, str], parse: Callable[[str], URLLike]) -> None:
+        routes = [_route(pattern, name, parse) for pattern, name in patterns.items()]
         self._routes = sorted(routes, key=_specificity, reverse=True)
         self._by_host: OrderedDict[tuple[str, bytes], list[_Route]] = OrderedDict()
 
@@ -106,7 +118,9 @@ class _Route(NamedTuple):
         default = DEFAULT_PORTS.get(url.scheme)
         if self.port is not None and self.port != (url.port or default):
             return False
-        host, _ = _split_port(url.netloc.decode("ascii", "replace"))
+        host = _netloc(url)
+        if url.port is not None:
+            host = host.removesuffix(f":{url.port}")
         return self.host.fullmatch(host) is not None
 
 
@@ -114,30 +128,40 @@ def _specificity(route: _Route) -> tuple[int, int, bool, bool]:
     return len(route.path), route.literals, route.port is not None, route.scheme is not None
 
 
-def _parse(pattern: str, name: str) -> _Route:
+def _route(pattern: str, name: str, parse: Callable[[str], URLLike]) -> _Route:
     check_name("a pattern in circuits", pattern)
     check_name(f"circuits[{pattern!r}]", name)
-    scheme, separator, rest = pattern.lower().rpartition("://")
-    netloc = rest.partition("/")[0]
-    # The path keeps its case.
-    path = pattern[len(scheme) + len(separator) + len(netloc) :]
-    host, port = _split_port(netloc)
-    if not host or "@" in netloc:
-        raise ValueError(
-            f"circuits: {pattern!r} is no URL pattern; write a host such as '*.example.com', "
-            "optionally with scheme, port and the beginning of a path"
-        )
-    encoded = host if "*" in host else _idna(host)
-    literals = "".join(".*" if character == "*" else re.escape(character) for character in encoded)
+    match = PATTERN.fullmatch(pattern)
+    if match is None or not 1 <= int(match["port"] or 1) <= 65535:
+        raise _no_pattern(pattern)
+    try:
+        host = _encoded_host(match["host"].lower(), parse)
+        path = _encoded_path(match["path"] or "", parse)
+    except Exception as error:  # each library has its own
+        raise _no_pattern(pattern) from error
     return _Route(
-        name, scheme or None, re.compile(literals), len(encoded.replace("*", "")), port, path
+        name=name,
+        scheme=match["scheme"] and match["scheme"].lower(),
+        host=re.compile(".*".join(re.escape(literal) for literal in host.split("*"))),
+        literals=len(host.replace("*", "")),
+        port=int(match["port"]) if match["port"] else None,
+        path=path,
     )
 
 
-def _split_port(netloc: str) -> tuple[str, int | None]:
-    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)", netloc)
-    return (match[1], int(match[2])) if match else (netloc, None)
+def _no_pattern(pattern: str) -> ValueError:
+    return ValueError(
+        f"circuits: {pattern!r} is no URL pattern; write a host such as '*.example.com', "
+        "optionally with scheme, port and the beginning of a path"
+    )
 
 
-def _idna(host: str) -> str:
-    return host if host.isascii() else host.encode("idna").decode("ascii")
+def _encoded_host(host: str, parse: Callable[[str], URLLike]) -> str:
+    labels = host.split(".")
+    return ".".join(
+        label if label.isascii() else _netloc(parse(f"http://{label}")) for label in labels
+    )
+
+
+def _encoded_path(path: str, parse: Callable[[str], URLLike]) -> str:
+    return path and parse(f"http://host{path}").raw_path.decode("ascii")
