@@ -261,7 +261,13 @@ class _Parts:
         self.max_breakers = max_breakers
         self.chance = random.random
         self.statistics = Statistics()
-        self.surface = Surface(self.statistics, on_error, on_state_change, on_role_change)
+        self.surface = Surface(
+            self.statistics,
+            time.monotonic,
+            on_error=on_error,
+            on_state_change=on_state_change,
+            on_role_change=on_role_change,
+        )
         self.clock = SharedClock(time.monotonic)
         self.outbox = Outbox(self.statistics)
         self.table = Table(

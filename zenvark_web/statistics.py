@@ -63,12 +63,13 @@ class Statistics:
         self.health_checks: OrderedDict[tuple[str, HealthCheckType, bool], Distribution]
         self.health_checks = OrderedDict()
 
-    def error_surfaced(self, error: Exception) -> None:
-        """Count one background error."""
+    def error_surfaced(self, error: Exception) -> str:
+        """Count one background error; tells under which name."""
         name = type(error).__name__
         if name not in self.errors and len(self.errors) >= MAX_ERROR_CLASSES:
             name = OTHER_ERRORS
         self.errors[name] += 1
+        return name
 
     def health_check_ended(
         self, circuit: str, type_: HealthCheckType, passed: bool, seconds: float

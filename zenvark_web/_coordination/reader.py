@@ -126,6 +126,7 @@ class Reader:
         self._stale = False
         asked = self._clock.monotonic()
         snapshot = await self._backend.load()
+        self.connected = True  # to say so only after the first read would be late by its wait
         self._clock.sync(snapshot.now, asked)
         for error in snapshot.malformed:
             self._surface.error(error)

@@ -56,6 +56,11 @@ class Draft:
         self._parts.append((circuit, runs, circuit.take_blocked()))
         return len(runs)
 
+    @property
+    def results(self) -> int:
+        """How many results are in it."""
+        return sum(run.count for _, runs, _ in self._parts for run in runs)
+
     def reports(self, now: float) -> tuple[Report, ...]:
         """The reports as they are at the monotonic second `now`; what is too old is left out."""
         return tuple(self._report(*part, now) for part in self._parts)
@@ -135,10 +140,20 @@ class Reporter:
             await self._send()
 
     async def flush(self) -> None:
-        """Send what waits, once. Raises `BackendError` if that can't be done."""
-        if self._clock.known.is_set():
+        """Send what waits, once. What is on its way when that fails counts as dropped.
+
+        Raises:
+            BackendError: The store did not take it.
+        """
+        if not self._clock.known.is_set():
+            return
+        try:
             while self._draft is not None or self._outbox.waiting:
                 await self._send_next()
+        finally:
+            if self._draft is not None:
+                self._statistics.dropped += self._draft.results
+                self._draft = None
 
     async def _gather(self) -> None:
         if await _within(self._something, NOTE_INTERVAL):

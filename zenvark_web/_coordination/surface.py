@@ -25,37 +25,47 @@ Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
 CALLBACK_TIMEOUT = 10.0
 MAX_WAITING = 1_000
 
+FLOOD = 10
+FLOOD_INTERVAL = 10.0
+"""Of one class of errors, so many are told within so many seconds; all are counted."""
+
 
 class Surface:
     """Fans errors and events out to whoever wants to know.
 
     Args:
         statistics: Counts errors.
+        monotonic: This host's monotonic seconds.
         on_error, on_state_change, on_role_change: The user's callbacks.
     """
 
     def __init__(
         self,
         statistics: Statistics,
+        monotonic: Callable[[], float],
+        *,
         on_error: Callback | None,
         on_state_change: Callback | None,
         on_role_change: Callback | None,
     ) -> None:
         self._statistics = statistics
+        self._monotonic = monotonic
         self._on_error = on_error
         self._on_state_change = on_state_change
         self._on_role_change = on_role_change
         self._waiting: deque[tuple[Callback, object]] = deque()
         self._arrived = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: dict[str, tuple[float, int]] = {}
 
     def open(self) -> None:
         """Get ready for use in the running loop."""
+        self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
 
     def error(self, error: Exception) -> None:
-        """Surface an error of the background."""
-        self._log(error)
-        if self._on_error is not None:
+        """Surface an error of the background, from any thread."""
+        if self._log(error) and self._on_error is not None:
             self._call(self._on_error, error)
 
     def state_changed(self, change: StateChange) -> None:
@@ -89,7 +99,8 @@ class Surface:
             self._log(ZenvarkError(f"{MAX_WAITING} callbacks are waiting, one was left out"))
             return
         self._waiting.append((callback, argument))
-        self._arrived.set()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def _run_one(self, callback: Callback, argument: object) -> None:
         try:
@@ -98,10 +109,21 @@ class Surface:
                 async with asyncio.timeout(CALLBACK_TIMEOUT):
                     await answer
         except Exception as error:
-            self._log(error, f"callback {getattr(callback, '__qualname__', callback)!r} failed: ")
-            if self._on_error is not None and callback is not self._on_error:
+            context = f"callback {getattr(callback, '__qualname__', callback)!r} failed: "
+            told = self._log(error, context)
+            if told and self._on_error is not None and callback is not self._on_error:
                 self._call(self._on_error, error)
 
-    def _log(self, error: Exception, context: str = "") -> None:
-        self._statistics.error_surfaced(error)
-        logger.error("%s%s", context, str(error) or type(error).__name__)
+    def _log(self, error: Exception, context: str = "") -> bool:
+        """Count an error, and log it unless there is a flood of its kind; tells which."""
+        name = self._statistics.error_surfaced(error)
+        now = self._monotonic()
+        began, told = self._told.get(name, (now, 0))
+        if now - began >= FLOOD_INTERVAL:
+            began, told = now, 0
+        self._told[name] = (began, told + 1)
+        if told >= FLOOD:
+            return False
+        more = f" (further {name}s are only counted for a while)" if told + 1 == FLOOD else ""
+        logger.error("%s%s%s", context, str(error) or type(error).__name__, more)
+        return True
