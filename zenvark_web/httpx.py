@@ -313,7 +313,9 @@ def _check_settings(
 ) -> None:
     if not isinstance(coordinator, Coordinator):
         raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
-    if transport is not None and not hasattr(transport, "handle_async_request"):
+    if isinstance(transport, type) or (
+        transport is not None and not hasattr(transport, "handle_async_request")
+    ):
         raise TypeError(f"transport must be an httpx.AsyncBaseTransport, not {transport!r}")
     if not callable(circuits) and not isinstance(circuits, Mapping):
         raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")
@@ -321,5 +323,5 @@ def _check_settings(
         raise TypeError(f"classify must be callable, not {classify!r}")
     if fallback is not None and not callable(fallback):
         raise TypeError(f"fallback must be callable, not {fallback!r}")
-    if when_open not in {"respond", "raise"}:
+    if when_open not in ("respond", "raise"):
         raise ValueError(f"when_open must be 'respond' or 'raise', not {when_open!r}")
