@@ -186,9 +186,11 @@ class Reporter:
     async def _send_next(self) -> None:
         if self._draft is None:
             self._draft = self._make_draft()
-        reports = self._draft.reports(self._clock.monotonic())
-        sent = self._clock.now()
-        await self._backend.append(Batch(self._instance, self._draft.number, sent, reports))
+        asked = self._clock.monotonic()
+        batch = Batch(
+            self._instance, self._draft.number, self._clock.now(), self._draft.reports(asked)
+        )
+        self._clock.sync(await self._backend.append(batch), asked)
         self._statistics.batches += 1
         self._draft = None
 

@@ -156,8 +156,11 @@ class Backend(Protocol):
         """The current states, with the position that belongs to them."""
         ...
 
-    async def append(self, batch: Batch) -> None:
+    async def append(self, batch: Batch) -> float:
         """Add call results to their stream, which is bounded: the oldest give way.
+
+        Returns:
+            The shared clock's seconds.
 
         The store adds the time since the batch was sent to the results' ages: what a hung
         server takes in when it wakes is old by then.

@@ -100,10 +100,11 @@ class MemoryBackend:
             self._clock(), tuple(transitions), self._states.last_position, tuple(malformed)
         )
 
-    async def append(self, batch: Batch) -> None:
-        fields = _codec.encode_batch(batch)
-        late = max(0, round((self._clock() - batch.sent) * 1000))
-        self._add(self._results, {**fields, "late": str(late)})
+    async def append(self, batch: Batch) -> float:
+        now = self._clock()
+        late = max(0, round((now - batch.sent) * 1000))
+        self._add(self._results, {**_codec.encode_batch(batch), "late": str(late)})
+        return now
 
     async def publish(self, transition: Transition) -> bool:
         lease = self._lease

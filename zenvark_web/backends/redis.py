@@ -120,9 +120,10 @@ class RedisBackend:
                 malformed.append(error)
         return Snapshot(int(now) / 1000, tuple(transitions), _text(newest), tuple(malformed))
 
-    async def append(self, batch: Batch) -> None:
+    async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]
-        await self._script("append", ("results",), MAX_RESULTS, round(batch.sent * 1000), *fields)
+        sent = round(batch.sent * 1000)
+        return int(await self._script("append", ("results",), MAX_RESULTS, sent, *fields)) / 1000
 
     async def publish(self, transition: Transition) -> bool:
         done = await self._script(

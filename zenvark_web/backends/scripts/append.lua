@@ -3,9 +3,11 @@
 --
 -- KEYS  1 results
 -- ARGV  1 length to keep    2 when it was sent, ms    3... the batch's fields
--- Returns  its position
+-- Returns  now in ms
 
 local time = redis.call('TIME')
-local late = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[2]))
-return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local late = math.max(0, now - tonumber(ARGV[2]))
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
     'late', string.format('%.0f', late), unpack(ARGV, 3))
+return string.format('%.0f', now)
