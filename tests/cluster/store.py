@@ -1,0 +1,63 @@
+"""What a namespace holds in Redis, read from outside."""
+
+from collections import Counter
+from typing import Any
+
+from tests.helpers.servers import ServerHandle
+from zenvark_web._core.states import Transition
+from zenvark_web.backends import _codec
+
+
+class Store:
+    """The keys of one namespace.
+
+    Args:
+        server: Where they are.
+        namespace: Whose they are.
+    """
+
+    def __init__(self, server: ServerHandle, namespace: str) -> None:
+        self._server = server
+        self._prefix = f"zenvark:{{{namespace}}}:"
+
+    def leader(self) -> str | None:
+        """The instance that holds the lease."""
+        lease = self._ask("GET", "leader")
+        return str(lease).partition(":")[2] if lease else None
+
+    def epoch(self) -> int:
+        return int(self._ask("GET", "epoch") or 0)
+
+    def circuits(self) -> dict[str, Transition]:
+        """The snapshot that a newcomer starts from."""
+        stored = self._ask("HGETALL", "circuits")
+        return {name: _codec.decode_transition(text) for name, text in stored.items()}
+
+    def transitions(self, circuit: str) -> list[Transition]:
+        """What was broadcast of a circuit, in order."""
+        entries = (_codec.decode_state_entry(fields) for fields in self._entries("states"))
+        return [
+            entry for entry in entries if isinstance(entry, Transition) and entry.circuit == circuit
+        ]
+
+    def reported(self, circuit: str) -> Counter[str]:
+        """The results that instances have sent: "successes" and "failures"."""
+        counts: Counter[str] = Counter()
+        for fields in self._entries("results"):
+            for report in _codec.decode_batch(fields).reports:
+                if report.circuit == circuit:
+                    for run in report.runs:
+                        counts["failures" if run.failed else "successes"] += run.count
+        return counts
+
+    def _entries(self, stream: str) -> list[dict[str, str]]:
+        return [fields for _, fields in self._ask("XRANGE", stream, "-", "+")]
+
+    def _ask(self, command: str, key: str, *arguments: str) -> Any:
+        return self._server.command(command, self._prefix + key, *arguments)
+
+
+def connections(server: ServerHandle) -> int:
+    """How many connections instances have to the server."""
+    clients = server.command("CLIENT", "LIST")
+    return sum(client["name"] == "zenvark_web" for client in clients)

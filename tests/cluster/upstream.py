@@ -1,0 +1,104 @@
+"""A real HTTP server that calls go to, and that can be told to fail or to hang."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+
+class Mode(Enum):
+    OK = "200 OK"
+    FAILING = "503 Service Unavailable"
+    HANGING = "never"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A request that arrived.
+
+    Args:
+        at: Monotonic seconds.
+        path: Its path.
+        instance: Who sent it.
+        generation: The circuit's when the call was let through.
+    """
+
+    at: float
+    path: str
+    instance: str
+    generation: int
+
+
+class Upstream:
+    """Counts what arrives, and answers as its `mode` says. A request that hangs stays hung."""
+
+    def __init__(self) -> None:
+        self.mode = Mode.OK
+        self.all: list[Hit] = []
+        self.url = ""
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def calls(self) -> list[Hit]:
+        return [hit for hit in self.all if hit.path == "/"]
+
+    @property
+    def checks(self) -> list[Hit]:
+        return [hit for hit in self.all if hit.path == "/health"]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the caller was killed, or the test is over
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; tells whether there may be another."""
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            return False
+        self.all.append(_hit(head))
+        if self.mode is Mode.HANGING:
+            await reader.read()
+            return False
+        writer.write(f"HTTP/1.1 {self.mode.value}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        return True
+
+
+def _hit(head: str) -> Hit:
+    first, *lines = head.split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return Hit(
+        at=time.monotonic(),
+        path=first.split(" ")[1],
+        instance=headers.get("x-instance", ""),
+        generation=int(headers.get("x-generation", 0)),
+    )
