@@ -55,7 +55,12 @@ class Instance:
     async def fail_and_stop(self, circuit: str = "upstream") -> None:
         await self._do("fail_and_stop", circuit=circuit)
 
+    async def work(self, *, circuits: int, calls: int, seconds: float) -> None:
+        """Make successful calls, spread evenly over circuits and time."""
+        await self._do("work", circuits=circuits, calls=calls, seconds=seconds)
+
     async def use(self, circuits: int) -> int:
+        """Make one call on each of so many circuits; tells how many breakers are kept."""
         return int(await self._do("use", circuits=circuits))
 
     async def traffic_on(

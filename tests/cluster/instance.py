@@ -88,6 +88,16 @@ class Instance:
                 self._breaker(circuit).execute_sync(_fail_sync)
         os.kill(os.getpid(), signal.SIGSTOP)
 
+    async def work(self, circuits: int, calls: int, seconds: float) -> None:
+        """Make successful calls, spread evenly over circuits and time."""
+        began, made = time.monotonic(), 0
+        while made < calls:
+            due = min(calls, round((time.monotonic() - began) / seconds * calls))
+            for number in range(made, due):
+                self._breaker(f"circuit-{number % circuits}").execute_sync(int)
+            made = due
+            await asyncio.sleep(0.001)
+
     def use(self, circuits: int) -> int:
         """Make one call on each of so many circuits; tells how many breakers are kept."""
         for number in range(circuits):

@@ -59,5 +59,5 @@ class Store:
 
 def connections(server: ServerHandle) -> int:
     """How many connections instances have to the server."""
-    clients = server.command("CLIENT", "LIST")
-    return sum(client["name"] == "zenvark_web" for client in clients)
+    with server.client() as client:
+        return sum(other["name"] == "zenvark_web" for other in client.client_list())

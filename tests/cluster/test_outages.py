@@ -1,0 +1,116 @@
+"""Redis dies, loses its data or hangs: calls go on, states stay, and all resumes by itself."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach
+from tests.cluster.store import Store
+from tests.helpers.servers import RedisServer
+from tests.helpers.waiting import eventually
+from zenvark_web import State
+
+OUTAGE = 3.0
+
+MOST_TOLD = 8
+"""Errors that one instance may surface in one outage: each of its loops tells each kind once."""
+
+
+@dataclass
+class Outage:
+    """A way for Redis to go, and to come back."""
+
+    begin: Callable[[RedisServer], object]
+    end: Callable[[RedisServer], object]
+
+
+def save_and_kill(server: RedisServer) -> None:
+    server.command("SAVE")
+    server.kill()
+
+
+OUTAGES = {
+    "comes back empty": Outage(RedisServer.kill, RedisServer.restart),
+    "comes back as it was": Outage(save_and_kill, RedisServer.start),
+    "hangs": Outage(RedisServer.pause, RedisServer.resume),
+}
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+async def test_calls_go_on_states_stay_and_all_resumes(
+    kind: str, fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
+) -> None:
+    outage = OUTAGES[kind]
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(3, server=fresh_server, wait=60, lease_ttl=1.0)
+    await fleet[0].fail(5, circuit="bad")
+    await all_reach(fleet, "open", "bad")
+    for instance in fleet:
+        await instance.traffic_on("good", rate=100, via="local")
+        await instance.traffic_on("bad", rate=20, via="local")
+    await asyncio.sleep(1.0)
+    usual = max([(await instance.traffic("good"))["p99"] for instance in fleet])
+
+    outage.begin(fresh_server)
+    for instance in fleet:
+        await instance.fail(2, circuit="meanwhile")
+    await asyncio.sleep(OUTAGE)
+    good = [await instance.traffic("good") for instance in fleet]
+    bad = [await instance.traffic("bad") for instance in fleet]
+    outage.end(fresh_server)
+
+    for counts in good:
+        assert counts["ended"].keys() == {"passed"}
+        assert counts["ended"]["passed"] > 50 * OUTAGE
+        assert counts["p99"] < 10 * usual + 0.05
+    for counts in bad:
+        assert counts["ended"].keys() == {"rejected"}
+    await eventually(lambda: store.circuits().get("bad"), within=PATIENCE)
+    assert store.circuits()["bad"].state is State.OPEN
+    await all_reach(fleet, "open", "meanwhile")
+    await works_again(fleet)
+    assert {(await instance.state("bad"))[0] for instance in fleet} == {"open"}
+    for instance in fleet:
+        assert (await instance.traffic_off("good"))["ended"].keys() <= {"passed", "cancelled"}
+        assert (await instance.traffic_off("bad"))["ended"].keys() == {"rejected"}
+        assert 1 <= len(await instance.events("error")) <= MOST_TOLD
+        counters = await instance.counters()
+        assert (counters["dropped"], counters["expired"]) == (0, 0)
+    [newcomer] = await start_fleet(1, server=fresh_server, started=False)
+    assert await newcomer.start_and_call("bad") == "rejected"
+
+
+async def works_again(fleet: Fleet) -> None:
+    """All are connected, and a circuit that fails a little everywhere opens everywhere."""
+    for instance in fleet:
+        await instance.connects()
+    for instance in fleet:
+        await instance.fail(2, circuit="new")
+    await all_reach(fleet, "open", "new")
+
+
+async def test_only_fresh_failures_of_a_long_outage_count(
+    fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
+) -> None:
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(2, server=fresh_server, wait=60)
+    fresh_server.pause()
+    for instance in fleet:
+        await instance.fail(5, circuit="long ago")
+    await asyncio.sleep(11.0)
+    for instance in fleet:
+        await instance.fail(5, circuit="just now")
+    fresh_server.resume()
+    await all_reach(fleet, "open", "just now")
+    # What is reported now is judged after all that was reported before.
+    await fleet[1].fail(5, circuit="at last")
+    await all_reach(fleet, "open", "at last")
+    assert "long ago" not in store.circuits()
+    assert [await instance.state("long ago") for instance in fleet] == [("closed", 0)] * 2
+    expired: Counter[str] = Counter()
+    for instance in fleet:
+        expired.update({"expired": (await instance.counters())["expired"]})
+    assert expired["expired"] >= 10
