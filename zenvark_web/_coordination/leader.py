@@ -12,6 +12,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 
 from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
@@ -31,6 +32,11 @@ TIDY_INTERVAL = 5.0
 INSTANCE_SILENCE = 30.0
 RESULTS_AGE = 600.0
 LONGEST_RESULTS_AGE = 3600.0
+FORGET_AFTER = 3600.0
+QUIET_FOR = 60.0
+"""A circuit closed for so many seconds, and not called for so many, is no longer kept."""
+
+FORGET_AT_ONCE = 100
 MAX_SENDERS = 10_000
 EVICTION_TRIES = 100
 
@@ -77,6 +83,7 @@ class Leader:
         self._table = table
         self._policies = policies
         self._now = clock.frozen()
+        self._leads_since = self._now()
         self._surface = surface
         self._statistics = statistics
         self._chance = chance
@@ -117,6 +124,10 @@ class Leader:
         if circuit is not None and transition.order > circuit.latest.order:
             self._circuits[transition.circuit] = self._make(transition)
             self._set_timer(transition.circuit)
+
+    def forget(self, circuit: str) -> None:
+        """Begin a circuit anew that is no longer kept."""
+        self._circuits.pop(circuit, None)
 
     def take(self, entry: ResultEntry) -> None:
         """Judge one entry of the stream of results."""
@@ -209,8 +220,11 @@ class Leader:
             tasks.create_task(self._tidy())
 
     def _publish(self, transition: Transition) -> None:
-        self._unpublished.append(replace(transition, epoch=self.epoch, leader=self._instance))
+        self._unpublished.append(self._signed(transition))
         self._to_publish.set()
+
+    def _signed(self, transition: Transition) -> Transition:
+        return replace(transition, epoch=self.epoch, leader=self._instance)
 
     async def _publish_all(self) -> None:
         while True:
@@ -282,10 +296,29 @@ class Leader:
             await asyncio.sleep(TIDY_INTERVAL)
             try:
                 present = await self._backend.tidy(age, INSTANCE_SILENCE)
+                self._compare(frozenset(presence.fingerprint for presence in present))
+                for transition in self._forgettable():
+                    await self._backend.forget(self._signed(transition))
+            except FencedError:
+                pass  # the next transition or heartbeat tells
             except BackendError as error:
                 self._outage.failed(error)
-            else:
-                self._compare(frozenset(presence.fingerprint for presence in present))
+
+    def _forgettable(self) -> list[Transition]:
+        """Circuits that have been closed for long and are not called, the oldest first."""
+        now = self._now()
+        quiet = (
+            transition
+            for transition in self._table.latest.values()
+            if transition.state is State.CLOSED
+            and now - transition.at > FORGET_AFTER
+            and now - self._heard_at(transition.circuit) > QUIET_FOR
+        )
+        return list(islice(quiet, FORGET_AT_ONCE))
+
+    def _heard_at(self, name: str) -> float:
+        circuit = self._circuits.get(name)
+        return self._leads_since if circuit is None else circuit.heard_at
 
     def _compare(self, fingerprints: frozenset[str]) -> None:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:

@@ -10,6 +10,7 @@ from .._core.states import Transition
 from ..backends.base import (
     START,
     Backend,
+    Forgotten,
     LeaderChange,
     ResultEntry,
     Snapshot,
@@ -39,6 +40,10 @@ class Judge(Protocol):
 
     def adopt(self, transition: Transition) -> None:
         """Take note of a transition that is now in force."""
+        ...
+
+    def forget(self, circuit: str) -> None:
+        """Begin a circuit anew."""
         ...
 
 
@@ -139,9 +144,15 @@ class Reader:
             self._judge.begin(snapshot)
             self._results = START
 
-    def _take_state(self, item: Transition | LeaderChange | MalformedEntryError) -> None:
+    def _take_state(
+        self, item: Transition | LeaderChange | Forgotten | MalformedEntryError
+    ) -> None:
         if isinstance(item, Transition):
             self._apply(item, fresh=True)
+        elif isinstance(item, Forgotten):
+            self._table.forget(item.circuit, item.generation)
+            if self._judge is not None:
+                self._judge.forget(item.circuit)
         elif isinstance(item, LeaderChange):
             self._on_leader(item)
         else:

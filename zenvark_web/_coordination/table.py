@@ -87,6 +87,14 @@ class Table:
             )
         return True
 
+    def forget(self, name: str, generation: int) -> None:
+        """Begin a circuit anew that the fleet has forgotten, unless it has moved on."""
+        if self.known(name).generation == generation:
+            self.latest.pop(name, None)
+            circuit = self._locals.get(name)
+            if circuit is not None:
+                self._admit(circuit, self.known(name))
+
     def trials(self) -> Iterator[LocalCircuit]:
         """The local circuits on which this instance holds a grant."""
         for name in tuple(self._holding):

@@ -97,6 +97,10 @@ class Circuit:
         latest: Its newest transition.
         now: The shared clock's seconds.
         chance: Makes random numbers from 0 to 1, for jitter.
+
+    Attributes:
+        latest: Its newest transition.
+        heard_at: When an instance last had something to say of it.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Circuit:
     ) -> None:
         self.policy = policy
         self.latest = latest
+        self.heard_at = now
         self._chance = chance
         self._demand: dict[str, float] = {}
         self._next_attempt_at: float | None = None
@@ -133,6 +138,7 @@ class Circuit:
             The transition that follows, or None. Results after the deciding one belong to a
             generation that is over, and are left out.
         """
+        self.heard_at = now
         wanted = report.blocked > 0 and not replayed
         if wanted:
             self._note_demand(instance, now)

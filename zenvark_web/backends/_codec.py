@@ -23,7 +23,7 @@ from .._core.states import (
     TrialNote,
 )
 from ..exceptions import MalformedEntryError
-from .base import Batch, LeaderChange, Presence
+from .base import Batch, Forgotten, LeaderChange, Presence
 
 VERSION = "1"
 MAX_COUNT = 2**53
@@ -185,17 +185,19 @@ def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
     )
 
 
-def decode_state_entry(fields: Fields) -> Transition | LeaderChange:
-    """An entry of the stream of states: a transition, or a change of leader.
+def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten:
+    """An entry of the stream of states.
 
     Raises:
-        MalformedEntryError: It is neither.
+        MalformedEntryError: It is none.
     """
     if "transition" in fields:
         return decode_transition(fields["transition"])
 
-    def decode() -> LeaderChange:
+    def decode() -> LeaderChange | Forgotten:
         _check_version(fields)
+        if "forgotten" in fields:
+            return Forgotten(_name(fields["forgotten"]), _whole(int(fields["generation"])))
         leader = fields["leader"]
         return LeaderChange(_whole(int(fields["epoch"])), _name(leader) if leader else None)
 

@@ -95,11 +95,19 @@ class LeaderChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """An entry of the stream of states: a circuit closed for long is no longer kept."""
+
+    circuit: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateEntry:
     """One entry of the stream of states."""
 
     position: str
-    item: Transition | LeaderChange | MalformedEntryError
+    item: Transition | LeaderChange | Forgotten | MalformedEntryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +181,20 @@ class Backend(Protocol):
         Returns:
             Whether it is now in force. False if the circuit has this generation or a newer one
             already; writing the same transition again is True and changes nothing.
+
+        Raises:
+            FencedError: The lease named in the transition is not the current one.
+        """
+        ...
+
+    async def forget(self, transition: Transition) -> bool:
+        """Keep a circuit no longer, and tell so in the stream of states.
+
+        Args:
+            transition: Its newest one, with the lease under which it is to be forgotten.
+
+        Returns:
+            Whether it is forgotten; False if the circuit has moved on since.
 
         Raises:
             FencedError: The lease named in the transition is not the current one.

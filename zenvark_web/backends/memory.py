@@ -107,15 +107,7 @@ class MemoryBackend:
         return now
 
     async def publish(self, transition: Transition) -> bool:
-        lease = self._lease
-        if (
-            lease is None
-            or lease.expires_at <= self._clock()
-            or (lease.epoch, lease.holder) != (transition.epoch, transition.leader)
-        ):
-            raise FencedError(
-                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
-            )
+        self._check_lease(transition)
         text = _codec.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
         if (
@@ -125,6 +117,18 @@ class MemoryBackend:
             return stored == text
         self._circuits[transition.circuit] = text
         self._add(self._states, {"transition": text})
+        return True
+
+    async def forget(self, transition: Transition) -> bool:
+        self._check_lease(transition)
+        stored = self._circuits.get(transition.circuit)
+        if stored is None:
+            return False
+        if _codec.decode_transition(stored).generation != transition.generation:
+            return False
+        del self._circuits[transition.circuit]
+        fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
+        self._add(self._states, {"v": _codec.VERSION, **fields})
         return True
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
@@ -141,6 +145,17 @@ class MemoryBackend:
             name: seen for name, seen in self._instances.items() if now - seen[0] < instance_age
         }
         return [presence for _, presence in self._instances.values()]
+
+    def _check_lease(self, transition: Transition) -> None:
+        lease = self._lease
+        if (
+            lease is None
+            or lease.expires_at <= self._clock()
+            or (lease.epoch, lease.holder) != (transition.epoch, transition.leader)
+        ):
+            raise FencedError(
+                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
+            )
 
     def _read(self, states: str, results: str | None) -> list[Entry]:
         entries: list[Entry] = []

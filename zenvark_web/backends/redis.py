@@ -135,11 +135,19 @@ class RedisBackend:
             _codec.encode_transition(transition),
             MAX_STATES,
         )
-        if done == -1:
-            raise FencedError(
-                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
-            )
-        return bool(done)
+        return _done(done, transition)
+
+    async def forget(self, transition: Transition) -> bool:
+        done = await self._script(
+            "forget",
+            ("leader", "circuits", "states"),
+            f"{transition.epoch}:{transition.leader}",
+            transition.circuit,
+            transition.generation,
+            _codec.VERSION,
+            MAX_STATES,
+        )
+        return _done(done, transition)
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         keys, positions = [self._keys["states"]], [states]
@@ -276,6 +284,13 @@ def _surfaced(what: str) -> Generator[None, None, None]:
     except Exception as error:
         message = str(error) or "no answer in time"
         raise BackendError(f"Redis, {what}: {type(error).__name__}: {message}") from error
+
+
+def _done(answer: int, transition: Transition) -> bool:
+    """What a fenced script's answer means."""
+    if answer == -1:
+        raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+    return bool(answer)
 
 
 def _load_scripts() -> Mapping[str, tuple[str, str]]:

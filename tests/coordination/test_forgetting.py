@@ -1,0 +1,86 @@
+"""Circuits that have been closed for long and are not called don't pile up."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+from tests.helpers.waiting import eventually
+from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator, MemoryBackend, State
+from zenvark_web._coordination import leader as leading
+from zenvark_web._core.states import Transition
+from zenvark_web.backends.base import Presence
+
+POLICY = BreakerPolicy(strategy=ConsecutiveFailures(2))
+
+
+def clock() -> float:
+    return time.monotonic() + 100_000
+
+
+async def fail() -> None:
+    raise ConnectionError
+
+
+async def history(*circuits: Transition) -> MemoryBackend:
+    """A store in which these transitions were written under an earlier lease."""
+    backend = MemoryBackend(clock)
+    beat = await backend.heartbeat(Presence("earlier"), 10, 0)
+    for circuit in circuits:
+        await backend.publish(replace(circuit, epoch=beat.epoch, leader="earlier"))
+    await backend.resign("earlier")
+    return backend
+
+
+async def stored(backend: MemoryBackend) -> set[str]:
+    return {transition.circuit for transition in (await backend.load()).transitions}
+
+
+async def test_only_what_is_closed_old_and_quiet_is_forgotten(monkeypatch):
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.05)
+    monkeypatch.setattr(leading, "QUIET_FOR", 0.5)
+    now = clock()
+    backend = await history(
+        Transition(circuit="old", generation=6, at=now - 4000),
+        Transition(circuit="called", generation=6, at=now - 4000),
+        Transition(circuit="recent", generation=6, at=now - 3000),
+        Transition(circuit="open", generation=6, state=State.OPEN, at=now - 4000, delay=1),
+    )
+    async with (
+        Coordinator(backend, policy=POLICY) as one,
+        Coordinator(backend, policy=POLICY) as two,
+    ):
+        held = two.breaker("old")
+        assert held.generation == 6
+
+        async def forgotten() -> bool:
+            await asyncio.gather(one.breaker("called").execute(asyncio.sleep, 0))
+            return "old" not in await stored(backend)
+
+        await eventually(forgotten, what="the old circuit is forgotten")
+        assert await stored(backend) == {"called", "recent", "open"}
+        await eventually(lambda: held.generation == 0, what="instances begin it anew")
+        assert two.breaker("open").state is State.OPEN
+        # What has been forgotten works as at the beginning.
+        for coordinator in (one, two):
+            await asyncio.gather(coordinator.breaker("old").execute(fail), return_exceptions=True)
+        await eventually(lambda: held.state is State.OPEN)
+        assert held.generation == 1
+
+
+async def test_an_instance_that_missed_it_is_brought_back_in(monkeypatch):
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.05)
+    monkeypatch.setattr(leading, "QUIET_FOR", 0.0)
+    now = clock()
+    backend = await history(Transition(circuit="old", generation=6, at=now - 4000))
+    missing = Coordinator(backend, policy=POLICY)
+    async with missing:
+        breaker = missing.breaker("old")
+        assert breaker.generation == 6
+    async with Coordinator(backend, policy=POLICY):
+        await eventually(lambda: not backend._circuits, what="the circuit is forgotten")
+        monkeypatch.setattr(leading, "QUIET_FOR", 60.0)
+        async with missing:
+            await asyncio.gather(*(breaker.execute(fail) for _ in range(2)), return_exceptions=True)
+            await eventually(lambda: breaker.generation > 6, what="the leader takes it up again")
+            await asyncio.gather(*(breaker.execute(fail) for _ in range(2)), return_exceptions=True)
+            await eventually(lambda: breaker.state is State.OPEN)
