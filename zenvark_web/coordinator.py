@@ -186,7 +186,7 @@ class Coordinator:
         """
         session = self._running()
         while session is not None and session.stopping:
-            await session.stop()
+            await self.stop()
             session = self._running()
         if session is None:
             others = [] if self._metrics is None else [self._update_metrics]

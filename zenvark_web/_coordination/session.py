@@ -65,6 +65,7 @@ class Session:
         self._others = tuple(others)
         self._leader: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
+        self._left = False
         self._tasks: asyncio.TaskGroup | None = None
         self._reader = Reader(
             backend=member.backend,
@@ -127,6 +128,7 @@ class Session:
             )
         finally:
             loaded.cancel()
+            await asyncio.wait({loaded})
 
     async def stop(self) -> None:
         """End it: say goodbye, and leave nothing running."""
@@ -140,6 +142,7 @@ class Session:
                     "a health check or a callback does not let itself be cancelled"
                 )
             )
+            await self._say_goodbye()
 
     async def _run(self) -> None:
         try:
@@ -172,6 +175,9 @@ class Session:
                 await asyncio.sleep(RESTART_PAUSE)
 
     async def _say_goodbye(self) -> None:
+        if self._left:
+            return  # what came to its end after all must not disturb the run after this one
+        self._left = True
         member = self._member
         try:
             async with asyncio.timeout(FAREWELL_PATIENCE):
