@@ -119,13 +119,16 @@ class Reader:
     async def _step(self) -> None:
         if self._stale or self._judge_waits:
             await self._load()
-        for entry in await self._backend.read(self._states, self._results, WAIT):
+        entries = await self._backend.read(self._states, self._results, WAIT)
+        for entry in entries:
             if isinstance(entry, StateEntry):
                 self._states = entry.position
                 self._take_state(entry.item)
             elif self._judge is not None and self._results is not None:
                 self._results = entry.position
                 self._judge.take(entry)
+        if entries:
+            await asyncio.sleep(0)  # what was decided is sent before the next read
 
     async def _load(self) -> None:
         self._stale = False
