@@ -12,9 +12,9 @@ ROUND_TRIP = 0.002
 
 
 class DistantBackend(MemoryBackend):
-    async def append(self, batch: Batch) -> None:
+    async def append(self, batch: Batch) -> float:
         await asyncio.sleep(ROUND_TRIP)
-        await super().append(batch)
+        return await super().append(batch)
 
 
 async def test_healthy_instance_writes_about_ten_times_a_second() -> None:
