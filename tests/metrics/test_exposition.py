@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from zenvark_web import (
     StateChange,
 )
 from zenvark_web.metrics import PrometheusMetrics
+from zenvark_web.metrics._reading import copied
 from zenvark_web.statistics import MAX_ERROR_CLASSES, MAX_HEALTH_CHECKS, Statistics
 
 CLOSED = {"closed": 1, "open": 0, "half_open": 0}
@@ -486,7 +487,7 @@ async def test_scrapes_in_another_thread(
         thread.start()
         try:
             number = 0
-            while len(seen) < 200 and thread.is_alive():
+            while len(seen) < 50 and thread.is_alive():
                 for _ in range(100):
                     number += 1
                     coordinator.breaker(f"c{number}")
@@ -499,6 +500,19 @@ async def test_scrapes_in_another_thread(
             thread.join()
     assert failed == []
     assert max(seen) == 3 * 50
+
+
+def test_a_copy_is_made_again_if_another_thread_disturbs_it() -> None:
+    class Disturbed:
+        tries = 0
+
+        def __iter__(self) -> Iterator[int]:
+            self.tries += 1
+            yield self.tries
+            if self.tries < 3:
+                raise RuntimeError("dictionary changed size during iteration")
+
+    assert copied(Disturbed()) == [3]
 
 
 class Unwilling(MemoryBackend):

@@ -57,6 +57,7 @@ class ValueFiles:
         self._values: dict[Series, list[Value]] = {}
         self._circuits: set[Labels] = set()
         self._counted: WeakKeyDictionary[object, dict[Series, Numbers]] = WeakKeyDictionary()
+        self._marks: WeakKeyDictionary[object, tuple[int, int, int]] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Coordinator, set[Breaker]] = WeakKeyDictionary()
         self._told: dict[str, dict[Series, Level]] = {}
 
@@ -70,9 +71,18 @@ class ValueFiles:
         kept = set(kept_breakers(coordinator))
         before = self._kept.get(coordinator, set())  # an evicted one has a last word
         self._kept[coordinator] = kept
-        for count in counts(coordinator, kept | before):
+        for count in counts(coordinator, filter(self._is_news, kept | before)):
             self._add(*count)
         self._tell(coordinator.namespace, levels(coordinator.namespace, coordinators))
+
+    def _is_news(self, breaker: Breaker) -> bool:
+        """Whether it has counted something: of many breakers, few have since a second ago."""
+        source = breaker.successes
+        mark = (sum(source.counts), sum(breaker.failures.counts), breaker.blocked)
+        if self._marks.get(source) == mark:
+            return False
+        self._marks[source] = mark
+        return True
 
     def _add(self, source: object, family: Family, labels: Labels, numbers: Numbers) -> None:
         counted = self._counted.setdefault(source, {})

@@ -38,6 +38,8 @@ T = TypeVar("T")
 OWN_ERRORS = (BackendError, FencedError, MalformedEntryError, ResultsLostError, ZenvarkError)
 """Shown before they happen, as 0, so that a rate sees the first one too."""
 
+STATES = {state: tuple(float(case is state) for case in State) for state in State}
+
 
 class Count(NamedTuple):
     """How much has been counted, and by what: a new source begins at zero."""
@@ -59,7 +61,7 @@ class Level(NamedTuple):
 
 def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
     """The breakers a coordinator keeps now."""
-    return _copy(coordinator.breakers.values())
+    return copied(coordinator.breakers.values())
 
 
 def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Count]:
@@ -71,13 +73,13 @@ def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Co
         yield Count(source, CALLS, (namespace, name, "failure"), _numbers(breaker.failures))
         yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
     statistics = coordinator.statistics
-    for (name, type_, passed), check in _copy(statistics.health_checks.items()):
+    for (name, type_, passed), check in copied(statistics.health_checks.items()):
         labels = (namespace, name, type_.value, "success" if passed else "failure")
         yield Count(check, CHECKS, labels, _numbers(check))
     yield Count(statistics, LOST, (namespace, "dropped"), (statistics.dropped,))
     yield Count(statistics, LOST, (namespace, "expired"), (statistics.expired,))
     errors = dict.fromkeys((error.__name__ for error in OWN_ERRORS), 0)
-    for name, number in {**errors, **dict(_copy(statistics.errors.items()))}.items():
+    for name, number in {**errors, **dict(copied(statistics.errors.items()))}.items():
         yield Count(statistics, ERRORS, (namespace, name), (number,))
     yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
     yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
@@ -99,16 +101,17 @@ def levels(namespace: str, coordinators: Iterable[Coordinator]) -> Iterator[Leve
     for name, breaker in newest.items():
         # The first version is above the 0 of a state that is no longer told.
         version, state = 1.0 + breaker.generation, breaker.state
-        yield Level(STATE, (namespace, name), tuple(each is state for each in State), version)
+        yield Level(STATE, (namespace, name), STATES[state], version)
 
 
 def _numbers(distribution: Distribution) -> Numbers:
     return (*distribution.counts, distribution.total)
 
 
-def _copy(things: Iterable[T]) -> list[T]:
+def copied(things: Iterable[T]) -> list[T]:
+    """A copy of what another thread may be changing."""
     while True:
         try:
             return list(things)
-        except RuntimeError:  # another thread has changed their number meanwhile
+        except RuntimeError:  # their number has changed meanwhile
             pass

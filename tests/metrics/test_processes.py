@@ -1,0 +1,262 @@
+"""Several processes that answer as one: real ones, writing into one directory."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from tests.helpers.processes import ChildProcess, StartChild
+from tests.helpers.servers import ServerHandle
+from tests.helpers.waiting import eventually
+from tests.metrics.scraping import Scrape
+from zenvark_web.metrics._files import MAX_CIRCUITS, OTHER_CIRCUITS
+
+CALLS = "zenvark_call_duration_seconds"
+PATIENCE = 20.0
+
+StartWorker = Callable[..., ChildProcess]
+
+
+def merged(directory: Path) -> Scrape:
+    """What a scrape of any of the processes shows."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))
+    return Scrape(parse(generate_latest(registry).decode()))
+
+
+@pytest.fixture
+def start_worker(start_child: StartChild, tmp_path: Path, namespace: str) -> StartWorker:
+    def start(url: str = "", *, max_breakers: int = 10_000) -> ChildProcess:
+        worker = start_child(
+            "tests.metrics.worker",
+            url,
+            namespace,
+            str(max_breakers),
+            env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        )
+        worker.call("start", within=30)
+        return worker
+
+    return start
+
+
+def add(one: list[float], other: list[float]) -> list[float]:
+    return [a + b for a, b in zip(one, other, strict=True)]
+
+
+async def test_numbers_of_two_processes_add_up(
+    start_worker: StartWorker, redis_server: ServerHandle, tmp_path: Path, namespace: str
+) -> None:
+    one, two = start_worker(redis_server.url), start_worker(redis_server.url)
+    one.call("call", circuit="payments", times=7)
+    one.call("call", circuit="payments", seconds=0.03)
+    two.call("call", circuit="payments", times=4)
+    one.call("call", circuit="payments", failing=True, times=2)
+    two.call("call", circuit="payments", failing=True, times=5)
+    for worker in (one, two):
+        await eventually(lambda worker=worker: worker.call("state", circuit="payments") == "open")
+        worker.call("call", circuit="payments", times=3)
+
+    its, other = (worker.call("numbers", circuit="payments") for worker in (one, two))
+    assert (its["blocked"], other["blocked"]) == (3, 3)
+
+    def check(scraped: Scrape) -> None:
+        labels = {"breaker_id": "payments", "zenvark_namespace": namespace, "service": "shop"}
+        for result in ("success", "failure"):
+            counts = add(its[result][0], other[result][0])
+            assert scraped.buckets(CALLS, result=result, **labels) == counts
+            assert scraped.value(f"{CALLS}_count", result=result, **labels) == sum(counts)
+            total = its[result][1] + other[result][1]
+            assert scraped.value(f"{CALLS}_sum", result=result, **labels) == pytest.approx(total)
+        assert scraped.value("zenvark_blocked_requests_total", **labels) == 6
+        assert scraped.value("zenvark_transitions_total") == 1
+        assert scraped.value("zenvark_transition_delay_seconds_count") == 2
+        assert set(scraped.values("zenvark_errors_total", "error").values()) == {0}
+
+    def written() -> bool:
+        """Whether both have written since the last call; the gauges are what they write last."""
+        seen = merged(tmp_path)
+        return (
+            sum(seen.values("zenvark_blocked_requests_total", "breaker_id").values()) == 6
+            and sum(seen.values("zenvark_connected", "service").values()) == 2
+            and seen.values("zenvark_role", "role") == {"leader": 1, "follower": 1}
+            and seen.values("zenvark_state", "state") == {"closed": 0, "open": 1, "half_open": 0}
+        )
+
+    await eventually(written, within=PATIENCE)
+    check(merged(tmp_path))
+
+    own = Scrape(parse(one.call("own")))  # as with prometheus_client's own metrics
+    assert own.buckets(CALLS, result="failure") == its["failure"][0]
+
+    one.call("stop")
+    seen = merged(tmp_path)
+    check(seen)
+    assert sum(seen.values("zenvark_role", "role").values()) == 1
+    assert seen.value("zenvark_connected") == 1
+
+    assert one.stop() == 0
+    two.kill()
+    check(merged(tmp_path))
+    # What a killed process said of itself goes when the server says that it is dead.
+    assert merged(tmp_path).value("zenvark_connected") == 1
+    mark_process_dead(two.pid, str(tmp_path))
+    check(merged(tmp_path))
+    assert merged(tmp_path).value("zenvark_connected") == 0
+    assert merged(tmp_path).series("zenvark_state") == []
+
+
+def test_nothing_is_missing_after_a_stop(start_worker: StartWorker, tmp_path: Path) -> None:
+    """Nor counted twice, though it is started again and again."""
+    worker = start_worker()
+    for times in (1, 2, 3):
+        worker.call("call", circuit="payments", times=times)
+        worker.call("stop")
+        worker.call("start")
+    worker.call("stop")
+    seen = merged(tmp_path)
+    assert seen.value(f"{CALLS}_count", result="success") == 6
+    assert seen.value("zenvark_batches_total") == 3
+    assert seen.value("zenvark_connected") == 0
+    assert seen.series("zenvark_state") == []
+
+
+async def test_each_number_is_written_when_it_alone_has_changed(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    worker = start_worker()
+
+    def written() -> list[float]:
+        worker.call("stop")
+        worker.call("start")
+        seen = merged(tmp_path)
+        return [
+            seen.value(f"{CALLS}_count", result="success"),
+            seen.value(f"{CALLS}_count", result="failure"),
+            seen.value("zenvark_blocked_requests_total"),
+        ]
+
+    worker.call("call", circuit="payments")
+    assert written() == [1, 0, 0]
+    worker.call("call", circuit="payments", failing=True, times=5)
+    assert written() == [1, 5, 0]
+    await eventually(lambda: worker.call("state", circuit="payments") == "open")
+    worker.call("call", circuit="payments", times=2)
+    assert written() == [1, 5, 2]
+
+
+async def test_the_newest_state_is_shown(start_worker: StartWorker, tmp_path: Path) -> None:
+    """Not the one written last: a process that knows nothing yet would win."""
+    knows = start_worker()
+    knows.call("call", circuit="payments", failing=True, times=5)
+    await eventually(lambda: knows.call("state", circuit="payments") == "open")
+    await eventually(lambda: state(tmp_path)["open"] == 1, within=PATIENCE)
+    fresh = start_worker()
+    fresh.call("call", circuit="payments")
+    await eventually(
+        lambda: merged(tmp_path).value(f"{CALLS}_count", result="success") == 1, within=PATIENCE
+    )
+    assert state(tmp_path) == {"closed": 0, "open": 1, "half_open": 0}
+    knows.call("stop")
+    assert state(tmp_path) == {"closed": 1, "open": 0, "half_open": 0}
+
+
+def state(directory: Path) -> dict[str, float]:
+    return {"open": 0, **merged(directory).values("zenvark_state", "state")}
+
+
+async def test_evicted_breakers(start_worker: StartWorker, tmp_path: Path) -> None:
+    """Their states go; what they counted stays, also when they come back."""
+
+    def calls() -> dict[str, float]:
+        return merged(tmp_path).values(f"{CALLS}_count", "breaker_id", result="success")
+
+    def circuits() -> set[str]:
+        return set(merged(tmp_path).values("zenvark_state", "breaker_id", state="closed"))
+
+    async def evict(circuit: str, other: str) -> None:
+        def gone() -> bool:  # as soon as its results have been sent
+            worker.call("state", circuit=other)
+            return f'breaker_id="{circuit}"' not in worker.call("own")
+
+        await eventually(gone, within=PATIENCE)
+        await eventually(lambda: circuits() == {other}, within=PATIENCE)
+
+    worker = start_worker(max_breakers=1)
+    worker.call("call", circuit="a", times=3)
+    await eventually(lambda: calls() == {"a": 3}, within=PATIENCE)
+    worker.call("call", circuit="a", times=4)  # seldom written before it is evicted
+    await evict("a", "b")
+    assert calls() == {"a": 7, "b": 0}
+    await evict("b", "a")
+    worker.call("call", circuit="a", times=2)
+    worker.call("stop")
+    assert calls() == {"a": 9, "b": 0}
+
+
+def test_series_are_bounded(start_worker: StartWorker, tmp_path: Path) -> None:
+    worker = start_worker()
+    number = MAX_CIRCUITS + 20
+    for circuit in range(number):
+        worker.call("call", circuit=f"c{circuit}")
+    worker.call("call", circuit="c0", times=5)
+    worker.call("stop", within=30)
+    calls = merged(tmp_path).values(f"{CALLS}_count", "breaker_id", result="success")
+    assert len(calls) == MAX_CIRCUITS + 1
+    assert sum(calls.values()) == number + 5
+    assert calls[OTHER_CIRCUITS] >= 20
+
+
+def test_after_a_fork(start_child: StartChild, tmp_path: Path) -> None:
+    """What was counted before it counts once, and not again for each worker."""
+    server = start_child("tests.metrics.forking", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
+    assert server.stop(within=60) == 0, server.stderr
+    assert len(list(tmp_path.glob("histogram_*.db"))) == 3
+    assert merged(tmp_path).value(f"{CALLS}_count", result="success") == 3 + 4 + 5
+
+
+async def test_uvicorn_with_two_workers(
+    start_child: StartChild, redis_server: ServerHandle, tmp_path: Path, namespace: str
+) -> None:
+    server = start_child(
+        "uvicorn",
+        *("tests.metrics.app:app", "--workers", "2", "--port", "0"),
+        env={
+            "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+            "REDIS_URL": redis_server.url,
+            "NAMESPACE": namespace,
+        },
+    )
+    try:
+        port = await eventually(lambda: re.search(r"127.0.0.1:(\d+)", server.stderr), within=30)
+        await eventually(lambda: server.stderr.count("startup complete") == 2, within=60)
+        base = f"http://127.0.0.1:{port[1]}"
+        answered: dict[str, int] = {}
+
+        async def both_have_worked() -> bool:
+            async with httpx.AsyncClient(base_url=base) as client:
+                pid = (await client.get("/pay")).text
+            answered[pid] = answered.get(pid, 0) + 1
+            return len(answered) == 2
+
+        await eventually(both_have_worked, within=60)
+
+        async def scraped() -> Any:
+            async with httpx.AsyncClient(base_url=base) as client:
+                seen = Scrape(parse((await client.get("/metrics")).text))
+            calls = seen.series(f"{CALLS}_count", result="success")
+            return calls and calls[0][1] == sum(answered.values()) and seen
+
+        seen = await eventually(scraped, within=PATIENCE)
+        assert seen.values("zenvark_role", "role") == {"leader": 1, "follower": 1}
+    finally:
+        server.terminate(within=30)
+    seen = merged(tmp_path)
+    assert seen.value(f"{CALLS}_count", result="success") == sum(answered.values())
+    assert seen.value("zenvark_connected") == 0

@@ -1,0 +1,71 @@
+"""One process of a server that has several.
+
+Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep.
+"""
+
+import asyncio
+import sys
+from contextlib import suppress
+from typing import Any
+
+from prometheus_client import REGISTRY, generate_latest
+
+from tests.helpers.child import serve
+from zenvark_web import (
+    BreakerPolicy,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+)
+from zenvark_web.metrics import PrometheusMetrics
+
+url, namespace, max_breakers = sys.argv[1:]
+coordinator = Coordinator(
+    url or None,
+    namespace=namespace,
+    policy=BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(60)),
+    max_breakers=int(max_breakers),
+    metrics=PrometheusMetrics(labels={"service": "shop"}),
+)
+
+
+async def call(circuit: str, seconds: float = 0.0, failing: bool = False, times: int = 1) -> str:
+    """Make calls; tells the circuit's state."""
+
+    async def upstream() -> None:
+        await asyncio.sleep(seconds)
+        if failing:
+            raise ConnectionError
+
+    for _ in range(times):
+        with suppress(ConnectionError, CircuitOpenError):
+            await coordinator.breaker(circuit).execute(upstream)
+    return coordinator.breaker(circuit).state.value
+
+
+def numbers(circuit: str) -> dict[str, Any]:
+    """What this process has counted."""
+    breaker = coordinator.breaker(circuit)
+    return {
+        "success": [breaker.successes.counts, breaker.successes.total],
+        "failure": [breaker.failures.counts, breaker.failures.total],
+        "blocked": breaker.blocked,
+        "batches": coordinator.statistics.batches,
+        "delays": sum(coordinator.statistics.effect.counts),
+    }
+
+
+asyncio.run(
+    serve(
+        {
+            "start": coordinator.start,
+            "stop": coordinator.stop,
+            "role": lambda: coordinator.role.value,
+            "call": call,
+            "state": lambda circuit: coordinator.breaker(circuit).state.value,
+            "numbers": numbers,
+            "own": lambda: generate_latest(REGISTRY).decode(),
+        }
+    )
+)
