@@ -230,7 +230,7 @@ class HttpHealthCheck:
         url: Where to ask. `{name}` in it stands for the circuit's name (a host and perhaps a
             port, with the default mapping), so that one check serves many circuits.
         expect: The statuses that mean well.
-        timeout: Seconds for the whole exchange.
+        timeout: Seconds for the whole exchange; the connection may take half of them.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -241,6 +241,8 @@ class HttpHealthCheck:
     ) -> None:
         check_number("timeout", timeout, above=0, unit="seconds")
         _check_health_url(url)
+        if isinstance(expect, str) or not isinstance(expect, Container):
+            raise TypeError(f"expect must be a range or set of statuses, not {expect!r}")
         self._url = url
         self._expect = expect
         self._timeout = timeout
@@ -270,9 +272,13 @@ class HttpHealthCheck:
         await self._check(self._url)
 
     async def _check(self, url: str) -> None:
+        verify = self._verify(url)
+        # A TLS handshake ends by this limit, before it is cancelled: httpx closes its socket only
+        # then.
+        limits = httpx.Timeout(self._timeout, connect=self._timeout / 2)
         async with (
             asyncio.timeout(self._timeout),
-            httpx.AsyncClient(verify=self._verify(url), timeout=self._timeout) as client,
+            httpx.AsyncClient(verify=verify, timeout=limits) as client,
             client.stream("GET", url) as response,
         ):
             if response.status_code not in self._expect:
@@ -290,9 +296,16 @@ class HttpHealthCheck:
 def _check_health_url(url: object) -> None:
     if not isinstance(url, str):
         raise TypeError(f"url must be a string, not {url!r}")
-    parsed = httpx.URL(url.replace("{name}", "name"))
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise ValueError(f"url must be one such as 'https://api.example.com/health', not {url!r}")
+    try:
+        parsed = httpx.URL(url.replace("{name}", "name"))
+    except httpx.InvalidURL as error:
+        raise _no_health_url(url) from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 0) > 65535:
+        raise _no_health_url(url)
+
+
+def _no_health_url(url: str) -> ValueError:
+    return ValueError(f"url must be one such as 'https://api.example.com/health', not {url!r}")
 
 
 def _circuit_finder(circuits: Circuits) -> Callable[[httpx.Request], str | None]:
