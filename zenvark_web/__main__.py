@@ -1,0 +1,8 @@
+"""`python -m zenvark_web` is `zenvark-web`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

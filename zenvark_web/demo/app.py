@@ -1,0 +1,147 @@
+"""One of the apps: a Starlette app whose one route calls the upstream through a breaker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+
+import httpx
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .._core.backoff import ExponentialBackoff
+from .._core.policy import BreakerPolicy
+from .._core.states import HealthCheckType
+from ..asgi import BreakerMiddleware
+from ..backends import Backend
+from ..coordinator import Coordinator
+from ..events import StateChange
+from ..exceptions import CircuitOpenError
+from ..httpx import BreakerTransport, HttpHealthCheck
+from .journal import Journal
+from .settings import CIRCUIT
+from .upstream import ASKED
+
+LONGEST_WAIT = 2.0
+BACKOFF = ExponentialBackoff(initial=0.5, multiplier=2, maximum=LONGEST_WAIT, jitter=0.1)
+UPSTREAM_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppSettings:
+    """What an app is told.
+
+    Args:
+        name: Its name.
+        namespace: The fleet.
+        upstream: The upstream's URL.
+        trial: Whether the circuit recovers by trial calls.
+    """
+
+    name: str
+    namespace: str
+    upstream: str
+    trial: bool
+
+
+class App:
+    """An app with its coordinator.
+
+    Args:
+        settings: What it is told.
+        store: Where the fleet meets: a Redis URL or a backend.
+        transport: How to reach the upstream, if not over the network.
+    """
+
+    def __init__(
+        self,
+        settings: AppSettings,
+        store: str | Backend,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = settings.name
+        self.journal = Journal(settings.name)
+        check = self._health_check(settings.upstream, transport)
+        self.coordinator = Coordinator(
+            store,
+            namespace=settings.namespace,
+            policy=BreakerPolicy(
+                health_check=None if settings.trial else self.journal.watching(check),
+                backoff=BACKOFF,
+            ),
+            on_state_change=self._state_changed,
+            on_role_change=self.journal.role_changed,
+            on_error=self.journal.error,
+        )
+        self._breaker = self.coordinator.breaker(CIRCUIT)
+        self._client = httpx.AsyncClient(
+            base_url=settings.upstream,
+            timeout=UPSTREAM_TIMEOUT,
+            transport=BreakerTransport(
+                self.coordinator, transport, circuits=lambda _: CIRCUIT, when_open="raise"
+            ),
+        )
+        self.asgi = Starlette(
+            routes=[Route("/", self._answer), Route("/demo/status", self._status)],
+            middleware=[Middleware(BreakerMiddleware, coordinator=self.coordinator)],
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        """For an app that no server runs: its lifespan."""
+        async with self.coordinator, self._client:
+            yield
+
+    def _state_changed(self, change: StateChange) -> None:
+        self.journal.state_changed(self.coordinator, change)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
+        async with self._client:
+            yield
+
+    async def _answer(self, request: Request) -> Response:
+        """Pass on what the upstream says. An open circuit raises, and the middleware answers."""
+        headers = {ASKED: f"{self.name} {self._breaker.state} {time.monotonic()}"}
+        try:
+            response = await self._client.get("/", headers=headers)
+        except CircuitOpenError:
+            raise
+        except httpx.TransportError as error:
+            return Response(f"the upstream gave no answer: {error!r}\n", 502)
+        return Response(response.content, 200 if response.is_success else 502)
+
+    async def _status(self, request: Request) -> Response:
+        """How things are, and the events after the first so many."""
+        return JSONResponse(
+            {
+                "instance": self.coordinator.instance_id,
+                "connected": self.coordinator.connected,
+                "role": self.coordinator.role,
+                "state": self._breaker.state,
+                "generation": self._breaker.generation,
+                "blocked": self._breaker.blocked,
+                "events": [
+                    asdict(event)
+                    for event in self.journal.after(int(request.query_params.get("seen", 0)))
+                ],
+            }
+        )
+
+    def _health_check(
+        self, upstream: str, transport: httpx.AsyncBaseTransport | None
+    ) -> Callable[[HealthCheckType], Awaitable[object]]:
+        if transport is None:
+            return HttpHealthCheck(f"{upstream}/health")
+
+        async def check(_: HealthCheckType) -> None:
+            async with httpx.AsyncClient(transport=transport, base_url=upstream) as client:
+                (await client.get("/health")).raise_for_status()
+
+        return check

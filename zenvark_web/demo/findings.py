@@ -1,0 +1,121 @@
+"""What an incident comes to, in numbers, and whether the fleet behaved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .._core.states import State
+from .incident import Incident
+from .traffic import Calls
+from .upstream import Hit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """An incident in numbers; times are seconds.
+
+    Args:
+        apps: The apps that took part.
+        survivors: Those that took part to the end.
+        open_after: From the first failure to the circuit being open in the last app.
+        decided_after: The same from the failure that decided, as the fleet's metrics tell it.
+        closed_after: From the upstream's mending to the circuit being closed in the last app.
+        takeover: From the leader's end to the next leader.
+        spared: Calls that an open circuit kept from the upstream.
+        failed: Failures that were passed on to callers.
+        checks: Health checks.
+        checkers: Who made them, in order.
+        trials: Trial calls.
+        trials_allowed: Trial calls that were granted.
+        strays: Calls that reached the upstream though their app knew that the circuit was open.
+        unanswered: Calls that got no answer from their app.
+    """
+
+    apps: Sequence[str]
+    survivors: Sequence[str]
+    open_after: float
+    decided_after: float
+    closed_after: float
+    takeover: float | None
+    spared: int
+    failed: int
+    checks: int
+    checkers: Sequence[str]
+    trials: int
+    trials_allowed: int
+    strays: int
+    unanswered: int
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What a fleet that behaves doesn't do."""
+        return [
+            problem
+            for wrong, problem in (
+                (self.strays, f"{self.strays} calls reached the upstream through an open circuit"),
+                (
+                    self.trials > self.trials_allowed,
+                    f"{self.trials} trial calls were made, {self.trials_allowed} were granted",
+                ),
+                (self.unanswered, f"{self.unanswered} calls got no answer from their app"),
+            )
+            if wrong
+        ]
+
+
+def find(
+    incident: Incident, hits: Sequence[Hit], calls: Mapping[str, Calls], *, trial: bool
+) -> Findings:
+    """Work the numbers out, for an incident that is over."""
+    opened, closed = incident.open_everywhere, incident.closed_everywhere
+    if opened is None or closed is None or incident.mended_at is None:
+        raise ValueError("the incident is not over")
+    meanwhile = _asked_while_open(incident, hits)
+    trials = sum(hit.state == State.HALF_OPEN for hit in meanwhile)
+    takeover = incident.takeover
+    return Findings(
+        apps=incident.apps,
+        survivors=incident.survivors,
+        open_after=opened - first_failure(hits).answered,
+        decided_after=max(event.effect for app in incident.apps if (event := incident.opened(app))),
+        closed_after=closed - incident.mended_at,
+        takeover=takeover.at - incident.killed_at if takeover and incident.killed_at else None,
+        spared=_since(incident, calls, "rejected"),
+        failed=_since(incident, calls, "failed"),
+        checks=len(incident.checks),
+        checkers=list(dict.fromkeys(event.app for event in incident.checks)),
+        trials=trials,
+        trials_allowed=_granted(incident) if trial else 0,
+        strays=len(meanwhile) - trials,
+        unanswered=_since(incident, calls, "unanswered"),
+    )
+
+
+def first_failure(hits: Sequence[Hit]) -> Hit:
+    """The first call that the upstream failed."""
+    failed = [hit for hit in hits if hit.app and not hit.ok]
+    return min(failed, key=lambda hit: hit.answered)
+
+
+def _asked_while_open(incident: Incident, hits: Sequence[Hit]) -> Sequence[Hit]:
+    """The calls that got through although the circuit can't have been closed."""
+    well_again = min(hit.answered for hit in hits if hit.ok)
+    opened = {app: event.at for app in incident.apps if (event := incident.opened(app))}
+    return [hit for hit in hits if opened.get(hit.app, well_again) < hit.asked < well_again]
+
+
+def _granted(incident: Incident) -> int:
+    """How many trial calls there may have been: every transition between opening and closing
+    is a grant, unless it is a failed trial or the closing itself."""
+    return min(
+        closed.generation - opened.generation - incident.reopened(app) - 1
+        for app in incident.survivors
+        if (opened := incident.opened(app)) and (closed := incident.closed(app))
+    )
+
+
+def _since(incident: Incident, calls: Mapping[str, Calls], what: str) -> int:
+    return sum(
+        getattr(calls[app], what) - getattr(before, what) for app, before in incident.before.items()
+    )

@@ -1,0 +1,175 @@
+"""The fleet: apps, their upstream and the store they share, as processes or all in this one."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+
+import httpx
+import redis.asyncio
+
+from ..backends import MemoryBackend, RedisBackend
+from ..exceptions import BackendError
+from .app import App, AppSettings
+from .errors import SetupError
+from .processes import Child
+from .settings import Settings
+from .upstream import Hit, Upstream
+
+UPSTREAM, SERVER = "upstream", "server"
+CALL_TIMEOUT = 15.0
+ERASE_TIMEOUT = 2.0
+KEYS = ("leader", "epoch", "results", "states", "circuits", "instances")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the demo watches.
+
+    Args:
+        store: What the apps share, for people.
+        apps: A client for each app, by its name.
+        upstream: A client for the upstream.
+        children: Its processes by name, if it has any.
+    """
+
+    store: str
+    apps: Mapping[str, httpx.AsyncClient]
+    upstream: httpx.AsyncClient
+    children: Mapping[str, Child] = field(default_factory=dict[str, Child])
+
+    @property
+    def lost(self) -> Sequence[str]:
+        """How processes ended that should not have."""
+        return [lost for child in self.children.values() if (lost := child.lost)]
+
+    def pid(self, app: str) -> int | None:
+        """An app's process id, if it has a process of its own."""
+        child = self.children.get(app)
+        return child.pid if child else None
+
+    def kill(self, app: str) -> None:
+        """Kill an app's process."""
+        self.children[app].kill()
+
+    async def switch(self, *, broken: bool) -> float:
+        """Break or mend the upstream; tells when that was."""
+        response = await self.upstream.request("PUT" if broken else "DELETE", "/demo/broken")
+        return float(response.raise_for_status().json())
+
+    async def hits(self) -> Sequence[Hit]:
+        """What has reached the upstream since it broke."""
+        response = await self.upstream.get("/demo/log")
+        return [Hit(**hit) for hit in response.raise_for_status().json()]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncGenerator[Fleet, None]:
+    """A fleet that runs, and is gone without a trace afterwards.
+
+    Raises:
+        SetupError: Something it needs is not there.
+    """
+    make = _in_processes if settings.processes else _in_memory
+    async with make(settings) as fleet:
+        yield fleet
+
+
+@asynccontextmanager
+async def _in_memory(settings: Settings) -> AsyncGenerator[Fleet, None]:
+    backend = MemoryBackend()
+    upstream = httpx.ASGITransport(Upstream().asgi)
+    async with AsyncExitStack() as stack:
+        clients: dict[str, httpx.AsyncClient] = {}
+        for each in _app_settings(settings, "demo", "http://upstream"):
+            app = App(each, backend, upstream)
+            await stack.enter_async_context(app.running())
+            clients[each.name] = await stack.enter_async_context(
+                _client("http://app", httpx.ASGITransport(app.asgi))
+            )
+        caller = await stack.enter_async_context(_client("http://upstream", upstream))
+        yield Fleet("memory", clients, caller)
+
+
+@asynccontextmanager
+async def _in_processes(settings: Settings) -> AsyncGenerator[Fleet, None]:
+    namespace = f"demo-{uuid.uuid4().hex[:12]}"
+    if settings.redis is not None:
+        await _check_redis(settings.redis, namespace)
+    helpers = [UPSTREAM] if settings.redis else [UPSTREAM, SERVER]
+    children: dict[str, Child] = {}
+    try:
+        for name in [*helpers, *_names(settings)]:
+            children[name] = await Child.start(name)
+        async with _started(settings, namespace, children) as fleet:
+            yield fleet
+    finally:
+        await _end(child for name, child in children.items() if name not in helpers)
+        await _end(child for name, child in children.items() if name in helpers)
+        if settings.redis is not None:
+            await _erase(settings.redis, namespace)
+
+
+@asynccontextmanager
+async def _started(
+    settings: Settings, namespace: str, children: Mapping[str, Child]
+) -> AsyncGenerator[Fleet, None]:
+    upstream = (await children[UPSTREAM].configure(part=UPSTREAM))["url"]
+    store = {"url": settings.redis or "", "about": "the Redis you gave"}
+    if SERVER in children:
+        store = await children[SERVER].configure(part=SERVER)
+    apps = _app_settings(settings, namespace, upstream)
+    shared = {"part": "app", "store": store["url"]}
+    told = await asyncio.gather(
+        *(children[app.name].configure(**shared, **asdict(app)) for app in apps)
+    )
+    async with AsyncExitStack() as stack:
+        clients = {
+            app.name: await stack.enter_async_context(_client(answer["url"]))
+            for app, answer in zip(apps, told, strict=True)
+        }
+        caller = await stack.enter_async_context(_client(upstream))
+        yield Fleet(store["about"], clients, caller, children)
+
+
+def _names(settings: Settings) -> Sequence[str]:
+    return [f"app-{number}" for number in range(1, settings.instances + 1)]
+
+
+def _app_settings(settings: Settings, namespace: str, upstream: str) -> Sequence[AppSettings]:
+    return [
+        AppSettings(name=name, namespace=namespace, upstream=upstream, trial=settings.trial)
+        for name in _names(settings)
+    ]
+
+
+def _client(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=url, transport=transport, timeout=CALL_TIMEOUT, trust_env=False
+    )
+
+
+async def _end(children: Iterable[Child]) -> None:
+    await asyncio.gather(*(child.end() for child in children))
+
+
+async def _check_redis(url: str, namespace: str) -> None:
+    try:
+        backend = RedisBackend(url, namespace)
+        backend.open()
+        try:
+            await backend.load()
+        finally:
+            await backend.close()
+    except (BackendError, ValueError) as error:
+        raise SetupError(f"the given Redis can't be used: {error}") from error
+
+
+async def _erase(url: str, namespace: str) -> None:
+    """Leave nothing behind in a Redis that is not ours."""
+    with suppress(redis.RedisError, OSError):
+        async with redis.asyncio.from_url(url, socket_timeout=ERASE_TIMEOUT) as client:
+            await client.delete(*(f"zenvark:{{{namespace}}}:{key}" for key in KEYS))

@@ -1,0 +1,114 @@
+"""What happened in one app, with the times it happened at.
+
+Times are monotonic seconds, which all processes of a host share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .._core.states import HealthCheckType, Role
+from ..coordinator import Coordinator
+from ..events import StateChange
+
+KEPT = 1_000
+
+
+class Kind(StrEnum):
+    """What an event is about; its `value` is a state, a role, or whether a check passed."""
+
+    STATE = "state"
+    ROLE = "role"
+    CHECK = "check"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in an app.
+
+    Args:
+        at: When.
+        app: Where.
+        kind: What.
+        value: The new state or role, or how a check ended.
+        detail: Why, for people.
+        generation: The number of the transition.
+        effect: Seconds from the call result that decided the transition to its taking effect.
+    """
+
+    at: float
+    app: str
+    kind: Kind
+    value: str = ""
+    detail: str = ""
+    generation: int = 0
+    effect: float = 0.0
+
+
+class Journal:
+    """Takes down the events of one app.
+
+    Args:
+        app: Its name.
+    """
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._effects = 0.0
+        self.written = 0
+
+    def after(self, seen: int) -> Sequence[Event]:
+        """The events that follow the first so many."""
+        new = min(self.written - seen, len(self._events))
+        return list(self._events)[len(self._events) - new :]
+
+    def role_changed(self, role: Role) -> None:
+        """For `on_role_change`."""
+        self._note(Kind.ROLE, role)
+
+    def error(self, error: Exception) -> None:
+        """For `on_error`."""
+        self._note(Kind.ERROR, type(error).__name__, str(error))
+
+    def state_changed(self, coordinator: Coordinator, change: StateChange) -> None:
+        """For `on_state_change`."""
+        effects = coordinator.statistics.effect.total
+        effect, self._effects = effects - self._effects, effects
+        self._note(Kind.STATE, change.state, str(change.reason), change.generation, effect)
+
+    def watching(
+        self, check: Callable[[HealthCheckType], Awaitable[object]]
+    ) -> Callable[[HealthCheckType], Awaitable[None]]:
+        """A health check that also takes down how it ended."""
+
+        async def watched(type_: HealthCheckType) -> None:
+            try:
+                await check(type_)
+            except Exception as error:
+                self._note(Kind.CHECK, "failed", str(error))
+                raise
+            self._note(Kind.CHECK, "passed")
+
+        return watched
+
+    def _note(
+        self, kind: Kind, value: str, detail: str = "", generation: int = 0, effect: float = 0.0
+    ) -> None:
+        self.written += 1
+        self._events.append(
+            Event(
+                at=time.monotonic(),
+                app=self._app,
+                kind=kind,
+                value=value,
+                detail=detail,
+                generation=generation,
+                effect=effect,
+            )
+        )

@@ -1,0 +1,227 @@
+"""The play: healthy, broken, mended, healthy again; and what is said about it as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .._core.states import Role, State
+from .board import Board
+from .errors import MisbehaviourError
+from .findings import Findings, find, first_failure
+from .incident import Incident
+from .journal import Event, Kind
+from .texts import everywhere, seconds
+
+JOIN_LIMIT = 15.0
+OPEN_LIMIT = 5.0
+TAKEOVER_LIMIT = 10.0
+CLOSE_LIMIT = 15.0
+ANSWER_LIMIT = 5.0
+
+HEALTHY = 2.5
+HEALTHY_BETWEEN = 12.0
+"""Seconds between incidents: a circuit that stayed closed for ten begins with short waits again."""
+KILL_AFTER = 1.0
+LED_AT_LEAST = 1.0
+AFTERWARDS = 1.5
+TICK = 0.02
+
+
+class Scenario:
+    """Plays incidents.
+
+    Args:
+        board: Everything there is: the fleet, and where to tell what it does.
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._settings = board.settings
+        self._fleet = board.fleet
+        self._board = board
+        self._watch = board.watch
+        self._traffic = board.traffic
+        self._complained: set[str] = set()
+        self._told: set[int] = set()
+        self.findings: Findings | None = None
+
+    async def run(self) -> str | None:
+        """Play; returns what went wrong, if something did."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch.run())
+            tasks.create_task(self._traffic.run())
+            try:
+                await self._play()
+            except MisbehaviourError as error:
+                return str(error)
+            finally:
+                self._board.tell(held=0.0)
+                self._traffic.stop()
+                watching.cancel()
+        return None
+
+    async def _play(self) -> None:
+        await self._join()
+        await self._pause(HEALTHY)
+        await self._play_incident()
+        while self._settings.forever:
+            await self._pause(HEALTHY_BETWEEN)
+            await self._play_incident()
+
+    async def _join(self) -> None:
+        def ready() -> bool:
+            connected = all(status.connected for status in self._watch.statuses.values())
+            answered = all(calls.answered for calls in self._traffic.calls.values())
+            return bool(connected and answered and self._watch.leader)
+
+        await self._until(ready, JOIN_LIMIT, lambda: "the fleet did not get together")
+        self._board.say(
+            time.monotonic(), f"the apps have joined the fleet, {self._watch.leader} leads"
+        )
+
+    async def _play_incident(self) -> None:
+        incident = await self._break()
+        await self._see_it_open(incident)
+        if self._settings.kill_leader:
+            await self._kill_leader(incident)
+        await self._pause(incident.broke_at + self._settings.incident - time.monotonic())
+        await self._mend(incident)
+        await self._see_it_close(incident)
+        await self._see_calls_pass()
+        await self._pause(AFTERWARDS)
+        self.findings = find(
+            incident, await self._fleet.hits(), self._traffic.calls, trial=self._settings.trial
+        )
+        if self.findings.problems:
+            raise MisbehaviourError("; ".join(self.findings.problems))
+
+    async def _break(self) -> Incident:
+        before = {app: replace(self._traffic.calls[app]) for app in self._watch.alive}
+        broke_at = await self._fleet.switch(broken=True)
+        incident = Incident(broke_at=broke_at, before=before)
+        self._board.incident = incident
+        self._board.say(broke_at, "the upstream breaks: it answers every request with 500")
+        return incident
+
+    async def _see_it_open(self, incident: Incident) -> None:
+        opened = await self._everywhere(incident.apps, incident.opened, "open", OPEN_LIMIT)
+        first = first_failure(await self._fleet.hits())
+        incident.failed_at = first.answered
+        after = seconds(opened.at - first.answered)
+        why = opened.detail.partition(":")[0]
+        self._board.say(first.answered, f"the first call fails, at {first.app}")
+        self._board.say(opened.at, f"OPEN in {everywhere(incident.apps)}, {after} later ({why})")
+
+    async def _kill_leader(self, incident: Incident) -> None:
+        await self._pause(KILL_AFTER)
+        await self._until(lambda: bool(self._watch.leader), TAKEOVER_LIMIT, lambda: "nobody leads")
+        leader = self._watch.leader or ""
+        self._traffic.stop(leader)
+        self._watch.forget(leader)
+        incident.killed = leader
+        incident.killed_at = time.monotonic()
+        self._fleet.kill(leader)
+        self._board.say(incident.killed_at, f"{leader}, the leader, is killed (SIGKILL)")
+        await self._until(
+            lambda: incident.takeover is not None,
+            TAKEOVER_LIMIT,
+            lambda: f"nobody took over from {leader} within {TAKEOVER_LIMIT:g} s",
+        )
+        await self._pause(LED_AT_LEAST)
+
+    async def _mend(self, incident: Incident) -> None:
+        incident.mended_at = await self._fleet.switch(broken=False)
+        self._board.say(incident.mended_at, "the upstream is mended")
+
+    async def _see_it_close(self, incident: Incident) -> None:
+        closed = await self._everywhere(incident.survivors, incident.closed, "close", CLOSE_LIMIT)
+        after = seconds(closed.at - (incident.mended_at or 0.0))
+        where = everywhere(incident.survivors)
+        self._board.say(
+            closed.at, f"CLOSED in {where}, {after} after the mending ({closed.detail})"
+        )
+
+    async def _see_calls_pass(self) -> None:
+        before = {app: self._traffic.calls[app].answered for app in self._watch.alive}
+
+        def silent() -> list[str]:
+            return [
+                app for app, count in before.items() if self._traffic.calls[app].answered == count
+            ]
+
+        await self._until(
+            lambda: not silent(),
+            ANSWER_LIMIT,
+            lambda: f"calls to {', '.join(silent())} did not pass again",
+        )
+
+    async def _everywhere(
+        self,
+        apps: Sequence[str],
+        happened: Callable[[str], Event | None],
+        what: str,
+        within: float,
+    ) -> Event:
+        """Wait until it has happened in all apps; tells the last time that it did."""
+
+        def missing() -> list[str]:
+            return [app for app in apps if not happened(app)]
+
+        await self._until(
+            lambda: not missing(),
+            within,
+            lambda: f"the circuit did not {what} in {', '.join(missing())} within {within:g} s",
+        )
+        events = [event for app in apps if (event := happened(app))]
+        return max(events, key=lambda event: event.at)
+
+    async def _until(
+        self, condition: Callable[[], bool], within: float, problem: Callable[[], str]
+    ) -> None:
+        deadline = time.monotonic() + within
+        while not condition():
+            if time.monotonic() > deadline:
+                raise MisbehaviourError(problem())
+            await self._tick()
+
+    async def _pause(self, duration: float) -> None:
+        end = time.monotonic() + duration
+        while time.monotonic() < end:
+            await self._tick()
+
+    async def _tick(self) -> None:
+        if lost := self._fleet.lost:
+            raise MisbehaviourError("; ".join(lost))
+        for event in self._watch.events():
+            self._take(event)
+        self._board.tell()
+        await asyncio.sleep(TICK)
+
+    def _take(self, event: Event) -> None:
+        incident = self._board.incident
+        if incident is not None:
+            incident.events.append(event)
+        if event.kind is Kind.ERROR:
+            self._complain(event)
+        elif incident is not None and (news := self._news(incident, event)):
+            self._board.say(event.at, news)
+
+    def _complain(self, event: Event) -> None:
+        """Tell an app's first error: the next ones are mostly more of the same."""
+        if event.app not in self._complained:
+            self._complained.add(event.app)
+            self._board.say(event.at, f"{event.app}: {event.detail}")
+
+    def _news(self, incident: Incident, event: Event) -> str | None:
+        if event.kind is Kind.CHECK:
+            return f"health check {len(incident.checks)}, by {event.app}: {event.value}"
+        if event.kind is Kind.ROLE:
+            return f"{event.app} leads now" if event.value == Role.LEADER else None
+        if event.value == State.CLOSED or incident.opened(event.app) is event:
+            return None
+        if event.generation in self._told:
+            return None
+        self._told.add(event.generation)
+        return event.detail

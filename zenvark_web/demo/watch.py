@@ -1,0 +1,90 @@
+"""Keeps an eye on every app: its status, and what happened in it since the last look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from .._core.states import Role
+from .fleet import Fleet
+from .journal import Event, Kind
+
+INTERVAL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How an app was when it was last asked.
+
+    Args:
+        role, state, connected: What its coordinator and its breaker said.
+    """
+
+    role: str = ""
+    state: str = ""
+    connected: bool = False
+
+
+class Watch:
+    """Polls the apps.
+
+    Args:
+        fleet: Whose apps.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._seen = dict.fromkeys(fleet.apps, 0)
+        self._names: dict[str, str] = {}
+        self._fresh: list[Event] = []
+        self.statuses = dict.fromkeys(fleet.apps, Status())
+        self.alive = set(fleet.apps)
+
+    @property
+    def leader(self) -> str | None:
+        """The app that leads, if there is just one."""
+        leaders = [app for app in self.alive if self.statuses[app].role == Role.LEADER]
+        return leaders[0] if len(leaders) == 1 else None
+
+    async def run(self) -> None:
+        """Look again and again, for ever."""
+        while True:
+            await asyncio.gather(*(self._look(app) for app in self.alive))
+            await asyncio.sleep(INTERVAL)
+
+    def forget(self, app: str) -> None:
+        """Look at an app no more."""
+        self.alive.discard(app)
+
+    def events(self) -> Sequence[Event]:
+        """What has happened since this was last asked, oldest first."""
+        fresh, self._fresh = self._fresh, []
+        return sorted(fresh, key=lambda event: event.at)
+
+    async def _look(self, app: str) -> None:
+        query = {"seen": self._seen[app]}
+        try:
+            response = await self._fleet.apps[app].get("/demo/status", params=query)
+        except httpx.TransportError:
+            return  # if it has ended, the fleet knows
+        if app in self.alive:
+            self._take(app, response.json())
+
+    def _take(self, app: str, status: dict[str, Any]) -> None:
+        self._names[status["instance"]] = app
+        self.statuses[app] = Status(status["role"], status["state"], status["connected"])
+        for fields in status["events"]:
+            event = Event(**fields)
+            self._seen[app] += 1
+            self._fresh.append(
+                replace(event, kind=Kind(event.kind), detail=self._with_names(event.detail))
+            )
+
+    def _with_names(self, text: str) -> str:
+        for instance, app in self._names.items():
+            text = text.replace(instance, app)
+        return text
