@@ -4,13 +4,8 @@ import pytest
 
 from tests.unit.bench import Bench, half_opened, opened
 from zenvark_web import Cause, ConstantBackoff, CountWindow, State
-from zenvark_web._core.circuit import (
-    FRESH_DEMAND,
-    HOLDER_SILENCE,
-    MAX_DEMAND,
-    TRIAL_PATIENCE,
-)
 from zenvark_web._core.states import Grant, Run, Transition, TrialNote
+from zenvark_web._core.trial import FRESH_DEMAND, HOLDER_SILENCE, MAX_DEMAND, TRIAL_PATIENCE
 
 
 def grant_of(bench: Bench) -> Grant:

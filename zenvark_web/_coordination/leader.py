@@ -18,7 +18,7 @@ from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
 from .._core.states import Report, State, Transition
 from .._core.strategies import TimeWindow
-from ..backends.base import START, Backend, Batch, ResultEntry, Snapshot
+from ..backends.base import START, Backend, Batch, ResultEntry, Snapshot, position_key
 from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
 from ..statistics import Statistics
 from .clock import SharedClock
@@ -96,7 +96,7 @@ class Leader:
         self._circuits: dict[str, Circuit] = {}
         self._numbers: dict[str, int] = {}
         self._position = START
-        self._began_at = float("inf")
+        self._began_at = position_key(START)
         self._unpublished: deque[Transition] = deque()
         self._to_publish = asyncio.Event()
         self._timers: list[tuple[float, str]] = []
@@ -108,7 +108,7 @@ class Leader:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Start from the store's states, and give back what it has lost."""
-        self._began_at = snapshot.now
+        self._began_at = position_key(snapshot.results)
         stored = {transition.circuit: transition.order for transition in snapshot.transitions}
         for name, transition in self._table.latest.items():
             if stored.get(name, (0, 0)) < transition.order:
@@ -137,7 +137,7 @@ class Leader:
             self._surface.error(batch)
         elif self._is_new(batch):
             for report in batch.reports:
-                self._judge(batch.instance, self._without_expired(report), entry.at)
+                self._judge(batch.instance, self._without_expired(report), entry)
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""
@@ -148,13 +148,15 @@ class Leader:
             del self._numbers[next(iter(self._numbers))]
         return True
 
-    def _judge(self, instance: str, report: Report, at: float) -> None:
+    def _judge(self, instance: str, report: Report, entry: ResultEntry) -> None:
         now = self._now()
-        replayed = at <= self._began_at
+        replayed = position_key(entry.position) <= self._began_at
         self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
         self._guarded(
             report.circuit,
-            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
+            lambda circuit: circuit.report(
+                instance, report, at=entry.at, now=now, replayed=replayed
+            ),
         )
 
     def _without_expired(self, report: Report) -> Report:

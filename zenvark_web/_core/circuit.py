@@ -37,6 +37,7 @@ from .states import (
     TrialNote,
 )
 from .strategies import Trip
+from .trial import Demand, Trial
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
     {
@@ -62,17 +63,7 @@ STEADY = 10.0
 """A closed circuit forgets how often it had to wait after so many seconds, or after twice its
 last wait if that is longer (so that it cannot swing open and shut at the shortest wait)."""
 
-HOLDER_SILENCE = 3.0
-"""Seconds without a word from a grant's holder after which its permits go to another."""
-
-TRIAL_PATIENCE = 60.0
-"""Seconds after which a trial call that has not ended is taken for failed."""
-
-FRESH_DEMAND = 3.0
-"""Seconds for which a report of blocked calls tells that an instance has calls to make."""
-
 LONGEST_LEAP = 1_000_000
-MAX_DEMAND = 64
 MAX_EVIDENCE = 256
 
 
@@ -110,7 +101,7 @@ class Circuit:
         self.latest = latest
         self.heard_at = now
         self._chance = chance
-        self._demand: dict[str, float] = {}
+        self._demand = Demand()
         self._next_attempt_at: float | None = None
         self._enter(now)
 
@@ -118,7 +109,7 @@ class Circuit:
     def deadline(self) -> float | None:
         """When `due` wants to be called next, unless something happens before."""
         if self._trial is not None:
-            return self._trial.heard_at + HOLDER_SILENCE
+            return self._trial.deadline
         return self._next_attempt_at
 
     def report(
@@ -141,7 +132,7 @@ class Circuit:
         self.heard_at = now
         wanted = report.blocked > 0 and not replayed
         if wanted:
-            self._note_demand(instance, now)
+            self._demand.note(instance, now)
         for run in report.runs:
             if run.generation == self.latest.generation:
                 transition = self._count(instance, run, at - run.age, now)
@@ -204,7 +195,7 @@ class Circuit:
         latest = self.latest
         self._window = self.policy.strategy.window()
         self._evidence: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
-        self._trial: _Trial | None = None
+        self._trial: Trial | None = None
         self._owed: tuple[int, int] | None = None
         self._passed = 0
         self._next_attempt_at = None
@@ -213,7 +204,7 @@ class Circuit:
         elif latest.state is State.OPEN or self.policy.health_check is not None:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
-            self._trial = _Trial(latest.grant, heard_at=now)
+            self._trial = Trial(latest.grant, heard_at=now)
 
     def _move(
         self,
@@ -306,12 +297,6 @@ class Circuit:
 
     # Half-open: trials
 
-    def _note_demand(self, instance: str, now: float) -> None:
-        self._demand.pop(instance, None)  # so that the dict stays in order of time
-        self._demand[instance] = now
-        if len(self._demand) > MAX_DEMAND:
-            del self._demand[next(iter(self._demand))]
-
     def _answer_demand(self, now: float) -> Transition | None:
         """Grant permits if they are due, no other grant is out, and someone has calls to make."""
         latest = self.latest
@@ -325,8 +310,8 @@ class Circuit:
         return self._grant(permits, passed, now)
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        holder = next(reversed(self._demand), None)
-        if holder is None or now - self._demand[holder] > FRESH_DEMAND:
+        holder = self._demand.newest(now)
+        if holder is None:
             self._owed = (permits, passed)
             return None
         detail = f"{_times(permits, 'trial call')} granted to {holder}"
@@ -336,30 +321,25 @@ class Circuit:
             grant=Grant(holder=holder, permits=permits, passed=passed),
         )
 
-    def _replace_holder(self, trial: _Trial, now: float) -> Transition | None:
-        self._demand.pop(trial.grant.holder, None)
+    def _replace_holder(self, trial: Trial, now: float) -> Transition | None:
+        self._demand.discard(trial.grant.holder)
         return self._trial_failed(trial, now) if trial.failed else self._go_on(trial, now)
 
-    def _hear(self, trial: _Trial, note: TrialNote | None, now: float) -> Transition | None:
-        trial.heard_at = now
+    def _hear(self, trial: Trial, note: TrialNote | None, now: float) -> Transition | None:
         if note is None or note.generation != self.latest.generation:
+            trial.heard_at = now
             return None
-        if not note.held:
-            trial.busy_since = None
-        elif trial.busy_since is None:
-            trial.busy_since = now
-        elif now - trial.busy_since > TRIAL_PATIENCE:
-            trial.give_up(note.held)
+        trial.hear(note, now)
         return self._judge(trial, note, now)
 
-    def _judge(self, trial: _Trial, note: TrialNote, now: float) -> Transition | None:
+    def _judge(self, trial: Trial, note: TrialNote, now: float) -> Transition | None:
         if trial.failed and not note.unused:  # calls still under way can't save it
             return self._trial_failed(trial, now)
         if note.unused or note.held:
             return None
         return self._go_on(trial, now)
 
-    def _go_on(self, trial: _Trial, now: float) -> Transition | None:
+    def _go_on(self, trial: Trial, now: float) -> Transition | None:
         """Grant anew what has come back, else a further round if one is needed, else close."""
         passed = trial.grant.passed + trial.passed
         if not trial.outstanding and passed >= self.policy.healthy_after:
@@ -368,7 +348,7 @@ class Circuit:
         self._trial = None
         return self._grant(trial.outstanding or self.policy.trial_calls, passed, now)
 
-    def _trial_failed(self, trial: _Trial, now: float) -> Transition:
+    def _trial_failed(self, trial: Trial, now: float) -> Transition:
         reason = Reason(
             cause=Cause.TRIAL_FAILED,
             detail=f"{trial.failed} of {_times(trial.grant.permits, 'trial call')} failed",
@@ -376,37 +356,6 @@ class Circuit:
             failures=dict(trial.labels.most_common(5)),
         )
         return self._open(reason, now)
-
-
-class _Trial:
-    """A grant, and what has become of its permits."""
-
-    __slots__ = ("busy_since", "failed", "grant", "heard_at", "labels", "passed")
-
-    def __init__(self, grant: Grant, heard_at: float) -> None:
-        self.grant = grant
-        self.heard_at = heard_at
-        self.busy_since: float | None = None
-        self.passed = 0
-        self.failed = 0
-        self.labels: Counter[str] = Counter()
-
-    @property
-    def outstanding(self) -> int:
-        return max(0, self.grant.permits - self.passed - self.failed)
-
-    def settle(self, run: Run) -> None:
-        if run.failed or run.slow:
-            self.failed += run.count
-            self.labels[run.label or "slow"] += run.count
-        else:
-            self.passed += run.count
-
-    def give_up(self, held: int) -> None:
-        """Count the calls that do not end as failed, each of them once."""
-        more = max(0, held - self.labels["no answer"])
-        self.failed += more
-        self.labels["no answer"] += more
 
 
 def _times(count: int, what: str) -> str:

@@ -77,12 +77,14 @@ class Snapshot:
         now: The shared clock's seconds.
         transitions: The newest one of each circuit.
         position: Read states from here on.
+        results: The newest position in the stream of results.
         malformed: What could not be read, and was skipped.
     """
 
     now: float
     transitions: tuple[Transition, ...]
     position: str
+    results: str
     malformed: tuple[MalformedEntryError, ...] = ()
 
 

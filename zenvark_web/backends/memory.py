@@ -97,7 +97,11 @@ class MemoryBackend:
             except MalformedEntryError as error:
                 malformed.append(error)
         return Snapshot(
-            self._clock(), tuple(transitions), self._states.last_position, tuple(malformed)
+            self._clock(),
+            tuple(transitions),
+            self._states.last_position,
+            self._results.last_position,
+            tuple(malformed),
         )
 
     async def append(self, batch: Batch) -> float:

@@ -110,7 +110,7 @@ class RedisBackend:
         await self._script("resign", keys, instance, _codec.VERSION, MAX_STATES)
 
     async def load(self) -> Snapshot:
-        now, newest, stored = await self._script("load", ("circuits", "states"))
+        now, states, results, stored = await self._script("load", ("circuits", "states", "results"))
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
         for text in stored[1::2]:
@@ -118,7 +118,13 @@ class RedisBackend:
                 transitions.append(_codec.decode_transition(_text(text)))
             except MalformedEntryError as error:
                 malformed.append(error)
-        return Snapshot(int(now) / 1000, tuple(transitions), _text(newest), tuple(malformed))
+        return Snapshot(
+            now=int(now) / 1000,
+            transitions=tuple(transitions),
+            position=_text(states),
+            results=_text(results),
+            malformed=tuple(malformed),
+        )
 
     async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]

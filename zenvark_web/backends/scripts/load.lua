@@ -1,9 +1,14 @@
--- The snapshot a newcomer starts from: the states, and the position that belongs to them.
+-- The snapshot a newcomer starts from: the states, and the positions that belong to them.
 --
--- KEYS  1 circuits    2 states
--- Returns  now in ms, the newest position in states, circuit, transition, circuit, transition, ...
+-- KEYS  1 circuits    2 states    3 results
+-- Returns  now in ms, the newest position in states, the newest position in results,
+--          {circuit, transition, circuit, transition, ...}
+
+local function newest(stream)
+    local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    return entry and entry[1] or '0-0'
+end
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-return {now, newest and newest[1] or '0-0', redis.call('HGETALL', KEYS[1])}
+return {now, newest(KEYS[2]), newest(KEYS[3]), redis.call('HGETALL', KEYS[1])}
