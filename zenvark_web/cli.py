@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from ._version import version
 
 DEMO = """\
-Runs a small fleet on this machine and lets an incident happen: several app processes call one
-upstream through their breakers; the upstream breaks and is mended. A live table shows what every
-instance knows and does, a timeline shows when. It ends by itself after about 15 seconds and leaves
-nothing behind.
+Runs a small fleet on this machine and lets an incident happen: several app
+processes call one upstream through their breakers; it breaks and is mended.
+A live table shows what every app knows and does, a timeline shows when. It
+ends by itself after about 15 seconds and leaves nothing behind.
 """
 
 EXIT_CODES = """\
-exit code: 0 if the fleet behaved; 1 if it did not (the reason is printed); 2 if the demo could not
-start; 130 after Ctrl-C.
+exit code: 0 if the fleet behaved; 1 if it did not (the reason is printed);
+2 if the demo could not start; 130 after Ctrl-C.
 """
 
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Circuit breakers that a fleet of Python web processes shares.",
     )
     parser.add_argument("--version", action="version", version=f"zenvark-web {version()}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     _add_demo(
         commands.add_parser(
             "demo",
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--instances", type=_whole(1, 32), default=4, metavar="N", help="apps (default: 4)"
+        "--instances", type=_whole(1, 32), default=4, metavar="N", help="app processes (default: 4)"
     )
     parser.add_argument(
         "--rate",
@@ -150,5 +150,10 @@ def _number(least: float, most: float) -> Callable[[str], float]:
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
-    in_range = _number(least, most)
-    return lambda text: int(in_range(str(int(text))))
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"from {least} to {most}, not {text}")
+        return value
+
+    return whole_number

@@ -37,6 +37,7 @@ def main() -> None:
             asyncio.run(_run(settings.pop("part"), settings))
         except SetupError as error:
             _tell(error=str(error))
+            sys.exit(str(error))
 
 
 async def _run(part: str, settings: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import httpx
 import redis.asyncio
@@ -14,7 +15,7 @@ import redis.asyncio
 from ..backends import MemoryBackend, RedisBackend
 from ..exceptions import BackendError
 from .app import App, AppSettings
-from .errors import SetupError
+from .errors import MisbehaviourError, SetupError
 from .processes import Child
 from .settings import Settings
 from .upstream import Hit, Upstream
@@ -57,13 +58,18 @@ class Fleet:
 
     async def switch(self, *, broken: bool) -> float:
         """Break or mend the upstream; tells when that was."""
-        response = await self.upstream.request("PUT" if broken else "DELETE", "/demo/broken")
-        return float(response.raise_for_status().json())
+        return float(await self._ask_upstream("PUT" if broken else "DELETE", "/demo/broken"))
 
     async def hits(self) -> Sequence[Hit]:
         """What has reached the upstream since it broke."""
-        response = await self.upstream.get("/demo/log")
-        return [Hit(**hit) for hit in response.raise_for_status().json()]
+        return [Hit(**hit) for hit in await self._ask_upstream("GET", "/demo/log")]
+
+    async def _ask_upstream(self, method: str, path: str) -> Any:
+        try:
+            response = await self.upstream.request(method, path)
+            return response.raise_for_status().json()
+        except httpx.HTTPError as error:
+            raise MisbehaviourError(f"the upstream does not answer: {error!r}") from error
 
 
 @asynccontextmanager
@@ -165,7 +171,10 @@ async def _check_redis(url: str, namespace: str) -> None:
         finally:
             await backend.close()
     except (BackendError, ValueError) as error:
-        raise SetupError(f"the given Redis can't be used: {error}") from error
+        raise SetupError(
+            f"the given Redis can't be used: {error.__cause__ or error}\n"
+            "Without --redis, the demo brings a server of its own."
+        ) from error
 
 
 async def _erase(url: str, namespace: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -97,7 +98,14 @@ class Child:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        self._end_offspring()
         self._stderr.close()
+
+    def _end_offspring(self) -> None:
+        """See to what a child that was killed has left behind in its process group."""
+        if self._process.returncode and hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _last_words(self) -> str:
         self._stderr.seek(0)

@@ -12,12 +12,12 @@ from .board import Board
 from .errors import SetupError
 from .fleet import Fleet, running
 from .scenario import Scenario
-from .screen import make_screen, shows_tables
+from .screen import make_screen, shows_live
 from .server import find_server
 from .settings import Settings
 from .texts import heading, starting, summary
 
-GOOD = "The fleet behaved: it opened and closed everywhere, and let through what it should."
+GOOD = "The fleet behaved: all opened, all closed, and no call slipped through."
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -45,7 +45,7 @@ def run(settings: Settings) -> int:
 class _Demo:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.screen = make_screen(plain=settings.plain)
+        self.screen = make_screen(settings)
         self.stopped_by: int | None = None
 
     async def run(self) -> int:
@@ -89,7 +89,7 @@ class _Demo:
 
 
 def _check_installed(settings: Settings) -> None:
-    live = not settings.plain and shows_tables()
+    live = shows_live(settings)
     needs_server = settings.processes and settings.redis is None
     missing = [
         package

@@ -76,10 +76,10 @@ class Scenario:
             answered = all(calls.answered for calls in self._traffic.calls.values())
             return bool(connected and answered and self._watch.leader)
 
-        await self._until(ready, JOIN_LIMIT, lambda: "the fleet did not get together")
-        self._board.say(
-            time.monotonic(), f"the apps have joined the fleet, {self._watch.leader} leads"
-        )
+        limit = f"within {JOIN_LIMIT:g} s"
+        await self._until(ready, JOIN_LIMIT, lambda: f"the apps did not get together {limit}")
+        now = time.monotonic()
+        self._board.say(now, f"the apps have joined the fleet, {self._watch.leader} leads")
 
     async def _play_incident(self) -> None:
         incident = await self._break()
@@ -139,9 +139,7 @@ class Scenario:
         closed = await self._everywhere(incident.survivors, incident.closed, "close", CLOSE_LIMIT)
         after = seconds(closed.at - (incident.mended_at or 0.0))
         where = everywhere(incident.survivors)
-        self._board.say(
-            closed.at, f"CLOSED in {where}, {after} after the mending ({closed.detail})"
-        )
+        self._board.say(closed.at, f"CLOSED in {where}, {after} after mending ({closed.detail})")
 
     async def _see_calls_pass(self) -> None:
         before = {app: self._traffic.calls[app].answered for app in self._watch.alive}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .._core.states import Role, State
 from .board import Board, Line, Row
+from .settings import Settings
 from .texts import seconds
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ NUMBERS = {"answered", "failed", "503", "opened", "closed"}
 FIXED_ROWS = 7
 """Rows of the live view besides those of apps and timeline."""
 
+LEAST_LINES = 3
+LEAST_WIDTH = 80
+
 MARKS = {State.CLOSED: "green", State.OPEN: "red", State.HALF_OPEN: "yellow"}
 
 
@@ -53,14 +58,17 @@ class Screen(Protocol):
         ...
 
 
-def make_screen(*, plain: bool) -> Screen:
+def make_screen(settings: Settings) -> Screen:
     """The screen that is asked for, and fits where the output goes."""
-    return PlainScreen() if plain or not shows_tables() else LiveScreen()
+    return LiveScreen() if shows_live(settings) else PlainScreen()
 
 
-def shows_tables() -> bool:
-    """Whether the output goes to a terminal that could show a live table."""
-    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
+def shows_live(settings: Settings) -> bool:
+    """Whether the output goes to a terminal that can show a live table, and has room for it."""
+    if settings.plain or not sys.stdout.isatty() or os.environ.get("TERM", "") in {"dumb", "unknown"}:
+        return False
+    columns, rows = shutil.get_terminal_size()
+    return columns >= LEAST_WIDTH and rows >= settings.instances + FIXED_ROWS + LEAST_LINES
 
 
 class PlainScreen:
@@ -103,7 +111,7 @@ class LiveScreen:
         with Live(console=self._console, auto_refresh=False) as live:
             try:
                 while True:
-                    lines = max(3, self._console.height - FIXED_ROWS - len(board.rows))
+                    lines = max(LEAST_LINES, self._console.height - FIXED_ROWS - len(board.rows))
                     live.update(_view(board, lines), refresh=True)
                     await asyncio.sleep(REFRESH)
             finally:
@@ -119,7 +127,7 @@ def _view(board: Board, lines: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for header in COLUMNS:
         table.add_column(header, justify="right" if header in NUMBERS else "left", no_wrap=True)
     for row in board.rows:

@@ -43,6 +43,8 @@ async def run(dismissed: asyncio.Event, tell: Callable[..., None]) -> None:
                 about = await _about(process, path)
             tell(url=f"unix://{path}", about=about)
             await _first(process.wait(), dismissed.wait())
+            if not dismissed.is_set():
+                raise SetupError(f"{about} ended with exit code {process.returncode}")
         except TimeoutError:
             raise SetupError(f"{program} does not answer") from None
         finally:
