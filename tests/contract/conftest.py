@@ -1,0 +1,53 @@
+"""Fixtures of the contract: a store of each kind, shared servers underneath."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.contract.stores import KINDS, MemoryStore, RedisStore, Store
+from tests.helpers.servers import RedisServer, ServerHandle
+from zenvark_web import Backend
+
+
+@pytest.fixture(scope="session")
+def cluster_server() -> Iterator[ServerHandle]:
+    """A cluster of one node, shared by the session."""
+    with RedisServer(cluster=True) as server:
+        yield server
+
+
+def _store(request: pytest.FixtureRequest, name: str, namespace: str) -> Store:
+    kind = KINDS[name]
+    if not kind.server:
+        return MemoryStore()
+    return RedisStore(request.getfixturevalue(kind.server), namespace, kind.way)
+
+
+@pytest.fixture(params=KINDS)
+def closed_store(request: pytest.FixtureRequest, namespace: str) -> Store:
+    return _store(request, request.param, namespace)
+
+
+@pytest.fixture
+async def store(closed_store: Store) -> AsyncIterator[Store]:
+    """Each kind of store in turn, empty."""
+    yield closed_store
+    await closed_store.close()
+
+
+@pytest.fixture
+def backend(store: Store) -> Backend:
+    """One instance's way to the store; `store.open()` gives further ones."""
+    return store.open()
+
+
+@pytest.fixture(params=[name for name, kind in KINDS.items() if kind.server])
+def closed_redis_store(request: pytest.FixtureRequest, namespace: str) -> Store:
+    return _store(request, request.param, namespace)
+
+
+@pytest.fixture
+async def redis_store(closed_redis_store: RedisStore) -> AsyncIterator[RedisStore]:
+    """Each way to a Redis in turn, where raw commands can do harm."""
+    yield closed_redis_store
+    await closed_redis_store.close()

@@ -1,0 +1,206 @@
+"""The stores that pass the suite, and each way there is to be given a Redis."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+
+from tests.helpers.servers import ServerHandle
+from zenvark_web import State
+from zenvark_web._core.states import Grant, Report, Run, Transition
+from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
+from zenvark_web.backends.base import (
+    START,
+    Batch,
+    Entry,
+    Heartbeat,
+    Presence,
+    ResultEntry,
+    StateEntry,
+)
+
+TTL = 30.0
+"""A lease that no test outlives."""
+
+KEYS = ("leader", "epoch", "results", "states", "circuits", "instances")
+
+Client = redis.asyncio.Redis | redis.asyncio.RedisCluster
+Way = Callable[[str], str | Client]
+
+
+def by_url(url: str) -> str:
+    return url
+
+
+def by_client(**options: Any) -> Way:
+    """A client of the user's, with redis-py's own timeouts and retries."""
+    return lambda url: redis.asyncio.Redis.from_url(url, **options)
+
+
+def by_cluster_client(url: str) -> Client:
+    return redis.asyncio.RedisCluster.from_url(url)
+
+
+def _plain_responses() -> dict[str, Any]:
+    known = inspect.signature(redis.asyncio.Redis).parameters
+    return {"legacy_responses": False} if "legacy_responses" in known else {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server, and how the backend gets to it. Without a server: in memory."""
+
+    server: str = ""
+    way: Way = by_url
+
+
+KINDS = {
+    "memory": Kind(),
+    "url": Kind("redis_server"),
+    "url-oldest": Kind("oldest_redis_server"),
+    "client": Kind("redis_server", by_client()),
+    "client-oldest": Kind("oldest_redis_server", by_client(protocol=3, decode_responses=True)),
+    "client-resp2": Kind("redis_server", by_client(protocol=2)),
+    "client-resp2-decoding": Kind("redis_server", by_client(protocol=2, decode_responses=True)),
+    "client-resp3": Kind("redis_server", by_client(protocol=3)),
+    "client-resp3-decoding": Kind("redis_server", by_client(protocol=3, decode_responses=True)),
+    "client-new-responses": Kind("redis_server", by_client(**_plain_responses())),
+    "cluster": Kind("cluster_server", by_cluster_client),
+}
+
+
+class Store:
+    """One namespace, as several instances see it."""
+
+    def __init__(self) -> None:
+        self._opened: list[Backend] = []
+
+    def make(self) -> Backend:
+        """Another instance's way to the store, not open yet."""
+        raise NotImplementedError
+
+    def lose_everything(self) -> None:
+        """What a server does that comes back empty."""
+        raise NotImplementedError
+
+    def open(self) -> Backend:
+        """Another instance's way to the store."""
+        backend = self.make()
+        backend.open()
+        self._opened.append(backend)
+        return backend
+
+    async def close(self) -> None:
+        for backend in self._opened:
+            await backend.close()
+
+
+class MemoryStore(Store):
+    """Instances in one process share the backend itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backend = MemoryBackend()
+
+    def make(self) -> Backend:
+        return self._backend
+
+    def lose_everything(self) -> None:
+        self._backend.__init__()  # type: ignore[misc]
+
+
+class RedisStore(Store):
+    """Each instance has a connection of its own."""
+
+    def __init__(self, server: ServerHandle, namespace: str, way: Way = by_url) -> None:
+        super().__init__()
+        self.server = server
+        self.namespace = namespace
+        self._way = way
+        self._clients: list[Client] = []
+
+    def make(self) -> RedisBackend:
+        given = self._way(self.server.url)
+        if not isinstance(given, str):
+            self._clients.append(given)
+        return RedisBackend(given, self.namespace)
+
+    def key(self, name: str) -> str:
+        return f"zenvark:{{{self.namespace}}}:{name}"
+
+    def command(self, command: str, name: str, *arguments: str | bytes | int) -> Any:
+        """A raw command on one of the namespace's keys."""
+        return self.server.command(command, self.key(name), *arguments)
+
+    def lose_everything(self) -> None:
+        self.server.command("DEL", *map(self.key, KEYS))
+
+    async def close(self) -> None:
+        await super().close()
+        for client in self._clients:
+            await client.aclose()
+
+
+def me(name: str) -> Presence:
+    return Presence(name, "1.2.3", "f00d")
+
+
+async def lead(backend: Backend, name: str = "web-1", ttl: float = TTL) -> Heartbeat:
+    """Take the lease."""
+    beat = await backend.heartbeat(me(name), ttl, 0)
+    assert beat.leader == name
+    return beat
+
+
+def transition(
+    beat: Heartbeat, generation: int = 1, circuit: str = "payments", **details: Any
+) -> Transition:
+    """What the leader of this lease may write."""
+    return Transition(
+        circuit=circuit,
+        generation=generation,
+        epoch=beat.epoch,
+        leader=beat.leader,
+        **{"state": State.OPEN, "at": 12.5, "delay": 1.0, **details},
+    )
+
+
+def grant(holder: str = "web-1") -> Grant:
+    return Grant(holder=holder, permits=1)
+
+
+def batch(number: int = 1, *runs: Run, instance: str = "web-1", sent: float = 0.0) -> Batch:
+    """A report of one circuit, by default of one failure."""
+    report = Report("payments", runs or (Run(0, True, False, 1, 0.0, "boom"),))
+    return Batch(instance, number, sent, (report,))
+
+
+async def states_of(backend: Backend, after: str = START) -> list[StateEntry]:
+    return [entry for entry in await read_all(backend, after) if isinstance(entry, StateEntry)]
+
+
+async def told(backend: Backend, after: str = START) -> list[object]:
+    """What the stream of states says."""
+    return [entry.item for entry in await states_of(backend, after)]
+
+
+async def results_of(backend: Backend, after: str = START) -> list[ResultEntry]:
+    read = await read_all(backend, results=after)
+    return [entry for entry in read if isinstance(entry, ResultEntry)]
+
+
+async def read_all(
+    backend: Backend, states: str = START, results: str | None = None
+) -> list[Entry]:
+    """All there is now, in as many reads as it takes."""
+    entries: list[Entry] = []
+    while more := await backend.read(states, results, 0):
+        for entry in more:
+            if isinstance(entry, StateEntry):
+                states = entry.position
+            else:
+                results = entry.position
+        entries += more
+    return entries

@@ -1,0 +1,258 @@
+"""Transitions: fenced, in order, and in hash and stream together or not at all."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.contract.stores import (
+    TTL,
+    Store,
+    grant,
+    lead,
+    me,
+    read_all,
+    states_of,
+    told,
+    transition,
+)
+from tests.helpers.waiting import eventually
+from zenvark_web import Backend, Cause, FencedError, Reason, State
+from zenvark_web._core.states import Transition
+from zenvark_web.backends.base import Forgotten, Heartbeat, StateEntry
+
+
+async def news(backend: Backend) -> list[Transition | Forgotten]:
+    """The transitions in the stream, and what was forgotten."""
+    return [item for item in await told(backend) if isinstance(item, Transition | Forgotten)]
+
+
+async def kept(backend: Backend) -> list[Transition]:
+    """What a newcomer finds."""
+    return sorted((await backend.load()).transitions, key=lambda stored: stored.circuit)
+
+
+class TestPublish:
+    async def test_writes_the_snapshot_and_the_stream(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        opening = transition(
+            beat,
+            3,
+            "zahlung-\N{SNOWMAN}",
+            state=State.HALF_OPEN,
+            grant=grant(),
+            reason=Reason(cause=Cause.TRIAL, detail="\n\0\x7f", failures={"boom": 3}),
+            position="1700000000000-7",
+        )
+        assert await backend.publish(opening) is True
+        assert await kept(backend) == [opening]
+        assert await news(backend) == [opening]
+
+    async def test_again_changes_nothing(self, backend: Backend) -> None:
+        """The first answer may have been lost."""
+        opening = transition(await lead(backend))
+        for _ in range(3):
+            assert await backend.publish(opening) is True
+        assert await news(backend) == [opening]
+
+    async def test_goes_from_generation_to_generation(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        steps = [transition(beat, generation) for generation in (1, 2, 9)]
+        for step in steps:
+            assert await backend.publish(step) is True
+        assert await news(backend) == steps
+        assert await kept(backend) == steps[-1:]
+
+    async def test_never_goes_back(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        newest = transition(beat, 5)
+        await backend.publish(newest)
+        for generation in (4, 5):
+            assert await backend.publish(transition(beat, generation, delay=9.0)) is False
+        assert await news(backend) == await kept(backend) == [newest]
+
+    async def test_same_generation_under_a_later_lease_is_overtaken(self, store: Store) -> None:
+        backend = store.open()
+        opening = transition(await lead(backend, "web-1"), 5)
+        await backend.publish(opening)
+        await backend.resign("web-1")
+        beat = await lead(backend, "web-2")
+        assert await backend.publish(transition(beat, 5)) is False
+        assert await kept(backend) == [opening]
+
+    async def test_keeps_circuits_apart(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        both = [transition(beat, 7, "a"), transition(beat, 1, "b")]
+        for opening in both:
+            assert await backend.publish(opening) is True
+        assert await kept(backend) == both
+
+    async def test_one_of_many_at_once_wins(self, store: Store) -> None:
+        beat = await lead(store.open())
+        rivals = [transition(beat, 1, delay=float(n)) for n in range(8)]
+        done = await asyncio.gather(*(store.open().publish(rival) for rival in rivals))
+        assert sorted(done) == [False] * 7 + [True]
+        assert await kept(store.open()) == [rivals[done.index(True)]]
+
+
+async def no_lease(backend: Backend) -> Heartbeat:
+    return Heartbeat(1, "web-1", 0)
+
+
+async def other_holder(backend: Backend) -> Heartbeat:
+    return replace(await lead(backend), leader="web-2")
+
+
+async def older_epoch(backend: Backend) -> Heartbeat:
+    beat = await backend.heartbeat(me("web-1"), TTL, 10)
+    return replace(beat, epoch=beat.epoch - 1)
+
+
+async def later_epoch(backend: Backend) -> Heartbeat:
+    beat = await lead(backend)
+    return replace(beat, epoch=beat.epoch + 1)
+
+
+async def resigned(backend: Backend) -> Heartbeat:
+    beat = await lead(backend)
+    await backend.resign("web-1")
+    return beat
+
+
+async def run_out(backend: Backend) -> Heartbeat:
+    beat = await lead(backend, ttl=0.05)
+    await asyncio.sleep(0.1)
+    return beat
+
+
+async def passed_on(backend: Backend) -> Heartbeat:
+    beat = await resigned(backend)
+    await lead(backend, "web-2")
+    return beat
+
+
+@pytest.mark.parametrize(
+    "lease",
+    [no_lease, other_holder, older_epoch, later_epoch, resigned, run_out, passed_on],
+    ids=lambda lease: lease.__name__,
+)
+async def test_nothing_is_written_without_the_lease(backend: Backend, lease: object) -> None:
+    assert callable(lease)
+    beat = await lease(backend)
+    before = await states_of(backend)
+    with pytest.raises(FencedError):
+        await backend.publish(transition(beat))
+    with pytest.raises(FencedError):
+        await backend.forget(transition(beat))
+    assert await kept(backend) == []
+    assert await states_of(backend) == before
+
+
+class TestForget:
+    async def test_drops_the_circuit_and_tells_so(self, backend: Backend) -> None:
+        closed = transition(await lead(backend), 4, state=State.CLOSED)
+        other = replace(closed, circuit="other")
+        await backend.publish(closed)
+        await backend.publish(other)
+        assert await backend.forget(closed) is True
+        assert await kept(backend) == [other]
+        assert await news(backend) == [closed, other, Forgotten("payments", 4)]
+
+    async def test_leaves_a_circuit_that_has_moved_on(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        closed, opened = transition(beat, 4, state=State.CLOSED), transition(beat, 5)
+        await backend.publish(closed)
+        await backend.publish(opened)
+        assert await backend.forget(closed) is False
+        assert await kept(backend) == [opened]
+        assert await news(backend) == [closed, opened]
+
+    async def test_tells_nothing_of_a_circuit_that_is_not_there(self, backend: Backend) -> None:
+        closed = transition(await lead(backend), 4)
+        assert await backend.forget(closed) is False
+        await backend.publish(closed)
+        assert await backend.forget(closed) is True
+        assert await backend.forget(closed) is False
+        assert await news(backend) == [closed, Forgotten("payments", 4)]
+
+    async def test_circuit_may_begin_again(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        await backend.publish(transition(beat, 4))
+        await backend.forget(transition(beat, 4))
+        first = transition(beat, 1)
+        assert await backend.publish(first) is True
+        assert await kept(backend) == [first]
+
+
+class TestLoad:
+    async def test_finds_nothing_in_an_empty_store(self, backend: Backend) -> None:
+        snapshot = await backend.load()
+        assert snapshot.transitions == snapshot.malformed == ()
+        assert await backend.read(snapshot.position, snapshot.results, 0) == []
+
+    async def test_tells_the_time(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        snapshot = await backend.load()
+        assert beat.now is not None
+        assert 0 <= snapshot.now - beat.now < 10
+
+    async def test_tells_where_to_read_on(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        await backend.publish(transition(beat, 1))
+        snapshot = await backend.load()
+        assert await backend.read(snapshot.position, None, 0) == []
+        later = transition(beat, 2)
+        await backend.publish(later)
+        [entry] = await backend.read(snapshot.position, None, 0)
+        assert entry.item == later
+
+    async def test_nothing_is_lost_between_snapshot_and_stream(self, store: Store) -> None:
+        """Newcomers load and read on while a leader writes as fast as it can."""
+        generations = 60
+        leader = store.open()
+        beat = await lead(leader)
+
+        async def write() -> None:
+            for generation in range(1, generations + 1):
+                assert await leader.publish(transition(beat, generation))
+
+        async def follow(backend: Backend) -> None:
+            snapshot = await backend.load()
+            seen = [stored.generation for stored in snapshot.transitions] or [0]
+            position = snapshot.position
+            while seen[-1] < generations:
+                for entry in await backend.read(position, None, 5):
+                    assert isinstance(entry, StateEntry)
+                    position = entry.position
+                    if isinstance(entry.item, Transition):
+                        seen.append(entry.item.generation)
+            assert seen == list(range(seen[0], generations + 1))
+
+        async def follow_later(start: int) -> None:
+            backend = store.open()
+            await eventually(lambda: self._reached(backend, start), within=20)
+            await follow(backend)
+
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            for start in (0, 5, 10, 20, 30, 50):
+                tasks.create_task(follow_later(start))
+
+    @staticmethod
+    async def _reached(backend: Backend, generation: int) -> bool:
+        stored = await kept(backend)
+        return (stored[0].generation if stored else 0) >= generation
+
+
+async def test_stream_of_states_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("memory", "redis"):
+        monkeypatch.setattr(f"zenvark_web.backends.{module}.MAX_STATES", 50)
+    store.lose_everything()  # so that the one in memory is made anew
+    backend = store.open()
+    beat = await lead(backend)
+    for generation in range(1, 401):
+        await backend.publish(transition(beat, generation))
+    positions = [entry.position for entry in await read_all(backend)]
+    assert 50 <= len(positions) <= 50 + 100, "Redis trims whole nodes of a hundred"
+    assert (await kept(backend))[0].generation == 400
+    assert positions[-1] == (await backend.load()).position
