@@ -42,8 +42,8 @@ async def test_thousand_circuits_take_two_connections_and_few_commands(
     rate_inside = (fresh_server.info_commands() - all_before) / seconds
     record_property("commands_per_second", rate)
     print(f"an idle instance sends {rate:.1f} commands/s ({rate_inside:.1f} with scripts' own)")
-    assert rate < 4
-    assert rate_inside < 15
+    assert rate < 3
+    assert rate_inside < 10
 
 
 async def test_twenty_thousand_calls_cost_few_commands(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
 from ..statistics import Statistics
+from .surface import ends_this_task
 
 MAX_CHECKS = 32
 CHECK_TIMEOUT = 10.0
@@ -51,11 +52,8 @@ class HealthChecks:
                 await policy.health_check_of(circuit)(check.type)
         except TimeoutError:
             return f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+        except BaseException as error:
+            if ends_this_task(error):
                 raise
-            return "health check was cancelled from within"
-        except Exception as error:
             return f"health check failed: {type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
         return None

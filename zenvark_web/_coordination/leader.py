@@ -25,7 +25,7 @@ from .clock import SharedClock
 from .health import HealthChecks
 from .outage import Outage
 from .reporter import MAX_AGE
-from .surface import Surface
+from .surface import Surface, ends_this_task
 from .table import Table
 
 TIDY_INTERVAL = 5.0
@@ -114,16 +114,16 @@ class Leader:
             if stored.get(name, (0, 0)) < transition.order:
                 self._publish(transition)
             if transition.state is not State.CLOSED:
-                self._circuit(name)
+                self._begin(name)
         for name in self._watched:
-            self._circuit(name)
+            self._begin(name)
 
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force, unless it is this leader's own."""
         circuit = self._circuits.get(transition.circuit)
         if circuit is not None and transition.order > circuit.latest.order:
-            self._circuits[transition.circuit] = self._make(transition)
-            self._set_timer(transition.circuit)
+            del self._circuits[transition.circuit]
+            self._begin(transition.circuit)
 
     def forget(self, circuit: str) -> None:
         """Begin a circuit anew that is no longer kept."""
@@ -167,6 +167,10 @@ class Leader:
 
     # Circuits
 
+    def _begin(self, name: str) -> None:
+        """Have a circuit, unless its strategy will not let itself be used."""
+        self._guarded(name, lambda circuit: None)
+
     def _circuit(self, name: str) -> Circuit:
         circuit = self._circuits.get(name)
         if circuit is None:
@@ -202,7 +206,9 @@ class Leader:
         try:
             decision = decide(self._circuit(name))
             self._set_timer(name)
-        except Exception as error:
+        except BaseException as error:
+            if ends_this_task(error):
+                raise
             surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {error!r}")
             surfaced.__cause__ = error
             self._surface.error(surfaced)

@@ -30,6 +30,16 @@ FLOOD_INTERVAL = 10.0
 """Of one class of errors, so many are told within so many seconds; all are counted."""
 
 
+def ends_this_task(error: BaseException) -> bool:
+    """Whether something caught around a user's code is no failure of that code, but the end of
+    this task or of the process. (Awaiting a future that was cancelled raises `CancelledError`
+    as well, in a task that nobody has cancelled.)"""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
 class Surface:
     """Fans errors and events out to whoever wants to know.
 
@@ -108,7 +118,10 @@ class Surface:
             if inspect.isawaitable(answer):
                 async with asyncio.timeout(CALLBACK_TIMEOUT):
                     await answer
-        except Exception as error:
+        except BaseException as raised:
+            if ends_this_task(raised):
+                raise
+            error = raised if isinstance(raised, Exception) else ZenvarkError(repr(raised))
             context = f"callback {getattr(callback, '__qualname__', callback)!r} failed: "
             told = self._log(error, context)
             if told and self._on_error is not None and callback is not self._on_error:
