@@ -32,12 +32,13 @@ def merged(directory: Path) -> Scrape:
 
 @pytest.fixture
 def start_worker(start_child: StartChild, tmp_path: Path, namespace: str) -> StartWorker:
-    def start(url: str = "", *, max_breakers: int = 10_000) -> ChildProcess:
+    def start(url: str = "", *, max_breakers: int = 10_000, backoff: float = 60) -> ChildProcess:
         worker = start_child(
             "tests.metrics.worker",
             url,
             namespace,
             str(max_breakers),
+            str(backoff),
             env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
         )
         worker.call("start", within=30)
@@ -151,8 +152,9 @@ async def test_each_number_is_written_when_it_alone_has_changed(
     assert written() == [1, 5, 2]
 
 
-async def test_the_newest_state_is_shown(start_worker: StartWorker, tmp_path: Path) -> None:
-    """Not the one written last: a process that knows nothing yet would win."""
+async def test_a_process_that_knows_nothing_yet_is_not_believed(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
     knows = start_worker()
     knows.call("call", circuit="payments", failing=True, times=5)
     await eventually(lambda: knows.call("state", circuit="payments") == "open")
@@ -165,6 +167,30 @@ async def test_the_newest_state_is_shown(start_worker: StartWorker, tmp_path: Pa
     assert state(tmp_path) == {"closed": 0, "open": 1, "half_open": 0}
     knows.call("stop")
     assert state(tmp_path) == {"closed": 1, "open": 0, "half_open": 0}
+
+
+async def test_the_state_told_last_is_shown(start_worker: StartWorker, tmp_path: Path) -> None:
+    """Also against a process that was killed, however far its circuit had got: generations begin
+    anew when a circuit is forgotten."""
+
+    async def trip(worker: ChildProcess) -> None:
+        worker.call("call", circuit="payments", failing=True, times=5)
+        await eventually(lambda: worker.call("state", circuit="payments") == "open")
+
+    async def recover(worker: ChildProcess) -> None:
+        await eventually(lambda: worker.call("call", circuit="payments") == "closed", within=20)
+
+    killed, lives = start_worker(backoff=0.05), start_worker(backoff=0.05)
+    await trip(killed)
+    await recover(killed)
+    await trip(killed)
+    await eventually(lambda: state(tmp_path)["open"] == 1, within=PATIENCE)
+    killed.kill()
+    await trip(lives)
+    await recover(lives)
+    await eventually(
+        lambda: state(tmp_path) == {"closed": 1, "open": 0, "half_open": 0}, within=PATIENCE
+    )
 
 
 def state(directory: Path) -> dict[str, float]:

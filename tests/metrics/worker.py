@@ -1,6 +1,7 @@
 """One process of a server that has several.
 
-Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep.
+Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep, and the
+seconds after which an open circuit is tried again.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ from zenvark_web import (
 )
 from zenvark_web.metrics import PrometheusMetrics
 
-url, namespace, max_breakers = sys.argv[1:]
+url, namespace, max_breakers, backoff = sys.argv[1:]
 coordinator = Coordinator(
     url or None,
     namespace=namespace,
-    policy=BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(60)),
+    policy=BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(float(backoff))),
     max_breakers=int(max_breakers),
     metrics=PrometheusMetrics(labels={"service": "shop"}),
 )

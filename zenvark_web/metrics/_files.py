@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, cast
 from weakref import WeakKeyDictionary
@@ -18,6 +19,11 @@ MAX_CIRCUITS = 1_000
 though breakers come and go. What further ones count goes into one series for all of them."""
 
 OTHER_CIRCUITS = "_other"
+
+NEVER = 0.0
+LONG_AGO = 1.0
+"""Times for a state. Of what several processes say, the most recent is shown: nothing that was
+said never, and what was said long ago only if there is nothing else."""
 
 Series: TypeAlias = tuple[Family, Labels]
 
@@ -106,12 +112,16 @@ class ValueFiles:
         }
         self._told[namespace] = now
         for (family, labels), level in now.items():
-            if level != before.get((family, labels)):
+            told = before.get((family, labels))
+            if level != told:
+                # A circuit of which nothing is known is taken for closed. Others may know better.
+                guessed = told is None and level.generation == 0
+                timestamp = LONG_AGO if guessed else time.time()
                 for value, number in zip(self._at(family, labels), level.numbers, strict=True):
-                    value.set(number, level.version)
+                    value.set(number, timestamp)
         for family, labels in before.keys() - now.keys():
             for value in self._at(family, labels):
-                value.set(0.0, 0.0)  # "most recent" leaves out what has no time
+                value.set(0.0, NEVER)
 
     def _has_place(self, family: Family, labels: Labels) -> bool:
         """Whether these labels may have a series of their own."""

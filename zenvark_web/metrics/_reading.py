@@ -51,12 +51,12 @@ class Count(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What is so now. Where several processes tell a circuit's state, the highest version holds."""
+    """What is so now; of a circuit's state also its generation."""
 
     family: Family
     labels: Labels
     numbers: Numbers
-    version: float = 0.0
+    generation: int = 0
 
 
 def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
@@ -99,9 +99,8 @@ def levels(namespace: str, coordinators: Iterable[Coordinator]) -> Iterator[Leve
             if other.generation < breaker.generation:
                 newest[breaker.name] = breaker
     for name, breaker in newest.items():
-        # The first version is above the 0 of a state that is no longer told.
-        version, state = 1.0 + breaker.generation, breaker.state
-        yield Level(STATE, (namespace, name), STATES[state], version)
+        generation, state = breaker.generation, breaker.state
+        yield Level(STATE, (namespace, name), STATES[state], generation)
 
 
 def _numbers(distribution: Distribution) -> Numbers:
