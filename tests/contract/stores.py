@@ -1,7 +1,7 @@
 """The stores that pass the suite, and each way there is to be given a Redis."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from tests.helpers.servers import ServerHandle
 from zenvark_web import State
 from zenvark_web._core.states import Grant, Report, Run, Transition
 from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
+from zenvark_web.backends._codec import encode_batch
 from zenvark_web.backends.base import (
     START,
     Batch,
@@ -43,7 +44,8 @@ def by_cluster_client(url: str) -> Client:
     return redis.asyncio.RedisCluster.from_url(url)
 
 
-def _plain_responses() -> dict[str, Any]:
+def _new_responses() -> dict[str, Any]:
+    """Answers that look alike whatever the protocol, where redis-py has them."""
     known = inspect.signature(redis.asyncio.Redis).parameters
     return {"legacy_responses": False} if "legacy_responses" in known else {}
 
@@ -62,13 +64,23 @@ KINDS = {
     "url-oldest": Kind("oldest_redis_server"),
     "client": Kind("redis_server", by_client()),
     "client-oldest": Kind("oldest_redis_server", by_client(protocol=3, decode_responses=True)),
-    "client-resp2": Kind("redis_server", by_client(protocol=2)),
-    "client-resp2-decoding": Kind("redis_server", by_client(protocol=2, decode_responses=True)),
-    "client-resp3": Kind("redis_server", by_client(protocol=3)),
-    "client-resp3-decoding": Kind("redis_server", by_client(protocol=3, decode_responses=True)),
-    "client-new-responses": Kind("redis_server", by_client(**_plain_responses())),
     "cluster": Kind("cluster_server", by_cluster_client),
 }
+"""What passes the whole suite."""
+
+CLIENTS = {
+    "resp2": by_client(protocol=2),
+    "resp2-decoding": by_client(protocol=2, decode_responses=True),
+    "resp3": by_client(protocol=3),
+    "resp3-decoding": by_client(protocol=3, decode_responses=True),
+    "new-responses": by_client(**_new_responses()),
+    "new-responses-resp3": by_client(**_new_responses(), protocol=3),
+    "new-responses-decoding": by_client(**_new_responses(), decode_responses=True),
+    "short-timeout": by_client(socket_timeout=0.5),
+    "one-connection": by_client(single_connection_client=True),
+    "url-with-options": lambda url: f"{url}?protocol=3&decode_responses=true&socket_timeout=0.5",
+}
+"""Further ways that differ in what the client answers."""
 
 
 class Store:
@@ -83,6 +95,10 @@ class Store:
 
     def lose_everything(self) -> None:
         """What a server does that comes back empty."""
+        raise NotImplementedError
+
+    def put_old_results(self, batches: Sequence[Batch]) -> None:
+        """Entries from long ago, in an empty stream of results."""
         raise NotImplementedError
 
     def open(self) -> Backend:
@@ -110,6 +126,10 @@ class MemoryStore(Store):
     def lose_everything(self) -> None:
         self._backend.__init__()  # type: ignore[misc]
 
+    def put_old_results(self, batches: Sequence[Batch]) -> None:
+        for ms, old in enumerate(batches, start=1):
+            self._backend._results._entries.append(((ms, 0), encode_batch(old)))
+
 
 class RedisStore(Store):
     """Each instance has a connection of its own."""
@@ -136,6 +156,11 @@ class RedisStore(Store):
 
     def lose_everything(self) -> None:
         self.server.command("DEL", *map(self.key, KEYS))
+
+    def put_old_results(self, batches: Sequence[Batch]) -> None:
+        with self.server.client() as client:
+            for ms, old in enumerate(batches, start=1):
+                client.xadd(self.key("results"), dict(encode_batch(old)), id=f"{ms}-0")
 
     async def close(self) -> None:
         await super().close()

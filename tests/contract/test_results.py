@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ class TestAppend:
         written = Batch(
             "web-\N{SNOWMAN}",
             7,
-            await now(backend) + 100,  # nothing to add to the ages
+            round(await now(backend)) + 100.0,  # nothing to add to the ages
             (
                 Report(
                     "payments",
@@ -113,16 +114,29 @@ class TestAppend:
             monkeypatch.setattr(f"zenvark_web.backends.{module}.MAX_RESULTS", 50)
         store.lose_everything()  # so that the one in memory is made anew
         backend = store.open()
-        for number in range(400):
+        for number in range(200):
             await backend.append(batch(number))
         entries = await results_of(backend)
         assert 50 <= len(entries) <= 50 + 100, "Redis trims whole nodes of a hundred"
-        assert number_of(entries[-1]) == 399, "the oldest give way"
+        assert number_of(entries[-1]) == 199, "the oldest give way"
 
 
 def number_of(entry: Entry) -> int:
     assert isinstance(entry.item, Batch)
     return entry.item.number
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel it for certain: `asyncio.wait_for`, which redis-py uses in a client that was given
+    to us, loses a cancellation now and then before Python 3.12."""
+
+    async def gone() -> bool:
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+        return task.done()
+
+    await eventually(gone)
+    assert task.cancelled()
 
 
 class TestRead:
@@ -153,8 +167,11 @@ class TestRead:
         assert states == sorted(states, key=position_key)
         assert results == sorted(results, key=position_key)
 
-    async def test_catches_up_however_much_there_is(self, backend: Backend) -> None:
-        numbers = range(600)
+    async def test_catches_up_however_much_there_is(
+        self, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zenvark_web.backends.redis.READ_COUNT", 20)
+        numbers = range(90)
         await asyncio.gather(*(backend.append(batch(number)) for number in numbers))
         entries = await results_of(backend)
         assert sorted(number_of(entry) for entry in entries) == list(numbers)
@@ -200,9 +217,7 @@ class TestRead:
     async def test_cancelled_one_leaves_the_backend_usable(self, backend: Backend) -> None:
         for number in range(10):
             waiting = await self._waiting(backend, START if number % 2 else None)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
+            await cancel(waiting)
         await backend.append(batch(42))
         [entry] = await backend.read(START, START, 2)
         assert number_of(entry) == 42
@@ -255,16 +270,15 @@ class TestTidy:
 
         await eventually(forgotten, within=10)
 
-    async def test_trims_old_results_and_keeps_young_ones(self, backend: Backend) -> None:
-        for number in range(250):
+    async def test_trims_old_results_and_keeps_young_ones(self, store: Store) -> None:
+        backend = store.open()
+        store.put_old_results([batch(number) for number in range(190)])
+        for number in range(190, 200):
             await backend.append(batch(number))
-        await asyncio.sleep(0.3)
-        for number in range(250, 260):
-            await backend.append(batch(number))
-        await backend.tidy(0.25, 600)
+        await backend.tidy(3600, 600)
         numbers = [number_of(entry) for entry in await results_of(backend)]
-        assert numbers[-10:] == list(range(250, 260))
-        assert len(numbers) <= 10 + 100, "Redis trims whole nodes of a hundred"
+        assert numbers[-10:] == list(range(190, 200))
+        assert len(numbers) <= 100, "Redis trims whole nodes of a hundred"
 
     async def test_leaves_states_alone(self, backend: Backend) -> None:
         beat = await lead(backend)

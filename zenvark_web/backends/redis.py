@@ -232,6 +232,7 @@ class _OwnClients:
     def open(self) -> None:
         self._open = [self._client(), self._client()]
         self.commands, self.reader = self._open
+        self.longest_wait = _longest_wait(self._open[1].connection_pool.connection_kwargs)
 
     def _client(self) -> redis.asyncio.Redis:
         return redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
@@ -261,7 +262,10 @@ class _GivenClient:
             )
         self._client = client
         self.commands = self.reader = cast(_Executor, client)
-        self.longest_wait = self._fitting_wait()
+        if isinstance(client, redis.asyncio.Redis):
+            self.longest_wait = _longest_wait(client.connection_pool.connection_kwargs)
+        else:
+            self.longest_wait = _longest_wait(client.connection_kwargs)
 
     def __repr__(self) -> str:
         return f"{type(self._client).__name__}(given)"
@@ -272,14 +276,11 @@ class _GivenClient:
     async def close(self) -> None:
         pass
 
-    def _fitting_wait(self) -> float:
-        """A blocking read must end before the client's own socket timeout."""
-        if isinstance(self._client, redis.asyncio.Redis):
-            settings = self._client.connection_pool.connection_kwargs
-        else:
-            settings = self._client.connection_kwargs
-        timeout = settings.get("socket_timeout")
-        return LONGEST_WAIT if timeout is None else min(LONGEST_WAIT, timeout / 2)
+
+def _longest_wait(settings: Mapping[str, Any]) -> float:
+    """A blocking read must end before the client's own socket timeout, which a URL may set."""
+    timeout = settings.get("socket_timeout")
+    return LONGEST_WAIT if timeout is None else min(LONGEST_WAIT, timeout / 2)
 
 
 @contextmanager

@@ -19,7 +19,11 @@ if holder and left < 0 then -- this instance's own, or a lease that would never 
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     left = tonumber(ARGV[2])
 elseif not holder then
-    local last = math.max(tonumber(redis.call('GET', KEYS[2]) or '') or 0, tonumber(ARGV[3]))
+    local last = tonumber(redis.call('GET', KEYS[2]) or '') or 0
+    if not (last >= 0 and last < 2 ^ 52) then
+        last = 0 -- somebody else's, or beyond what can be counted up
+    end
+    last = math.max(last, tonumber(ARGV[3]))
     epoch, holder, left = string.format('%.0f', last + 1), ARGV[1], tonumber(ARGV[2])
     redis.call('SET', KEYS[2], epoch)
     redis.call('SET', KEYS[1], epoch .. ':' .. holder, 'PX', ARGV[2])

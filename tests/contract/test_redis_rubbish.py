@@ -1,0 +1,209 @@
+"""What others may have written: it is skipped and told, and what is good comes through."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from tests.contract.stores import (
+    KEYS,
+    TTL,
+    RedisStore,
+    batch,
+    lead,
+    me,
+    results_of,
+    states_of,
+    told,
+    transition,
+)
+from zenvark_web import BackendError, MalformedEntryError
+from zenvark_web.backends import Backend
+from zenvark_web.backends._codec import MAX_ENTRY_LENGTH, encode_batch, encode_transition
+from zenvark_web.backends.base import Batch, Heartbeat, LeaderChange
+
+Fields = Mapping[str, str | bytes]
+
+BATCH = encode_batch(batch())
+TRANSITION = encode_transition(transition(Heartbeat(1, "web-1", TTL)))
+HUGE = "x" * (MAX_ENTRY_LENGTH + 1)
+
+RESULTS: dict[str, Fields] = {
+    "other fields": {"hello": "world"},
+    "other version": {**BATCH, "v": "2"},
+    "no utf-8": {**BATCH, "instance": b"\xff\xfe\x00"},
+    "no utf-8 name": {b"\xff": b"\xff"},  # type: ignore[dict-item]
+    "no json": {**BATCH, "reports": "banana"},
+    "no list": {**BATCH, "reports": "{}"},
+    "absurd count": {**BATCH, "reports": '[["c",[[0,0,1,1e308,""]],0,null,0]]'},
+    "deep": {**BATCH, "reports": "[" * 100_000},
+    "huge": {**BATCH, "reports": HUGE},
+    "nothing": {"": ""},
+}
+STATES: dict[str, Fields] = {
+    "other fields": {"hello": "world"},
+    "other version": {"v": "2", "epoch": "1", "leader": "web-1"},
+    "other transition": {"transition": TRANSITION.replace('"v":"1"', '"v":"2"')},
+    "no utf-8": {"transition": b"\xff" + TRANSITION.encode()},
+    "no json": {"transition": "banana"},
+    "no state": {"transition": TRANSITION.replace('"open"', '"banana"')},
+    "no tally": {"transition": TRANSITION.replace('"failures":{}', '"failures":null')},
+    "huge": {"transition": HUGE},
+    "no epoch": {"v": "1", "epoch": "-1", "leader": "web-1"},
+    "no leader": {"v": "1", "epoch": "1", "leader": b"\x00"},
+    "forgets nothing": {"v": "1", "forgotten": "", "generation": "1"},
+}
+CIRCUITS: dict[str, str | bytes] = {
+    "no json": "banana",
+    "no object": "[1, 2]",
+    "no utf-8": b"\xff\xfe",
+    "no state": TRANSITION.replace('"open"', '"banana"'),
+    "huge number": TRANSITION.replace('"slow_share":0.0', f'"slow_share":{10**400}'),
+    "empty": "",
+    "deep": "[" * 100_000,
+    "huge": HUGE,
+}
+
+
+def add(store: RedisStore, stream: str, fields: Fields) -> None:
+    store.command("XADD", stream, "*", *(part for field in fields.items() for part in field))
+
+
+@pytest.mark.parametrize("rubbish", RESULTS)
+async def test_results(redis_store: RedisStore, rubbish: str) -> None:
+    backend = redis_store.open()
+    await backend.append(batch(1))
+    add(redis_store, "results", RESULTS[rubbish])
+    await backend.append(batch(2))
+    one, bad, two = await results_of(backend)
+    assert isinstance(bad.item, MalformedEntryError)
+    assert isinstance(one.item, Batch)
+    assert isinstance(two.item, Batch)
+    assert (one.item.number, two.item.number) == (1, 2)
+    assert await results_of(backend, bad.position) == [two]
+
+
+@pytest.mark.parametrize("rubbish", STATES)
+async def test_states(redis_store: RedisStore, rubbish: str) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+    add(redis_store, "states", STATES[rubbish])
+    await backend.publish(transition(beat))
+    leader, bad, opening = await states_of(backend)
+    assert isinstance(bad.item, MalformedEntryError)
+    assert leader.item == LeaderChange(beat.epoch, "web-1")
+    assert opening.item == transition(beat)
+    assert await states_of(backend, bad.position) == [opening]
+    assert (await backend.load()).position == opening.position
+
+
+@pytest.mark.parametrize("rubbish", CIRCUITS)
+async def test_circuits(redis_store: RedisStore, rubbish: str) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+    good = transition(beat, 1, "good")
+    await backend.publish(good)
+    redis_store.command("HSET", "circuits", "payments", CIRCUITS[rubbish])
+    snapshot = await backend.load()
+    assert snapshot.transitions == (good,)
+    [error] = snapshot.malformed
+    assert len(str(error)) < 1000
+
+    assert await backend.publish(transition(beat, 10)) is True, "the next leader mends it"
+    mended = await backend.load()
+    assert mended.malformed == ()
+    assert len(mended.transitions) == 2
+
+
+async def test_circuit_of_a_newer_version_is_not_overwritten_unless_overtaken(
+    redis_store: RedisStore,
+) -> None:
+    """During a rollout both versions write; the numbers still keep them in order."""
+    backend = redis_store.open()
+    beat = await lead(backend)
+    newer = json.loads(encode_transition(transition(beat, 7))) | {"v": "2"}
+    redis_store.command("HSET", "circuits", "payments", json.dumps(newer))
+    assert len((await backend.load()).malformed) == 1
+    assert await backend.publish(transition(beat, 7)) is False
+    assert await backend.publish(transition(beat, 8)) is True
+
+
+async def test_forgetting_rubbish_is_refused(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+    for text in CIRCUITS.values():
+        redis_store.command("HSET", "circuits", "payments", text)
+        assert await backend.forget(transition(beat, 99)) is False
+
+
+@pytest.mark.parametrize(
+    "rubbish", ["banana", b"\xff\xfe", "", "9999999999999 leader banana", "-1 x {}", HUGE]
+)
+async def test_instances(redis_store: RedisStore, rubbish: str | bytes) -> None:
+    backend = redis_store.open()
+    await backend.heartbeat(me("web-1"), TTL, 0)
+    redis_store.command("HSET", "instances", "web-2", rubbish)
+    redis_store.command("HSET", "instances", b"\xff", rubbish)
+    assert await backend.tidy(600, 600) == [me("web-1")]
+
+
+@pytest.mark.parametrize("rubbish", ["banana", b"\xff", "1:", ":web-1", "x:web-1", "-1:web-2"])
+async def test_lease(redis_store: RedisStore, rubbish: str | bytes) -> None:
+    """Nobody holds it, so it is taken."""
+    backend = redis_store.open()
+    redis_store.command("SET", "leader", rubbish)
+    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    assert (beat.leader, beat.epoch) == ("web-1", 1)
+    assert await told(backend) == [LeaderChange(1, "web-1")]
+
+
+async def test_lease_that_would_never_end_is_given_an_end(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    redis_store.command("SET", "leader", "7:web-9")
+    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    assert (beat.leader, beat.epoch) == ("web-9", 7)
+    assert 0 < redis_store.command("PTTL", "leader") <= TTL * 1000
+
+
+@pytest.mark.parametrize("rubbish", ["banana", b"\xff", "", "1e400", "1e20", "-5", "nan"])
+async def test_epoch(redis_store: RedisStore, rubbish: str | bytes) -> None:
+    backend = redis_store.open()
+    redis_store.command("SET", "epoch", rubbish)
+    beat = await backend.heartbeat(me("web-1"), TTL, 5)
+    assert (beat.leader, beat.epoch) == ("web-1", 6)
+
+
+async def use(backend: Backend, what: str) -> None:
+    """Something that needs this key."""
+    if what in ("leader", "epoch", "instances"):
+        await backend.heartbeat(me("web-1"), TTL, 0)
+    elif what == "results":
+        await backend.append(batch())
+    elif what == "circuits":
+        await backend.load()
+    else:
+        await backend.read("0-0", None, 0)
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_key_of_the_wrong_type(redis_store: RedisStore, key: str) -> None:
+    backend = redis_store.open()
+    redis_store.command("SADD", key, "banana")
+    with pytest.raises(BackendError, match="WRONGTYPE"):
+        await use(backend, key)
+    redis_store.command("DEL", key)
+    await use(backend, key)
+
+
+async def test_streams_of_the_wrong_type_break_reads_and_snapshots(
+    redis_store: RedisStore,
+) -> None:
+    backend = redis_store.open()
+    for key in ("states", "results"):
+        redis_store.command("SET", key, "banana")
+        with pytest.raises(BackendError, match="WRONGTYPE"):
+            await backend.read("0-0", "0-0", 0.1)
+        with pytest.raises(BackendError, match="WRONGTYPE"):
+            await backend.load()
+        redis_store.command("DEL", key)
+    assert await backend.read("0-0", "0-0", 0) == []
