@@ -218,16 +218,18 @@ class _OwnClients:
 
     def __init__(self, url: str) -> None:
         try:
-            parse_url(url)
-        except ValueError as error:
+            self._place = _place(url)
+        except ValueError:
+            # Neither the URL nor what is wrong with it is shown: a password may be part of both.
             raise ValueError(
-                f"not a Redis URL such as 'redis://localhost:6379/0': {_hide_password(url)!r}"
-            ) from error
+                "redis must be a URL such as 'redis://localhost:6379/0' (special characters of a "
+                "password percent-encoded); what was given is not"
+            ) from None
         self._url = url
         self._open: list[redis.asyncio.Redis] = []
 
     def __repr__(self) -> str:
-        return _hide_password(self._url)
+        return self._place
 
     def open(self) -> None:
         self._open = [self._client(), self._client()]
@@ -332,6 +334,11 @@ def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
-def _hide_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if "@" in rest else url
+def _place(url: str) -> str:
+    """Where a URL leads to, without whatever else it may hold."""
+    settings = parse_url(url)
+    if "path" in settings:
+        return f"unix://{settings['path']}"
+    scheme = url.partition("://")[0]
+    host, port = settings.get("host", "localhost"), settings.get("port", 6379)
+    return f"{scheme}://{host}:{port}/{settings.get('db', 0)}"
