@@ -1,0 +1,59 @@
+"""While a circuit is open, answer with the last good response.
+
+python examples/fallback.py
+"""
+
+import asyncio
+import os
+
+import httpx
+
+from zenvark_web import (
+    BreakerPolicy,
+    BreakerTransport,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    Coordinator,
+)
+
+last_good: dict[str, bytes] = {}
+broken = False
+
+
+def upstream(_: httpx.Request) -> httpx.Response:
+    """Stands in for the network, so that this runs anywhere."""
+    return httpx.Response(502) if broken else httpx.Response(200, text="42.00 EUR")
+
+
+def stale(request: httpx.Request, error: CircuitOpenError) -> httpx.Response:
+    body = last_good.get(request.url.path)
+    if body is None:
+        raise error  # nothing to offer: the caller gets the rejection
+    return httpx.Response(200, content=body, extensions={"stale": True})
+
+
+async def price(client: httpx.AsyncClient, product: str) -> str:
+    try:
+        response = await client.get(f"https://api.example.com/{product}")
+    except CircuitOpenError as error:
+        return f"no price, try again in {error.retry_after:.0f} s"
+    if response.is_error:
+        return f"error {response.status_code}"
+    last_good[response.url.path] = response.content
+    return response.text + (" (old)" if "stale" in response.extensions else "")
+
+
+async def main() -> None:
+    global broken
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(3))
+    coordinator = Coordinator(os.environ.get("REDIS_URL"), namespace="fallback", policy=policy)
+    transport = BreakerTransport(coordinator, httpx.MockTransport(upstream), fallback=stale)
+    async with coordinator, httpx.AsyncClient(transport=transport) as client:
+        for number in range(1, 7):
+            broken = number > 1
+            print(f"{number}  tea:    {await price(client, 'tea')}")
+            await asyncio.sleep(0.1)
+        print(f"7  coffee: {await price(client, 'coffee')}")
+
+
+asyncio.run(main())

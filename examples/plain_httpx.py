@@ -1,0 +1,55 @@
+"""An httpx client with a breaker and no web framework.
+
+    python examples/plain_httpx.py
+
+Processes that are given the same REDIS_URL share what they learn. Without one, the breaker works
+for this process alone.
+"""
+
+import asyncio
+import os
+
+import httpx
+
+from zenvark_web import (
+    BreakerPolicy,
+    BreakerTransport,
+    ConsecutiveFailures,
+    Coordinator,
+    ExponentialBackoff,
+    StateChange,
+)
+
+broken = True
+
+
+def upstream(_: httpx.Request) -> httpx.Response:
+    """Stands in for the network, so that this runs anywhere."""
+    return httpx.Response(500 if broken else 200)
+
+
+def show(change: StateChange) -> None:
+    print(f"    {change.name}: {change.previous} -> {change.state} ({change.reason})")
+
+
+async def main() -> None:
+    global broken
+    coordinator = Coordinator(
+        os.environ.get("REDIS_URL"),
+        namespace="plain-httpx",
+        policy=BreakerPolicy(
+            strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(initial=0.5)
+        ),
+        on_state_change=show,
+    )
+    transport = BreakerTransport(coordinator, httpx.MockTransport(upstream))
+    async with coordinator, httpx.AsyncClient(transport=transport) as client:
+        for number in range(1, 21):
+            broken = number < 8
+            response = await client.get("https://api.example.com/price")
+            answered_by = "breaker" if "breaker" in response.extensions else "upstream"
+            print(f"{number:2}  {response.status_code} from the {answered_by}")
+            await asyncio.sleep(0.1)
+
+
+asyncio.run(main())

@@ -1,0 +1,55 @@
+"""Three worker processes of one app: what one learns of the upstream, all know.
+
+    REDIS_URL=redis://localhost:6379 python examples/several_workers.py
+    curl localhost:8000/fail     # five times: each request fails, whichever worker it reaches
+    curl localhost:8000/         # again and again: every worker's circuit is open
+
+PORT chooses another port.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from zenvark_web import BreakerMiddleware, Coordinator
+
+# Made in each worker, started there by the middleware: a coordinator belongs to one process.
+coordinator = Coordinator(os.environ.get("REDIS_URL"), namespace="several-workers")
+payments = coordinator.breaker("payments")
+
+
+async def status(_: Request) -> JSONResponse:
+    return JSONResponse(
+        {"worker": os.getpid(), "role": coordinator.role, "payments": payments.state}
+    )
+
+
+async def fail(_: Request) -> JSONResponse:
+    try:
+        async with payments.guard():  # CircuitOpenError is left to the middleware
+            raise ConnectionError("the upstream is down")
+    except ConnectionError as error:
+        return JSONResponse({"worker": os.getpid(), "error": str(error)}, 502)
+
+
+app = Starlette(
+    routes=[Route("/", status), Route("/fail", fail)],
+    middleware=[Middleware(BreakerMiddleware, coordinator=coordinator)],
+)
+
+if __name__ == "__main__":
+    if "REDIS_URL" not in os.environ:
+        sys.exit("Several processes can share circuits only through Redis: set REDIS_URL.")
+    uvicorn.run(
+        f"{Path(__file__).stem}:app",
+        app_dir=str(Path(__file__).parent),
+        workers=3,
+        port=int(os.environ.get("PORT", "8000")),
+    )
