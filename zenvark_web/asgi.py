@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TypeAlias
 
 from starlette.requests import Request
@@ -96,16 +97,18 @@ class _Lifespan:
         self._answered = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = False
+        startup = await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._coordinator)
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await self._run(scope, _preceded(startup, receive), send)
+            if not self._answered:
+                await self._stand_in(receive, send)
 
-        async def watched_receive() -> Message:
-            nonlocal asked
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                asked = True
-                await self._coordinator.start()
-            return message
-
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched_send(message: Message) -> None:
             self._answered = True
             if message["type"] != "lifespan.startup.complete":
@@ -113,19 +116,23 @@ class _Lifespan:
             await send(message)
 
         try:
-            await self._app(scope, watched_receive, watched_send)
+            await self._app(scope, receive, watched_send)
         except Exception:
             if self._answered:
                 raise
-            # The app knows no lifespan, and says so by raising. The coordinator needs one.
-            if not asked:
-                await watched_receive()
-            await self._serve(receive, send)
-        finally:
-            await self._coordinator.stop()
 
-    async def _serve(self, receive: Receive, send: Send) -> None:
+    async def _stand_in(self, receive: Receive, send: Send) -> None:
+        """Answer for an app that knows no lifespan, and said so by raising or leaving."""
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._coordinator.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _preceded(first: Message, receive: Receive) -> Receive:
+    messages = [first]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message

@@ -184,10 +184,10 @@ class Coordinator:
         Raises:
             RuntimeError: It is running in another event loop.
         """
-        session = self._running()
+        session = self._running_here()
         while session is not None and session.stopping:
             await self.stop()
-            session = self._running()
+            session = self._running_here()
         if session is None:
             others = [] if self._metrics is None else [self._update_metrics]
             session = self._session = Session(self._parts, others)
@@ -204,7 +204,7 @@ class Coordinator:
         Raises:
             RuntimeError: It is running in another event loop.
         """
-        session = self._running()
+        session = self._running_here()
         if session is None:
             return
         await session.stop()
@@ -233,6 +233,12 @@ class Coordinator:
         """The current session, unless its loop was closed under it."""
         session = self._session  # changes nothing: metrics ask from other threads too
         return None if session is None or session.loop.is_closed() else session
+
+    def _running_here(self) -> Session | None:
+        session = self._running()
+        if session is not None and session.loop is not asyncio.get_running_loop():
+            raise RuntimeError(f"{self!r} is running in another event loop")
+        return session
 
     async def _update_metrics(self) -> None:
         while self._metrics is not None:

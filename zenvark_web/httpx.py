@@ -241,8 +241,7 @@ class HttpHealthCheck:
     ) -> None:
         check_number("timeout", timeout, above=0, unit="seconds")
         _check_health_url(url)
-        if isinstance(expect, str) or not isinstance(expect, Container):
-            raise TypeError(f"expect must be a range or set of statuses, not {expect!r}")
+        _check_expected(expect)
         self._url = url
         self._expect = expect
         self._timeout = timeout
@@ -306,6 +305,11 @@ def _check_health_url(url: object) -> None:
 
 def _no_health_url(url: str) -> ValueError:
     return ValueError(f"url must be one such as 'https://api.example.com/health', not {url!r}")
+
+
+def _check_expected(expect: object) -> None:
+    if isinstance(expect, str) or not isinstance(expect, Container):
+        raise TypeError(f"expect must be a range or set of statuses, not {expect!r}")
 
 
 def _circuit_finder(circuits: Circuits) -> Callable[[httpx.Request], str | None]:

@@ -1,0 +1,58 @@
+"""Apps served by uvicorn on a real socket, in the loop of the test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp
+
+from tests.helpers.waiting import eventually
+from tests.http.circuits import PATIENCE
+
+HOST = "127.0.0.1"
+
+
+class StartupError(Exception):
+    """The app did not start."""
+
+
+@asynccontextmanager
+async def served(app: ASGIApp, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an app; gives a client for it. No task may be left behind.
+
+    Raises:
+        StartupError: The app did not start.
+    """
+    before = asyncio.all_tasks()
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        config = uvicorn.Config(app, **{"lifespan": "on", "log_config": None, **settings})
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve_on(listener))
+        try:
+            await eventually(lambda: server.started or serving.done(), within=PATIENCE)
+            url = f"http://{HOST}:{listener.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+                if server.started:
+                    yield client
+        finally:
+            server.should_exit = True
+            await serving
+    await eventually(lambda: asyncio.all_tasks() <= before, within=PATIENCE)
+
+
+class _Server(uvicorn.Server):
+    async def serve_on(self, listener: socket.socket) -> None:
+        try:
+            await self.serve(sockets=[listener])
+        except SystemExit as error:
+            raise StartupError from error
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals stay with the test run."""
+        yield

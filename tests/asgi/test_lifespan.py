@@ -1,0 +1,257 @@
+"""The coordinator lives as long as the app."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.asgi.serving import StartupError, served
+from tests.helpers.waiting import eventually
+from tests.http.circuits import PATIENCE
+from tests.http.server import unused_port
+from zenvark_web import BreakerMiddleware, Coordinator
+
+Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+@pytest.fixture
+def coordinator() -> Coordinator:
+    return Coordinator()
+
+
+def running(coordinator: Coordinator) -> bool:
+    return " started " in repr(coordinator)
+
+
+def make_starlette(coordinator: Coordinator, lifespan: Lifespan | None = None) -> ASGIApp:
+    async def home(request: Request) -> Response:
+        return PlainTextResponse(f"running: {running(coordinator)}")
+
+    app = Starlette(routes=[Route("/", home)], lifespan=lifespan)
+    app.add_middleware(BreakerMiddleware, coordinator=coordinator)
+    return app
+
+
+def make_fastapi(coordinator: Coordinator, lifespan: Lifespan | None = None) -> ASGIApp:
+    app = FastAPI(lifespan=lifespan)
+    app.add_middleware(BreakerMiddleware, coordinator=coordinator)
+
+    @app.get("/", response_class=PlainTextResponse)
+    async def home() -> str:
+        return f"running: {running(coordinator)}"
+
+    return app
+
+
+MakeApp: TypeAlias = Callable[..., ASGIApp]
+
+
+@pytest.fixture(params=[make_starlette, make_fastapi], ids=["starlette", "fastapi"])
+def make_app(request: pytest.FixtureRequest) -> MakeApp:
+    made: MakeApp = request.param
+    return made
+
+
+async def test_coordinator_starts_before_the_app_and_stops_after_it(
+    coordinator: Coordinator, make_app: MakeApp
+) -> None:
+    seen = [running(coordinator)]
+
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        seen.append(running(coordinator))
+        yield
+        seen.append(running(coordinator))
+
+    async with served(make_app(coordinator, lifespan)) as client:
+        assert (await client.get("/")).text == "running: True"
+    assert seen == [False, True, True]
+    assert not running(coordinator)
+
+
+async def test_app_without_a_lifespan_of_its_own(
+    coordinator: Coordinator, make_app: MakeApp
+) -> None:
+    async with served(make_app(coordinator)) as client:
+        assert (await client.get("/")).text == "running: True"
+    assert not running(coordinator)
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that knows no lifespan, and says so as the specification has it."""
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    await PlainTextResponse("hello")(scope, receive, send)
+
+
+async def refuse_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """One that notices when it has received a message."""
+    message = await receive()
+    assert message["type"] == "http.request"
+    await PlainTextResponse("hello")(scope, receive, send)
+
+
+async def leave(scope: Scope, receive: Receive, send: Send) -> None:
+    """One that says nothing."""
+    if scope["type"] == "http":
+        await PlainTextResponse("hello")(scope, receive, send)
+
+
+@pytest.mark.parametrize("app", [refuse, refuse_late, leave])
+@pytest.mark.parametrize("lifespan", ["on", "auto"])
+async def test_app_that_knows_no_lifespan(
+    coordinator: Coordinator, app: ASGIApp, lifespan: str
+) -> None:
+    async with served(BreakerMiddleware(app, coordinator), lifespan=lifespan) as client:
+        assert (await client.get("/")).text == "hello"
+        assert running(coordinator)
+    assert not running(coordinator)
+
+
+async def test_app_that_fails_to_start(coordinator: Coordinator, make_app: MakeApp) -> None:
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        raise RuntimeError("no database")
+        yield
+
+    with pytest.raises(StartupError):
+        async with served(make_app(coordinator, lifespan)):
+            pytest.fail("it started")
+    assert not running(coordinator)
+
+
+async def test_app_that_fails_to_shut_down(coordinator: Coordinator, make_app: MakeApp) -> None:
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        yield
+        raise RuntimeError("it hurts")
+
+    async with served(make_app(coordinator, lifespan)):
+        assert running(coordinator)
+    assert not running(coordinator)
+
+
+async def test_state_of_the_lifespan_reaches_requests(coordinator: Coordinator) -> None:
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[dict[str, str]]:
+        yield {"greeting": "hello"}
+
+    async def home(request: Request) -> Response:
+        return PlainTextResponse(request.state.greeting)
+
+    app = Starlette(
+        routes=[Route("/", home)],
+        lifespan=lifespan,
+        middleware=[Middleware(BreakerMiddleware, coordinator=coordinator)],
+    )
+    async with served(app) as client:
+        assert (await client.get("/")).text == "hello"
+
+
+async def test_user_may_start_the_coordinator_as_well(
+    coordinator: Coordinator, make_app: MakeApp
+) -> None:
+    seen: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        async with coordinator:
+            yield
+        seen.append(running(coordinator))
+
+    async with served(make_app(coordinator, lifespan)) as client:
+        assert (await client.get("/")).text == "running: True"
+    assert seen == [False]
+    assert not running(coordinator)
+
+
+async def test_coordinator_that_runs_already(coordinator: Coordinator, make_app: MakeApp) -> None:
+    async with coordinator:
+        async with served(make_app(coordinator)) as client:
+            assert (await client.get("/")).text == "running: True"
+        assert not running(coordinator)
+
+
+async def test_mounted_apps_share_the_coordinator(
+    coordinator: Coordinator, make_app: MakeApp
+) -> None:
+    mounts = [Mount("/a", make_app(coordinator)), Mount("/b", make_app(coordinator))]
+    app = Starlette(
+        routes=mounts, middleware=[Middleware(BreakerMiddleware, coordinator=coordinator)]
+    )
+    async with served(app) as client:
+        assert (await client.get("/a/")).text == "running: True"
+        assert (await client.get("/b/")).text == "running: True"
+    assert not running(coordinator)
+
+
+async def test_installed_twice(coordinator: Coordinator, make_app: MakeApp) -> None:
+    app = BreakerMiddleware(BreakerMiddleware(make_app(coordinator), coordinator), coordinator)
+    async with served(app) as client:
+        assert (await client.get("/")).text == "running: True"
+    assert not running(coordinator)
+
+
+async def test_two_coordinators_for_one_app(coordinator: Coordinator, make_app: MakeApp) -> None:
+    other = Coordinator(namespace="other")
+    async with served(BreakerMiddleware(make_app(coordinator), other)):
+        assert running(coordinator)
+        assert running(other)
+    assert not running(coordinator)
+    assert not running(other)
+
+
+async def test_app_may_be_served_again(coordinator: Coordinator, make_app: MakeApp) -> None:
+    app = make_app(coordinator)
+    for _ in range(2):
+        async with served(app) as client:
+            assert (await client.get("/")).text == "running: True"
+        assert not running(coordinator)
+
+
+async def test_server_without_lifespan_serves_all_the_same(
+    coordinator: Coordinator, make_app: MakeApp
+) -> None:
+    async with served(make_app(coordinator), lifespan="off") as client:
+        assert (await client.get("/")).text == "running: False"
+
+
+async def test_app_starts_although_redis_is_down(make_app: MakeApp) -> None:
+    errors: list[Exception] = []
+    with unused_port() as port:
+        coordinator = Coordinator(f"redis://127.0.0.1:{port}", on_error=errors.append)
+        async with served(make_app(coordinator)) as client:
+            assert (await client.get("/")).text == "running: True"
+            await eventually(lambda: errors, within=PATIENCE)
+    assert not running(coordinator)
+
+
+@pytest.mark.parametrize("app", [Starlette(), FastAPI(), refuse, refuse_late, leave])
+async def test_coordinator_of_another_loop_fails_the_start(
+    coordinator: Coordinator, app: ASGIApp
+) -> None:
+    def start_elsewhere() -> None:
+        with TestClient(BreakerMiddleware(app, coordinator)):
+            pytest.fail("it started")
+
+    async with coordinator:
+        with pytest.raises(RuntimeError, match="another event loop"):
+            await asyncio.to_thread(start_elsewhere)
+        assert running(coordinator)
+
+
+def test_starlettes_test_client_runs_it(coordinator: Coordinator, make_app: MakeApp) -> None:
+    app = make_app(coordinator)
+    with TestClient(app) as client:
+        assert client.get("/").text == "running: True"
+    assert TestClient(app).get("/").text == "running: False"
