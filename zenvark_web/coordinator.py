@@ -189,10 +189,10 @@ class Coordinator:
             await self.stop()
             session = self._running_here()
         if session is None:
-            others = [] if self._metrics is None else [self._update_metrics]
-            session = self._session = Session(self._parts, others)
             if self._metrics is not None:
                 self._metrics.attach(self)
+            others = [] if self._metrics is None else [self._update_metrics]
+            session = self._session = Session(self._parts, others)
         await session.ready(START_PATIENCE)
 
     async def stop(self) -> None:

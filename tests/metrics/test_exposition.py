@@ -74,7 +74,7 @@ def test_is_a_recorder(metrics: PrometheusMetrics) -> None:
 
 
 async def test_names_and_labels(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
-    """Those above the line are the Node Zenvark's, with a namespace added."""
+    """Those above the line are the Node Zenvark's."""
 
     async def check(type_: HealthCheckType) -> None:
         raise OSError
@@ -88,7 +88,6 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         scraped = scrape(registry)
     assert {
         name: {label for labels, _ in scraped.series(name) for label in labels}
-        - {"zenvark_namespace"}
         for name in scraped.names
         if not name.endswith(("_sum", "_count"))
     } == {
@@ -140,7 +139,6 @@ async def test_calls(registry: CollectorRegistry, metrics: PrometheusMetrics) ->
     assert sum(buckets) == 2
     assert sum(buckets[2:]) >= 1  # the long one
     assert scraped.value(f"{calls}_sum", result="success") == total >= 0.03
-    assert scraped.series(f"{calls}_count", zenvark_namespace="default")
 
 
 async def test_a_circuit_opens(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
@@ -271,31 +269,24 @@ def test_health_checks_are_bounded() -> None:
     assert ("c0", HealthCheckType.RECOVERY, True) not in statistics.health_checks
 
 
-async def test_two_namespaces(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
-    calls = "zenvark_call_duration_seconds_count"
-    shop = Coordinator(namespace="shop", metrics=metrics, policy=trip(1))
+async def test_two_namespaces_are_kept_apart(
+    registry: CollectorRegistry, metrics: PrometheusMetrics
+) -> None:
+    shop = Coordinator(namespace="shop", metrics=metrics)
     office = Coordinator(namespace="office", metrics=metrics)
-    async with shop, office:
-        assert (shop.namespace, office.namespace) == ("shop", "office")
-        await make_fail(shop.breaker("mail"), 1)
-        await office.breaker("mail").execute(succeed)
-        await eventually(lambda: shop.breaker("mail").state == "open")
-        scraped = scrape(registry)
-        await office.stop()
-        after = scrape(registry)
-    for namespace, successes, failures, state in (
-        ("shop", 0, 1, OPEN),
-        ("office", 1, 0, CLOSED),
-    ):
-        only = {"zenvark_namespace": namespace}
-        assert scraped.values(calls, "result", **only) == {
-            "success": successes,
-            "failure": failures,
-        }
-        assert scraped.values("zenvark_state", "state", **only) == state
-        assert scraped.value("zenvark_connected", **only) == 1
-    assert set(scraped.values("zenvark_connected", "zenvark_namespace")) == {"shop", "office"}
-    assert set(after.values("zenvark_connected", "zenvark_namespace")) == {"shop"}
+    async with shop:
+        with pytest.raises(ValueError, match="prefix or registry of its own"):
+            await office.start()
+        await shop.breaker("mail").execute(succeed)
+        other = PrometheusMetrics(registry, prefix="office")
+        async with Coordinator(namespace="office", metrics=other) as second:
+            await make_fail(second.breaker("mail"), 1)
+            scraped = scrape(registry)
+    calls = "call_duration_seconds_count"
+    assert scraped.values(f"zenvark_{calls}", "result") == {"success": 1, "failure": 0}
+    assert scraped.values(f"office_{calls}", "result") == {"success": 0, "failure": 1}
+    async with office:  # the first one has been stopped
+        assert scrape(registry).value("zenvark_connected") == 1
 
 
 async def test_two_of_one_namespace_are_shown_as_one(
@@ -410,7 +401,6 @@ def test_any_name_survives(name: str) -> None:
     [(labels, _)] = scrape(registry).series("zenvark_blocked_requests_total")
     assert labels == {
         "service": name,
-        "zenvark_namespace": name[:255],
         "breaker_id": name[:255],
     }
 
@@ -432,7 +422,7 @@ async def test_labels_and_prefix(registry: CollectorRegistry) -> None:
 @pytest.mark.parametrize(
     "labels",
     [{"service-name": "x"}, {"": "x"}, {"__x": "x"}, {"1st": "x"}]
-    + [{name: "x"} for name in ("breaker_id", "zenvark_namespace", "state", "le", "pid", "role")],
+    + [{name: "x"} for name in ("breaker_id", "state", "le", "pid", "role")],
 )
 def test_unusable_labels(registry: CollectorRegistry, labels: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="label"):

@@ -68,7 +68,7 @@ async def test_numbers_of_two_processes_add_up(
     assert (its["blocked"], other["blocked"]) == (3, 3)
 
     def check(scraped: Scrape) -> None:
-        labels = {"breaker_id": "payments", "zenvark_namespace": namespace, "service": "shop"}
+        labels = {"breaker_id": "payments", "service": "shop"}
         for result in ("success", "failure"):
             counts = add(its[result][0], other[result][0])
             assert scraped.buckets(CALLS, result=result, **labels) == counts

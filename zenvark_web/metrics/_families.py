@@ -16,9 +16,6 @@ from prometheus_client.metrics_core import (
 from .._core.states import Role, State
 from ..statistics import DURATION_BOUNDS, EFFECT_BOUNDS
 
-NAMESPACE = "zenvark_namespace"
-"""The label that keeps namespaces apart. Plain `namespace` is one that Kubernetes' scrapers set."""
-
 CIRCUIT = "breaker_id"
 
 Labels: TypeAlias = tuple[str, ...]
@@ -40,7 +37,7 @@ class Family:
     Args:
         name: Its name, without the prefix.
         text: What it tells.
-        labels: Its labels, without that of the namespace.
+        labels: Its labels.
         cells: What the numbers of a series are.
         mode: How prometheus_client makes one gauge of several processes' gauges.
     """
@@ -52,7 +49,7 @@ class Family:
     ) -> None:
         self.name = name
         self.text = text
-        self.labels = (NAMESPACE, *labels)
+        self.labels = labels
         self.cells = tuple(cells)
         self.mode = mode
 

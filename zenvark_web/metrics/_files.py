@@ -65,7 +65,7 @@ class ValueFiles:
         self._counted: WeakKeyDictionary[object, dict[Series, Numbers]] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[object, tuple[int, int, int]] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Coordinator, set[Breaker]] = WeakKeyDictionary()
-        self._told: dict[str, dict[Series, Level]] = {}
+        self._told: dict[Series, Level] = {}
 
     def write(self, coordinator: Coordinator, coordinators: Iterable[Coordinator]) -> None:
         """Add what a coordinator has counted since the last time, and tell what is so now.
@@ -79,7 +79,7 @@ class ValueFiles:
         self._kept[coordinator] = kept
         for count in counts(coordinator, filter(self._is_news, kept | before)):
             self._add(*count)
-        self._tell(coordinator.namespace, levels(coordinator.namespace, coordinators))
+        self._tell(levels(coordinators))
 
     def _is_news(self, breaker: Breaker) -> bool:
         """Whether it has counted something: of many breakers, few have since a second ago."""
@@ -97,20 +97,20 @@ class ValueFiles:
             return
         counted[family, labels] = numbers
         if not self._has_place(family, labels):
-            labels = (labels[0], OTHER_CIRCUITS, *labels[2:])
+            labels = (OTHER_CIRCUITS, *labels[1:])
         olds = before or [0.0] * len(numbers)
         for value, number, old in zip(self._at(family, labels), numbers, olds, strict=True):
             if number != old:
                 value.inc(number - old)
 
-    def _tell(self, namespace: str, levels: Iterable[Level]) -> None:
-        before = self._told.get(namespace, {})
+    def _tell(self, levels: Iterable[Level]) -> None:
+        before = self._told
         now = {
             (level.family, level.labels): level
             for level in levels
             if self._has_place(level.family, level.labels)
         }
-        self._told[namespace] = now
+        self._told = now
         for (family, labels), level in now.items():
             told = before.get((family, labels))
             if level != told:
@@ -125,11 +125,11 @@ class ValueFiles:
 
     def _has_place(self, family: Family, labels: Labels) -> bool:
         """Whether these labels may have a series of their own."""
-        if CIRCUIT not in family.labels or labels[:2] in self._circuits:
+        if CIRCUIT not in family.labels or labels[:1] in self._circuits:
             return True
         if len(self._circuits) >= MAX_CIRCUITS:
             return False
-        self._circuits.add(labels[:2])
+        self._circuits.add(labels[:1])
         return True
 
     def _at(self, family: Family, labels: Labels) -> list[Value]:

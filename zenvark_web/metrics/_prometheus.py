@@ -28,8 +28,9 @@ class PrometheusMetrics:
         metrics = PrometheusMetrics()
         coordinator = Coordinator("redis://localhost:6379", metrics=metrics)
 
-    One is enough for a process: it takes any number of coordinators, and shows each from its
-    start to its stop. Two of the same namespace are shown as one.
+    One is enough for a process and namespace: it takes any number of coordinators, shows each
+    from its start to its stop, and all as one. Another namespace needs another one, with a prefix
+    or registry of its own.
 
     Args:
         registry: Where to register, which is done at once.
@@ -61,8 +62,19 @@ class PrometheusMetrics:
         _register(self, registry, prefix)
 
     def attach(self, coordinator: Coordinator) -> None:
-        """Show this coordinator."""
+        """Show this coordinator.
+
+        Raises:
+            ValueError: It is of another namespace than those shown already.
+        """
         with self._lock:
+            shown = {each.namespace for each in self._coordinators} - {coordinator.namespace}
+            if shown:
+                raise ValueError(
+                    f"these metrics show the namespace {shown.pop()!r}: for "
+                    f"{coordinator.namespace!r} pass another PrometheusMetrics, "
+                    "with a prefix or registry of its own"
+                )
             if coordinator not in self._coordinators:
                 self._coordinators = (*self._coordinators, coordinator)
         self.update(coordinator)
@@ -94,9 +106,8 @@ class PrometheusMetrics:
             for _, family, labels, numbers in counts(coordinator, kept_breakers(coordinator)):
                 before = series[family].get(labels)
                 series[family][labels] = tuple(map(add, before, numbers)) if before else numbers
-        for namespace in {coordinator.namespace for coordinator in coordinators}:
-            for family, labels, numbers, _ in levels(namespace, coordinators):
-                series[family][labels] = numbers
+        for family, labels, numbers, _ in levels(coordinators):
+            series[family][labels] = numbers
         for family in FAMILIES:
             yield self._metric(family, series[family])
 

@@ -66,32 +66,33 @@ def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
 
 def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Count]:
     """What a coordinator and some of its breakers have counted."""
-    namespace = coordinator.namespace
     for breaker in breakers:
         name, source = breaker.name, breaker.successes  # which lasts as long as all its numbers
-        yield Count(source, CALLS, (namespace, name, "success"), _numbers(breaker.successes))
-        yield Count(source, CALLS, (namespace, name, "failure"), _numbers(breaker.failures))
-        yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
+        yield Count(source, CALLS, (name, "success"), _numbers(breaker.successes))
+        yield Count(source, CALLS, (name, "failure"), _numbers(breaker.failures))
+        yield Count(source, BLOCKED, (name,), (breaker.blocked,))
     statistics = coordinator.statistics
     for (name, type_, passed), check in copied(statistics.health_checks.items()):
-        labels = (namespace, name, type_.value, "success" if passed else "failure")
+        labels = (name, type_.value, "success" if passed else "failure")
         yield Count(check, CHECKS, labels, _numbers(check))
-    yield Count(statistics, LOST, (namespace, "dropped"), (statistics.dropped,))
-    yield Count(statistics, LOST, (namespace, "expired"), (statistics.expired,))
+    yield Count(statistics, LOST, ("dropped",), (statistics.dropped,))
+    yield Count(statistics, LOST, ("expired",), (statistics.expired,))
     errors = dict.fromkeys((error.__name__ for error in OWN_ERRORS), 0)
     for name, number in {**errors, **dict(copied(statistics.errors.items()))}.items():
-        yield Count(statistics, ERRORS, (namespace, name), (number,))
-    yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
-    yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
-    yield Count(statistics, DELAY, (namespace,), _numbers(statistics.effect))
+        yield Count(statistics, ERRORS, (name,), (number,))
+    yield Count(statistics, BATCHES, (), (statistics.batches,))
+    yield Count(statistics, TRANSITIONS, (), (statistics.transitions,))
+    yield Count(statistics, DELAY, (), _numbers(statistics.effect))
 
 
-def levels(namespace: str, coordinators: Iterable[Coordinator]) -> Iterator[Level]:
-    """What is so now in a namespace, as far as these coordinators are in it."""
-    members = [member for member in coordinators if member.namespace == namespace]
+def levels(coordinators: Iterable[Coordinator]) -> Iterator[Level]:
+    """What is so now, as far as these coordinators know."""
+    members = list(coordinators)
+    if not members:
+        return
     roles = [member.role for member in members]
-    yield Level(ROLE, (namespace,), tuple(roles.count(role) for role in Role))
-    yield Level(CONNECTED, (namespace,), (sum(member.connected for member in members),))
+    yield Level(ROLE, (), tuple(roles.count(role) for role in Role))
+    yield Level(CONNECTED, (), (sum(member.connected for member in members),))
     newest: dict[str, Breaker] = {}
     for member in members:
         for breaker in kept_breakers(member):
@@ -100,7 +101,7 @@ def levels(namespace: str, coordinators: Iterable[Coordinator]) -> Iterator[Leve
                 newest[breaker.name] = breaker
     for name, breaker in newest.items():
         generation, state = breaker.generation, breaker.state
-        yield Level(STATE, (namespace, name), STATES[state], generation)
+        yield Level(STATE, (name,), STATES[state], generation)
 
 
 def _numbers(distribution: Distribution) -> Numbers:
