@@ -17,12 +17,6 @@ from zenvark_web import (
 )
 
 last_good: dict[str, bytes] = {}
-broken = False
-
-
-def upstream(_: httpx.Request) -> httpx.Response:
-    """Stands in for the network, so that this runs anywhere."""
-    return httpx.Response(502) if broken else httpx.Response(200, text="42.00 EUR")
 
 
 def stale(request: httpx.Request, error: CircuitOpenError) -> httpx.Response:
@@ -44,7 +38,11 @@ async def price(client: httpx.AsyncClient, product: str) -> str:
 
 
 async def main() -> None:
-    global broken
+    broken = False
+
+    def upstream(_: httpx.Request) -> httpx.Response:  # in the network's place
+        return httpx.Response(502) if broken else httpx.Response(200, text="42.00 EUR")
+
     policy = BreakerPolicy(strategy=ConsecutiveFailures(3))
     coordinator = Coordinator(os.environ.get("REDIS_URL"), namespace="fallback", policy=policy)
     transport = BreakerTransport(coordinator, httpx.MockTransport(upstream), fallback=stale)

@@ -20,20 +20,17 @@ from zenvark_web import (
     StateChange,
 )
 
-broken = True
-
-
-def upstream(_: httpx.Request) -> httpx.Response:
-    """Stands in for the network, so that this runs anywhere."""
-    return httpx.Response(500 if broken else 200)
-
 
 def show(change: StateChange) -> None:
     print(f"    {change.name}: {change.previous} -> {change.state} ({change.reason})")
 
 
 async def main() -> None:
-    global broken
+    broken = True
+
+    def upstream(_: httpx.Request) -> httpx.Response:  # in the network's place
+        return httpx.Response(500 if broken else 200)
+
     coordinator = Coordinator(
         os.environ.get("REDIS_URL"),
         namespace="plain-httpx",
