@@ -69,7 +69,8 @@ class _Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched_send(message: Message) -> None:
-            self._started = True
+            if message["type"] == "http.response.start":  # hints and such may come before
+                self._started = True
             await send(message)
 
         try:
