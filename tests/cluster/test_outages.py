@@ -1,7 +1,6 @@
 """Redis dies, loses its data or hangs: calls go on, states stay, and all resumes by itself."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ async def test_calls_go_on_states_stay_and_all_resumes(
     assert {(await instance.state("bad"))[0] for instance in fleet} == {"open"}
     for instance in fleet:
         assert (await instance.traffic_off("good"))["ended"].keys() <= {"passed", "cancelled"}
-        assert (await instance.traffic_off("bad"))["ended"].keys() == {"rejected"}
+        assert (await instance.traffic_off("bad"))["ended"].keys() <= {"rejected"}
         assert 1 <= len(await instance.events("error")) <= MOST_TOLD
         counters = await instance.counters()
         assert (counters["dropped"], counters["expired"]) == (0, 0)
@@ -96,8 +95,12 @@ async def test_only_fresh_failures_of_a_long_outage_count(
     fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
 ) -> None:
     store = Store(fresh_server, namespace)
-    fleet = await start_fleet(2, server=fresh_server, wait=60)
+    fleet = await start_fleet(2, server=fresh_server, wait=60, lease_ttl=30)
+    for instance in fleet:
+        await instance.succeed(circuit="long ago")
+    await eventually(lambda: store.reported("long ago")["successes"] == 2, within=PATIENCE)
     fresh_server.pause()
+    # These wait in the server's sockets, and in the instances, which get no answer.
     for instance in fleet:
         await instance.fail(5, circuit="long ago")
     await asyncio.sleep(11.0)
@@ -105,12 +108,11 @@ async def test_only_fresh_failures_of_a_long_outage_count(
         await instance.fail(5, circuit="just now")
     fresh_server.resume()
     await all_reach(fleet, "open", "just now")
+    await eventually(lambda: store.reported("just now")["failures"] == 10, within=PATIENCE)
     # What is reported now is judged after all that was reported before.
-    await fleet[1].fail(5, circuit="at last")
-    await all_reach(fleet, "open", "at last")
+    for instance in fleet:
+        await instance.fail(5, circuit=instance.id)
+        await all_reach(fleet, "open", instance.id)
     assert "long ago" not in store.circuits()
     assert [await instance.state("long ago") for instance in fleet] == [("closed", 0)] * 2
-    expired: Counter[str] = Counter()
-    for instance in fleet:
-        expired.update({"expired": (await instance.counters())["expired"]})
-    assert expired["expired"] >= 10
+    assert sum([(await instance.counters())["expired"] for instance in fleet]) >= 10
