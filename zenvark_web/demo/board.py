@@ -13,6 +13,9 @@ from .settings import Settings
 from .traffic import Calls, Traffic
 from .watch import Watch
 
+KEPT = 100
+"""Told lines that are kept to be seen."""
+
 HELD = 0.3
 """Seconds that a line waits for earlier ones: apps are polled."""
 
@@ -104,6 +107,9 @@ class Board:
         while self._told < len(self.lines) and self.lines[self._told].at <= settled:
             self._on_line(self.lines[self._told])
             self._told += 1
+        surplus = max(0, self._told - KEPT)
+        del self.lines[:surplus]
+        self._told -= surplus
 
     def _row(self, app: str) -> Row:
         alive = app in self.watch.alive

@@ -53,12 +53,12 @@ class Findings:
         return [
             problem
             for wrong, problem in (
-                (self.strays, f"{self.strays} calls reached the upstream through an open circuit"),
+                (self.strays, f"calls that got through an open circuit: {self.strays}"),
                 (
                     self.trials > self.trials_allowed,
-                    f"{self.trials} trial calls were made, {self.trials_allowed} were granted",
+                    f"trial calls: {self.trials} made, {self.trials_allowed} granted",
                 ),
-                (self.unanswered, f"{self.unanswered} calls got no answer from their app"),
+                (self.unanswered, f"calls that got no answer from their app: {self.unanswered}"),
             )
             if wrong
         ]

@@ -39,11 +39,11 @@ class Child:
         """Start one; it waits for its settings."""
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"{__package__}.child", name),
+            *(sys.executable, "-P", "-m", f"{__package__}.child", name),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env={**os.environ, **LOCAL},
+            env={**os.environ, **LOCAL, "PYTHONPATH": _import_path()},
             start_new_session=True,  # Ctrl-C is for the parent alone
         )
         return cls(name, process, stderr)
@@ -111,3 +111,8 @@ class Child:
         self._stderr.seek(0)
         words = self._stderr.read().decode(errors="replace").strip()
         return f":\n{words[-LAST_WORDS:]}" if words else ""
+
+
+def _import_path() -> str:
+    """What this process imports from, wherever it was started."""
+    return os.pathsep.join(map(os.path.abspath, sys.path))

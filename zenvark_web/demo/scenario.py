@@ -102,6 +102,7 @@ class Scenario:
         broke_at = await self._fleet.switch(broken=True)
         incident = Incident(broke_at=broke_at, before=before)
         self._board.incident = incident
+        self._told.clear()
         self._board.say(broke_at, "the upstream breaks: it answers every request with 500")
         return incident
 

@@ -32,6 +32,9 @@ COLUMNS = {
 }
 """Headers, with the widths of plain columns."""
 
+STEADY = {"role": len("follower"), "circuit": len("● half_open")}
+"""Live columns that keep their width, whatever they hold."""
+
 NUMBERS = {"answered", "failed", "503", "opened", "closed"}
 FIXED_ROWS = 7
 """Rows of the live view besides those of apps and timeline."""
@@ -65,7 +68,11 @@ def make_screen(settings: Settings) -> Screen:
 
 def shows_live(settings: Settings) -> bool:
     """Whether the output goes to a terminal that can show a live table, and has room for it."""
-    if settings.plain or not sys.stdout.isatty() or os.environ.get("TERM", "") in {"dumb", "unknown"}:
+    if (
+        settings.plain
+        or not sys.stdout.isatty()
+        or os.environ.get("TERM", "") in {"dumb", "unknown"}
+    ):
         return False
     columns, rows = shutil.get_terminal_size()
     return columns >= LEAST_WIDTH and rows >= settings.instances + FIXED_ROWS + LEAST_LINES
@@ -129,7 +136,12 @@ def _view(board: Board, lines: int) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for header in COLUMNS:
-        table.add_column(header, justify="right" if header in NUMBERS else "left", no_wrap=True)
+        table.add_column(
+            header,
+            justify="right" if header in NUMBERS else "left",
+            min_width=STEADY.get(header),
+            no_wrap=True,
+        )
     for row in board.rows:
         table.add_row(*_styled(row))
     timeline = [

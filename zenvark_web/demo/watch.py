@@ -42,7 +42,7 @@ class Watch:
         self._names: dict[str, str] = {}
         self._fresh: list[Event] = []
         self.statuses = dict.fromkeys(fleet.apps, Status())
-        self.alive = set(fleet.apps)
+        self.alive = list(fleet.apps)
 
     @property
     def leader(self) -> str | None:
@@ -58,7 +58,7 @@ class Watch:
 
     def forget(self, app: str) -> None:
         """Look at an app no more."""
-        self.alive.discard(app)
+        self.alive.remove(app)
 
     def events(self) -> Sequence[Event]:
         """What has happened since this was last asked, oldest first."""
