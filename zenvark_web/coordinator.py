@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -137,7 +138,8 @@ class Coordinator:
 
     @property
     def instance_id(self) -> str:
-        """This instance's name in the fleet."""
+        """This instance's name in the fleet. A process that was forked after the coordinator was
+        made gets one of its own when it starts it."""
         return self._parts.presence.instance
 
     @property
@@ -189,6 +191,7 @@ class Coordinator:
             await self.stop()
             session = self._running_here()
         if session is None:
+            self._parts.identify()
             if self._metrics is not None:
                 self._metrics.attach(self)
             others = [] if self._metrics is None else [self._update_metrics]
@@ -260,6 +263,7 @@ class _Parts:
         on_state_change: Callable[[StateChange], Answer] | None,
         on_role_change: Callable[[Role], Answer] | None,
     ) -> None:
+        self._pid = os.getpid()
         self.presence = Presence(_instance_id(), version(), policies.fingerprint)
         self.backend = backend
         self.policies = policies
@@ -284,6 +288,13 @@ class _Parts:
             surface=self.surface,
         )
         self.breakers: OrderedDict[str, Breaker] = OrderedDict()
+
+    def identify(self) -> None:
+        """Take a name of its own in a process that was forked from the one it was made in."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self.presence = replace(self.presence, instance=_instance_id())
+            self.table.rename(self.presence.instance)
 
     def breaker(self, name: str) -> Breaker:
         breaker = self.breakers.get(name)

@@ -47,6 +47,12 @@ class Table:
         self._holding: set[str] = set()
         self.latest: dict[str, Transition] = {}
 
+    def rename(self, instance: str) -> None:
+        """Go by another id from now on."""
+        self._instance = instance
+        for circuit in self._locals.values():
+            circuit.admission.instance = instance
+
     def local(self, name: str) -> LocalCircuit:
         """The local side of a circuit, made on first use."""
         circuit = self._locals.get(name)

@@ -23,6 +23,7 @@ class Admission:
         instance: This instance, to recognise its own grants.
 
     Attributes:
+        instance: The same.
         closed: Whether all calls pass. The one thing a call looks at in good times.
         generation: The generation a call belongs to that begins now.
     """
@@ -30,17 +31,17 @@ class Admission:
     __slots__ = (
         "_blocked_at",
         "_gap",
-        "_instance",
         "_lapses",
         "_retry_at",
         "_trial",
         "closed",
         "generation",
+        "instance",
         "state",
     )
 
     def __init__(self, instance: str) -> None:
-        self._instance = instance
+        self.instance = instance
         self.state = State.CLOSED
         self.closed = True
         self.generation = 0
@@ -120,7 +121,7 @@ class Admission:
 
     def _permits(self, transition: Transition, now: float) -> _Permits | None:
         grant = transition.grant
-        if grant is None or grant.holder != self._instance:
+        if grant is None or grant.holder != self.instance:
             return None
         trial = self._trial
         if trial and (trial.grant, self.generation) == (grant, transition.generation):
