@@ -9,6 +9,12 @@ from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import Backend
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command may take long on a noisy host where its time is not what is tested."""
+    monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 10.0)
+
+
 @pytest.fixture(scope="session")
 def cluster_server() -> Iterator[ServerHandle]:
     """A cluster of one node, shared by the session."""
