@@ -115,6 +115,14 @@ def test_a_call_without_an_answer_is_a_problem() -> None:
     assert findings.problems == ["calls that got no answer from their app: 3"]
 
 
+def test_what_was_noted_before_does_not_count() -> None:
+    late = incident()
+    late.events[:0] = [state(99.9, "app-1", "open", 5), state(104.9, "app-1", "closed", 8)]
+    assert find(late, HITS, CALLS, trial=False) == find(incident(), HITS, CALLS, trial=False)
+    assert late.opened("app-1") == incident().opened("app-1")
+    assert late.closed("app-1") == incident().closed("app-1")
+
+
 def test_an_incident_that_is_not_over_comes_to_nothing() -> None:
     unfinished = incident()
     unfinished.events.pop()

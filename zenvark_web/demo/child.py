@@ -98,6 +98,8 @@ def _when_dismissed(loop: asyncio.AbstractEventLoop, dismiss: Callable[[], None]
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(dismiss)
         time.sleep(PATIENCE)
+        if hasattr(os, "killpg"):  # this process leads its group
+            os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
