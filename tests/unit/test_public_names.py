@@ -1,0 +1,142 @@
+"""The names that users import: complete, documented, and cheap until they are used."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
+
+import httpx
+import pytest
+
+import zenvark_web
+from zenvark_web import Backend
+
+MODULES = ["zenvark_web.asgi", "zenvark_web.httpx", "zenvark_web.metrics", "zenvark_web.backends"]
+HEAVY = ["httpx", "httpx2", "starlette", "fastapi", "prometheus_client"]
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("name", zenvark_web.__all__)
+def test_every_name_exists(name: str) -> None:
+    assert getattr(zenvark_web, name) is not None
+
+
+def test_names_are_sorted_and_told() -> None:
+    assert zenvark_web.__all__ == sorted(zenvark_web.__all__)
+    assert len(set(zenvark_web.__all__)) == len(zenvark_web.__all__)
+    assert dir(zenvark_web) == zenvark_web.__all__
+
+
+def test_star_import_gives_them_all() -> None:
+    assert python(
+        "from zenvark_web import *; import zenvark_web\n"
+        "print(set(zenvark_web.__all__) - set(globals()))"
+    ) == str(set())
+
+
+def test_unknown_name_is_an_attribute_error_that_tells_it() -> None:
+    with pytest.raises(AttributeError, match="'zenvark_web' has no attribute 'Breakr'"):
+        _ = zenvark_web.Breakr
+    with pytest.raises(ImportError, match="Breakr"):
+        from zenvark_web import Breakr  # noqa: F401
+
+
+def test_import_loads_nothing_that_may_not_be_needed() -> None:
+    code = f"import sys, zenvark_web; print([name for name in {HEAVY} if name in sys.modules])"
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("BreakerTransport", "httpx"),
+        ("HttpHealthCheck", "httpx"),
+        ("by_host", "httpx"),
+        ("BreakerMiddleware", "starlette"),
+        ("PrometheusMetrics", "prometheus_client"),
+    ],
+)
+def test_name_loads_only_the_library_it_needs(name: str, library: str) -> None:
+    code = (
+        f"import sys; from zenvark_web import {name}\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert python(code) == str([library])
+
+
+def test_lazy_names_are_the_very_ones_of_their_modules() -> None:
+    for module in map(importlib.import_module, MODULES[:3]):
+        for name in set(module.__all__) & set(zenvark_web.__all__) - {"CircuitOpenError"}:
+            assert getattr(zenvark_web, name) is getattr(module, name)
+
+
+def test_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zenvark_web._version._installed", {"zenvark-web": "1.2.3"}.__getitem__)
+    assert zenvark_web.__version__ == "1.2.3"
+
+
+def test_version_of_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("zenvark_web._version._installed", missing)
+    assert zenvark_web.__version__ == "0"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_name_what_is_public(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__all__ == sorted(module.__all__)
+    for public in module.__all__:
+        assert getattr(module, public) is not None
+
+
+def public() -> Iterator[tuple[str, object]]:
+    """Every class and function of the package that has a public name, and their members."""
+    for info in pkgutil.walk_packages(zenvark_web.__path__, "zenvark_web."):
+        if info.name.endswith("__main__"):
+            continue
+        for name, value in vars(importlib.import_module(info.name)).items():
+            if name.startswith("_") or getattr(value, "__module__", None) != info.name:
+                continue
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{info.name}.{name}", value
+            if inspect.isclass(value):
+                yield from members(f"{info.name}.{name}", value)
+
+
+def members(owner: str, cls: type) -> Iterator[tuple[str, object]]:
+    promised = {} if cls is Backend else {**vars(Backend), **vars(httpx.AsyncBaseTransport)}
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name in promised:  # what it does is told where it is promised
+            continue
+        if inspect.isfunction(value) or isinstance(value, property):
+            yield f"{owner}.{name}", value
+
+
+def test_everything_public_has_a_docstring() -> None:
+    bare = [name for name, value in public() if not (inspect.getdoc(value) or "").strip()]
+    assert bare == []
+
+
+def test_the_search_for_docstrings_finds_what_it_should() -> None:
+    found = {name for name, _ in public()}
+    assert {
+        "zenvark_web.breaker.Breaker.state",
+        "zenvark_web.coordinator.Coordinator.start",
+        "zenvark_web.backends.base.Backend.publish",
+        "zenvark_web.httpx.by_host",
+    } <= found
