@@ -15,6 +15,7 @@ import zenvark_web
 from zenvark_web import Backend
 
 MODULES = ["zenvark_web.asgi", "zenvark_web.httpx", "zenvark_web.metrics", "zenvark_web.backends"]
+VERSION = importlib.import_module("zenvark_web._version")  # the package has a function so named
 HEAVY = ["httpx", "httpx2", "starlette", "fastapi", "prometheus_client"]
 
 
@@ -84,7 +85,7 @@ def test_lazy_names_are_the_very_ones_of_their_modules() -> None:
 
 
 def test_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zenvark_web._version._installed", {"zenvark-web": "1.2.3"}.__getitem__)
+    monkeypatch.setattr(VERSION, "_installed", {"zenvark-web": "1.2.3"}.__getitem__)
     assert zenvark_web.__version__ == "1.2.3"
 
 
@@ -92,7 +93,7 @@ def test_version_of_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPa
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("zenvark_web._version._installed", missing)
+    monkeypatch.setattr(VERSION, "_installed", missing)
     assert zenvark_web.__version__ == "0"
 
 
