@@ -37,6 +37,7 @@ reports = st.builds(
     runs=st.lists(runs, max_size=4).map(tuple),
     blocked=counts,
     trial=st.none() | notes,
+    generation=counts,
 )
 batches = st.builds(
     Batch,

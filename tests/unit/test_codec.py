@@ -25,7 +25,7 @@ from zenvark_web.backends._codec import (
     encode_transition,
     readable,
 )
-from zenvark_web.backends.base import Batch, LeaderChange, Presence
+from zenvark_web.backends.base import Batch, Forgotten, LeaderChange, Presence
 
 BATCH = Batch(
     "web-1",
@@ -94,6 +94,10 @@ class TestRoundTrip:
         assert decode_state_entry(entry) == LeaderChange(5, "web-1")
         assert decode_state_entry({**entry, "leader": ""}) == LeaderChange(5, None)
 
+    def test_forgotten_circuits(self) -> None:
+        entry = {"v": VERSION, "forgotten": "payments", "generation": "5"}
+        assert decode_state_entry(entry) == Forgotten("payments", 5)
+
     def test_times_are_kept_to_the_millisecond(self) -> None:
         batch = Batch("web-1", 1, 12.3456, (Report("c", (Run(0, True, False, 1, 0.0004),)),))
         read = decode_batch(encode_batch(batch))
@@ -158,7 +162,8 @@ def reads_or_refuses(decode: Callable[[Any], object], stored: object) -> None:
 
 rubbish = st.text() | json_values.map(json.dumps)
 rubbish_fields = st.dictionaries(
-    st.sampled_from([*STORED_BATCH, "late", "transition", "epoch", "leader"]) | st.text(max_size=5),
+    st.sampled_from([*STORED_BATCH, "late", "transition", "epoch", "leader", "forgotten"])
+    | st.text(max_size=5),
     st.sampled_from([*STORED_BATCH.values(), "", "0", "1_0", "-1", "9" * 5000]) | rubbish,
 )
 
@@ -287,6 +292,18 @@ class TestRefused:
     def test_names_of_leaders(self, name: str) -> None:
         with pytest.raises(MalformedEntryError):
             decode_state_entry({"v": VERSION, "epoch": "1", "leader": name})
+
+    @pytest.mark.parametrize("name", ["", LONG, "a\nb", "\ud800"], ids=short)
+    def test_names_of_forgotten_circuits(self, name: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_state_entry({"v": VERSION, "forgotten": name, "generation": "1"})
+
+    @pytest.mark.parametrize("number", ["-1", str(MAX_COUNT + 1), "1.5", "", "x", "9" * 5000])
+    def test_numbers_of_state_entries(self, number: str) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_state_entry({"v": VERSION, "forgotten": "payments", "generation": number})
+        with pytest.raises(MalformedEntryError):
+            decode_state_entry({"v": VERSION, "leader": "web-1", "epoch": number})
 
     @pytest.mark.parametrize("field", ["generation", "attempt", "epoch", "at", "since", "delay"])
     @pytest.mark.parametrize("count", COUNTS, ids=short)
