@@ -1,0 +1,168 @@
+"""Facts in the documentation that can be checked against the code: names, numbers, permissions."""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zenvark_web
+from tests.examples.pages import PAGES
+from tests.helpers.processes import ROOT
+from tests.helpers.servers import ServerHandle
+from tests.helpers.waiting import eventually
+from zenvark_web import BreakerPolicy, CircuitOpenError, ConstantBackoff, Coordinator, State
+from zenvark_web._core.states import Cause, Transition
+from zenvark_web._http import classify
+from zenvark_web.backends import RedisBackend, _codec
+from zenvark_web.metrics._families import FAMILIES
+
+PATIENCE = 20.0
+
+
+def page(name: str) -> str:
+    return " ".join((ROOT / "docs" / name).read_text().split())
+
+
+def test_api_shows_every_public_name_once() -> None:
+    shown = re.findall(r"::: zenvark_web\.(\w+)(?= |$)", page("api.md"))
+    assert sorted([*shown, "__version__"]) == zenvark_web.__all__
+
+
+def test_redis_layout_names_every_key_and_script_and_nothing_else() -> None:
+    text = (ROOT / "docs/redis-layout.md").read_text()
+    keys = {key.rpartition(":")[2] for key in RedisBackend("redis://", "shop")._keys.values()}
+    rows = re.findall(r"^\| `(\w+)` \| (?:string|stream|hash)", text, re.MULTILINE)
+    assert set(rows) == keys
+    scripts = {path.name for path in ROOT.glob("zenvark_web/backends/scripts/*.lua")}
+    assert set(re.findall(r"\w+\.lua", text)) == scripts
+
+
+def test_redis_layout_names_every_field() -> None:
+    text = page("redis-layout.md")
+    transition = Transition(circuit="x")
+    fields = re.findall(r'"(\w+)":', _codec.encode_transition(transition))
+    batch = import_module("zenvark_web.backends.base").Batch("me", 1, 0.0, ())
+    for name in {*fields, *_codec.encode_batch(batch), "late", "transition", "forgotten"}:
+        assert f"`{name}`" in text, name
+    for cause in set(Cause) - {Cause.INITIAL}:
+        assert f"`{cause}`" in text, cause
+    assert f"now `{_codec.VERSION}`" in text
+
+
+NUMBERS = [
+    ("redis-layout.md", "backends.redis", "MAX_RESULTS", "about {:,} entries, none older"),
+    ("redis-layout.md", "backends.redis", "MAX_STATES", "up to about {:,} entries |"),
+    ("redis-layout.md", "backends.redis", "READ_COUNT", "up to {} entries per read"),
+    ("redis-layout.md", "backends.redis", "LONGEST_WAIT", "for up to {:.0f} s"),
+    ("redis-layout.md", "backends.redis", "COMMAND_TIMEOUT", "has {:.0f} s to be answered"),
+    ("redis-layout.md", "_coordination.leader", "TIDY_INTERVAL", "by age every {:.0f} s"),
+    ("redis-layout.md", "_coordination.leader", "INSTANCE_SILENCE", "silent for {:.0f} s"),
+    ("redis-layout.md", "_coordination.campaign", "ANNOUNCE_INTERVAL", "about every {:.0f} s)"),
+    ("architecture.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
+    ("architecture.md", "_coordination.reporter", "MAX_AGE", "and {:.0f} s."),
+    ("architecture.md", "_coordination.reporter", "GATHERING", "up to {} s for company"),
+    ("architecture.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s is replaced"),
+    ("strategies.md", "_coordination.reporter", "MAX_AGE", "more than {:.0f} s old"),
+    ("health-checks.md", "_coordination.health", "CHECK_TIMEOUT", "A check has {:.0f} s"),
+    ("health-checks.md", "_coordination.health", "MAX_CHECKS", "at most {} checks at a time"),
+    ("health-checks.md", "_core.admission", "SHORTEST_OFFER", "at least {:.0f} s and at most"),
+    ("health-checks.md", "_core.admission", "LONGEST_OFFER", "at most {:.0f} s. It is then"),
+    ("health-checks.md", "_core.admission", "TRIAL_RETRY_AFTER", "it is {:.0f} s."),
+    ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s"),
+    ("health-checks.md", "_core.trial", "TRIAL_PATIENCE", "ended after {:.0f} s"),
+    ("health-checks.md", "_core.circuit", "STEADY", "closed for {:.0f} s"),
+    ("failure-modes.md", "_coordination.reporter", "MAX_AGE", "up to {:.0f} s and"),
+    ("failure-modes.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
+    ("failure-modes.md", "_coordination.health", "CHECK_TIMEOUT", "after {:.0f} s and counts"),
+    ("failure-modes.md", "_coordination.surface", "CALLBACK_TIMEOUT", "after {:.0f} s; other"),
+    ("httpx.md", "_core._checks", "MAX_NAME_LENGTH", "longer than {} characters"),
+]
+
+
+@pytest.mark.parametrize(("name", "module", "constant", "phrase"), NUMBERS)
+def test_number_is_the_codes(name: str, module: str, constant: str, phrase: str) -> None:
+    value = getattr(import_module(f"zenvark_web.{module}"), constant)
+    assert phrase.format(value) in page(name)
+
+
+def test_defaults_are_the_codes() -> None:
+    parameters = signature(Coordinator).parameters
+    assert f"`lease_ttl`, {parameters['lease_ttl'].default:.0f} s by default" in page(
+        "architecture.md"
+    )
+    assert f"{parameters['max_breakers'].default:,} by default" in page("httpx.md")
+    for name in ("ExponentialBackoff", "HttpHealthCheck"):
+        told = re.search(rf"`{name}\((.*?)\)`", page("health-checks.md"))
+        assert told is not None
+        settings = signature(getattr(zenvark_web, name)).parameters
+        defaults = re.findall(r"(\w+)=([\d.]+)(?:,|$)", told[1])
+        assert defaults
+        assert all(settings[key].default == float(value) for key, value in defaults)
+
+
+def test_httpx_page_tells_every_status_and_error() -> None:
+    text = (ROOT / "docs/httpx.md").read_text()
+    [statuses] = re.findall(r"^\| status (5.*?) \| failure", text, re.MULTILINE)
+    assert set(map(int, re.findall(r"\d+", statuses))) == classify.FAILURE_STATUSES
+    for error in classify.IGNORED_ERRORS:
+        assert f"`{error}`" in text
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_metrics_that_are_named_exist(path: Path) -> None:
+    suffixes = {"counter": ("_total",), "histogram": ("", "_count", "_bucket", "_sum")}
+    known = {
+        f"zenvark_{family.name}{suffix}"
+        for family in FAMILIES
+        for suffix in suffixes.get(family.kind, ("",))
+    }
+    named = set(re.findall(r"\bzenvark_(?!web)\w+", path.read_text()))
+    assert named <= known
+
+
+@pytest.fixture
+def permitted(server: ServerHandle, namespace: str) -> Iterator[str]:
+    """The URL of the user whose permissions the documentation tells."""
+    [line] = re.findall(
+        r"^ACL SETUSER .*$", (ROOT / "docs/redis-layout.md").read_text(), re.MULTILINE
+    )
+    user = f"user-{namespace}"
+    words = line.replace("{shop}", f"{{{namespace}}}").replace(" shop ", f" {user} ").split()
+    server.command(*words)
+    yield server.url.replace("redis://", f"redis://{user}:secret@")
+    server.command("ACL", "DELUSER", user)
+
+
+async def test_permissions_suffice(permitted: str, namespace: str, server: ServerHandle) -> None:
+    errors: list[Exception] = []
+
+    def member() -> Coordinator:
+        return Coordinator(
+            permitted,
+            namespace=namespace,
+            policy=BreakerPolicy(backoff=ConstantBackoff(0.1)),
+            on_error=errors.append,
+        )
+
+    async def closed_again(breaker: Any) -> bool:
+        with suppress(CircuitOpenError):
+            breaker.acquire().returned(None)
+        return breaker.state is State.CLOSED and breaker.generation > 0
+
+    trimmed = _times(server, "xtrim")
+    async with member() as first, member():
+        breaker = first.breaker("upstream")
+        for _ in range(5):
+            breaker.acquire().raised(ConnectionError())
+        await eventually(lambda: closed_again(breaker), within=PATIENCE, what="a recovery")
+        await eventually(lambda: _times(server, "xtrim") > trimmed, within=PATIENCE, what="tidying")
+    assert not errors
+
+
+def _times(server: ServerHandle, command: str) -> int:
+    return server.command_calls()[command]
