@@ -8,7 +8,8 @@ from functools import partial
 
 from tests.cluster.fleet import PATIENCE, Fleet, Instance, StartFleet, all_reach, split
 from tests.cluster.store import Store
-from tests.helpers.servers import ServerHandle
+from tests.cluster.upstream import Mode, Upstream
+from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import State
 
@@ -120,6 +121,36 @@ async def test_failures_that_slept_do_not_open_what_has_recovered(
     await works_as_one(fleet, successor)
     assert store.circuits()["upstream"] == before
     assert {await instance.state() for instance in fleet} == {(State.CLOSED, before.generation)}
+
+
+async def test_write_that_arrives_after_its_lease_is_refused(
+    fresh_server: RedisServer, namespace: str, upstream: Upstream, start_fleet: StartFleet
+) -> None:
+    lease = 1.0
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(
+        2,
+        server=fresh_server,
+        upstream=upstream.url,
+        health_check=True,
+        wait=0.1,
+        multiplier=600,
+        lease_ttl=lease,
+    )
+    upstream.mode = Mode.HANGING
+    await fleet[0].fail(5)
+    await eventually(lambda: upstream.checks, within=PATIENCE)
+    epoch = store.epoch()
+    # The check passes, but that the circuit closes reaches Redis only when the lease is over.
+    fresh_server.pause()
+    upstream.mode = Mode.FAILING
+    upstream.release()
+    await asyncio.sleep(lease * 1.5)
+    fresh_server.resume()
+    await eventually(lambda: len(upstream.checks) == 2, within=PATIENCE)
+    await eventually(lambda: len(store.transitions("upstream")) == 2, within=PATIENCE)
+    assert [transition.state for transition in store.transitions("upstream")] == [State.OPEN] * 2
+    assert store.circuits()["upstream"].epoch == store.epoch() > epoch
 
 
 async def works_as_one(fleet: Fleet, leader: Instance) -> None:

@@ -1,9 +1,14 @@
 """Calls from many threads while the coordinator runs in the main thread's loop."""
 
 import asyncio
+import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
 
 from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
@@ -12,7 +17,16 @@ from tests.helpers.waiting import eventually
 from zenvark_web import BreakerPolicy, CircuitOpenError, ConstantBackoff, Coordinator, State
 
 THREADS = 8
-CALLS = 1_000
+CALLS = 3_000
+
+
+@pytest.fixture(autouse=True)
+def restless() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 class UpstreamDownError(Exception):
@@ -65,6 +79,7 @@ async def test_nothing_is_lost_and_all_threads_see_it_open_and_close(
         async with coordinator:
             breaker = coordinator.breaker("upstream")
             caller = Caller(coordinator)
+            sending = asyncio.create_task(keep_sending(coordinator))
             assert await each(threads, caller, CALLS) == {"passed": THREADS * CALLS}
             await eventually(
                 lambda: sum(breaker.successes.counts) == THREADS * CALLS, within=PATIENCE
@@ -73,18 +88,34 @@ async def test_nothing_is_lost_and_all_threads_see_it_open_and_close(
                 lambda: store.reported("upstream")["successes"] == THREADS * CALLS, within=PATIENCE
             )
 
+            sending.cancel()
             caller.down = True
             ended = await each(threads, caller, 1)
             assert ended["failed"] >= 5
             assert ended.keys() <= {"failed", "rejected"}
             await eventually(lambda: not breaker._local.admission.closed, within=PATIENCE)
             caller.down = False
-            while breaker.state is not State.CLOSED:
-                ended = await each(threads, caller, 10)
-                assert ended.keys() <= {"rejected", "passed"}
+            async with asyncio.timeout(PATIENCE):
+                while breaker.state is not State.CLOSED:
+                    ended = await each(threads, caller, 10)
+                    assert ended.keys() <= {"rejected", "passed"}
             assert await each(threads, caller, 10) == {"passed": THREADS * 10}
     assert errors == []
     assert coordinator.statistics.dropped == 0
+
+
+async def keep_sending(coordinator: Coordinator) -> None:
+    """Fail now and then on another circuit, so that what is known is sent again and again."""
+    breaker = coordinator.breaker("another")
+    while True:
+        with suppress(UpstreamDownError):
+            breaker.execute_sync(fail)
+        breaker.execute_sync(int)
+        await asyncio.sleep(0.001)
+
+
+def fail() -> None:
+    raise UpstreamDownError
 
 
 async def each(threads: ThreadPoolExecutor, caller: Caller, calls: int) -> Counter[str]:

@@ -32,13 +32,17 @@ class Hit:
 
 
 class Upstream:
-    """Counts what arrives, and answers as its `mode` says. A request that hangs stays hung."""
+    """Counts what arrives, and answers as its `mode` says.
+
+    A request that hangs stays hung whatever the mode becomes, until `release`.
+    """
 
     def __init__(self) -> None:
         self.mode = Mode.OK
         self.all: list[Hit] = []
         self.url = ""
         self._connections: set[asyncio.Task[None]] = set()
+        self._released = asyncio.Event()
 
     @property
     def calls(self) -> list[Hit]:
@@ -47,6 +51,11 @@ class Upstream:
     @property
     def checks(self) -> list[Hit]:
         return [hit for hit in self.all if hit.path == "/health"]
+
+    def release(self) -> None:
+        """Answer the requests that hang: all is well."""
+        self._released.set()
+        self._released = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -85,10 +94,11 @@ class Upstream:
         except asyncio.IncompleteReadError:
             return False
         self.all.append(_hit(head))
-        if self.mode is Mode.HANGING:
-            await reader.read()
-            return False
-        writer.write(f"HTTP/1.1 {self.mode.value}\r\nContent-Length: 0\r\n\r\n".encode())
+        mode = self.mode
+        if mode is Mode.HANGING:
+            await self._released.wait()
+            mode = Mode.OK
+        writer.write(f"HTTP/1.1 {mode.value}\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         return True
 
