@@ -8,12 +8,14 @@ from contextlib import suppress
 import httpx
 import pytest
 
+import zenvark_web.httpx
 from tests.helpers.waiting import eventually
 from tests.http import server
 from tests.http.circuits import PATIENCE, counts
 from tests.http.conftest import PATIENT, StartCoordinator
 from tests.http.scenarios import mock, mock_error
 from tests.http.server import Exchange, Upstream
+from tests.http.stub import Chunks, Stub
 from zenvark_web import (
     BreakerPolicy,
     BreakerTransport,
@@ -22,6 +24,9 @@ from zenvark_web import (
     Outcome,
     default_classify,
 )
+
+NAME = "api.example.com"
+URL = f"https://{NAME}/"
 
 
 @pytest.fixture
@@ -149,6 +154,45 @@ async def test_good_answer_counts_when_its_body_has_come(
     assert counts(breaker) == (1, 0)
 
 
+async def test_stream_that_is_read_to_its_end_need_not_be_closed_to_count(
+    coordinator: Coordinator,
+) -> None:
+    body = Chunks()
+    transport = BreakerTransport(coordinator, Stub(httpx.Response(200, stream=body)))
+    response = await transport.handle_async_request(httpx.Request("GET", URL))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for _ in response.stream:
+        assert counts(coordinator.breaker(NAME)) == (0, 0)
+    assert counts(coordinator.breaker(NAME)) == (1, 0)
+    assert body.closed == 0
+
+
+async def test_upgrade_counts_at_once_and_is_left_alone(coordinator: Coordinator) -> None:
+    body = Chunks()
+    transport = BreakerTransport(coordinator, Stub(httpx.Response(101, stream=body)))
+    response = await transport.handle_async_request(httpx.Request("GET", URL))
+    assert response.stream is body
+    assert counts(coordinator.breaker(NAME)) == (1, 0)
+
+
+async def test_read_that_is_abandoned_says_nothing(coordinator: Coordinator) -> None:
+    """So are reads under way when a loop is shut down in a hurry."""
+
+    class Endless(Chunks):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+    transport = BreakerTransport(coordinator, Stub(httpx.Response(200, stream=Endless())))
+    response = await transport.handle_async_request(httpx.Request("GET", URL))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    read = response.stream.__aiter__().__anext__().__await__()
+    next(read)
+    read.close()
+    await response.stream.aclose()
+    assert counts(coordinator.breaker(NAME)) == (0, 0)
+
+
 async def test_call_takes_as_long_as_its_headers(
     client: httpx.AsyncClient, coordinator: Coordinator, upstream: Upstream
 ) -> None:
@@ -162,6 +206,10 @@ async def test_call_takes_as_long_as_its_headers(
     [breaker] = coordinator.breakers.values()
     assert counts(breaker) == (1, 0)
     assert 0 < breaker.successes.total <= at_most
+
+
+def another_circuit_open(_: str) -> Exception:
+    return zenvark_web.httpx.CircuitOpenError("another", 1)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +229,7 @@ async def test_call_takes_as_long_as_its_headers(
         (ConnectionResetError, Outcome.FAILURE),
         (TimeoutError, Outcome.FAILURE),
         (httpx.PoolTimeout, Outcome.IGNORED),
+        (another_circuit_open, Outcome.IGNORED),
         (httpx.LocalProtocolError, Outcome.IGNORED),
         (httpx.UnsupportedProtocol, Outcome.IGNORED),
         (httpx.InvalidURL, Outcome.IGNORED),
@@ -189,7 +238,7 @@ async def test_call_takes_as_long_as_its_headers(
         (ValueError, Outcome.IGNORED),
     ],
 )
-def test_every_error_has_an_outcome(error: type[Exception], outcome: Outcome) -> None:
+def test_every_error_has_an_outcome(error: Callable[..., Exception], outcome: Outcome) -> None:
     made = error() if error is httpx.StreamConsumed else error("…")
     assert default_classify(httpx.Request("GET", "https://example.com"), made) is outcome
 

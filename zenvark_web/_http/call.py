@@ -56,5 +56,5 @@ class Call:
         """Take note of how the call, or the reading of its body, was cut short."""
         if isinstance(error, Exception):
             self.settle_by(error)
-        elif not isinstance(error, GeneratorExit):  # which only says: read no further
+        else:  # the caller was cancelled, or abandoned
             self.settle(Outcome.IGNORED)
