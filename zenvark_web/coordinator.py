@@ -12,6 +12,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -288,6 +289,7 @@ class _Parts:
             surface=self.surface,
         )
         self.breakers: OrderedDict[str, Breaker] = OrderedDict()
+        self._making = Lock()
 
     def identify(self) -> None:
         """Take a name of its own in a process that was forked from the one it was made in."""
@@ -299,8 +301,12 @@ class _Parts:
     def breaker(self, name: str) -> Breaker:
         breaker = self.breakers.get(name)
         if breaker is None:
-            return self._make_breaker(name)
-        self.breakers.move_to_end(name)
+            with self._making:  # calls may come from any thread
+                return self.breakers.get(name) or self._make_breaker(name)
+        try:
+            self.breakers.move_to_end(name)
+        except KeyError:  # another thread has just evicted it
+            return breaker
         return breaker
 
     def watched(self) -> Iterable[str]:
