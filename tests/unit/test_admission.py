@@ -104,6 +104,9 @@ class TestPermits:
         made = admission(opened(), granted(2), opened(3), granted(4))
         made.settle(2, returned=True)
         assert made.note(100) == TrialNote(4, unused=1, held=0)
+        assert made.take(100)
+        made.settle(2, returned=True)
+        assert made.note(100) == TrialNote(4, unused=0, held=1)
         made = admission(opened(), granted(2), closed(3))
         made.settle(2, returned=True)
         assert made.note(100) is None
@@ -161,7 +164,9 @@ class TestOffer:
         made.block(110)
         made.block(110.001)
         made.apply(granted(), 111, 0)
-        assert self.offer_of(made, 111) == SHORTEST_OFFER
+        assert made.take(111 + 0.9 * SHORTEST_OFFER)
+        made.settle(2, returned=True)
+        assert not made.take(111 + SHORTEST_OFFER)
 
     def test_is_bounded_where_calls_are_very_rare(self) -> None:
         made = admission(opened())

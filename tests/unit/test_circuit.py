@@ -19,7 +19,7 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import MAX_EVIDENCE, STEADY, TRANSITIONS, Check
+from zenvark_web._core.circuit import LONGEST_LEAP, MAX_EVIDENCE, STEADY, TRANSITIONS, Check
 from zenvark_web._core.states import Run, Transition
 
 
@@ -199,6 +199,7 @@ class TestExplanation:
     def test_stays_short(self) -> None:
         bench = Bench(strategy=ConsecutiveFailures(MAX_EVIDENCE * 2))
         for number in range(MAX_EVIDENCE * 2):
+            assert len(bench.circuit._evidence) <= MAX_EVIDENCE
             bench.fail(by=f"web-{number}", label=f"E{number}")
         reason = bench.latest.reason
         assert bench.state is State.OPEN
@@ -271,6 +272,13 @@ class TestWaits:
         assert opened(late).latest.attempt == 1
         assert late.latest.delay == 1
 
+    def test_grow_however_long_a_check_took(self) -> None:
+        bench = opened(Bench(health_check=check))
+        asked = bench.wait_for_check()
+        bench.now += 10 * STEADY
+        bench.answer(asked, "down")
+        assert bench.latest.attempt == 2
+
     def test_nothing_but_a_check_ends_a_wait_with_a_health_check(self) -> None:
         bench = opened(Bench(health_check=check))
         bench.wait_for_check()
@@ -306,6 +314,14 @@ class TestHealthChecks:
         closing = bench.answer(bench.wait_for_check())
         assert closing is not None
         assert str(closing.reason) == "3 health checks passed"
+
+    def test_those_that_must_follow_do_not_wait_as_long_as_the_first(self) -> None:
+        bench = opened(Bench(health_check=check, healthy_after=2))
+        for _ in range(3):
+            checked(bench, "down")
+        assert bench.latest.delay == 8
+        bench.answer(bench.wait_for_check())
+        assert bench.circuit.deadline == bench.now + 1
 
     def test_late_answer_of_another_generation_is_ignored(self) -> None:
         bench = opened(Bench(health_check=check))
@@ -390,6 +406,13 @@ class TestRepair:
         bench = opened(Bench())
         assert bench.repair(0) is None
         assert bench.repair(1) is None
+
+    def test_does_not_follow_an_absurd_claim(self) -> None:
+        """One broken sender must not use up the numbers."""
+        bench = opened(Bench())
+        assert bench.repair(1 + LONGEST_LEAP + 1) is None
+        assert bench.repair(2**53) is None
+        assert bench.repair(1 + LONGEST_LEAP) is not None
 
     def test_open_circuit_waits_once_more(self) -> None:
         bench = opened(Bench(backoff=ConstantBackoff(5)))

@@ -313,6 +313,16 @@ def test_memory_stays_bounded(strategy: Strategy) -> None:
     assert sizes[1] <= sizes[0] + 200  # longer integers
 
 
+@pytest.mark.parametrize(
+    "strategy", [ConsecutiveFailures(100), CountWindow(100, 0.5, 100), TimeWindow(60, 0.5, 100)]
+)
+def test_huge_runs_take_no_time(strategy: Strategy) -> None:
+    """What a batch claims is bounded by its numbers only; a leader must not hang on it."""
+    assert record_all(strategy, Calls(count=2**53), Calls(slow=True, count=2**53)) is None
+    trip = record(strategy.window(), Calls(True, count=2**53))
+    assert trip == Trip(100, 100, 100, 0)
+
+
 def test_strategies_are_values() -> None:
     assert CountWindow(10, 0.5) == CountWindow(10, 0.5, 10, None)
     assert len({TimeWindow(60, 0.5), TimeWindow(60, 0.5), ConsecutiveFailures()}) == 2

@@ -130,6 +130,7 @@ class TestVerdict:
         assert bench.fail(by="b") is None
         assert bench.say(by="b", note=TrialNote(2, 0, 0)) is None
         assert bench.trial(True) is not None
+        assert bench.state is State.CLOSED
 
     def test_is_not_made_of_earlier_results(self) -> None:
         bench = half_opened(Bench())
@@ -137,6 +138,11 @@ class TestVerdict:
         assert bench.say(late, by="a", note=TrialNote(1, 0, 0)) is None
         assert bench.trial(True) is not None
         assert bench.state is State.CLOSED
+
+    def test_holder_that_claims_too_much_gets_no_odd_grant(self) -> None:
+        bench = half_opened(Bench(trial_calls=2, healthy_after=10))
+        bench.say(Run(2, False, False, 5), note=TrialNote(2, 0, 0))
+        assert grant_of(bench) == Grant(holder="a", permits=2, passed=5)
 
     def test_is_told_to_a_new_leader_by_replay(self) -> None:
         """The results that decided are in the stream; the leader that read them is gone."""
@@ -326,6 +332,11 @@ class TestEndlessTrial:
         assert bench.cause is Cause.TRIAL_FAILED
         assert str(bench.latest.reason) == "2 of 3 trial calls failed"
         assert bench.latest.reason.failures == {"no answer": 2}
+
+    def test_lengthens_the_wait_however_long_it_took(self) -> None:
+        bench = half_opened(Bench())
+        self.hold(bench, 2 * TRIAL_PATIENCE)
+        assert bench.latest.attempt == 2
 
     def test_late_end_changes_nothing(self) -> None:
         bench = half_opened(Bench())
