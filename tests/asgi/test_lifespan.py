@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import pytest
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.asgi.serving import StartupError, served
 from tests.helpers.waiting import eventually
@@ -248,6 +248,58 @@ async def test_coordinator_of_another_loop_fails_the_start(
         with pytest.raises(RuntimeError, match="another event loop"):
             await asyncio.to_thread(start_elsewhere)
         assert running(coordinator)
+
+
+async def fail_to_start(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed"})
+    raise RuntimeError("no database")
+
+
+async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+    for stage in ("startup", "shutdown"):
+        assert (await receive())["type"] == f"lifespan.{stage}"
+        await send({"type": f"lifespan.{stage}.complete"})
+
+
+async def live(app: ASGIApp, coordinator: Coordinator) -> list[tuple[str, bool]]:
+    """What a server hears, and whether the coordinator runs at that moment: a server may end the
+    process as soon as it has heard the last word."""
+    stages = iter(["startup", "shutdown"])
+    heard: list[tuple[str, bool]] = []
+
+    async def receive() -> Message:
+        return {"type": f"lifespan.{next(stages)}"}
+
+    async def send(message: Message) -> None:
+        heard.append((message["type"].removeprefix("lifespan."), running(coordinator)))
+
+    with suppress(RuntimeError):
+        await BreakerMiddleware(app, coordinator)({"type": "lifespan"}, receive, send)
+    return heard
+
+
+@pytest.mark.parametrize("app", [serve, refuse, refuse_late, leave])
+async def test_coordinator_has_stopped_when_the_server_hears_the_last_word(
+    coordinator: Coordinator, app: ASGIApp
+) -> None:
+    heard = await live(app, coordinator)
+    assert heard == [("startup.complete", True), ("shutdown.complete", False)]
+
+
+async def test_coordinator_has_stopped_when_the_server_hears_of_the_failure(
+    coordinator: Coordinator,
+) -> None:
+    assert await live(fail_to_start, coordinator) == [("startup.failed", False)]
+
+
+async def test_server_hears_that_the_coordinator_did_not_start() -> None:
+    class Broken(Coordinator):
+        async def start(self) -> None:
+            raise RuntimeError("not today")
+
+    coordinator = Broken()
+    assert await live(serve, coordinator) == [("startup.failed", False)]
 
 
 def test_starlettes_test_client_runs_it(coordinator: Coordinator, make_app: MakeApp) -> None:
