@@ -26,10 +26,10 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture
 async def start_fleet(
-    processes: Processes, redis_server: ServerHandle, namespace: str
+    processes: Processes, redis_server: ServerHandle, upstream: Upstream, namespace: str
 ) -> AsyncIterator[StartFleet]:
     """Starts instances of one fleet. None of them may leave a trace of trouble behind."""
-    start = StartFleet(processes, redis_server, namespace)
+    start = StartFleet(processes, redis_server, upstream.url, namespace)
     yield start
     await start.end()
 

@@ -149,12 +149,16 @@ class StartFleet:
     Args:
         processes: Where instances run.
         server: Their server, unless a test names another.
+        upstream: The URL of their upstream.
         namespace: What they share.
     """
 
-    def __init__(self, processes: Processes, server: ServerHandle, namespace: str) -> None:
+    def __init__(
+        self, processes: Processes, server: ServerHandle, upstream: str, namespace: str
+    ) -> None:
         self._processes = processes
         self._server = server
+        self._upstream = upstream
         self._namespace = namespace
         self._started: list[Instance] = []
 
@@ -166,8 +170,12 @@ class StartFleet:
         started: bool = True,
         **settings: Any,
     ) -> list[Instance]:
-        url = (server or self._server).url
-        chosen = Settings(url=url, namespace=self._namespace, **settings)
+        chosen = Settings(
+            url=(server or self._server).url,
+            namespace=self._namespace,
+            upstream=self._upstream,
+            **settings,
+        )
         fleet = [Instance(self._processes.take()) for _ in range(count)]
         self._started += fleet
         await asyncio.gather(*(instance.configure(chosen) for instance in fleet))

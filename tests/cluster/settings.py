@@ -10,21 +10,21 @@ class Settings:
     Args:
         url: The Redis server.
         namespace: The fleet.
+        upstream: The URL that traffic goes to, and that a health check asks at `/health`.
         lease_ttl: As `Coordinator` has it.
         threshold: Failures in a row that open a circuit.
         wait: Seconds of an open circuit's first wait.
         multiplier: The growth of each further wait.
         trial_calls: As `BreakerPolicy` has it.
-        upstream: The URL that traffic goes to, and that a health check asks at `/health`.
         health_check: Whether circuits recover by a health check.
     """
 
     url: str
     namespace: str
+    upstream: str
     lease_ttl: float = 1.0
     threshold: int = 5
     wait: float = 0.3
     multiplier: float = 1.0
     trial_calls: int = 1
-    upstream: str = ""
     health_check: bool = False

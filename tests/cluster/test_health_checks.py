@@ -15,7 +15,7 @@ from zenvark_web import State
 async def test_only_the_leader_checks_in_growing_waits_until_all_close(
     via: str, start_fleet: StartFleet, store: Store, upstream: Upstream
 ) -> None:
-    fleet = await start_fleet(3, health_check=True, upstream=upstream.url, wait=0.3, multiplier=2)
+    fleet = await start_fleet(3, health_check=True, wait=0.3, multiplier=2)
     leader, _ = await split(fleet)
     upstream.mode = Mode.FAILING
     for instance in fleet:
@@ -54,7 +54,7 @@ async def test_only_the_leader_checks_in_growing_waits_until_all_close(
 
 
 async def test_check_moves_to_the_next_leader(start_fleet: StartFleet, upstream: Upstream) -> None:
-    fleet = await start_fleet(3, health_check=True, upstream=upstream.url, wait=0.1, lease_ttl=0.6)
+    fleet = await start_fleet(3, health_check=True, wait=0.1, lease_ttl=0.6)
     upstream.mode = Mode.FAILING
     leader, followers = await split(fleet)
     await leader.fail(5)

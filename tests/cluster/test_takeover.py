@@ -131,7 +131,6 @@ async def test_write_that_arrives_after_its_lease_is_refused(
     fleet = await start_fleet(
         2,
         server=fresh_server,
-        upstream=upstream.url,
         health_check=True,
         wait=0.1,
         multiplier=600,

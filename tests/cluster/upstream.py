@@ -41,7 +41,7 @@ class Upstream:
         self.mode = Mode.OK
         self.all: list[Hit] = []
         self.url = ""
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._released = asyncio.Event()
 
     @property
@@ -70,21 +70,24 @@ class Upstream:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        for connection in self._connections:
+        connections = dict(self._connections)
+        for connection, writer in connections.items():
             connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            writer.close()
+        await asyncio.gather(*connections, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections[connection] = writer
+        connection.add_done_callback(self._connections.pop)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await self._answer(reader, writer):
                 pass
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the caller was killed, or the test is over
+        except ConnectionError:
+            pass  # the caller was killed
         finally:
-            self._connections.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
