@@ -122,7 +122,10 @@ def still_running(processes: Mapping[int, str], *, within: float = 15.0) -> dict
 def _processes() -> Iterator[tuple[int, tuple[int, str]]]:
     """Every process: its id, its parent's, its command line. What has ended has none."""
     listed = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True
+        ["ps", "-A", "-ww", "-o", "pid=,ppid=,stat=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     for line in listed.splitlines():
         pid, parent, state, name = line.split(None, 3)
