@@ -49,7 +49,7 @@ async def _run(part: str, settings: dict[str, Any]) -> None:
     if part == "server":
         from .server import run
 
-        await run(dismissed, _tell)
+        await run(settings["directory"], dismissed, _tell)
     elif part == "upstream":
         from .upstream import Upstream
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -32,13 +34,16 @@ class Fleet:
 
     Args:
         store: What the apps share, for people.
-        apps: A client for each app, by its name.
+        apps: A client for each app, by its name, for calls.
+        pages: A client for each app's status. With connections of its own: a call that waits
+            for one of a crowd's must not be in the way.
         upstream: A client for the upstream.
         children: Its processes by name, if it has any.
     """
 
     store: str
     apps: Mapping[str, httpx.AsyncClient]
+    pages: Mapping[str, httpx.AsyncClient]
     upstream: httpx.AsyncClient
     children: Mapping[str, Child] = field(default_factory=dict[str, Child])
 
@@ -93,11 +98,10 @@ async def _in_memory(settings: Settings) -> AsyncGenerator[Fleet, None]:
         for each in _app_settings(settings, "demo", "http://upstream"):
             app = App(each, backend, upstream)
             await stack.enter_async_context(app.running())
-            clients[each.name] = await stack.enter_async_context(
-                _client("http://app", httpx.ASGITransport(app.asgi))
-            )
-        caller = await stack.enter_async_context(_client("http://upstream", upstream))
-        yield Fleet("memory", clients, caller)
+            clients[each.name] = _client("http://app", httpx.ASGITransport(app.asgi))
+        caller = _client("http://upstream", upstream)
+        await _enter(stack, *clients.values(), caller)
+        yield Fleet("memory", clients, clients, caller)
 
 
 @asynccontextmanager
@@ -107,38 +111,41 @@ async def _in_processes(settings: Settings) -> AsyncGenerator[Fleet, None]:
         await _check_redis(settings.redis, namespace)
     helpers = [UPSTREAM] if settings.redis else [UPSTREAM, SERVER]
     children: dict[str, Child] = {}
+    # The server's keeper removes the directory as well, if it should outlive us.
+    directory = tempfile.mkdtemp(prefix="zenvark-demo-")
     try:
         for name in [*helpers, *_names(settings)]:
             children[name] = await Child.start(name)
-        async with _started(settings, namespace, children) as fleet:
+        async with _started(settings, namespace, children, directory) as fleet:
             yield fleet
     finally:
         await _end(child for name, child in children.items() if name not in helpers)
         await _end(child for name, child in children.items() if name in helpers)
+        shutil.rmtree(directory, ignore_errors=True)
         if settings.redis is not None:
             await _erase(settings.redis, namespace)
 
 
 @asynccontextmanager
 async def _started(
-    settings: Settings, namespace: str, children: Mapping[str, Child]
+    settings: Settings, namespace: str, children: Mapping[str, Child], directory: str
 ) -> AsyncGenerator[Fleet, None]:
     upstream = (await children[UPSTREAM].configure(part=UPSTREAM))["url"]
     store = {"url": settings.redis or "", "about": "the Redis you gave"}
     if SERVER in children:
-        store = await children[SERVER].configure(part=SERVER)
+        store = await children[SERVER].configure(part=SERVER, directory=directory)
     apps = _app_settings(settings, namespace, upstream)
     shared = {"part": "app", "store": store["url"]}
     told = await asyncio.gather(
         *(children[app.name].configure(**shared, **asdict(app)) for app in apps)
     )
+    urls = {app.name: answer["url"] for app, answer in zip(apps, told, strict=True)}
+    calls = {name: _client(url) for name, url in urls.items()}
+    pages = {name: _client(url) for name, url in urls.items()}
+    caller = _client(upstream)
     async with AsyncExitStack() as stack:
-        clients = {
-            app.name: await stack.enter_async_context(_client(answer["url"]))
-            for app, answer in zip(apps, told, strict=True)
-        }
-        caller = await stack.enter_async_context(_client(upstream))
-        yield Fleet(store["about"], clients, caller, children)
+        await _enter(stack, *calls.values(), *pages.values(), caller)
+        yield Fleet(store["about"], calls, pages, caller, children)
 
 
 def _names(settings: Settings) -> Sequence[str]:
@@ -154,8 +161,17 @@ def _app_settings(settings: Settings, namespace: str, upstream: str) -> Sequence
 
 def _client(url: str, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=url, transport=transport, timeout=CALL_TIMEOUT, trust_env=False
+        base_url=url,
+        transport=transport,
+        timeout=CALL_TIMEOUT,
+        trust_env=False,
+        verify=False,  # noqa: S501 - it is all plain HTTP, and TLS takes a while to set up
     )
+
+
+async def _enter(stack: AsyncExitStack, *clients: httpx.AsyncClient) -> None:
+    for client in clients:
+        await stack.enter_async_context(client)
 
 
 async def _end(children: Iterable[Child]) -> None:

@@ -15,11 +15,11 @@ from .incident import Incident
 from .journal import Event, Kind
 from .texts import everywhere, seconds
 
-JOIN_LIMIT = 15.0
-OPEN_LIMIT = 5.0
+JOIN_LIMIT = 30.0
+OPEN_LIMIT = 8.0
 TAKEOVER_LIMIT = 10.0
 CLOSE_LIMIT = 15.0
-ANSWER_LIMIT = 5.0
+ANSWER_LIMIT = 10.0
 
 HEALTHY = 2.5
 HEALTHY_BETWEEN = 12.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -26,29 +25,34 @@ def find_server() -> Path | None:
     return next((Path(path) for path in [*bundled, *installed] if path), None)
 
 
-async def run(dismissed: asyncio.Event, tell: Callable[..., None]) -> None:
+async def run(directory: str, dismissed: asyncio.Event, tell: Callable[..., None]) -> None:
     """Run a server until it is dismissed, and tell its URL.
 
+    Args:
+        directory: A directory of its own, which is removed afterwards.
+        dismissed: Set when it is to end.
+        tell: Told its URL and what it is.
+
     Raises:
-        SetupError: There is none, or it does not start.
+        SetupError: There is none, it does not start, or it ends unasked.
     """
     program = find_server()
     if program is None:
         raise SetupError("there is no Valkey or Redis server here")
-    with tempfile.TemporaryDirectory(prefix="zenvark-demo-") as directory:
-        path = Path(directory) / "server.sock"
-        process = await _start(program, path)
-        try:
-            async with asyncio.timeout(START_PATIENCE):
-                about = await _about(process, path)
-            tell(url=f"unix://{path}", about=about)
-            await _first(process.wait(), dismissed.wait())
-            if not dismissed.is_set():
-                raise SetupError(f"{about} ended with exit code {process.returncode}")
-        except TimeoutError:
-            raise SetupError(f"{program} does not answer") from None
-        finally:
-            await _end(process)
+    path = Path(directory) / "server.sock"
+    process = await _start(program, path)
+    try:
+        async with asyncio.timeout(START_PATIENCE):
+            about = await _about(process, path)
+        tell(url=f"unix://{path}", about=about)
+        await _first(process.wait(), dismissed.wait())
+        if not dismissed.is_set():
+            raise SetupError(f"{about} ended with exit code {process.returncode}")
+    except TimeoutError:
+        raise SetupError(f"{program} does not answer") from None
+    finally:
+        await _end(process)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 async def _start(program: Path, path: Path) -> asyncio.subprocess.Process:

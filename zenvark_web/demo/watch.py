@@ -68,7 +68,7 @@ class Watch:
     async def _look(self, app: str) -> None:
         query = {"seen": self._seen[app]}
         try:
-            response = await self._fleet.apps[app].get("/demo/status", params=query)
+            response = await self._fleet.pages[app].get("/demo/status", params=query)
         except httpx.TransportError:
             return  # if it has ended, the fleet knows
         if app in self.alive:
