@@ -2,6 +2,7 @@
 
 import pytest
 
+from zenvark_web.demo.errors import MisbehaviourError
 from zenvark_web.demo.findings import find, first_failure
 from zenvark_web.demo.incident import Incident
 from zenvark_web.demo.journal import Event, Kind
@@ -144,3 +145,8 @@ def test_a_leader_that_was_killed_need_not_close() -> None:
 
 def test_the_first_failure_is_a_call_and_no_health_check() -> None:
     assert first_failure([check(99.0, ok=False), call(101.0, ok=False), *HITS]).answered == 100.1
+
+
+def test_a_circuit_that_opens_without_a_failure_is_a_problem() -> None:
+    with pytest.raises(MisbehaviourError, match="failed no call"):
+        first_failure([check(101.0, ok=False), call(102.0, ok=True)])

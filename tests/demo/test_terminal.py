@@ -15,6 +15,7 @@ from tests.demo.command import ROOT
 from tests.helpers.children import Child
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
+DECIDING = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
 TABLE = "● closed"
 COLOURS = [f"\x1b[{number}m" for number in range(30, 38)]
 
@@ -23,14 +24,14 @@ def on_terminal(until: str, *, columns: int = 80, rows: int = 24, **env: str) ->
     """Run the demo on a terminal up to a text, then press Ctrl-C; what it wrote, and its code."""
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    settings = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    inherited = {name: value for name, value in os.environ.items() if name not in DECIDING}
     child = Child(
         [sys.executable, "-m", "zenvark_web", "demo", "--no-server"],
         cwd=ROOT,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={"TERM": "xterm-256color", **settings, **env},
+        env={**inherited, "TERM": "xterm-256color", **env},
     )
     os.close(theirs)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .._core.states import State
+from .errors import MisbehaviourError
 from .incident import Incident
 from .traffic import Calls
 from .upstream import Hit
@@ -93,14 +94,20 @@ def find(
 
 
 def first_failure(hits: Sequence[Hit]) -> Hit:
-    """The first call that the upstream failed."""
+    """The first call that the upstream failed.
+
+    Raises:
+        MisbehaviourError: There is none.
+    """
     failed = [hit for hit in hits if hit.app and not hit.ok]
+    if not failed:
+        raise MisbehaviourError("the circuit opened although the upstream had failed no call")
     return min(failed, key=lambda hit: hit.answered)
 
 
 def _asked_while_open(incident: Incident, hits: Sequence[Hit]) -> Sequence[Hit]:
     """The calls that got through although the circuit can't have been closed."""
-    well_again = min(hit.answered for hit in hits if hit.ok)
+    well_again = min((hit.answered for hit in hits if hit.ok), default=float("inf"))
     opened = {app: event.at for app in incident.apps if (event := incident.opened(app))}
     return [hit for hit in hits if opened.get(hit.app, well_again) < hit.asked < well_again]
 
