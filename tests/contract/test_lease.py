@@ -7,7 +7,7 @@ from tests.helpers.waiting import eventually
 from zenvark_web import Backend
 from zenvark_web.backends.base import START, Heartbeat, LeaderChange
 
-SHORT = 0.15
+SHORT = 0.3
 
 
 async def taken_over(backend: Backend, name: str) -> Heartbeat:
@@ -35,6 +35,15 @@ async def test_holder_renews_it_and_tells_nobody(backend: Backend) -> None:
     assert (again.leader, again.epoch) == ("web-1", first.epoch)
     assert TTL - 5 < again.expires_in <= TTL
     assert len(await states_of(backend)) == 1
+
+
+async def test_renewed_one_does_not_run_out(store: Store) -> None:
+    first = await lead(store.open(), ttl=SHORT)
+    again = await store.open().heartbeat(me("web-1"), TTL, 0)
+    assert again.epoch == first.epoch
+    await asyncio.sleep(2 * SHORT)
+    beat = await store.open().heartbeat(me("web-2"), TTL, 0)
+    assert (beat.leader, beat.epoch) == ("web-1", first.epoch)
 
 
 async def test_others_learn_whose_it_is(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .._core.states import Report, Run
+from .._core.states import Report, Run, TrialNote
 from ..backends.base import Backend, Batch
 from ..exceptions import BackendError, ResultsLostError
 from ..statistics import Statistics
@@ -48,25 +48,31 @@ class Draft:
     def __init__(self, number: int, statistics: Statistics) -> None:
         self.number = number
         self._statistics = statistics
-        self._parts: list[tuple[LocalCircuit, list[PendingRun], int]] = []
+        self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
 
-    def add(self, circuit: LocalCircuit) -> int:
+    def add(self, circuit: LocalCircuit, now: float) -> int:
         """Take what a circuit has to say; tells how many runs that are."""
         runs = circuit.take()
-        self._parts.append((circuit, runs, circuit.take_blocked()))
+        # The note must fit the runs, also when they are sent again later.
+        self._parts.append((circuit, runs, circuit.take_blocked(), circuit.note(now)))
         return len(runs)
 
     @property
     def results(self) -> int:
         """How many results are in it."""
-        return sum(run.count for _, runs, _ in self._parts for run in runs)
+        return sum(run.count for _, runs, *_ in self._parts for run in runs)
 
     def reports(self, now: float) -> tuple[Report, ...]:
         """The reports as they are at the monotonic second `now`; what is too old is left out."""
         return tuple(self._report(*part, now) for part in self._parts)
 
     def _report(
-        self, circuit: LocalCircuit, runs: list[PendingRun], blocked: int, now: float
+        self,
+        circuit: LocalCircuit,
+        runs: list[PendingRun],
+        blocked: int,
+        note: TrialNote | None,
+        now: float,
     ) -> Report:
         for run in [run for run in runs if now - run.ended > MAX_AGE]:
             runs.remove(run)
@@ -79,7 +85,7 @@ class Draft:
                 for run in runs
             ),
             blocked=blocked,
-            trial=circuit.note(now),
+            trial=note,
         )
 
 
@@ -202,7 +208,7 @@ class Reporter:
         room = MAX_RUNS_PER_BATCH
         while waiting and room > 0:
             circuit = waiting.pop(next(iter(waiting)))
-            room -= max(1, draft.add(circuit))
+            room -= max(1, draft.add(circuit, self._clock.monotonic()))
         if waiting:
             self.wake(urgent=True)
         return draft
