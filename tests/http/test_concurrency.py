@@ -28,20 +28,25 @@ CONNECTIONS = 50
 
 
 class Storm:
-    """Requests at once, a third of which are cancelled at random moments."""
+    """Requests at once, of which about a third are cancelled while the upstream works: `strike`
+    is called whenever it does something, so that the speed of the host does not matter."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.ended: Counter[str] = Counter()
         self._client = client
         self._chance = random.Random(7)
+        self._victims: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         tasks = [asyncio.create_task(self._one()) for _ in range(REQUESTS)]
-        loop = asyncio.get_running_loop()
-        for task in self._chance.sample(tasks, REQUESTS // 3):
-            loop.call_later(self._chance.uniform(0, 0.5), task.cancel)
-        await asyncio.gather(*tasks)
+        self._victims = self._chance.sample(tasks, REQUESTS // 3)
+        async with asyncio.timeout(100):
+            await asyncio.gather(*tasks)
         assert self.ended.total() == REQUESTS
+
+    def strike(self) -> None:
+        if self._victims and self._chance.random() < 0.3:
+            self._victims.pop().cancel()
 
     async def _one(self) -> None:
         self.ended[await self._outcome()] += 1
@@ -59,11 +64,46 @@ class Storm:
         return "passed" if response.status_code == 200 else "failed"
 
 
+class Ledger(httpx.AsyncBaseTransport):
+    """A real transport that keeps account of the bodies it hands out and gets back."""
+
+    def __init__(self) -> None:
+        limits = httpx.Limits(max_connections=CONNECTIONS)
+        self._transport = httpx.AsyncHTTPTransport(verify=False, limits=limits)
+        self.opened = 0
+        self.closed = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Entry(response.stream, self)
+        self.opened += 1
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class _Entry(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, ledger: Ledger) -> None:
+        self._stream = stream
+        self._ledger = ledger
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._ledger.closed += 1
+        await self._stream.aclose()
+
+
 @pytest.fixture
-async def inner() -> AsyncIterator[httpx.AsyncHTTPTransport]:
-    limits = httpx.Limits(max_connections=CONNECTIONS)
-    async with httpx.AsyncHTTPTransport(verify=False, limits=limits) as transport:
-        yield transport
+async def inner() -> AsyncIterator[Ledger]:
+    async with Ledger() as ledger:
+        yield ledger
+        assert ledger.opened > 0
+        assert ledger.closed == ledger.opened, "a connection would not return to its pool"
 
 
 def client(
@@ -72,15 +112,19 @@ def client(
     transport = BreakerTransport(
         coordinator, inner, circuits=lambda _: "upstream", when_open="raise"
     )
-    return httpx.AsyncClient(transport=transport, base_url=upstream.url, timeout=60)
+    return httpx.AsyncClient(transport=transport, base_url=upstream.url, timeout=None)
 
 
-def moody(*, bad: bool) -> server.Answer:
+def moody(storm: Storm, *, bad: bool) -> server.Answer:
     """An upstream that takes its time, in two steps, and perhaps answers badly."""
     chance = random.Random(7)
 
-    async def answer(exchange: Exchange) -> None:
+    async def pause() -> None:
         await asyncio.sleep(chance.uniform(0, 0.02))
+        storm.strike()
+
+    async def answer(exchange: Exchange) -> None:
+        await pause()
         mood = chance.random() if bad else 1
         if mood < 0.05:
             exchange.reset()
@@ -89,31 +133,15 @@ def moody(*, bad: bool) -> server.Answer:
         else:
             await exchange.send("HTTP/1.1 200 OK", "Content-Length: 10")
             await exchange.send_body(b"hello")
-            await asyncio.sleep(chance.uniform(0, 0.02))
+            await pause()
             await (server.reset(exchange) if mood < 0.2 else exchange.send_body(b"world"))
 
     return answer
 
 
-async def assert_no_connection_is_lost(inner: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
-    """As many requests at once as there may be connections all get through."""
-    together = asyncio.Barrier(CONNECTIONS)
-
-    async def meet(exchange: Exchange) -> None:
-        await together.wait()
-        await server.ok(exchange)
-
-    upstream.answer = meet
-    bare = httpx.AsyncClient(transport=inner, base_url=upstream.url, timeout=60)
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(bare.get("/") for _ in range(CONNECTIONS)))
-
-
-async def test_results_add_up(
-    coordinator: Coordinator, upstream: Upstream, inner: httpx.AsyncHTTPTransport
-) -> None:
-    upstream.answer = moody(bad=True)
+async def test_results_add_up(coordinator: Coordinator, upstream: Upstream, inner: Ledger) -> None:
     storm = Storm(client(coordinator, inner, upstream))
+    upstream.answer = moody(storm, bad=True)
     await storm.run()
     successes, failures = counts(coordinator.breaker("upstream"))
     ended = storm.ended
@@ -124,11 +152,10 @@ async def test_results_add_up(
     assert 0 <= successes - ended["passed"] <= ended["cancelled"]
     assert 0 <= failures - ended["failed"] <= ended["cancelled"]
     assert successes + failures <= REQUESTS
-    await assert_no_connection_is_lost(inner, upstream)
 
 
 async def test_every_trial_permit_comes_back(
-    start_coordinator: StartCoordinator, upstream: Upstream, inner: httpx.AsyncHTTPTransport
+    start_coordinator: StartCoordinator, upstream: Upstream, inner: Ledger
 ) -> None:
     """The circuit closes after exactly so many passes as were asked for: a permit too few, and
     it would never close, one too many, and there would be more."""
@@ -138,11 +165,11 @@ async def test_every_trial_permit_comes_back(
         )
     )
     breaker = coordinator.breaker("upstream")
-    upstream.answer = moody(bad=False)
-    await half_opened(breaker)
     storm = Storm(client(coordinator, inner, upstream))
+    upstream.answer = moody(storm, bad=False)
+    await half_opened(breaker)
     await storm.run()
-    assert storm.ended["passed"] > 100
+    assert storm.ended["passed"] > 0
     assert storm.ended["cancelled"] > 0
 
     async def closed() -> bool:
@@ -152,4 +179,3 @@ async def test_every_trial_permit_comes_back(
 
     await eventually(closed, within=60)
     assert counts(breaker) == (REQUESTS, 1)
-    await assert_no_connection_is_lost(inner, upstream)
