@@ -73,7 +73,7 @@ class LocalCircuit:
         self.outbox = outbox
         self.monotonic = monotonic
         self.surface = surface
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # the collector may settle a lost permit inside it
         self.successes = Distribution()
         self.failures = Distribution()
         self.blocked = 0
