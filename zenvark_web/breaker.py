@@ -121,10 +121,7 @@ class _TrialPermit(Permit):
 
     def _settle(self, outcome: Outcome, label: str) -> None:
         super()._settle(outcome, label)
-        local = self._local
-        with local.lock:
-            local.admission.settle(self._generation, returned=outcome is Outcome.IGNORED)
-        local.trial_moved()
+        self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
 
     def __del__(self) -> None:
         if not self.recorded:

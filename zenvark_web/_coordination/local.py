@@ -206,8 +206,21 @@ class LocalCircuit:
             self._tell_at = retry_at if now < retry_at < later else later
             self.outbox.add(self, True)
 
-    def trial_moved(self) -> None:
-        """Tell the leader soon how far the trial is."""
+    def settle(self, generation: int, *, returned: bool) -> None:
+        """End a trial call, from any thread, after its result was recorded.
+
+        Args:
+            generation: The generation in which it began.
+            returned: Whether its permit comes back unused.
+        """
+        if self.outbox.thread is None:
+            self._settle(generation, returned)
+        else:  # it must not overtake the result, which goes the same way
+            self.outbox.here(self._settle, generation, returned)
+
+    def _settle(self, generation: int, returned: bool) -> None:
+        with self.lock:
+            self.admission.settle(generation, returned=returned)
         self.outbox.here(self.outbox.add, self, True)
 
     def note(self, now: float) -> TrialNote | None:
