@@ -48,15 +48,23 @@ class Model(Protocol):
 
 @dataclass
 class StreakModel:
+    """All failures and the times of all successes are kept. A success ends the failures that
+    came before it, whichever is heard of first; of two at one time, the one heard of first."""
+
     threshold: int
-    streak: list[bool] = field(default_factory=list)
+    failures: list[tuple[float, bool]] = field(default_factory=list)
+    successes: list[float] = field(default_factory=list)
 
     def call(self, failed: bool, slow: bool, now: float) -> tuple[int, int, int] | None:
-        self.streak = [*self.streak, slow] if failed else []
-        if len(self.streak) < self.threshold:
+        if not failed:
+            self.successes.append(now)
+            self.failures = [failure for failure in self.failures if failure[0] > now]
+        elif not any(success > now for success in self.successes):
+            self.failures.append((now, slow))
+        if len(self.failures) < self.threshold:
             return None
-        counted = (len(self.streak), len(self.streak), sum(self.streak))
-        self.streak = []
+        counted = (len(self.failures), len(self.failures), sum(slow for _, slow in self.failures))
+        self.failures = []
         return counted
 
 
@@ -163,7 +171,7 @@ def time_windows(draw: st.DrawFn) -> TimeWindow:
 
 
 class TestAgainstTheModel:
-    @given(st.integers(1, 30), run_lists())
+    @given(st.integers(1, 30), run_lists(duration=1.0))
     def test_consecutive_failures(self, threshold: int, runs: list[Calls]) -> None:
         window = ConsecutiveFailures(threshold).window()
         assert_decides_like(window, StreakModel(threshold), runs)
@@ -186,7 +194,9 @@ class TestAgainstTheModel:
                 st.builds(ConsecutiveFailures, st.integers(1, 30)), count_windows(), time_windows()
             )
         )
-        duration = strategy.duration if isinstance(strategy, TimeWindow) else 0.0
+        duration = 0.0 if isinstance(strategy, CountWindow) else 1.0
+        if isinstance(strategy, TimeWindow):
+            duration = strategy.duration
         whole, single = strategy.window(), strategy.window()
         for calls in data.draw(run_lists(duration=duration)):
             trip = record(whole, calls)
@@ -209,6 +219,19 @@ class TestConsecutiveFailures:
     def test_success_starts_it_anew(self) -> None:
         strategy = ConsecutiveFailures(3)
         assert record_all(strategy, Calls(True, count=2), Calls(), Calls(True, count=2)) is None
+
+    def test_an_older_success_that_is_heard_of_later_does_not(self) -> None:
+        """Each instance's last successes wait for company, and come with its first failure."""
+        calls = [
+            each
+            for number in range(5)
+            for each in (Calls(count=9, at=10.0), Calls(True, at=10.05 + number / 1000))
+        ]
+        assert record_all(ConsecutiveFailures(5), *calls) == Trip(1, 5, 5, 0)
+
+    def test_a_failure_before_a_known_success_does_not_count(self) -> None:
+        calls = [Calls(True, count=2, at=10.0), Calls(at=11.0), Calls(True, count=3, at=10.5)]
+        assert record_all(ConsecutiveFailures(3), *calls) is None
 
     def test_starts_anew_after_a_verdict(self) -> None:
         window = ConsecutiveFailures(2).window()

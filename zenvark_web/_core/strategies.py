@@ -8,8 +8,10 @@ ring of the last calls, time-based as a ring of partial aggregates), with its mi
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol, runtime_checkable
 
 from ._checks import check_number, check_rate, check_whole
@@ -80,7 +82,7 @@ class ConsecutiveFailures:
         check_whole("threshold", self.threshold)
 
     def window(self) -> Window:
-        """A counter that a success sets back."""
+        """A counter that a later success sets back."""
         return _Streak(self.threshold)
 
 
@@ -160,25 +162,40 @@ def _check_rates(failure_rate: float, slow_rate: float | None) -> None:
 
 
 class _Streak:
-    __slots__ = ("_failures", "_slow", "_threshold")
+    """Failures since the last success, by when calls ended: reports of one moment arrive in any
+    order, and a success that waited for company must not end a streak that came after it."""
+
+    __slots__ = ("_failures", "_runs", "_succeeded_at", "_threshold")
 
     def __init__(self, threshold: int) -> None:
         self._threshold = threshold
         self._failures = 0
-        self._slow = 0
+        self._runs: list[tuple[float, int, bool]] = []  # when, how many, whether slow; in order
+        self._succeeded_at = float("-inf")
 
     def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
         if not failed:
-            self._failures = self._slow = 0
+            self._end(now)
+            return None
+        if now < self._succeeded_at:
             return None
         after = min(count, self._threshold - self._failures)
+        insort(self._runs, (now, after, slow))
         self._failures += after
-        self._slow += after if slow else 0
         if self._failures < self._threshold:
             return None
-        trip = Trip(after, self._failures, self._failures, self._slow)
-        self._failures = self._slow = 0
+        slow_ones = sum(number for _, number, was_slow in self._runs if was_slow)
+        trip = Trip(after, self._failures, self._failures, slow_ones)
+        self._failures = 0
+        self._runs.clear()
         return trip
+
+    def _end(self, at: float) -> None:
+        """End the streak that came before a success."""
+        self._succeeded_at = max(self._succeeded_at, at)
+        ended = bisect_right(self._runs, at, key=itemgetter(0))
+        self._failures -= sum(number for _, number, _ in self._runs[:ended])
+        del self._runs[:ended]
 
 
 class _LastCalls:
