@@ -35,7 +35,7 @@ class Permit:
         self._generation = generation
         self._began = began
         self._elapsed: float | None = None
-        self.recorded = False
+        self.recorded: bool = False
 
     def __repr__(self) -> str:
         return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"

@@ -49,7 +49,7 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
     def __init__(self, name: str, retry_after: float) -> None:
         httpx.TransportError.__init__(self, "")
         exceptions.CircuitOpenError.__init__(self, name, retry_after)
-        self.args = name, retry_after
+        Exception.__init__(self, name, retry_after)
 
 
 def by_host(request: httpx.Request) -> str | None:

@@ -29,9 +29,9 @@ class Distribution:
     __slots__ = ("__weakref__", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self.bounds: tuple[float, ...] = bounds
+        self.counts: list[int] = [0] * (len(bounds) + 1)
+        self.total: float = 0.0
 
     def observe(self, value: float) -> None:
         """Count one observation."""
@@ -59,7 +59,7 @@ class Statistics:
         self.expired = 0
         self.batches = 0
         self.transitions = 0
-        self.effect = Distribution(EFFECT_BOUNDS)
+        self.effect: Distribution = Distribution(EFFECT_BOUNDS)
         self.health_checks: OrderedDict[tuple[str, HealthCheckType, bool], Distribution]
         self.health_checks = OrderedDict()
 

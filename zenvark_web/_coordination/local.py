@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import get_ident
 
 from .._core.admission import Admission
@@ -65,18 +66,20 @@ class LocalCircuit:
         monotonic: Callable[[], float],
         surface: Surface,
     ) -> None:
-        self.name = name
-        self.policy = policy
-        self.classify = policy.classify
-        self.slow_after = policy.slow_call or float("inf")
-        self.admission = admission
-        self.outbox = outbox
-        self.monotonic = monotonic
-        self.surface = surface
-        self.lock = threading.RLock()  # the collector may settle a lost permit inside it
-        self.successes = Distribution()
-        self.failures = Distribution()
-        self.blocked = 0
+        self.name: str = name
+        self.policy: BreakerPolicy = policy
+        self.classify: Classify | None = policy.classify
+        self.slow_after: float = policy.slow_call or float("inf")
+        self.admission: Admission = admission
+        self.outbox: Outbox = outbox
+        self.monotonic: Callable[[], float] = monotonic
+        self.surface: Surface = surface
+        self.lock: AbstractContextManager[bool] = (
+            threading.RLock()
+        )  # the collector may settle a lost permit inside it
+        self.successes: Distribution = Distribution()
+        self.failures: Distribution = Distribution()
+        self.blocked: int = 0
         self._runs: list[PendingRun] = []
         self._run: PendingRun | None = None
         self._untold = 0

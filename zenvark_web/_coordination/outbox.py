@@ -47,7 +47,7 @@ class Outbox:
     def __init__(self, statistics: Statistics, limit: int = MAX_RUNS) -> None:
         self.statistics = statistics
         self.limit = limit
-        self.runs = 0
+        self.runs: int = 0
         self.waiting: dict[str, LocalCircuit] = {}
         self.thread: int | None = None
         self._number = 0

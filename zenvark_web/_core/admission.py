@@ -41,10 +41,10 @@ class Admission:
     )
 
     def __init__(self, instance: str) -> None:
-        self.instance = instance
-        self.state = State.CLOSED
-        self.closed = True
-        self.generation = 0
+        self.instance: str = instance
+        self.state: State = State.CLOSED
+        self.closed: bool = True
+        self.generation: int = 0
         self._retry_at = 0.0
         self._trial: _Permits | None = None
         self._blocked_at = 0.0

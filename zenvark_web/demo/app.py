@@ -64,10 +64,10 @@ class App:
         store: str | Backend,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.name = settings.name
-        self.journal = Journal(settings.name)
+        self.name: str = settings.name
+        self.journal: Journal = Journal(settings.name)
         check = self._health_check(settings.upstream, transport)
-        self.coordinator = Coordinator(
+        self.coordinator: Coordinator = Coordinator(
             store,
             namespace=settings.namespace,
             policy=BreakerPolicy(
@@ -86,7 +86,7 @@ class App:
                 self.coordinator, transport, circuits=lambda _: CIRCUIT, when_open="raise"
             ),
         )
-        self.asgi = Starlette(
+        self.asgi: Starlette = Starlette(
             routes=[Route("/", self._answer), Route("/demo/status", self._status)],
             middleware=[Middleware(BreakerMiddleware, coordinator=self.coordinator)],
             lifespan=self._lifespan,

@@ -68,8 +68,8 @@ class Board:
     def __init__(self, settings: Settings, fleet: Fleet, on_line: Callable[[Line], None]) -> None:
         self.settings = settings
         self.fleet = fleet
-        self.traffic = Traffic(fleet.apps, settings.rate)
-        self.watch = Watch(fleet)
+        self.traffic: Traffic = Traffic(fleet.apps, settings.rate)
+        self.watch: Watch = Watch(fleet)
         self.incident: Incident | None = None
         self.lines: list[Line] = []
         self._told = 0

@@ -61,7 +61,7 @@ class Journal:
         self._app = app
         self._events: deque[Event] = deque(maxlen=KEPT)
         self._effects = 0.0
-        self.written = 0
+        self.written: int = 0
 
     def after(self, seen: int) -> Sequence[Event]:
         """The events that follow the first so many."""

@@ -30,7 +30,7 @@ class Child:
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, stderr: IO[bytes]) -> None:
         self.name = name
-        self.killed = False
+        self.killed: bool = False
         self._process = process
         self._stderr = stderr
 

@@ -41,7 +41,7 @@ class Traffic:
     """
 
     def __init__(self, apps: Mapping[str, httpx.AsyncClient], rate: float) -> None:
-        self.calls = {name: Calls() for name in apps}
+        self.calls: dict[str, Calls] = {name: Calls() for name in apps}
         self._apps = apps
         self._interval = 1 / rate
         self._served = set(apps)

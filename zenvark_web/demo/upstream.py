@@ -43,9 +43,9 @@ class Upstream:
     """The service: `/` for calls, `/health` for health checks, `/demo/…` for the demo itself."""
 
     def __init__(self) -> None:
-        self.broken = False
+        self.broken: bool = False
         self._hits: deque[Hit] = deque(maxlen=KEPT)
-        self.asgi = Starlette(
+        self.asgi: Starlette = Starlette(
             routes=[
                 Route("/", self._answer),
                 Route("/health", self._answer),

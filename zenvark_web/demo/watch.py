@@ -41,8 +41,8 @@ class Watch:
         self._seen = dict.fromkeys(fleet.apps, 0)
         self._names: dict[str, str] = {}
         self._fresh: list[Event] = []
-        self.statuses = dict.fromkeys(fleet.apps, Status())
-        self.alive = list(fleet.apps)
+        self.statuses: dict[str, Status] = dict.fromkeys(fleet.apps, Status())
+        self.alive: list[str] = list(fleet.apps)
 
     @property
     def leader(self) -> str | None:
