@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import cycle
 
 import httpx
 import pytest
@@ -25,6 +26,7 @@ from zenvark_web import (
 
 REQUESTS = 500
 CONNECTIONS = 50
+POOLS = 5
 
 
 class Storm:
@@ -65,23 +67,28 @@ class Storm:
 
 
 class Ledger(httpx.AsyncBaseTransport):
-    """A real transport that keeps account of the bodies it hands out and gets back."""
+    """A real transport that keeps account of the bodies it hands out and gets back.
+
+    It has several pools: the work of one grows with the square of the requests that wait for it.
+    """
 
     def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=CONNECTIONS)
-        self._transport = httpx.AsyncHTTPTransport(verify=False, limits=limits)
+        limits = httpx.Limits(max_connections=CONNECTIONS // POOLS)
+        self._pools = [httpx.AsyncHTTPTransport(verify=False, limits=limits) for _ in range(POOLS)]
+        self._next = cycle(self._pools)
         self.opened = 0
         self.closed = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
+        response = await next(self._next).handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Entry(response.stream, self)
         self.opened += 1
         return response
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        for pool in self._pools:
+            await pool.aclose()
 
 
 class _Entry(httpx.AsyncByteStream):
