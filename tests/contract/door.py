@@ -15,12 +15,17 @@ TROUBLES = [*ANSWERS, SILENT, CLOSING]
 
 
 class Door:
-    """Leads to the server when `mode` is `OPEN`; otherwise answers as the mode says."""
+    """Leads to the server when `mode` is `OPEN`; otherwise answers as the mode says.
+
+    Attributes:
+        knocks: How often somebody has connected.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._mode = OPEN
         self._tasks: set[asyncio.Task[None]] = set()
+        self.knocks = 0
 
     @property
     def url(self) -> str:
@@ -45,6 +50,7 @@ class Door:
         await self._server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.knocks += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

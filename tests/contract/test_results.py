@@ -32,6 +32,9 @@ from zenvark_web.backends.base import (
 BUSY = 5.0
 """Seconds that a noisy host may add to anything."""
 
+WAIT = 8.0
+"""Seconds so long that what ends in half of them has not waited for their end."""
+
 
 async def now(backend: Backend) -> float:
     return (await backend.load()).now
@@ -65,9 +68,10 @@ class TestAppend:
 
     async def test_entries_know_when_they_arrived(self, backend: Backend) -> None:
         before = await now(backend)
-        told = await backend.append(batch())
+        await backend.append(batch())
+        after = await now(backend)
         [entry] = await results_of(backend)
-        assert before - 0.001 <= entry.at <= told + 0.001
+        assert before - 0.002 <= entry.at <= after + 0.002
         assert position_key(entry.position)[0] == round(entry.at * 1000)
 
     async def test_time_under_way_adds_to_the_ages(self, backend: Backend) -> None:
@@ -192,27 +196,29 @@ class TestRead:
     async def test_wakes_when_something_comes(self, store: Store, what: str) -> None:
         reader, writer = store.open(), store.open()
         waiting = await self._waiting(reader, START)
+        began = time.monotonic()
         if what == "state":
             await lead(writer)
         else:
             await writer.append(batch())
-        entries = await asyncio.wait_for(waiting, BUSY)
-        assert len(entries) == 1
+        assert len(await waiting) == 1
+        assert time.monotonic() - began < WAIT / 2
 
     async def test_wakes_everyone(self, store: Store) -> None:
         waiting = [await self._waiting(store.open(), None) for _ in range(4)]
+        began = time.monotonic()
         await lead(store.open())
-        for reading in waiting:
-            [entry] = await asyncio.wait_for(reading, BUSY)
+        for [entry] in await asyncio.gather(*waiting):
             assert entry.item == LeaderChange(1, "web-1")
+        assert time.monotonic() - began < WAIT / 2
 
     async def test_does_not_hold_up_commands(self, backend: Backend) -> None:
         waiting = await self._waiting(backend, START)
         began = time.monotonic()
         await backend.heartbeat(me("web-1"), 10, 0, brief=True)
         await backend.load()
-        assert time.monotonic() - began < 1.5, "it did not wait for the read"
-        await asyncio.wait_for(waiting, BUSY)
+        assert time.monotonic() - began < WAIT / 2
+        await waiting
 
     async def test_cancelled_one_leaves_the_backend_usable(self, backend: Backend) -> None:
         for number in range(10):
@@ -225,7 +231,7 @@ class TestRead:
     @staticmethod
     async def _waiting(backend: Backend, results: str | None) -> asyncio.Task[Sequence[Entry]]:
         """A read that has begun to wait."""
-        task = asyncio.create_task(backend.read(START, results, 2))
+        task = asyncio.create_task(backend.read(START, results, WAIT))
         await asyncio.sleep(0.03)
         assert not task.done()
         return task
