@@ -12,6 +12,7 @@ from tests.contract.stores import (
     RedisStore,
     batch,
     by_client,
+    by_cluster_client,
     by_url,
     lead,
     me,
@@ -108,6 +109,22 @@ async def test_killed_and_restarted(store: RedisStore, fresh_server: RedisServer
     await all_fail_soon(backend)  # and none can be made
     fresh_server.restart()
     await all_work(backend)
+
+
+async def test_cluster_killed_hung_and_restarted(namespace: str) -> None:
+    with RedisServer(cluster=True) as server:
+        store = RedisStore(server, namespace, by_cluster_client)
+        backend = store.open()
+        await all_work(backend)
+        server.pause()
+        await all_fail_soon(backend)
+        server.resume()
+        await all_work(backend)
+        server.kill()
+        await all_fail_soon(backend)
+        server.restart()
+        await all_work(backend)
+        await store.close()
 
 
 async def test_killed_during_a_read(store: RedisStore, fresh_server: RedisServer) -> None:
