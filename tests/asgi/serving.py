@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -35,10 +35,11 @@ async def served(app: ASGIApp, **settings: Any) -> AsyncIterator[httpx.AsyncClie
         serving = asyncio.create_task(server.serve_on(listener))
         try:
             await eventually(lambda: server.started or serving.done(), within=PATIENCE)
+            if not server.started:
+                raise StartupError
             url = f"http://{HOST}:{listener.getsockname()[1]}"
             async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
-                if server.started:
-                    yield client
+                yield client
         finally:
             server.should_exit = True
             await serving
@@ -47,10 +48,8 @@ async def served(app: ASGIApp, **settings: Any) -> AsyncIterator[httpx.AsyncClie
 
 class _Server(uvicorn.Server):
     async def serve_on(self, listener: socket.socket) -> None:
-        try:
+        with suppress(SystemExit):  # what newer versions raise when the app does not start
             await self.serve(sockets=[listener])
-        except SystemExit as error:
-            raise StartupError from error
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
