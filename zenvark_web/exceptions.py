@@ -69,3 +69,17 @@ class ResultsLostError(ZenvarkError):
             f"call results were lost on their way to the leader: "
             f"{self.dropped} dropped, {self.expired} expired"
         )
+
+
+def text_of(error: BaseException) -> str:
+    """An error's text, also where it can't be had: a user's error may be broken itself."""
+    try:
+        return str(error)
+    except Exception:
+        return "its text can't be had"
+
+
+def described(error: BaseException) -> str:
+    """An error's class and text."""
+    text = text_of(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

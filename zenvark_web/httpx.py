@@ -178,7 +178,7 @@ class BreakerTransport(httpx.AsyncBaseTransport):
         return outcome
 
     def _surface(self, what: str, cause: Exception) -> None:
-        error = ZenvarkError(f"{what}: {type(cause).__name__}: {cause}")
+        error = ZenvarkError(f"{what}: {exceptions.described(cause)}")
         error.__cause__ = cause
         self._coordinator.surface(error)
 

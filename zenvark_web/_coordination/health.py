@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
+from ..exceptions import described
 from ..statistics import Statistics
 from .surface import ends_this_task
 
@@ -55,5 +56,5 @@ class HealthChecks:
         except BaseException as error:
             if ends_this_task(error):
                 raise
-            return f"health check failed: {type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
+            return f"health check failed: {described(error)}"[:MAX_ERROR_LENGTH]
         return None

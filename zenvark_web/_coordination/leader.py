@@ -19,7 +19,7 @@ from .._core.policy import PolicyBook
 from .._core.states import Report, State, Transition
 from .._core.strategies import TimeWindow
 from ..backends.base import START, Backend, Batch, ResultEntry, Snapshot, position_key
-from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
+from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError, described
 from ..statistics import Statistics
 from .clock import SharedClock
 from .health import HealthChecks
@@ -209,7 +209,7 @@ class Leader:
         except BaseException as error:
             if ends_this_task(error):
                 raise
-            surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {error!r}")
+            surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {described(error)}")
             surfaced.__cause__ = error
             self._surface.error(surfaced)
             return None

@@ -15,7 +15,7 @@ from threading import get_ident
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
-from ..exceptions import CircuitOpenError, ZenvarkError
+from ..exceptions import CircuitOpenError, ZenvarkError, described
 from ..statistics import DURATION_BOUNDS, Distribution
 from .outbox import Outbox, PendingRun
 from .surface import Surface
@@ -108,7 +108,7 @@ class LocalCircuit:
                 return outcome
             raise TypeError(f"classify must return an Outcome, not {outcome!r}")
         except Exception as error:
-            surfaced = ZenvarkError(f"circuit {self.name!r}: classify failed: {error!r}")
+            surfaced = ZenvarkError(f"circuit {self.name!r}: classify failed: {described(error)}")
             surfaced.__cause__ = error
             self.surface.error(surfaced)
             return otherwise

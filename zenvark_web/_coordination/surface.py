@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from .._core.states import Role
 from ..events import StateChange
-from ..exceptions import ZenvarkError
+from ..exceptions import ZenvarkError, text_of
 from ..statistics import Statistics
 
 logger = logging.getLogger("zenvark_web")
@@ -138,5 +138,5 @@ class Surface:
         if told >= FLOOD:
             return False
         more = f" (further {name}s are only counted for a while)" if told + 1 == FLOOD else ""
-        logger.error("%s%s%s", context, str(error) or type(error).__name__, more)
+        logger.error("%s%s%s", context, text_of(error) or type(error).__name__, more)
         return True

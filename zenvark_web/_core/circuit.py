@@ -36,7 +36,7 @@ from .states import (
     Transition,
     TrialNote,
 )
-from .strategies import Trip
+from .strategies import Trip, Window
 from .trial import Demand, Trial
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -103,7 +103,7 @@ class Circuit:
         self._chance = chance
         self._demand = Demand()
         self._next_attempt_at: float | None = None
-        self._enter(now)
+        self._enter(now, policy.strategy.window())
 
     @property
     def deadline(self) -> float | None:
@@ -191,9 +191,9 @@ class Circuit:
 
     # What each state starts with
 
-    def _enter(self, now: float) -> None:
+    def _enter(self, now: float, window: Window) -> None:
         latest = self.latest
-        self._window = self.policy.strategy.window()
+        self._window = window
         self._evidence: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
         self._trial: Trial | None = None
         self._owed: tuple[int, int] | None = None
@@ -218,6 +218,7 @@ class Circuit:
         since: float | None = None,
     ) -> Transition:
         latest = self.latest
+        window = self.policy.strategy.window()  # a user's may raise: then nothing has moved
         self.latest = Transition(
             circuit=latest.circuit,
             generation=latest.generation + 1 if generation is None else generation,
@@ -230,7 +231,7 @@ class Circuit:
             grant=grant,
             reason=reason,
         )
-        self._enter(now)
+        self._enter(now, window)
         return self.latest
 
     # Closed: counting
