@@ -7,7 +7,7 @@ from tests.helpers.waiting import eventually
 from zenvark_web import Backend
 from zenvark_web.backends.base import START, Heartbeat, LeaderChange
 
-SHORT = 0.3
+SHORT = 0.15
 
 
 async def taken_over(backend: Backend, name: str) -> Heartbeat:

@@ -221,7 +221,7 @@ class TestRead:
         await waiting
 
     async def test_cancelled_one_leaves_the_backend_usable(self, backend: Backend) -> None:
-        for number in range(10):
+        for number in range(5):
             waiting = await self._waiting(backend, START if number % 2 else None)
             await cancel(waiting)
         await backend.append(batch(42))

@@ -350,5 +350,5 @@ class Fleet(RuleBasedStateMachine):
 def test_fleet() -> None:
     run_state_machine_as_test(
         Fleet,
-        settings=settings(max_examples=300, stateful_step_count=50, report_multiple_bugs=False),
+        settings=settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False),
     )
