@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 MAX_NAME_LENGTH = 255
 
@@ -62,7 +62,7 @@ def _check_range(
     least: float | None = None,
     most: float | None = None,
 ) -> None:
-    if not math.isfinite(value):
+    if not abs(value) <= sys.float_info.max:
         raise ValueError(f"{what} must be finite, not {value!r}")
     if above is not None and value <= above:
         raise ValueError(f"{what} must be above {above:g}, not {value!r}")

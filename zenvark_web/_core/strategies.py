@@ -79,7 +79,7 @@ class ConsecutiveFailures:
     threshold: int = 5
 
     def __post_init__(self) -> None:
-        check_whole("threshold", self.threshold)
+        check_whole("threshold", self.threshold, most=MAX_WINDOW_SIZE)
 
     def window(self) -> Window:
         """A counter that a later success sets back."""
