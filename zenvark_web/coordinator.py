@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
-import re
-import socket
-import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,6 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ._coordination.clock import SharedClock
+from ._coordination.host import Host
 from ._coordination.outbox import Outbox
 from ._coordination.session import Session
 from ._coordination.surface import Surface
@@ -89,6 +85,8 @@ class Coordinator:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
     """
 
+    _host = Host()  # the simulation's coordinators have one of their own
+
     def __init__(
         self,
         redis: str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None = None,
@@ -113,6 +111,7 @@ class Coordinator:
         ):
             _check_callable(what, callback)
         self._parts = _Parts(
+            host=self._host,
             backend=_backend(redis, namespace),
             policies=PolicyBook(policy, policies or {}),
             lease_ttl=lease_ttl,
@@ -256,6 +255,7 @@ class _Parts:
     def __init__(
         self,
         *,
+        host: Host,
         backend: Backend,
         policies: PolicyBook,
         lease_ttl: float,
@@ -265,21 +265,22 @@ class _Parts:
         on_role_change: Callable[[Role], Answer] | None,
     ) -> None:
         self._pid = os.getpid()
-        self.presence = Presence(_instance_id(), version(), policies.fingerprint)
+        self._host = host
+        self.presence = Presence(host.unique_id(), version(), policies.fingerprint)
         self.backend = backend
         self.policies = policies
         self.lease_ttl = lease_ttl
         self.max_breakers = max_breakers
-        self.chance = random.random
+        self.chance = host.chance
         self.statistics = Statistics()
         self.surface = Surface(
             self.statistics,
-            time.monotonic,
+            host.monotonic,
             on_error=on_error,
             on_state_change=on_state_change,
             on_role_change=on_role_change,
         )
-        self.clock = SharedClock(time.monotonic)
+        self.clock = SharedClock(host.monotonic)
         self.outbox = Outbox(self.statistics)
         self.table = Table(
             instance=self.presence.instance,
@@ -295,7 +296,7 @@ class _Parts:
         """Take a name of its own in a process that was forked from the one it was made in."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self.presence = replace(self.presence, instance=_instance_id())
+            self.presence = replace(self.presence, instance=self._host.unique_id())
             self.table.rename(self.presence.instance)
 
     def breaker(self, name: str) -> Breaker:
@@ -310,7 +311,7 @@ class _Parts:
         return breaker
 
     def watched(self) -> Iterable[str]:
-        names = {*self.breakers, *self.policies.exact}
+        names = dict.fromkeys((*self.breakers, *self.policies.exact))
         return [name for name in names if self.policies[name].idle_interval is not None]
 
     def _make_breaker(self, name: str) -> Breaker:
@@ -344,8 +345,3 @@ def _backend(
 def _check_callable(what: str, callback: object) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(f"{what} must be callable, not {callback!r}")
-
-
-def _instance_id() -> str:
-    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40]
-    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -128,7 +128,7 @@ class MemoryStore(Store):
 
     def put_old_results(self, batches: Sequence[Batch]) -> None:
         for ms, old in enumerate(batches, start=1):
-            self._backend._results._entries.append(((ms, 0), encode_batch(old)))
+            self._backend._store._results._entries.append(((ms, 0), encode_batch(old)))
 
 
 class RedisStore(Store):

@@ -77,7 +77,7 @@ async def test_an_instance_that_missed_it_is_brought_back_in(monkeypatch):
         breaker = missing.breaker("old")
         assert breaker.generation == 6
     async with Coordinator(backend, policy=POLICY):
-        await eventually(lambda: not backend._circuits, what="the circuit is forgotten")
+        await eventually(lambda: not backend._store._circuits, what="the circuit is forgotten")
         monkeypatch.setattr(leading, "QUIET_FOR", 60.0)
         async with missing:
             await asyncio.gather(*(breaker.execute(fail) for _ in range(2)), return_exceptions=True)

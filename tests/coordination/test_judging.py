@@ -156,7 +156,8 @@ async def test_a_flood_of_rubbish_is_counted_but_told_in_part(caplog):
     coordinator = await leader(store, on_error=told.append)
     with caplog.at_level(logging.ERROR, "zenvark_web"):
         for number in range(200):
-            store._add(store._results, {"number": str(number)})
+            store._store._results.add({"number": str(number)})
+        store._tell()
         await judged(coordinator, store)
     assert coordinator.statistics.errors["MalformedEntryError"] == 200
     assert len([error for error in told if isinstance(error, MalformedEntryError)]) == 10

@@ -44,7 +44,7 @@ class Table:
         self._clock = clock
         self._surface = surface
         self._locals: WeakValueDictionary[str, LocalCircuit] = WeakValueDictionary()
-        self._holding: set[str] = set()
+        self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self.latest: dict[str, Transition] = {}
 
     def rename(self, instance: str) -> None:
@@ -106,7 +106,7 @@ class Table:
         for name in tuple(self._holding):
             circuit = self._locals.get(name)
             if circuit is None:
-                self._holding.discard(name)
+                self._holding.pop(name, None)
             else:
                 yield circuit
 
@@ -114,9 +114,9 @@ class Table:
         circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:
-            self._holding.add(circuit.name)
+            self._holding[circuit.name] = None
         else:
-            self._holding.discard(circuit.name)
+            self._holding.pop(circuit.name, None)
 
     def _left(self, transition: Transition) -> float:
         """The seconds left of a circuit's wait. It ends in time whatever the clock does."""

@@ -1,7 +1,9 @@
 """The whole promise of a backend in one process, on a clock.
 
-The embedded default, and what tests run a fleet on: give the same `MemoryBackend` to several
-coordinators of one event loop. Entries go through the same codec as with Redis.
+`MemoryStore` is what a Redis server with this package's scripts is: every command is one step.
+`MemoryBackend` puts it behind the protocol: the embedded default, and what tests run a fleet on
+(give the same one to several coordinators of one event loop). The simulation puts the same store
+behind a network that fails. Entries go through the same codec as with Redis.
 """
 
 from __future__ import annotations
@@ -32,33 +34,39 @@ MAX_RESULTS = 10_000
 MAX_STATES = 10_000
 
 
-class MemoryBackend:
-    """A store for one process.
+class MemoryStore:
+    """The commands of a store, each carried out in one step.
 
     Args:
-        clock: Seconds, never running backwards. Default: `time.monotonic`.
+        clock: The store's seconds.
+        max_results: The most entries to keep in the stream of results.
+        max_states: The most entries to keep in the stream of states.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        max_results: int = MAX_RESULTS,
+        max_states: int = MAX_STATES,
+    ) -> None:
         self._clock = clock
         self._lease: _Lease | None = None
         self._epoch = 0
-        self._results = _Stream(clock, MAX_RESULTS)
-        self._states = _Stream(clock, MAX_STATES)
+        self._results = _Stream(clock, max_results)
+        self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
         self._instances: dict[str, tuple[float, Presence]] = {}
-        self._arrivals: set[asyncio.Event] = set()
 
     def __repr__(self) -> str:
-        return f"<MemoryBackend circuits={len(self._circuits)} instances={len(self._instances)}>"
+        return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
 
-    def open(self) -> None:
-        """Nothing to do: it is always ready."""
+    @property
+    def newest(self) -> tuple[str, str]:
+        """Where the streams of states and of results end."""
+        return self._states.last_position, self._results.last_position
 
-    async def close(self) -> None:
-        """Nothing to do: what it holds stays for the others."""
-
-    async def heartbeat(
+    def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
         now = self._clock()
@@ -80,15 +88,15 @@ class MemoryBackend:
         return self._lease
 
     def _tell_leader(self, epoch: int, leader: str) -> None:
-        self._add(self._states, {"v": _codec.VERSION, "epoch": str(epoch), "leader": leader})
+        self._states.add({"v": _codec.VERSION, "epoch": str(epoch), "leader": leader})
 
-    async def resign(self, instance: str) -> None:
+    def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
         if self._lease is not None and self._lease.holder == instance:
             self._lease = None
             self._tell_leader(self._epoch, "")
 
-    async def load(self) -> Snapshot:
+    def load(self) -> Snapshot:
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
         for stored in self._circuits.values():
@@ -104,13 +112,13 @@ class MemoryBackend:
             tuple(malformed),
         )
 
-    async def append(self, batch: Batch) -> float:
+    def append(self, batch: Batch) -> float:
         now = self._clock()
         late = max(0, round((now - batch.sent) * 1000))
-        self._add(self._results, {**_codec.encode_batch(batch), "late": str(late)})
+        self._results.add({**_codec.encode_batch(batch), "late": str(late)})
         return now
 
-    async def publish(self, transition: Transition) -> bool:
+    def publish(self, transition: Transition) -> bool:
         self._check_lease(transition)
         text = _codec.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
@@ -120,10 +128,10 @@ class MemoryBackend:
         ):
             return stored == text
         self._circuits[transition.circuit] = text
-        self._add(self._states, {"transition": text})
+        self._states.add({"transition": text})
         return True
 
-    async def forget(self, transition: Transition) -> bool:
+    def forget(self, transition: Transition) -> bool:
         self._check_lease(transition)
         stored = self._circuits.get(transition.circuit)
         if stored is None:
@@ -132,17 +140,23 @@ class MemoryBackend:
             return False
         del self._circuits[transition.circuit]
         fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
-        self._add(self._states, {"v": _codec.VERSION, **fields})
+        self._states.add({"v": _codec.VERSION, **fields})
         return True
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
-        entries = self._read(states, results)
-        if not entries and wait > 0:
-            await self._wait(wait)
-            entries = self._read(states, results)
+    def read(self, states: str, results: str | None) -> Sequence[Entry]:
+        """What stands after these positions, without waiting."""
+        entries: list[Entry] = []
+        for position, fields in self._states.after(states):
+            entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
+        if results is not None:
+            for position, fields in self._results.after(results):
+                at = position_key(position)[0] / 1000
+                entries.append(
+                    ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
+                )
         return entries
 
-    async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
+    def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         now = self._clock()
         self._results.trim(now - results_age)
         self._instances = {
@@ -161,22 +175,73 @@ class MemoryBackend:
                 f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
             )
 
-    def _read(self, states: str, results: str | None) -> list[Entry]:
-        entries: list[Entry] = []
-        for position, fields in self._states.after(states):
-            entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
-        if results is not None:
-            for position, fields in self._results.after(results):
-                at = position_key(position)[0] / 1000
-                entries.append(
-                    ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
-                )
+
+class MemoryBackend:
+    """A store for one process.
+
+    Args:
+        clock: Seconds, never running backwards. Default: `time.monotonic`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = MemoryStore(clock)
+        self._arrivals: set[asyncio.Event] = set()
+        self._told = self._store.newest
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend of {self._store!r}>"
+
+    def open(self) -> None:
+        """Nothing to do: it is always ready."""
+
+    async def close(self) -> None:
+        """Nothing to do: what it holds stays for the others."""
+
+    async def heartbeat(
+        self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
+    ) -> Heartbeat:
+        beat = self._store.heartbeat(me, ttl, epoch_floor, brief=brief)
+        self._tell()
+        return beat
+
+    async def resign(self, instance: str) -> None:
+        self._store.resign(instance)
+        self._tell()
+
+    async def load(self) -> Snapshot:
+        return self._store.load()
+
+    async def append(self, batch: Batch) -> float:
+        now = self._store.append(batch)
+        self._tell()
+        return now
+
+    async def publish(self, transition: Transition) -> bool:
+        in_force = self._store.publish(transition)
+        self._tell()
+        return in_force
+
+    async def forget(self, transition: Transition) -> bool:
+        forgotten = self._store.forget(transition)
+        self._tell()
+        return forgotten
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        entries = self._store.read(states, results)
+        if not entries and wait > 0:
+            await self._wait(wait)
+            entries = self._store.read(states, results)
         return entries
 
-    def _add(self, stream: _Stream, fields: Mapping[str, str]) -> None:
-        stream.add(fields)
-        for arrival in self._arrivals:
-            arrival.set()
+    async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
+        return self._store.tidy(results_age, instance_age)
+
+    def _tell(self) -> None:
+        """Wake those who wait for something to read, if there is something."""
+        if self._store.newest != self._told:
+            self._told = self._store.newest
+            for arrival in self._arrivals:
+                arrival.set()
 
     async def _wait(self, seconds: float) -> None:
         arrival = asyncio.Event()
