@@ -189,7 +189,7 @@ class MemoryBackend:
         self._told = self._store.newest
 
     def __repr__(self) -> str:
-        return f"<MemoryBackend of {self._store!r}>"
+        return repr(self._store).replace("Store", "Backend", 1)
 
     def open(self) -> None:
         """Nothing to do: it is always ready."""
