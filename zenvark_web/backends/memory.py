@@ -47,8 +47,8 @@ class MemoryStore:
         self,
         clock: Callable[[], float],
         *,
-        max_results: int = MAX_RESULTS,
-        max_states: int = MAX_STATES,
+        max_results: int,
+        max_states: int,
     ) -> None:
         self._clock = clock
         self._lease: _Lease | None = None
@@ -184,7 +184,7 @@ class MemoryBackend:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = MemoryStore(clock)
+        self._store = MemoryStore(clock, max_results=MAX_RESULTS, max_states=MAX_STATES)
         self._arrivals: set[asyncio.Event] = set()
         self._told = self._store.newest
 
