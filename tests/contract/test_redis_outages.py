@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.contract.door import CLOSING, OPEN, TROUBLES, Door
 from tests.contract.stores import (
     TTL,
     RedisStore,
@@ -19,6 +18,7 @@ from tests.contract.stores import (
     results_of,
     transition,
 )
+from tests.helpers.proxy import CLOSING, OPEN, TROUBLES, Proxy
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
@@ -197,22 +197,18 @@ async def test_what_a_hung_server_takes_in_is_old(
     await store.close()
 
 
-def port_of(server: ServerHandle) -> int:
-    return int(server.url.rpartition(":")[2].partition("/")[0])
-
-
 @pytest.mark.parametrize("way", [by_url, by_client()], ids=["url", "client"])
 @pytest.mark.parametrize("trouble", TROUBLES)
 async def test_no_redis_at_all(
     redis_server: ServerHandle, namespace: str, trouble: str, way: Callable[[str], str]
 ) -> None:
-    async with Door(port_of(redis_server)) as door:
-        store = RedisStore(ServerHandle(door.url), namespace, way)
+    async with Proxy(redis_server.port) as proxy:
+        store = RedisStore(ServerHandle(proxy.url), namespace, way)
         backend = store.open()
         await all_work(backend)
-        door.switch(trouble)
+        proxy.switch(trouble)
         await all_fail_soon(backend)
-        door.switch(OPEN)
+        proxy.switch(OPEN)
         await all_work(backend)
         await store.close()
 
@@ -221,13 +217,13 @@ async def test_nothing_is_tried_again_behind_the_back(
     redis_server: ServerHandle, namespace: str
 ) -> None:
     """How often and when to try again is the caller's to decide."""
-    async with Door(port_of(redis_server)) as door:
-        door.switch(CLOSING)
-        store = RedisStore(ServerHandle(door.url), namespace)
+    async with Proxy(redis_server.port) as proxy:
+        proxy.switch(CLOSING)
+        store = RedisStore(ServerHandle(proxy.url), namespace)
         backend = store.open()
         for number, call in enumerate(CALLS.values(), start=1):
             await time_of_failure(call(backend))
-            assert door.knocks == number
+            assert proxy.knocks == number
         await store.close()
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -123,6 +123,10 @@ class ServerHandle:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 6379
 
     def client(self) -> redis.Redis:
         """A synchronous client that neither waits long nor tries again."""
