@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ._coordination.clock import SharedClock
 from ._coordination.host import Host
-from ._coordination.outbox import Outbox
+from ._coordination.local import LocalCircuit
 from ._coordination.session import Session
+from ._coordination.shard import Shard, shard_of
 from ._coordination.surface import Surface
-from ._coordination.table import Table
 from ._core._checks import check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
@@ -32,8 +31,10 @@ if TYPE_CHECKING:
 
 START_PATIENCE = 1.0
 METRICS_INTERVAL = 1.0
+MAX_SHARDS = 256
 EVICTION_TRIES = 100
 
+Store: TypeAlias = "str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None"
 Answer: TypeAlias = Awaitable[object] | object
 
 
@@ -74,6 +75,9 @@ class Coordinator:
         lease_ttl: Seconds after which a leader that has vanished is replaced, at least 0.2.
         max_breakers: How many breakers to keep. The least recently used one goes first, but
             never one that is open.
+        shards: Spreads the circuits, by their names, over so many leaders, streams and Redis
+            Cluster slots, for fleets that outgrow one. Each takes two connections per process.
+            The same in all processes of a namespace; changing it starts all circuits anew.
         metrics: Shows the numbers, such as `PrometheusMetrics()`.
         on_error: Told each error of the background. It is logged and counted in any case.
         on_state_change: Told each change of a circuit's state, as it takes effect here.
@@ -96,6 +100,7 @@ class Coordinator:
         policies: Mapping[str, BreakerPolicy] | None = None,
         lease_ttl: float = 2.0,
         max_breakers: int = 10_000,
+        shards: int = 1,
         metrics: MetricsRecorder | None = None,
         on_error: Callable[[Exception], Answer] | None = None,
         on_state_change: Callable[[StateChange], Answer] | None = None,
@@ -104,6 +109,7 @@ class Coordinator:
         check_name("namespace", namespace)
         check_number("lease_ttl", lease_ttl, least=0.2, most=3600, unit="seconds")
         check_whole("max_breakers", max_breakers)
+        check_whole("shards", shards, most=MAX_SHARDS)
         for what, callback in (
             ("on_error", on_error),
             ("on_state_change", on_state_change),
@@ -112,7 +118,7 @@ class Coordinator:
             _check_callable(what, callback)
         self._parts = _Parts(
             host=self._host,
-            backend=_backend(redis, namespace),
+            backends=self._backends(redis, namespace, shards),
             policies=PolicyBook(policy, policies or {}),
             lease_ttl=lease_ttl,
             max_breakers=max_breakers,
@@ -128,7 +134,7 @@ class Coordinator:
         state = "started" if self._running() else "stopped"
         return (
             f"<Coordinator {self._namespace!r} {state} {self.role} instance={self.instance_id} "
-            f"breakers={len(self.breakers)} {self._parts.backend!r}>"
+            f"breakers={len(self.breakers)} {self._parts.shards[0].backend!r}>"
         )
 
     @property
@@ -195,7 +201,7 @@ class Coordinator:
             if self._metrics is not None:
                 self._metrics.attach(self)
             others = [] if self._metrics is None else [self._update_metrics]
-            session = self._session = Session(self._parts, others)
+            session = self._session = Session(self._parts, self._parts.shards, others)
         await session.ready(START_PATIENCE)
 
     async def stop(self) -> None:
@@ -232,6 +238,18 @@ class Coordinator:
     ) -> None:
         await self.stop()
 
+    @staticmethod
+    def _backends(redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
+        if isinstance(redis, Backend):
+            if shards > 1:
+                raise ValueError("shards need a Redis URL or client, one Backend is one shard")
+            return [redis]
+        if redis is None:
+            return [MemoryBackend() for _ in range(shards)]
+        if shards == 1:
+            return [RedisBackend(redis, namespace)]
+        return [RedisBackend(redis, f"{namespace}/{number}") for number in range(shards)]
+
     def _running(self) -> Session | None:
         """The current session, unless its loop was closed under it."""
         session = self._session  # changes nothing: metrics ask from other threads too
@@ -256,7 +274,7 @@ class _Parts:
         self,
         *,
         host: Host,
-        backend: Backend,
+        backends: Sequence[Backend],
         policies: PolicyBook,
         lease_ttl: float,
         max_breakers: int,
@@ -265,13 +283,12 @@ class _Parts:
         on_role_change: Callable[[Role], Answer] | None,
     ) -> None:
         self._pid = os.getpid()
-        self._host = host
-        self.presence = Presence(host.unique_id(), version(), policies.fingerprint)
-        self.backend = backend
+        self.host = host
+        fingerprint = f"{policies.fingerprint}/{len(backends)}"
+        self.presence = Presence(host.unique_id(), version(), fingerprint)
         self.policies = policies
         self.lease_ttl = lease_ttl
         self.max_breakers = max_breakers
-        self.chance = host.chance
         self.statistics = Statistics()
         self.surface = Surface(
             self.statistics,
@@ -280,15 +297,9 @@ class _Parts:
             on_state_change=on_state_change,
             on_role_change=on_role_change,
         )
-        self.clock = SharedClock(host.monotonic)
-        self.outbox = Outbox(self.statistics)
-        self.table = Table(
-            instance=self.presence.instance,
-            policies=policies,
-            outbox=self.outbox,
-            clock=self.clock,
-            surface=self.surface,
-        )
+        self.shards = [
+            Shard(self, backend, number, len(backends)) for number, backend in enumerate(backends)
+        ]
         self.breakers: OrderedDict[str, Breaker] = OrderedDict()
         self._making = Lock()
 
@@ -296,8 +307,9 @@ class _Parts:
         """Take a name of its own in a process that was forked from the one it was made in."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self.presence = replace(self.presence, instance=self._host.unique_id())
-            self.table.rename(self.presence.instance)
+            self.presence = replace(self.presence, instance=self.host.unique_id())
+            for shard in self.shards:
+                shard.table.rename(self.presence.instance)
 
     def breaker(self, name: str) -> Breaker:
         breaker = self.breakers.get(name)
@@ -316,30 +328,23 @@ class _Parts:
 
     def _make_breaker(self, name: str) -> Breaker:
         check_name("a circuit's name", name)
-        breaker = Breaker(self.table.local(name))
+        breaker = Breaker(self._local(name))
         if len(self.breakers) < self.max_breakers or self._evict():
             self.breakers[name] = breaker
         return breaker  # with all places taken by open circuits, it works but is not kept
+
+    def _local(self, name: str) -> LocalCircuit:
+        return self.shards[shard_of(name, len(self.shards))].table.local(name)
 
     def _evict(self) -> bool:
         """Let go of the breaker not used for longest, but of none that is needed."""
         for _ in range(min(EVICTION_TRIES, len(self.breakers))):
             name = next(iter(self.breakers))
-            if self.table.local(name).quiet:
+            if self._local(name).quiet:
                 del self.breakers[name]
                 return True
             self.breakers.move_to_end(name)
         return False
-
-
-def _backend(
-    redis: str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None, namespace: str
-) -> Backend:
-    if redis is None:
-        return MemoryBackend()
-    if isinstance(redis, Backend):
-        return redis
-    return RedisBackend(redis, namespace)
 
 
 def _check_callable(what: str, callback: object) -> None:

@@ -46,6 +46,11 @@ class BackendError(ZenvarkError):
 class FencedError(ZenvarkError):
     """A write was refused because its leader's lease has passed to another instance."""
 
+    @classmethod
+    def of(cls, epoch: int) -> FencedError:
+        """The error of a leader whose lease had this epoch."""
+        return cls(f"the lease of epoch {epoch} is over")
+
 
 class MalformedEntryError(ZenvarkError):
     """An entry in a shared stream could not be read; it was skipped."""

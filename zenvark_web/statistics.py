@@ -44,8 +44,11 @@ class Statistics:
 
     Attributes:
         errors: Background errors by class name. Past so many classes, further ones are "other".
-        dropped: Call results for which there was no room.
+        recorded: Call results that have left this instance's buffer, in whatever way. In the end
+            each is evaluated, expired or dropped.
+        evaluated: Call results that a leader has judged. Leaders tell within about ten seconds.
         expired: Call results that had become too old to count.
+        dropped: Call results that were lost: for want of room here, or in the store.
         batches: Entries written to the stream of results.
         transitions: Transitions this instance published as a leader.
         effect: Seconds from the call result that decided a transition to its taking effect here.
@@ -55,8 +58,10 @@ class Statistics:
 
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
-        self.dropped = 0
+        self.recorded = 0
+        self.evaluated = 0
         self.expired = 0
+        self.dropped = 0
         self.batches = 0
         self.transitions = 0
         self.effect: Distribution = Distribution(EFFECT_BOUNDS)

@@ -21,11 +21,10 @@ from zenvark_web.backends.base import (
     ResultEntry,
     StateEntry,
 )
+from zenvark_web.backends.redis import KEYS
 
 TTL = 30.0
 """A lease that no test outlives."""
-
-KEYS = ("leader", "epoch", "results", "states", "circuits", "instances")
 
 Client = redis.asyncio.Redis | redis.asyncio.RedisCluster
 Way = Callable[[str], str | Client]

@@ -21,7 +21,8 @@ async def test_lease_runs_out_by_the_clock() -> None:
     clock = Clock()
     backend = MemoryBackend(clock)
     first = await lead(backend, "web-1", ttl=10)
-    assert (first.now, first.expires_in) == (1000.0, 10.0)
+    assert first.news is not None
+    assert (first.news.now, first.expires_in) == (1000.0, 10.0)
     clock.now += 9.999
     assert (await backend.heartbeat(me("web-2"), TTL, 0)).leader == "web-1"
     clock.now += 0.001

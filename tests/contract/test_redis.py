@@ -8,12 +8,13 @@ import pytest
 import redis
 import redis.asyncio
 
-from tests.contract.stores import KEYS, RedisStore, batch, lead, me, told, transition
+from tests.contract.stores import RedisStore, batch, lead, me, told, transition
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
 from zenvark_web.backends import RedisBackend
-from zenvark_web.backends.base import START, LeaderChange
+from zenvark_web.backends.base import START, Account, LeaderChange
+from zenvark_web.backends.redis import KEYS
 
 SECRET = "s3cret"
 UNUSED_PORT = 1
@@ -205,6 +206,7 @@ class TestKeys:
         beat = await lead(backend)
         await backend.publish(transition(beat))
         await backend.append(batch())
+        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 1)})
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 

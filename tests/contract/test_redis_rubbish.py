@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import pytest
 
 from tests.contract.stores import (
-    KEYS,
     TTL,
     RedisStore,
     batch,
@@ -20,7 +19,8 @@ from tests.contract.stores import (
 from zenvark_web import BackendError, MalformedEntryError
 from zenvark_web.backends import Backend
 from zenvark_web.backends._codec import MAX_ENTRY_LENGTH, encode_batch, encode_transition
-from zenvark_web.backends.base import Batch, Heartbeat, LeaderChange
+from zenvark_web.backends.base import Account, Batch, Heartbeat, LeaderChange
+from zenvark_web.backends.redis import KEYS
 
 Fields = Mapping[str, str | bytes]
 
@@ -181,6 +181,9 @@ async def use(backend: Backend, what: str) -> None:
         await backend.append(batch())
     elif what == "circuits":
         await backend.load()
+    elif what == "accounts":
+        beat = await backend.heartbeat(me("web-1"), TTL, 0)
+        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 1)})
     else:
         await backend.read("0-0", None, 0)
 
@@ -193,6 +196,27 @@ async def test_key_of_the_wrong_type(redis_store: RedisStore, key: str) -> None:
         await use(backend, key)
     redis_store.command("DEL", key)
     await use(backend, key)
+
+
+@pytest.mark.parametrize(
+    "rubbish", ["string", "banana", b"\xff", "[1, 2, 3]", '["1", 2]', '["1", 1, 2, 3, -4]']
+)
+async def test_accounts(redis_store: RedisStore, rubbish: str | bytes) -> None:
+    """They are no more than counts: without them all else goes on."""
+    backend = redis_store.open()
+    if rubbish == "string":
+        redis_store.command("SET", "accounts", rubbish)
+    else:
+        redis_store.command("HSET", "accounts", "web-1", rubbish)
+    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    assert beat.leader == "web-1"
+    assert beat.news is not None
+    assert beat.news.account is None
+    assert (await backend.load()).accounts == {}
+    assert await backend.tidy(600, 0) in ([], [me("web-1")])
+    if rubbish != "string":
+        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 2, 3, 4)})
+        assert (await backend.load()).accounts == {"web-1": Account(1, 2, 3, 4)}
 
 
 async def test_streams_of_the_wrong_type_break_reads_and_snapshots(

@@ -19,7 +19,7 @@ from tests.contract.stores import (
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend, Cause, FencedError, Reason, State
 from zenvark_web._core.states import Transition
-from zenvark_web.backends.base import Forgotten, Heartbeat, StateEntry
+from zenvark_web.backends.base import Account, Forgotten, Heartbeat, StateEntry
 
 
 async def news(backend: Backend) -> list[Transition | Forgotten]:
@@ -144,7 +144,10 @@ async def test_nothing_is_written_without_the_lease(backend: Backend, lease: obj
         await backend.publish(transition(beat))
     with pytest.raises(FencedError):
         await backend.forget(transition(beat))
+    with pytest.raises(FencedError):
+        await backend.settle(beat.epoch, beat.leader, {"web-1": Account(1, 1)})
     assert await kept(backend) == []
+    assert (await backend.load()).accounts == {}
     assert await states_of(backend) == before
 
 
@@ -193,8 +196,8 @@ class TestLoad:
     async def test_tells_the_time(self, backend: Backend) -> None:
         beat = await lead(backend)
         snapshot = await backend.load()
-        assert beat.now is not None
-        assert 0 <= snapshot.now - beat.now < 10
+        assert beat.news is not None
+        assert 0 <= snapshot.now - beat.news.now < 10
 
     async def test_tells_where_to_read_on(self, backend: Backend) -> None:
         beat = await lead(backend)

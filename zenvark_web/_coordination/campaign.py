@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ..backends.base import Backend, LeaderChange, Presence
+from ..backends.base import Backend, LeaderChange, News, Presence
 from ..exceptions import BackendError
 from .clock import SharedClock
+from .link import Asker, Link
 from .outage import Outage
 from .surface import Surface
 
 RENEWALS_PER_LEASE = 3
 ANNOUNCE_INTERVAL = 5.0
 """Seconds between two heartbeats that are not brief."""
+
+ABSTENTION = 1.0
+"""Seconds for which an instance does not take a lease again that it has handed over."""
 
 GRACE = 0.002
 """Seconds after the end of a lease at which it has ended for certain."""
@@ -32,10 +36,12 @@ class Campaign:
         ttl: The lease's seconds.
         clock: The shared clock, set by each answer.
         surface: Where errors go.
+        link: Told how asking goes.
+        hesitation: Tells the seconds for which to leave a lease that has become free to others.
         chance: Makes random numbers from 0 to 1.
         on_elected: Told the epoch of a lease this instance now holds.
         on_deposed: Told when it holds none any more.
-        on_last_state: Told now and then where the stream of states ends.
+        on_news: Told now and then what else heartbeats bring.
     """
 
     def __init__(
@@ -46,32 +52,42 @@ class Campaign:
         ttl: float,
         clock: SharedClock,
         surface: Surface,
+        link: Link,
+        hesitation: Callable[[], float],
         chance: Callable[[], float],
         on_elected: Callable[[int], None],
         on_deposed: Callable[[], None],
-        on_last_state: Callable[[str], None],
+        on_news: Callable[[News], None],
     ) -> None:
         self._me = me
         self._backend = backend
         self._ttl = ttl
         self._clock = clock
+        self._link = link
+        self._hesitation = hesitation
         self._outage = Outage(surface, chance)
         self._on_elected = on_elected
         self._on_deposed = on_deposed
-        self._on_last_state = on_last_state
+        self._on_news = on_news
         self._nudge = asyncio.Event()
         self._asked = 0.0
         self._announce_at = float("-inf")
         self._held_until = float("-inf")
         self._retired = False
+        self._yields = False
+        self._abstains_until = float("-inf")
         self.epoch = 0
         self.leading = False
-        self.connected = False
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
         while True:
-            await self._pause(await self._beat())
+            await self._pause(await (self._yield() if self._yields else self._beat()))
+
+    def hand_over(self) -> None:
+        """Give the lease back, and leave it to others for a moment."""
+        self._yields = True
+        self._nudge.set()
 
     def heard(self, change: LeaderChange) -> None:
         """Take note of what the stream of states says of leadership."""
@@ -102,24 +118,36 @@ class Campaign:
                 )
         except (BackendError, TimeoutError) as error:
             return self._failed(error)
-        self.connected = True
+        self._link.answered(Asker.CAMPAIGN)
         self._outage.over()
-        if beat.now is not None and beat.last_state is not None:
+        if beat.news is not None:
             self._announce_at = self._asked + ANNOUNCE_INTERVAL
-            self._clock.sync(beat.now, self._asked)
-            self._on_last_state(beat.last_state)
+            self._clock.sync(beat.news.now, self._asked)
+            self._on_news(beat.news)
         if beat.leader == self._me.instance:
             self._elected(beat.epoch)
             return self._ttl / RENEWALS_PER_LEASE
         self._followed(beat.epoch)
-        return beat.expires_in + GRACE
+        return beat.expires_in + GRACE + self._hesitation()
+
+    async def _yield(self) -> float:
+        """Give the lease back; tells the seconds to wait for the next heartbeat."""
+        self._yields = False
+        self._deposed()
+        self._announce_at = float("-inf")  # taking leave has made this instance unknown
+        try:
+            await self._backend.resign(self._me.instance)
+        except BackendError as error:
+            return self._failed(error)
+        self._abstains_until = self._clock.monotonic() + ABSTENTION
+        return ABSTENTION
 
     def _patience(self) -> float | None:
         """A leader must know in time that it no longer is one."""
         return max(0.0, self._held_until - self._clock.monotonic()) if self.leading else None
 
     def _failed(self, error: BackendError | TimeoutError) -> float:
-        self.connected = False
+        self._link.failed(Asker.CAMPAIGN)
         self._announce_at = float("-inf")
         if self.leading and self._clock.monotonic() >= self._held_until:
             self._deposed()
@@ -156,5 +184,8 @@ class Campaign:
             async with asyncio.timeout(seconds):
                 await self._nudge.wait()
         except TimeoutError:
-            pass
+            return
         self._nudge.clear()
+        abstains_for = self._abstains_until - self._clock.monotonic()
+        if not self._yields and (wait := max(self._hesitation(), abstains_for)) > 0:
+            await asyncio.sleep(wait)

@@ -1,44 +1,52 @@
-"""What the one leader does: judges results, publishes transitions, runs health checks.
+"""What the one leader does: judges results, publishes transitions, keeps the store in order.
 
-Everything is decided by `Circuit`; this module brings it reports and time, and carries out what
-comes back. A leader lasts for one lease. It may believe in its lease for too long (a paused
-process does not notice), so every write is checked against the lease by the store itself.
+A leader lasts for one lease. It may believe in its lease for too long (a paused process does not
+notice), so every write is checked against the lease by the store itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
+from operator import itemgetter
 
-from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
 from .._core.states import Report, State, Transition
 from .._core.strategies import TimeWindow
-from ..backends.base import START, Backend, Batch, ResultEntry, Snapshot, position_key
-from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError, described
+from ..backends.base import (
+    START,
+    Backend,
+    Batch,
+    Presence,
+    ResultEntry,
+    Snapshot,
+    position_key,
+)
+from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
 from ..statistics import Statistics
+from .accounts import MAX_SENDERS, Accounts
 from .clock import SharedClock
 from .health import HealthChecks
+from .judge import Judge
 from .outage import Outage
 from .reporter import MAX_AGE
-from .surface import Surface, ends_this_task
+from .surface import Surface
 from .table import Table
 
 TIDY_INTERVAL = 5.0
-INSTANCE_SILENCE = 30.0
+INSTANCE_SILENCE = 15.0
 RESULTS_AGE = 600.0
 LONGEST_RESULTS_AGE = 3600.0
-FORGET_AFTER = 3600.0
-QUIET_FOR = 60.0
-"""A circuit closed for so many seconds, and not called for so many, is no longer kept."""
 
-FORGET_AT_ONCE = 100
-MAX_SENDERS = 10_000
-EVICTION_TRIES = 100
+FORGET_AFTER = 3600.0
+"""A circuit is no longer kept once nobody has called it for so many seconds since it closed, or
+since it could have recovered by a trial call. Nor do more than the most that are to be kept stay,
+for longer than `QUIET_FOR`: somebody may be making names up."""
+
+QUIET_FOR = 60.0
+FORGET_AT_ONCE = 1_000
 
 
 class Leader:
@@ -54,10 +62,11 @@ class Leader:
         surface: Where errors go.
         statistics: Counts what is done.
         chance: Makes random numbers from 0 to 1.
-        max_circuits: How many closed circuits to keep count of.
+        max_circuits: How many circuits to keep.
         watched: Circuits to check when they are quiet, though nobody has called them yet.
         on_fenced: Told when the lease turns out to be over.
         on_overtaken: Told when the store knows a newer transition than this leader.
+        on_present: Told now and then who is there.
     """
 
     def __init__(
@@ -76,6 +85,7 @@ class Leader:
         watched: Iterable[str],
         on_fenced: Callable[[], None],
         on_overtaken: Callable[[], None],
+        on_present: Callable[[Sequence[Presence]], None],
     ) -> None:
         self.epoch = epoch
         self._instance = instance
@@ -86,48 +96,52 @@ class Leader:
         self._leads_since = self._now()
         self._surface = surface
         self._statistics = statistics
-        self._chance = chance
         self._max_circuits = max_circuits
         self._watched = watched
         self._on_fenced = on_fenced
         self._on_overtaken = on_overtaken
-        self._checks = HealthChecks(statistics, clock.monotonic)
+        self._on_present = on_present
         self._outage = Outage(surface, chance)
-        self._circuits: dict[str, Circuit] = {}
         self._numbers: dict[str, int] = {}
+        self._accounts = Accounts({})
         self._position = START
         self._began_at = position_key(START)
         self._unpublished: deque[Transition] = deque()
         self._to_publish = asyncio.Event()
-        self._timers: list[tuple[float, str]] = []
-        self._timer_of: dict[str, float] = {}
-        self._timers_changed = asyncio.Event()
         self._fingerprints: frozenset[str] = frozenset()
+        self._judge = Judge(
+            policies=policies,
+            known=table.known,
+            now=self._now,
+            chance=chance,
+            surface=surface,
+            checks=HealthChecks(statistics, clock.monotonic),
+            max_circuits=max_circuits,
+            decided=self._decided,
+        )
 
     # What the reader brings
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Start from the store's states, and give back what it has lost."""
+        """Start from what the store has, and give back what it has lost."""
         self._began_at = position_key(snapshot.results)
+        self._accounts = Accounts(snapshot.accounts)
         stored = {transition.circuit: transition.order for transition in snapshot.transitions}
         for name, transition in self._table.latest.items():
             if stored.get(name, (0, 0)) < transition.order:
                 self._publish(transition)
             if transition.state is not State.CLOSED:
-                self._begin(name)
+                self._judge.begin(name)
         for name in self._watched:
-            self._begin(name)
+            self._judge.begin(name)
 
     def adopt(self, transition: Transition) -> None:
-        """Go on from a transition that is now in force, unless it is this leader's own."""
-        circuit = self._circuits.get(transition.circuit)
-        if circuit is not None and transition.order > circuit.latest.order:
-            del self._circuits[transition.circuit]
-            self._begin(transition.circuit)
+        """Go on from a transition that is now in force."""
+        self._judge.adopt(transition)
 
     def forget(self, circuit: str) -> None:
         """Begin a circuit anew that is no longer kept."""
-        self._circuits.pop(circuit, None)
+        self._judge.forget(circuit)
 
     def take(self, entry: ResultEntry) -> None:
         """Judge one entry of the stream of results."""
@@ -135,9 +149,14 @@ class Leader:
         batch = entry.item
         if isinstance(batch, MalformedEntryError):
             self._surface.error(batch)
-        elif self._is_new(batch):
+            return
+        runs = [run for report in batch.reports for run in report.runs]
+        self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
+        if self._is_new(batch):
+            replayed = position_key(entry.position) <= self._began_at
             for report in batch.reports:
-                self._judge(batch.instance, self._without_expired(report), entry)
+                fresh = _without_expired(report)
+                self._judge.hear(batch.instance, fresh, at=entry.at, replayed=replayed)
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""
@@ -148,84 +167,17 @@ class Leader:
             del self._numbers[next(iter(self._numbers))]
         return True
 
-    def _judge(self, instance: str, report: Report, entry: ResultEntry) -> None:
-        now = self._now()
-        replayed = position_key(entry.position) <= self._began_at
-        self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
-        self._guarded(
-            report.circuit,
-            lambda circuit: circuit.report(
-                instance, report, at=entry.at, now=now, replayed=replayed
-            ),
-        )
-
-    def _without_expired(self, report: Report) -> Report:
-        if all(run.age <= MAX_AGE for run in report.runs):
-            return report
-        self._statistics.expired += sum(run.count for run in report.runs if run.age > MAX_AGE)
-        return replace(report, runs=tuple(run for run in report.runs if run.age <= MAX_AGE))
-
-    # Circuits
-
-    def _begin(self, name: str) -> None:
-        """Have a circuit, unless its strategy will not let itself be used."""
-        self._guarded(name, lambda circuit: None)
-
-    def _circuit(self, name: str) -> Circuit:
-        circuit = self._circuits.get(name)
-        if circuit is None:
-            if len(self._circuits) >= self._max_circuits:
-                self._evict()
-            circuit = self._circuits[name] = self._make(self._table.known(name))
-            self._set_timer(name)
-        return circuit
-
-    def _make(self, latest: Transition) -> Circuit:
-        now = self._now()
-        if latest.at > now:  # the store's clock was set back since
-            latest = replace(latest, at=now)
-        return Circuit(self._policies[latest.circuit], latest, now, self._chance)
-
-    def _evict(self) -> None:
-        """Forget a closed circuit, the one not heard of for longest if there is no better."""
-        for name, _ in zip(list(self._circuits), range(EVICTION_TRIES), strict=False):
-            circuit = self._circuits.pop(name)
-            if circuit.latest.state is State.CLOSED:
-                return
-            self._circuits[name] = circuit
-
-    def _guarded(
-        self, name: str, decide: Callable[[Circuit], Transition | Check | None]
-    ) -> Check | None:
-        """Have a circuit decide, and carry it out. What a user's strategy or backoff raises
-        stays with its own circuit.
-
-        Returns:
-            The health check that the circuit asks for, if it does.
-        """
-        try:
-            decision = decide(self._circuit(name))
-            self._set_timer(name)
-        except BaseException as error:
-            if ends_this_task(error):
-                raise
-            surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {described(error)}")
-            surfaced.__cause__ = error
-            self._surface.error(surfaced)
-            return None
-        if isinstance(decision, Transition):
-            self._publish(replace(decision, position=self._position))
-            return None
-        return decision
-
     # Loops
 
     async def run(self) -> None:
         """Lead, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._publish_all())
-            tasks.create_task(self._keep_time(tasks))
-            tasks.create_task(self._tidy())
+            tasks.create_task(self._judge.run())
+            tasks.create_task(self._keep_order())
+
+    def _decided(self, transition: Transition) -> None:
+        self._publish(replace(transition, position=self._position))
 
     def _publish(self, transition: Transition) -> None:
         self._unpublished.append(self._signed(transition))
@@ -257,76 +209,66 @@ class Leader:
             if not in_force:
                 self._on_overtaken()
 
-    def _set_timer(self, name: str) -> None:
-        deadline = self._circuits[name].deadline
-        if deadline is not None and deadline < self._timer_of.get(name, float("inf")):
-            self._timer_of[name] = deadline
-            heapq.heappush(self._timers, (deadline, name))
-            self._timers_changed.set()
-
-    async def _keep_time(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
-            self._timers_changed.clear()
-            for name in self._due():
-                check = self._guarded(name, lambda circuit: circuit.due(self._now()))
-                if check is not None:
-                    tasks.create_task(self._check(name, check))
-            wait = self._timers[0][0] - self._now() if self._timers else None
-            try:
-                async with asyncio.timeout(wait):
-                    await self._timers_changed.wait()
-            except TimeoutError:
-                pass
-
-    def _due(self) -> list[str]:
-        """The circuits whose time may have come."""
-        now = self._now()
-        names: list[str] = []
-        while self._timers and self._timers[0][0] <= now:
-            deadline, name = heapq.heappop(self._timers)
-            if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
-                del self._timer_of[name]
-                names.append(name)
-        return [name for name in names if name in self._circuits]
-
-    async def _check(self, name: str, check: Check) -> None:
-        error = await self._checks.run(name, self._policies[name], check)
-        self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
-
-    async def _tidy(self) -> None:
-        durations = (
-            policy.strategy.duration
-            for policy in self._policies.all()
-            if isinstance(policy.strategy, TimeWindow)
-        )
-        age = min(max(RESULTS_AGE, *durations, 0.0), LONGEST_RESULTS_AGE)
+    async def _keep_order(self) -> None:
         while True:
             await asyncio.sleep(TIDY_INTERVAL)
             try:
-                present = await self._backend.tidy(age, INSTANCE_SILENCE)
-                self._compare(frozenset(presence.fingerprint for presence in present))
-                for transition in self._forgettable():
-                    await self._backend.forget(self._signed(transition))
+                await self._tidy()
             except FencedError:
                 pass  # the next transition or heartbeat tells
             except BackendError as error:
                 self._outage.failed(error)
 
-    def _forgettable(self) -> list[Transition]:
-        """Circuits that have been closed for long and are not called, the oldest first."""
-        now = self._now()
-        quiet = (
-            transition
-            for transition in self._table.latest.values()
-            if transition.state is State.CLOSED
-            and now - transition.at > FORGET_AFTER
-            and now - self._heard_at(transition.circuit) > QUIET_FOR
+    async def _tidy(self) -> None:
+        present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
+        self._compare(frozenset(presence.fingerprint for presence in present))
+        self._on_present(present)
+        for transition in self._forgettable():
+            await self._backend.forget(self._signed(transition))
+        if self._accounts.unwritten:
+            accounts = dict(self._accounts.unwritten)
+            await self._backend.settle(self.epoch, self._instance, accounts)
+            self._accounts.written(accounts)
+
+    def _results_age(self) -> float:
+        """The seconds for which results are kept: as long as a successor may need them."""
+        durations = (
+            policy.strategy.duration
+            for policy in self._policies.all()
+            if isinstance(policy.strategy, TimeWindow)
         )
-        return list(islice(quiet, FORGET_AT_ONCE))
+        return min(max(RESULTS_AGE, *durations, 0.0), LONGEST_RESULTS_AGE)
+
+    def _forgettable(self) -> list[Transition]:
+        """Circuits that nobody calls: those long so, and as many more as there are too many."""
+        now = self._now()
+        idle = [
+            (now - self._idle_since(transition), transition)
+            for transition in self._table.latest.values()
+            if self._policies[transition.circuit].idle_interval is None
+        ]
+        forgettable = [transition for seconds, transition in idle if seconds > FORGET_AFTER]
+        surplus = len(self._table.latest) - len(forgettable) - self._max_circuits
+        if surplus > 0:
+            quiet = [
+                (quiet_for, t) for quiet_for, t in idle if FORGET_AFTER >= quiet_for > QUIET_FOR
+            ]
+            quiet.sort(key=itemgetter(0), reverse=True)
+            forgettable += [transition for _, transition in quiet[:surplus]]
+        return forgettable[:FORGET_AT_ONCE]
+
+    def _idle_since(self, transition: Transition) -> float:
+        """Since when a circuit is of no use: nobody calls it, and it is closed or waits for calls
+        to try with. (One with a health check recovers by itself: its last check is not long ago.)
+        """
+        waits = transition.state is not State.CLOSED
+        return max(
+            self._heard_at(transition.circuit), transition.retry_at if waits else transition.at
+        )
 
     def _heard_at(self, name: str) -> float:
-        circuit = self._circuits.get(name)
-        return self._leads_since if circuit is None else circuit.heard_at
+        heard_at = self._judge.heard_at(name)
+        return self._leads_since if heard_at is None else heard_at
 
     def _compare(self, fingerprints: frozenset[str]) -> None:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:
@@ -337,3 +279,9 @@ class Leader:
                 )
             )
         self._fingerprints = fingerprints
+
+
+def _without_expired(report: Report) -> Report:
+    if all(run.age <= MAX_AGE for run in report.runs):
+        return report
+    return replace(report, runs=tuple(run for run in report.runs if run.age <= MAX_AGE))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from threading import get_ident
+from typing import Protocol
 
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
@@ -22,6 +23,26 @@ from .surface import Surface
 
 DEMAND_INTERVAL = 1.0
 MAX_LABEL = 64
+
+
+class Witness(Protocol):
+    """Someone who sees each result as it is recorded."""
+
+    def ended(self, circuit: LocalCircuit, run: PendingRun) -> None:
+        """Calls have ended: a run of them, as it would be sent."""
+        ...
+
+    def wanted(self, circuit: LocalCircuit) -> None:
+        """Calls are not let through."""
+        ...
+
+    def settled(self, circuit: LocalCircuit) -> None:
+        """A trial call has given its permit back, used or not."""
+        ...
+
+    def overruled(self, name: str) -> None:
+        """The fleet has decided."""
+        ...
 
 
 class LocalCircuit:
@@ -38,10 +59,12 @@ class LocalCircuit:
 
     __slots__ = (
         "__weakref__",
+        "_newest",
         "_run",
         "_runs",
         "_tell_at",
         "_untold",
+        "_witness",
         "admission",
         "blocked",
         "classify",
@@ -81,7 +104,9 @@ class LocalCircuit:
         self.failures: Distribution = Distribution()
         self.blocked: int = 0
         self._runs: list[PendingRun] = []
-        self._run: PendingRun | None = None
+        self._newest: PendingRun | None = None
+        self._run: PendingRun | None = None  # the newest, unless somebody watches each result
+        self._witness: Witness | None = None
         self._untold = 0
         self._tell_at = float("-inf")
 
@@ -158,7 +183,9 @@ class LocalCircuit:
     ) -> None:
         (self.failures if failed else self.successes).observe(elapsed)
         slow = elapsed > self.slow_after
-        run = self._run
+        if self._witness is not None:
+            self._witness.ended(self, PendingRun(generation, failed, slow, label, ended))
+        run = self._newest
         if (
             run is not None
             and run.generation == generation
@@ -175,18 +202,19 @@ class LocalCircuit:
     def _begin_run(self, run: PendingRun) -> None:
         outbox = self.outbox
         if outbox.runs >= outbox.limit and not self._make_room():
-            outbox.statistics.dropped += 1
+            outbox.lost(1)
             return
         outbox.runs += 1
         self._runs.append(run)
-        self._run = run
+        self._newest = run
+        self._run = run if self._witness is None else None
         outbox.add(self, run.failed or run.slow or not self.admission.closed)
 
     def _make_room(self) -> bool:
         """Drop this circuit's oldest run, if it has one."""
         if not self._runs:
             return False
-        self.outbox.statistics.dropped += self._runs.pop(0).count
+        self.outbox.lost(self._runs.pop(0).count)
         self.outbox.runs -= 1
         return True
 
@@ -208,6 +236,8 @@ class LocalCircuit:
             later = now + DEMAND_INTERVAL
             self._tell_at = retry_at if now < retry_at < later else later
             self.outbox.add(self, True)
+            if self._witness is not None:
+                self._witness.wanted(self)
 
     def settle(self, generation: int, *, returned: bool) -> None:
         """End a trial call, from any thread, after its result was recorded.
@@ -224,17 +254,33 @@ class LocalCircuit:
     def _settle(self, generation: int, returned: bool) -> None:
         with self.lock:
             self.admission.settle(generation, returned=returned)
-        self.outbox.here(self.outbox.add, self, True)
+        self.outbox.here(self._settled)
+
+    def _settled(self) -> None:
+        self.outbox.add(self, True)
+        if self._witness is not None:
+            self._witness.settled(self)
 
     def note(self, now: float) -> TrialNote | None:
         """How far this instance has come with a grant, if it holds one."""
         with self.lock:
             return self.admission.note(now)
 
+    def watch(self, witness: Witness | None) -> None:
+        """Show someone each result from now on, or nobody any more."""
+        self._witness = witness
+        self._run = None
+
+    @property
+    def waiting(self) -> Sequence[PendingRun]:
+        """The results that wait to be sent."""
+        return self._runs
+
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""
-        runs, self._runs, self._run = self._runs, [], None
+        runs, self._runs, self._newest, self._run = self._runs, [], None, None
         self.outbox.runs -= len(runs)
+        self.outbox.statistics.recorded += sum(run.count for run in runs)
         return runs
 
     def take_blocked(self) -> int:
@@ -242,10 +288,10 @@ class LocalCircuit:
         untold, self._untold = self._untold, 0
         return untold
 
-    def forget(self) -> int:
-        """Throw away what waits; tells how many results that were."""
+    def forget(self) -> None:
+        """Throw away what waits; it counts as dropped."""
         self._untold = 0
-        return sum(run.count for run in self.take())
+        self.outbox.statistics.dropped += sum(run.count for run in self.take())
 
     @property
     def quiet(self) -> bool:

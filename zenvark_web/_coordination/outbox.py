@@ -69,7 +69,7 @@ class Outbox:
         self.thread = None
         self._post = self._wake = _nobody
         for circuit in self.waiting.values():
-            self.statistics.dropped += circuit.forget()
+            circuit.forget()
         self.waiting.clear()
         self.runs = 0
 
@@ -83,6 +83,11 @@ class Outbox:
                 self._post(function, *arguments)
             except RuntimeError:  # the reporter's loop was closed
                 self.close()
+
+    def lost(self, results: int) -> None:
+        """Count results for which there is no room."""
+        self.statistics.recorded += results
+        self.statistics.dropped += results
 
     def next_number(self) -> int:
         """A number for a batch, never given before (nor in an earlier run)."""

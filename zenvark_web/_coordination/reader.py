@@ -20,6 +20,7 @@ from ..backends.base import (
 from ..exceptions import BackendError, MalformedEntryError
 from ..statistics import Statistics
 from .clock import SharedClock
+from .link import Asker, Link
 from .outage import Outage
 from .surface import Surface
 from .table import Table
@@ -55,6 +56,7 @@ class Reader:
         table: Takes the states.
         clock: The shared clock.
         surface: Where errors go.
+        link: Told how reading goes.
         statistics: Counts effects.
         chance: Makes random numbers from 0 to 1.
         on_leader: Told who leads, as the stream of states says it.
@@ -67,6 +69,7 @@ class Reader:
         table: Table,
         clock: SharedClock,
         surface: Surface,
+        link: Link,
         statistics: Statistics,
         chance: Callable[[], float],
         on_leader: Callable[[LeaderChange], None],
@@ -75,6 +78,7 @@ class Reader:
         self._table = table
         self._clock = clock
         self._surface = surface
+        self._link = link
         self._statistics = statistics
         self._outage = Outage(surface, chance)
         self._on_leader = on_leader
@@ -84,7 +88,6 @@ class Reader:
         self._judge_waits = False
         self._stale = True
         self.loaded = asyncio.Event()
-        self.connected = False
 
     def serve(self, judge: Judge | None) -> None:
         """Read results for a leader from their beginning, or for none any more."""
@@ -92,11 +95,19 @@ class Reader:
         self._judge_waits = judge is not None
         self._results = None
 
-    def check(self, last_state: str) -> None:
-        """Start over from a snapshot if the stream of states ends before where this reader is:
-        the store has lost it and begun anew."""
+    def check(self, last_state: str, circuits: int) -> None:
+        """Start over from a snapshot if the store has lost something.
+
+        Args:
+            last_state: Where the stream of states ends. It has begun anew if this reader has
+                come further.
+            circuits: How many circuits the store keeps. If the leader knows more, it gives them
+                back.
+        """
         if position_key(last_state) < position_key(self._states):
             self.refresh()
+        elif self._judge is not None and circuits < len(self._table.latest):
+            self.serve(self._judge)
 
     def refresh(self) -> None:
         """Take the states from a snapshot before reading on."""
@@ -108,12 +119,12 @@ class Reader:
             try:
                 await self._step()
             except BackendError as error:
-                self.connected = False
+                self._link.failed(Asker.READER)
                 # What was missed meanwhile may have been trimmed: only a snapshot is complete.
                 self._stale = True
                 await asyncio.sleep(self._outage.failed(error))
             else:
-                self.connected = True
+                self._link.answered(Asker.READER)
                 self._outage.over()
 
     async def _step(self) -> None:
@@ -134,7 +145,7 @@ class Reader:
         self._stale = False
         asked = self._clock.monotonic()
         snapshot = await self._backend.load()
-        self.connected = True  # to say so only after the first read would be late by its wait
+        self._link.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
         for error in snapshot.malformed:
             self._surface.error(error)

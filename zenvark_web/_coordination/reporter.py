@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from .._core.states import Report, Run, TrialNote
 from ..backends.base import Backend, Batch
-from ..exceptions import BackendError, ResultsLostError
+from ..exceptions import BackendError
 from ..statistics import Statistics
+from .accounts import Ledger
 from .clock import SharedClock
+from .link import Asker, Link
 from .local import LocalCircuit
 from .outage import Outage
 from .outbox import Outbox, PendingRun
@@ -33,10 +35,6 @@ BURST = 20
 that fails now and then under load costs Redis no more than two hundred writes a second."""
 
 
-LOSSES_INTERVAL = 10.0
-"""Lost results are told at most once in so many seconds; the counters know each."""
-
-
 class Draft:
     """What goes into one batch. Kept until it is written, so that it can be sent again.
 
@@ -51,19 +49,35 @@ class Draft:
         self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
-        """Take what a circuit has to say; tells how many runs that are."""
-        runs = circuit.take()
+        """Take what a circuit has to say, but for what is too old; tells how many runs that are."""
+        runs: list[PendingRun] = []
+        for run in circuit.take():
+            if run.generation < 0:  # begun and judged while this instance was alone
+                self._statistics.evaluated += run.count
+            elif now - run.ended > MAX_AGE:
+                self._statistics.expired += run.count
+            else:
+                runs.append(run)
         # The note must fit the runs, also when they are sent again later.
-        self._parts.append((circuit, runs, circuit.take_blocked(), circuit.note(now)))
+        note = circuit.note(now)
+        if note is not None and note.generation < 0:
+            note = None
+        self._parts.append((circuit, runs, circuit.take_blocked(), note))
         return len(runs)
 
     @property
+    def runs(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
+        """The results in it."""
+        return [(circuit, runs) for circuit, runs, *_ in self._parts]
+
+    @property
     def results(self) -> int:
-        """How many results are in it."""
+        """How many results are in it. Their number does not change: the store may have taken a
+        batch in whose reply was lost."""
         return sum(run.count for _, runs, *_ in self._parts for run in runs)
 
     def reports(self, now: float) -> tuple[Report, ...]:
-        """The reports as they are at the monotonic second `now`; what is too old is left out."""
+        """The reports as they are at the monotonic second `now`."""
         return tuple(self._report(*part, now) for part in self._parts)
 
     def _report(
@@ -74,12 +88,9 @@ class Draft:
         note: TrialNote | None,
         now: float,
     ) -> Report:
-        for run in [run for run in runs if now - run.ended > MAX_AGE]:
-            runs.remove(run)
-            self._statistics.expired += run.count
         return Report(
             circuit=circuit.name,
-            generation=circuit.admission.generation,
+            generation=max(0, circuit.admission.generation),
             runs=tuple(
                 Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
                 for run in runs
@@ -96,9 +107,11 @@ class Reporter:
         instance: This instance's id.
         backend: Where to.
         outbox: Where from.
+        ledger: Told of each batch.
         table: Knows the circuits on which this instance holds a grant.
         clock: The shared clock; nothing is sent before it is known.
         surface: Where errors go.
+        link: Told how sending goes.
         statistics: Counts batches and losses.
         chance: Makes random numbers from 0 to 1.
     """
@@ -109,15 +122,19 @@ class Reporter:
         instance: str,
         backend: Backend,
         outbox: Outbox,
+        ledger: Ledger,
         table: Table,
         clock: SharedClock,
         surface: Surface,
+        link: Link,
         statistics: Statistics,
         chance: Callable[[], float],
     ) -> None:
+        self._link = link
         self._instance = instance
         self._backend = backend
         self._outbox = outbox
+        self._ledger = ledger
         self._table = table
         self._clock = clock
         self._surface = surface
@@ -128,14 +145,19 @@ class Reporter:
         self._draft: Draft | None = None
         self._credit = float(BURST)
         self._sent_at = clock.monotonic()
-        self._losses_told = (statistics.dropped, statistics.expired)
-        self._losses_told_at = float("-inf")
 
     def wake(self, urgent: bool) -> None:
         """There is something to send."""
         self._something.set()
         if urgent:
             self._urgent.set()
+
+    def unsent(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
+        """The results that wait or are under way."""
+        if self._draft is not None:
+            yield from self._draft.runs
+        for circuit in self._outbox.waiting.values():
+            yield circuit, circuit.waiting
 
     async def run(self) -> None:
         """Send as things come, for ever."""
@@ -158,7 +180,7 @@ class Reporter:
                 await self._send_next()
         finally:
             if self._draft is not None:
-                self._statistics.dropped += self._draft.results
+                self._ledger.give_up()
                 self._draft = None
 
     async def _gather(self) -> None:
@@ -182,12 +204,14 @@ class Reporter:
             try:
                 await self._send_next()
             except BackendError as error:
+                self._link.failed(Asker.REPORTER)
                 await asyncio.sleep(self._outage.failed(error))
             else:
+                self._link.answered(Asker.REPORTER)
                 self._outage.over()
                 sent = True
             finally:
-                self._tell_losses()
+                self._ledger.tell_losses()
 
     async def _send_next(self) -> None:
         if self._draft is None:
@@ -211,16 +235,8 @@ class Reporter:
             room -= max(1, draft.add(circuit, self._clock.monotonic()))
         if waiting:
             self.wake(urgent=True)
+        self._ledger.enter(draft.number, draft.results)
         return draft
-
-    def _tell_losses(self) -> None:
-        counted = (self._statistics.dropped, self._statistics.expired)
-        now = self._clock.monotonic()
-        if counted == self._losses_told or now - self._losses_told_at < LOSSES_INTERVAL:
-            return
-        dropped, expired = (new - old for new, old in zip(counted, self._losses_told, strict=True))
-        self._losses_told, self._losses_told_at = counted, now
-        self._surface.error(ResultsLostError(dropped, expired))
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

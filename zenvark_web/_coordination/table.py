@@ -10,7 +10,7 @@ from .._core.policy import PolicyBook
 from .._core.states import Transition
 from ..events import StateChange
 from .clock import SharedClock
-from .local import LocalCircuit
+from .local import LocalCircuit, Witness
 from .outbox import Outbox
 from .surface import Surface
 
@@ -44,6 +44,8 @@ class Table:
         self._clock = clock
         self._surface = surface
         self._locals: WeakValueDictionary[str, LocalCircuit] = WeakValueDictionary()
+        self._alone: dict[str, Transition] = {}
+        self._witness: Witness | None = None
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self.latest: dict[str, Transition] = {}
 
@@ -66,14 +68,19 @@ class Table:
                 surface=self._surface,
             )
             self._locals[name] = circuit
-            latest = self.latest.get(name)
-            if latest is not None:
-                self._admit(circuit, latest)
+            self._show(circuit)
+            if name in self._alone or name in self.latest:
+                self._admit(circuit)
         return circuit
 
     def known(self, name: str) -> Transition:
         """The newest transition of a circuit (generation 0 if there has been none)."""
         return self.latest.get(name) or Transition(circuit=name)
+
+    def in_force(self, name: str) -> Transition:
+        """The transition by which this instance goes: the fleet's newest, unless it has decided
+        for itself since."""
+        return self._alone.get(name) or self.known(name)
 
     def apply(self, transition: Transition) -> bool:
         """Take on a transition, unless it is no news; tells whether it was."""
@@ -82,16 +89,40 @@ class Table:
         if transition.order <= known.order:
             return False
         self.latest[name] = transition
-        circuit = self._locals.get(name)
-        if circuit is not None:
-            self._admit(circuit, transition)
-        if transition.state is not known.state:
-            self._surface.state_changed(
-                StateChange(
-                    name, known.state, transition.state, transition.generation, transition.reason
-                )
-            )
+        before = self._alone.pop(name, known)
+        if self._witness is not None:
+            self._witness.overruled(name)
+        self._take_effect(before, transition)
         return True
+
+    def watch(self, witness: Witness | None) -> None:
+        """Show a witness what the circuits that ask for it (`cut_off="local"`) do, until it is
+        replaced by None: then the fleet's word holds again."""
+        self._witness = witness
+        for circuit in tuple(self._locals.values()):
+            self._show(circuit)
+        if witness is None:
+            for name in tuple(self._alone):
+                self._take_effect(self._alone.pop(name), self.known(name))
+
+    def decide_alone(self, transition: Transition) -> None:
+        """Take on what this instance has decided for itself."""
+        before = self.in_force(transition.circuit)
+        self._alone[transition.circuit] = transition
+        self._take_effect(before, transition)
+
+    def _show(self, circuit: LocalCircuit) -> None:
+        asks = circuit.policy.cut_off == "local"
+        circuit.watch(self._witness if asks else None)
+
+    def _take_effect(self, before: Transition, now: Transition) -> None:
+        circuit = self._locals.get(now.circuit)
+        if circuit is not None:
+            self._admit(circuit)
+        if now.state is not before.state:
+            self._surface.state_changed(
+                StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
+            )
 
     def forget(self, name: str, generation: int) -> None:
         """Begin a circuit anew that the fleet has forgotten, unless it has moved on."""
@@ -99,7 +130,7 @@ class Table:
             self.latest.pop(name, None)
             circuit = self._locals.get(name)
             if circuit is not None:
-                self._admit(circuit, self.known(name))
+                self._admit(circuit)
 
     def trials(self) -> Iterator[LocalCircuit]:
         """The local circuits on which this instance holds a grant."""
@@ -110,7 +141,8 @@ class Table:
             else:
                 yield circuit
 
-    def _admit(self, circuit: LocalCircuit, transition: Transition) -> None:
+    def _admit(self, circuit: LocalCircuit) -> None:
+        transition = self.in_force(circuit.name)
         circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:

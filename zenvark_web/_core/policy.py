@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._checks import check_name, check_number, check_whole
 from .backoff import Backoff, ExponentialBackoff
@@ -47,6 +47,9 @@ class BreakerPolicy:
         classify: Tells the outcome of a call made through `Breaker.execute`, `guard` or a
             decorator. Default: an exception is a failure, anything else a success; cancellation
             and a rejection by another circuit are ignored.
+        cut_off: What an instance does as long as it does not reach Redis. `"hold"`: it keeps the
+            last state that the fleet gave. `"local"`: it judges by its own results as well,
+            opens and recovers for itself alone, and takes the fleet's word again afterwards.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -60,6 +63,7 @@ class BreakerPolicy:
     trial_calls: int = 1
     slow_call: float | None = None
     classify: Classify | None = None
+    cut_off: Literal["hold", "local"] = "hold"
 
     def __post_init__(self) -> None:
         self._check_parts()
@@ -72,6 +76,8 @@ class BreakerPolicy:
                 "slow_rate needs slow_call: pass the seconds after which a call is slow"
             )
         self._check_idle_interval()
+        if self.cut_off not in ("hold", "local"):
+            raise ValueError(f"cut_off must be 'hold' or 'local', not {self.cut_off!r}")
 
     def _check_parts(self) -> None:
         if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):

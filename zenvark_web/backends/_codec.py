@@ -23,7 +23,7 @@ from .._core.states import (
     TrialNote,
 )
 from ..exceptions import MalformedEntryError
-from .base import Batch, Forgotten, LeaderChange, Presence
+from .base import Account, Batch, Forgotten, LeaderChange, Presence
 
 VERSION = "1"
 MAX_COUNT = 2**53
@@ -225,6 +225,27 @@ def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
         return Presence(instance, _text(stored["version"]), _text(stored["fingerprint"]))
 
     return readable(lambda text: _guarded("instance", text, lambda: decode(text)), text)
+
+
+def encode_account(account: Account) -> str:
+    """What the hash of accounts holds."""
+    numbers = (account.first, account.last, account.evaluated, account.expired)
+    return _dump([VERSION, *numbers])
+
+
+def decode_account(text: str) -> Account:
+    """The account in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or none.
+    """
+
+    def decode() -> Account:
+        version, *numbers = _parse(text, list)
+        _check_version({"v": version})
+        return Account(*(_whole(number) for number in numbers))
+
+    return _guarded("account", text, decode)
 
 
 def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:

@@ -5,8 +5,8 @@ Every implementation passes the one suite in `tests/contract`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._core.states import Report, Transition
@@ -50,6 +50,42 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What leaders have made of the batches of one instance, added up.
+
+    Batches between the first and the last that are not in the sums never reached a leader.
+
+    Args:
+        first: The number of the first batch it tells of.
+        last: The number of the newest one.
+        evaluated: How many of their results were judged.
+        expired: How many were too old for that.
+    """
+
+    first: int
+    last: int
+    evaluated: int = 0
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a heartbeat that is not brief brings along.
+
+    Args:
+        now: The shared clock's seconds.
+        last_state: The position of the newest entry in the stream of states.
+        circuits: How many circuits the store keeps.
+        account: The asking instance's account, if there is one.
+    """
+
+    now: float
+    last_state: str
+    circuits: int = 0
+    account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The answer to a heartbeat.
 
@@ -57,16 +93,13 @@ class Heartbeat:
         epoch: The current lease's epoch.
         leader: The instance that holds it.
         expires_in: Seconds until it runs out, unless it is renewed.
-        now: The shared clock's seconds; None in a brief answer.
-        last_state: The position of the newest entry in the stream of states; None in a brief
-            answer.
+        news: What else there is to know; None in a brief answer.
     """
 
     epoch: int
     leader: str
     expires_in: float
-    now: float | None = None
-    last_state: str | None = None
+    news: News | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +111,7 @@ class Snapshot:
         transitions: The newest one of each circuit.
         position: Read states from here on.
         results: The newest position in the stream of results.
+        accounts: What has been made of each instance's results.
         malformed: What could not be read, and was skipped.
     """
 
@@ -85,6 +119,7 @@ class Snapshot:
     transitions: tuple[Transition, ...]
     position: str
     results: str
+    accounts: Mapping[str, Account] = field(default_factory=dict[str, Account])
     malformed: tuple[MalformedEntryError, ...] = ()
 
 
@@ -200,6 +235,20 @@ class Backend(Protocol):
 
         Raises:
             FencedError: The lease named in the transition is not the current one.
+        """
+        ...
+
+    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
+        """Write down what has been made of instances' results; each is told its own account with
+        its heartbeats.
+
+        Args:
+            epoch: The lease under which it is written, its epoch ...
+            leader: ... and its holder.
+            accounts: By instance.
+
+        Raises:
+            FencedError: The lease is not the current one.
         """
         ...
 

@@ -20,9 +20,11 @@ from ..exceptions import FencedError, MalformedEntryError
 from . import _codec
 from .base import (
     START,
+    Account,
     Batch,
     Entry,
     Heartbeat,
+    News,
     Presence,
     ResultEntry,
     Snapshot,
@@ -57,6 +59,7 @@ class MemoryStore:
         self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
         self._instances: dict[str, tuple[float, Presence]] = {}
+        self._accounts: dict[str, Account] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
@@ -79,7 +82,9 @@ class MemoryStore:
         if brief:
             return beat
         self._instances[me.instance] = (now, me)
-        return replace(beat, now=now, last_state=self._states.last_position)
+        account = self._accounts.get(me.instance)
+        news = News(now, self._states.last_position, len(self._circuits), account)
+        return replace(beat, news=news)
 
     def _take_lease(self, instance: str, expires_at: float, epoch_floor: int) -> _Lease:
         self._epoch = max(self._epoch, epoch_floor) + 1
@@ -109,6 +114,7 @@ class MemoryStore:
             tuple(transitions),
             self._states.last_position,
             self._results.last_position,
+            dict(self._accounts),
             tuple(malformed),
         )
 
@@ -119,7 +125,7 @@ class MemoryStore:
         return now
 
     def publish(self, transition: Transition) -> bool:
-        self._check_lease(transition)
+        self._check_lease(transition.epoch, transition.leader)
         text = _codec.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
         if (
@@ -132,7 +138,7 @@ class MemoryStore:
         return True
 
     def forget(self, transition: Transition) -> bool:
-        self._check_lease(transition)
+        self._check_lease(transition.epoch, transition.leader)
         stored = self._circuits.get(transition.circuit)
         if stored is None:
             return False
@@ -142,6 +148,10 @@ class MemoryStore:
         fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
         self._states.add({"v": _codec.VERSION, **fields})
         return True
+
+    def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
+        self._check_lease(epoch, leader)
+        self._accounts.update(accounts)
 
     def read(self, states: str, results: str | None) -> Sequence[Entry]:
         """What stands after these positions, without waiting."""
@@ -159,21 +169,20 @@ class MemoryStore:
     def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         now = self._clock()
         self._results.trim(now - results_age)
-        self._instances = {
-            name: seen for name, seen in self._instances.items() if now - seen[0] < instance_age
-        }
+        for name, (seen, _) in tuple(self._instances.items()):
+            if now - seen >= instance_age:
+                del self._instances[name]
+                self._accounts.pop(name, None)
         return [presence for _, presence in self._instances.values()]
 
-    def _check_lease(self, transition: Transition) -> None:
+    def _check_lease(self, epoch: int, leader: str) -> None:
         lease = self._lease
         if (
             lease is None
             or lease.expires_at <= self._clock()
-            or (lease.epoch, lease.holder) != (transition.epoch, transition.leader)
+            or (lease.epoch, lease.holder) != (epoch, leader)
         ):
-            raise FencedError(
-                f"the lease of epoch {transition.epoch} is over: {transition.circuit}"
-            )
+            raise FencedError.of(epoch)
 
 
 class MemoryBackend:
@@ -225,6 +234,9 @@ class MemoryBackend:
         forgotten = self._store.forget(transition)
         self._tell()
         return forgotten
+
+    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
+        self._store.settle(epoch, leader, accounts)
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         entries = self._store.read(states, results)

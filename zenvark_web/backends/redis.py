@@ -27,9 +27,11 @@ from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec
 from .base import (
+    Account,
     Batch,
     Entry,
     Heartbeat,
+    News,
     Presence,
     ResultEntry,
     Snapshot,
@@ -44,6 +46,7 @@ LONGEST_WAIT = 2.0
 READ_SLACK = 3.0
 """Seconds that a blocking read may take longer than it was told to wait."""
 
+KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts")
 MAX_RESULTS = 100_000
 MAX_STATES = 10_000
 READ_COUNT = 250
@@ -68,10 +71,7 @@ class RedisBackend:
                 f"namespace must hold no braces, they mark the hash tag: {namespace!r}"
             )
         self._clients = _OwnClients(server) if isinstance(server, str) else _GivenClient(server)
-        self._keys = {
-            name: f"zenvark:{{{namespace}}}:{name}"
-            for name in ("leader", "epoch", "results", "states", "circuits", "instances")
-        }
+        self._keys = {name: f"zenvark:{{{namespace}}}:{name}" for name in KEYS}
         self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -87,9 +87,9 @@ class RedisBackend:
     async def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
-        epoch, leader, left, *more = await self._script(
+        epoch, leader, left, *news = await self._script(
             "heartbeat",
-            ("leader", "epoch", "states", "instances"),
+            ("leader", "epoch", "states", "instances", "circuits", "accounts"),
             me.instance,
             round(ttl * 1000),
             epoch_floor,
@@ -98,11 +98,7 @@ class RedisBackend:
             MAX_STATES,
         )
         return Heartbeat(
-            epoch=int(epoch),
-            leader=_text(leader),
-            expires_in=int(left) / 1000,
-            now=int(more[0]) / 1000 if more else None,
-            last_state=_text(more[1]) if more else None,
+            int(epoch), _text(leader), int(left) / 1000, _news(*news) if news else None
         )
 
     async def resign(self, instance: str) -> None:
@@ -110,7 +106,8 @@ class RedisBackend:
         await self._script("resign", keys, instance, _codec.VERSION, MAX_STATES)
 
     async def load(self) -> Snapshot:
-        now, states, results, stored = await self._script("load", ("circuits", "states", "results"))
+        keys = ("circuits", "states", "results", "accounts")
+        now, states, results, stored, accounts = await self._script("load", keys)
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
         for text in stored[1::2]:
@@ -123,8 +120,20 @@ class RedisBackend:
             transitions=tuple(transitions),
             position=_text(states),
             results=_text(results),
+            accounts=self._accounts(accounts, malformed),
             malformed=tuple(malformed),
         )
+
+    def _accounts(
+        self, stored: Sequence[bytes | str], malformed: list[MalformedEntryError]
+    ) -> Mapping[str, Account]:
+        accounts: dict[str, Account] = {}
+        for instance, text in zip(stored[::2], stored[1::2], strict=True):
+            try:
+                accounts[_text(instance)] = _codec.decode_account(_text(text))
+            except MalformedEntryError as error:
+                malformed.append(error)
+        return accounts
 
     async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]
@@ -141,7 +150,7 @@ class RedisBackend:
             _codec.encode_transition(transition),
             MAX_STATES,
         )
-        return _done(done, transition)
+        return _done(done, transition.epoch)
 
     async def forget(self, transition: Transition) -> bool:
         done = await self._script(
@@ -153,7 +162,17 @@ class RedisBackend:
             _codec.VERSION,
             MAX_STATES,
         )
-        return _done(done, transition)
+        return _done(done, transition.epoch)
+
+    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
+        pairs = [
+            part
+            for instance, account in accounts.items()
+            for part in (instance, _codec.encode_account(account))
+        ]
+        _done(
+            await self._script("settle", ("leader", "accounts"), f"{epoch}:{leader}", *pairs), epoch
+        )
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         keys, positions = [self._keys["states"]], [states]
@@ -172,7 +191,10 @@ class RedisBackend:
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         stored = await self._script(
-            "tidy", ("results", "instances"), round(results_age * 1000), round(instance_age * 1000)
+            "tidy",
+            ("results", "instances", "accounts"),
+            round(results_age * 1000),
+            round(instance_age * 1000),
         )
         present: list[Presence | MalformedEntryError] = []
         for instance, text in zip(stored[::2], stored[1::2], strict=True):
@@ -295,11 +317,19 @@ def _surfaced(what: str) -> Generator[None, None, None]:
         raise BackendError(f"Redis, {what}: {type(error).__name__}: {message}") from error
 
 
-def _done(answer: int, transition: Transition) -> bool:
+def _done(answer: int, epoch: int) -> bool:
     """What a fenced script's answer means."""
     if answer == -1:
-        raise FencedError(f"the lease of epoch {transition.epoch} is over: {transition.circuit}")
+        raise FencedError.of(epoch)
     return bool(answer)
+
+
+def _news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
+    try:
+        known = _codec.decode_account(_text(account)) if account else None
+    except MalformedEntryError:  # a leader writes it anew
+        known = None
+    return News(int(now) / 1000, _text(last_state), int(circuits), known)
 
 
 def _load_scripts() -> Mapping[str, tuple[str, str]]:

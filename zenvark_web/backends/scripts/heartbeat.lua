@@ -5,10 +5,13 @@
 --       2 epoch       the last epoch given
 --       3 states      a new leader is told here
 --       4 instances   instance -> "<seen, ms> <role> <presence>"
+--       5 circuits    how many there are is told
+--       6 accounts    instance -> its account, which is told
 -- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence, or '' to be brief
 --       5 format version    6 length to keep of the states
 -- Returns  epoch, leader, ms until the lease runs out,
---          and unless brief: now in ms, the newest position in states
+--          and unless brief: now in ms, the newest position in states, the number of circuits,
+--          the account or false
 
 local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
 local left = -1
@@ -39,4 +42,6 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local role = holder == ARGV[1] and 'leader' or 'follower'
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. role .. ' ' .. ARGV[4])
 local newest = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-return {epoch, holder, left, now, newest and newest[1] or '0-0'}
+local account = redis.pcall('HGET', KEYS[6], ARGV[1]) -- never worth failing for
+return {epoch, holder, left, now, newest and newest[1] or '0-0', redis.call('HLEN', KEYS[5]),
+    type(account) == 'string' and account}

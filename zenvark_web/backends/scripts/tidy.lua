@@ -1,6 +1,6 @@
 -- The leader's housekeeping: old results go, and instances that have fallen silent.
 --
--- KEYS  1 results    2 instances
+-- KEYS  1 results    2 instances    3 accounts
 -- ARGV  1 age of results to keep, ms    2 silence after which an instance is forgotten, ms
 -- Returns  instance, "<seen, ms> <role> <presence>", ...
 
@@ -14,6 +14,7 @@ for i = 1, #known, 2 do
     local seen = tonumber(string.match(known[i + 1], '^(%d+) ') or '') or 0
     if now - seen > tonumber(ARGV[2]) then
         redis.call('HDEL', KEYS[2], known[i])
+        redis.pcall('HDEL', KEYS[3], known[i]) -- never worth failing for
     else
         table.insert(present, known[i])
         table.insert(present, known[i + 1])

@@ -1,0 +1,182 @@
+"""Brings circuits reports and time, and carries their health checks out.
+
+Everything is decided by `Circuit`; what it decides is handed on. A leader has a judge of its own
+for the fleet's circuits; an instance that is cut off from the store has one for itself alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from dataclasses import replace
+
+from .._core.circuit import Check, Circuit
+from .._core.policy import PolicyBook
+from .._core.states import Report, State, Transition
+from ..exceptions import ZenvarkError, described
+from .health import HealthChecks
+from .surface import Surface, ends_this_task
+
+EVICTION_TRIES = 100
+
+
+class Judge:
+    """The circuits of one keeper, the timers they set, and the checks they ask for.
+
+    Args:
+        policies: The policies of circuits.
+        known: Tells a circuit's newest transition, from which it starts.
+        now: The seconds by which it judges.
+        chance: Makes random numbers from 0 to 1.
+        surface: Where the errors of users' strategies go.
+        checks: Runs health checks.
+        max_circuits: How many closed circuits to keep count of.
+        decided: Told each transition.
+    """
+
+    def __init__(
+        self,
+        *,
+        policies: PolicyBook,
+        known: Callable[[str], Transition],
+        now: Callable[[], float],
+        chance: Callable[[], float],
+        surface: Surface,
+        checks: HealthChecks,
+        max_circuits: int,
+        decided: Callable[[Transition], None],
+    ) -> None:
+        self._policies = policies
+        self._known = known
+        self._now = now
+        self._chance = chance
+        self._surface = surface
+        self._checks = checks
+        self._max_circuits = max_circuits
+        self._decided = decided
+        self._circuits: dict[str, Circuit] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._timer_of: dict[str, float] = {}
+        self._timers_changed = asyncio.Event()
+
+    def begin(self, name: str) -> None:
+        """Have a circuit, unless its strategy will not let itself be used."""
+        self._guarded(name, lambda circuit: None)
+
+    def adopt(self, transition: Transition) -> None:
+        """Go on from a transition that is now in force, unless it is this judge's own."""
+        circuit = self._circuits.get(transition.circuit)
+        if circuit is not None and transition.order > circuit.latest.order:
+            del self._circuits[transition.circuit]
+            self.begin(transition.circuit)
+
+    def forget(self, name: str) -> None:
+        """Begin a circuit anew when it is heard of again."""
+        self._circuits.pop(name, None)
+
+    def hear(self, instance: str, report: Report, *, at: float, replayed: bool = False) -> None:
+        """Have a circuit judge a report.
+
+        Args:
+            instance: Whose it is.
+            report: What it says.
+            at: When it arrived.
+            replayed: Whether it was there before this judge.
+        """
+        now = self._now()
+        self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
+        self._guarded(
+            report.circuit,
+            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
+        )
+
+    def heard_at(self, name: str) -> float | None:
+        """When a circuit was last heard of, if it is kept count of."""
+        circuit = self._circuits.get(name)
+        return None if circuit is None else circuit.heard_at
+
+    async def run(self) -> None:
+        """Do what time asks for, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._timers_changed.clear()
+                for name in self._due():
+                    check = self._guarded(name, lambda circuit: circuit.due(self._now()))
+                    if check is not None:
+                        tasks.create_task(self._check(name, check))
+                wait = self._timers[0][0] - self._now() if self._timers else None
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._timers_changed.wait()
+                except TimeoutError:
+                    pass
+
+    def _circuit(self, name: str) -> Circuit:
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            if len(self._circuits) >= self._max_circuits:
+                self._evict()
+            circuit = self._circuits[name] = self._make(self._known(name))
+            self._set_timer(name)
+        return circuit
+
+    def _make(self, latest: Transition) -> Circuit:
+        now = self._now()
+        if latest.at > now:  # the store's clock was set back since
+            latest = replace(latest, at=now)
+        return Circuit(self._policies[latest.circuit], latest, now, self._chance)
+
+    def _evict(self) -> None:
+        """Forget a closed circuit, the one not heard of for longest if there is no better."""
+        for name, _ in zip(list(self._circuits), range(EVICTION_TRIES), strict=False):
+            circuit = self._circuits.pop(name)
+            if circuit.latest.state is State.CLOSED:
+                return
+            self._circuits[name] = circuit
+
+    def _guarded(
+        self, name: str, decide: Callable[[Circuit], Transition | Check | None]
+    ) -> Check | None:
+        """Have a circuit decide, and hand on what it does. What a user's strategy or backoff
+        raises stays with its own circuit.
+
+        Returns:
+            The health check that the circuit asks for, if it does.
+        """
+        try:
+            decision = decide(self._circuit(name))
+            self._set_timer(name)
+        except BaseException as error:
+            if ends_this_task(error):
+                raise
+            surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {described(error)}")
+            surfaced.__cause__ = error
+            self._surface.error(surfaced)
+            return None
+        if isinstance(decision, Transition):
+            self._decided(decision)
+            return None
+        return decision
+
+    def _set_timer(self, name: str) -> None:
+        deadline = self._circuits[name].deadline
+        if deadline is not None and deadline < self._timer_of.get(name, float("inf")):
+            self._timer_of[name] = deadline
+            heapq.heappush(self._timers, (deadline, name))
+            self._timers_changed.set()
+
+    def _due(self) -> list[str]:
+        """The circuits whose time may have come."""
+        now = self._now()
+        names: list[str] = []
+        while self._timers and self._timers[0][0] <= now:
+            deadline, name = heapq.heappop(self._timers)
+            if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
+                del self._timer_of[name]
+                names.append(name)
+        return [name for name in names if name in self._circuits]
+
+    async def _check(self, name: str, check: Check) -> None:
+        error = await self._checks.run(name, self._policies[name], check)
+        self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
