@@ -17,6 +17,8 @@ PATIENCE = 20.0
 
 _STRICT = {"PYTHONWARNINGS": "error"}
 
+_BECOME = ("evaluated", "expired", "dropped")
+
 # What Python prints when something went wrong where nobody looked.
 _TROUBLE = ("Traceback", "never retrieved", "never awaited", "destroyed", "Warning")
 
@@ -104,6 +106,16 @@ class Instance:
 
     async def counters(self) -> dict[str, Any]:
         return dict(await self._do("counters"))
+
+    async def accounts(self) -> dict[str, int]:
+        """What became of its results, once each has become something and one thing only."""
+
+        async def closed() -> dict[str, int] | None:
+            counters = await self.counters()
+            found = {what: counters[what] for what in _BECOME}
+            return found if sum(found.values()) == counters["recorded"] else None
+
+        return await eventually(closed, within=PATIENCE, what="an account that closes") or {}
 
     async def end(self) -> None:
         """Stop it, unless it was killed, and see that all is in order."""

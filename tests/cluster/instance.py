@@ -45,6 +45,7 @@ class Instance:
             settings.url,
             namespace=settings.namespace,
             lease_ttl=settings.lease_ttl,
+            shards=settings.shards,
             policy=BreakerPolicy(
                 strategy=ConsecutiveFailures(settings.threshold),
                 backoff=ExponentialBackoff(settings.wait, settings.multiplier, 60, jitter=0),
@@ -151,8 +152,10 @@ class Instance:
     def counters(self) -> dict[str, Any]:
         statistics = self._coordinator.statistics
         return {
-            "dropped": statistics.dropped,
+            "recorded": statistics.recorded,
+            "evaluated": statistics.evaluated,
             "expired": statistics.expired,
+            "dropped": statistics.dropped,
             "errors": dict(statistics.errors),
         }
 

@@ -12,6 +12,7 @@ class Settings:
         namespace: The fleet.
         upstream: The URL that traffic goes to, and that a health check asks at `/health`.
         lease_ttl: As `Coordinator` has it.
+        shards: As `Coordinator` has it.
         threshold: Failures in a row that open a circuit.
         wait: Seconds of an open circuit's first wait.
         multiplier: The growth of each further wait.
@@ -23,6 +24,7 @@ class Settings:
     namespace: str
     upstream: str
     lease_ttl: float = 1.0
+    shards: int = 1
     threshold: int = 5
     wait: float = 0.3
     multiplier: float = 1.0

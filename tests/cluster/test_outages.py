@@ -76,8 +76,10 @@ async def test_calls_go_on_states_stay_and_all_resumes(
         assert (await instance.traffic_off("good"))["ended"].keys() <= {"passed", "cancelled"}
         assert (await instance.traffic_off("bad"))["ended"].keys() <= {"rejected"}
         assert 1 <= len(await instance.events("error")) <= MOST_TOLD
-        counters = await instance.counters()
-        assert (counters["dropped"], counters["expired"]) == (0, 0)
+        account = await instance.accounts()
+        assert account["expired"] == 0
+        if kind != "comes back empty":  # with what leaders had made of the newest results
+            assert account["dropped"] == 0
     [newcomer] = await start_fleet(1, server=fresh_server, started=False)
     assert await newcomer.start_and_call("bad") == "rejected"
 
@@ -115,4 +117,5 @@ async def test_only_fresh_failures_of_a_long_outage_count(
         await all_reach(fleet, "open", instance.id)
     assert "long ago" not in store.circuits()
     assert [await instance.state("long ago") for instance in fleet] == [("closed", 0)] * 2
-    assert sum([(await instance.counters())["expired"] for instance in fleet]) >= 10
+    accounts = [await instance.accounts() for instance in fleet]
+    assert sum(account["expired"] for account in accounts) >= 10
