@@ -30,6 +30,7 @@ from zenvark_web import (
     Role,
     StateChange,
 )
+from zenvark_web._coordination import campaign, leader
 
 _LOOK = 0.005
 
@@ -41,6 +42,7 @@ class Instance:
         self._settings = settings
         self._events: list[tuple[float, str, str]] = []
         self._traffic: dict[str, Traffic] = {}
+        leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,
             namespace=settings.namespace,

@@ -13,6 +13,8 @@ class Settings:
         upstream: The URL that traffic goes to, and that a health check asks at `/health`.
         lease_ttl: As `Coordinator` has it.
         shards: As `Coordinator` has it.
+        housekeeping: Seconds between the rounds in which a leader settles accounts, and in which
+            an instance asks for its own.
         threshold: Failures in a row that open a circuit.
         wait: Seconds of an open circuit's first wait.
         multiplier: The growth of each further wait.
@@ -25,6 +27,7 @@ class Settings:
     upstream: str
     lease_ttl: float = 1.0
     shards: int = 1
+    housekeeping: float = 5.0
     threshold: int = 5
     wait: float = 0.3
     multiplier: float = 1.0

@@ -1,7 +1,7 @@
 """Runs for leadership: heartbeats that renew this instance's lease or take a free one.
 
 A follower asks again at the moment the lease it saw runs out, or when the stream of states says
-that it was given back; there is no fixed poll.
+that it was given back. With a long lease it asks sooner, but only to stay known.
 """
 
 from __future__ import annotations
@@ -126,9 +126,11 @@ class Campaign:
             self._on_news(beat.news)
         if beat.leader == self._me.instance:
             self._elected(beat.epoch)
-            return self._ttl / RENEWALS_PER_LEASE
-        self._followed(beat.epoch)
-        return beat.expires_in + GRACE + self._hesitation()
+            wait = self._ttl / RENEWALS_PER_LEASE
+        else:
+            self._followed(beat.epoch)
+            wait = beat.expires_in + GRACE + self._hesitation()
+        return min(wait, ANNOUNCE_INTERVAL)
 
     async def _yield(self) -> float:
         """Give the lease back; tells the seconds to wait for the next heartbeat."""

@@ -274,8 +274,9 @@ class Leader:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:
             self._surface.error(
                 ZenvarkError(
-                    f"instances disagree on their policies ({len(fingerprints)} versions: "
-                    f"{', '.join(sorted(fingerprints))}); those of the leader decide"
+                    "instances disagree on their policies or shards "
+                    f"({len(fingerprints)} versions: {', '.join(sorted(fingerprints))}); "
+                    "those of the leader decide"
                 )
             )
         self._fingerprints = fingerprints
