@@ -85,3 +85,37 @@ async def test_an_instance_that_missed_it_is_brought_back_in(monkeypatch):
             await eventually(lambda: breaker.generation > 6, what="the leader takes it up again")
             await asyncio.gather(*(breaker.execute(fail) for _ in range(2)), return_exceptions=True)
             await eventually(lambda: breaker.state is State.OPEN)
+
+
+async def test_no_more_stay_than_are_to_be_kept(monkeypatch):
+    """Somebody may make names up; those called lately, and open ones, stay."""
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.05)
+    monkeypatch.setattr(leading, "QUIET_FOR", 0.3)
+    now = clock()
+    backend = await history(
+        *(Transition(circuit=f"name-{n}", generation=1, at=now - 100) for n in range(50)),
+        Transition(circuit="open", generation=1, state=State.OPEN, at=now - 100, delay=8000),
+    )
+    async with Coordinator(backend, policy=POLICY, max_breakers=10) as coordinator:
+
+        async def bounded() -> bool:
+            await coordinator.breaker("name-0").execute(asyncio.sleep, 0)
+            return len(await stored(backend)) <= 10
+
+        await eventually(bounded, what="no more than ten circuits")
+        assert len(await stored(backend)) == 10
+        assert {"name-0", "open"} <= await stored(backend)
+
+
+async def test_a_hash_of_circuits_that_was_lost_alone_is_written_again():
+    backend = await history(Transition(circuit="open", generation=6, state=State.OPEN, delay=900))
+    async with Coordinator(backend, policy=POLICY, lease_ttl=0.3) as coordinator:
+        await eventually(lambda: coordinator.role == "leader")
+        backend._store._circuits.clear()  # the streams still stand
+
+        async def written_again() -> bool:
+            return await stored(backend) == {"open"}
+
+        await eventually(written_again, within=10)
+        async with Coordinator(backend, policy=POLICY) as newcomer:
+            assert newcomer.breaker("open").state is State.OPEN

@@ -1,0 +1,183 @@
+"""The sums by which each result becomes something once: a sender's ledger, a leader's accounts."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenvark_web import ResultsLostError
+from zenvark_web._coordination import accounts
+from zenvark_web._coordination.accounts import Accounts, Ledger
+from zenvark_web._coordination.surface import Surface
+from zenvark_web._core.states import Report, Run
+from zenvark_web.backends.base import Account, Batch
+from zenvark_web.statistics import Statistics
+
+
+class Sender:
+    """A ledger, its counters, and what it surfaces."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.statistics = Statistics()
+        surface = Surface(
+            self.statistics,
+            time.monotonic,
+            on_error=None,
+            on_state_change=None,
+            on_role_change=None,
+        )
+        self.ledger = Ledger(self.statistics, surface, lambda: self.now)
+
+    def send(self, number: int, results: int) -> None:
+        self.statistics.recorded += results
+        self.ledger.enter(number, results)
+
+    @property
+    def became(self) -> tuple[int, int, int]:
+        counted = self.statistics
+        return counted.evaluated, counted.expired, counted.dropped
+
+    @property
+    def lost(self) -> int:
+        return self.statistics.errors[ResultsLostError.__name__]
+
+
+@pytest.fixture
+def sender() -> Sender:
+    return Sender()
+
+
+def batch(number: int, results: int, instance: str = "web-1") -> Batch:
+    run = Run(0, failed=False, slow=False, count=results, age=0.0, label="")
+    return Batch(instance, number, 0.0, (Report("upstream", (run,)),))
+
+
+class TestLedger:
+    def test_what_the_account_tells_is_settled(self, sender: Sender) -> None:
+        for number in (1, 2, 3):
+            sender.send(number, 10)
+        sender.ledger.settle(Account(1, 2, evaluated=17, expired=3))
+        assert sender.became == (17, 3, 0)
+        sender.ledger.settle(Account(1, 3, evaluated=27, expired=3))
+        assert sender.became == (27, 3, 0)
+
+    def test_what_it_leaves_out_was_dropped(self, sender: Sender) -> None:
+        for number in (1, 2, 3):
+            sender.send(number, 10)
+        sender.ledger.settle(Account(1, 3, evaluated=20))
+        assert sender.became == (20, 0, 10)
+
+    def test_same_or_older_account_says_nothing_new(self, sender: Sender) -> None:
+        sender.send(1, 10)
+        sender.send(2, 10)
+        for _ in range(2):
+            sender.ledger.settle(Account(1, 2, evaluated=20))
+        sender.ledger.settle(Account(1, 1, evaluated=10))
+        assert sender.became == (20, 0, 0)
+
+    def test_account_that_began_anew_goes_on(self, sender: Sender) -> None:
+        sender.send(1, 10)
+        sender.ledger.settle(Account(1, 1, evaluated=10))
+        sender.send(2, 10)  # the store loses this one, and the account
+        sender.send(3, 5)
+        sender.ledger.settle(Account(3, 3, evaluated=5))
+        assert sender.became == (15, 0, 10)
+
+    def test_batch_given_up_is_dropped(self, sender: Sender) -> None:
+        sender.send(1, 10)
+        sender.send(2, 7)
+        sender.ledger.give_up()
+        assert sender.became == (0, 0, 7)
+        sender.ledger.settle(Account(1, 1, evaluated=10))
+        assert sender.became == (10, 0, 7)
+
+    def test_nothing_to_give_up(self, sender: Sender) -> None:
+        sender.ledger.give_up()
+        assert sender.became == (0, 0, 0)
+
+    def test_is_bounded_and_still_adds_up(
+        self, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(accounts, "MAX_BATCHES", 10)
+        for number in range(1, 101):
+            sender.send(number, 2)
+        assert len(sender.ledger._batches) == 10
+        sender.ledger.settle(Account(1, 100, evaluated=200))
+        assert sender.became == (200, 0, 0)
+
+    @given(
+        st.lists(st.integers(1, 50), max_size=20),
+        st.lists(st.builds(Account, *[st.integers(0, 60)] * 4), max_size=8),
+    )
+    def test_whatever_accounts_say_no_result_becomes_two_things(
+        self, batches: list[int], told: list[Account]
+    ) -> None:
+        sender = Sender()
+        for number, results in enumerate(batches, start=1):
+            sender.send(number, results)
+        for account in told:
+            sender.ledger.settle(account)
+            sender.ledger.settle(account)
+            assert min(sender.became) >= 0
+            assert sum(sender.became) <= sum(batches)
+        sender.ledger.settle(Account(61, 100))  # a store that has kept nothing
+        assert sum(sender.became) == sum(batches)
+
+    def test_losses_are_told_in_sum_and_now_and_then(self, sender: Sender) -> None:
+        sender.ledger.tell_losses()
+        assert sender.lost == 0
+        sender.statistics.dropped += 1
+        for _ in range(3):
+            sender.statistics.expired += 1
+            sender.ledger.tell_losses()
+        assert sender.lost == 1
+        sender.now += accounts.LOSSES_INTERVAL
+        for _ in range(3):
+            sender.ledger.tell_losses()
+        assert sender.lost == 2
+        sender.now += accounts.LOSSES_INTERVAL
+        sender.ledger.tell_losses()
+        assert sender.lost == 2
+
+
+class TestAccounts:
+    def test_add_up_by_instance(self) -> None:
+        books = Accounts({})
+        books.add(batch(1, 10), 3)
+        books.add(batch(2, 10), 0)
+        books.add(batch(7, 1, "web-2"), 0)
+        assert books.unwritten == {
+            "web-1": Account(1, 2, evaluated=17, expired=3),
+            "web-2": Account(7, 7, evaluated=1),
+        }
+
+    def test_batch_counts_once(self) -> None:
+        books = Accounts({})
+        for number in (1, 2, 2, 1):
+            books.add(batch(number, 10), 0)
+        assert books.unwritten == {"web-1": Account(1, 2, evaluated=20)}
+
+    def test_successor_goes_on_from_what_was_written(self) -> None:
+        books = Accounts({"web-1": Account(1, 2, evaluated=20)})
+        for number in (1, 2, 3):
+            books.add(batch(number, 10), 0)
+        assert books.unwritten == {"web-1": Account(1, 3, evaluated=30)}
+
+    def test_what_changes_while_it_is_written_is_written_again(self) -> None:
+        books = Accounts({})
+        books.add(batch(1, 10), 0)
+        under_way = dict(books.unwritten)
+        books.add(batch(2, 10), 0)
+        books.written(under_way)
+        assert books.unwritten == {"web-1": Account(1, 2, evaluated=20)}
+        books.written(dict(books.unwritten))
+        assert books.unwritten == {}
+
+    def test_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(accounts, "MAX_SENDERS", 3)
+        books = Accounts({})
+        for number in range(10):
+            books.add(batch(1, 1, f"web-{number}"), 0)
+        assert list(books.unwritten) == ["web-7", "web-8", "web-9"]
