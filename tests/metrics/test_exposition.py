@@ -29,6 +29,7 @@ from zenvark_web import (
     Outcome,
     StateChange,
 )
+from zenvark_web._coordination import campaign, leader
 from zenvark_web.metrics import PrometheusMetrics
 from zenvark_web.metrics._reading import copied
 from zenvark_web.statistics import MAX_ERROR_CLASSES, MAX_HEALTH_CHECKS, Statistics
@@ -223,6 +224,19 @@ async def test_lost_results(registry: CollectorRegistry, metrics: PrometheusMetr
     async with coordinator:
         lost = scrape(registry).values("zenvark_results_lost_total", "reason")
     assert lost == {"dropped": 7, "expired": 3}
+
+
+async def test_results_end_as_evaluated(
+    registry: CollectorRegistry, metrics: PrometheusMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.1)
+    monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.1)
+    async with Coordinator(metrics=metrics) as coordinator:
+        for _ in range(7):
+            await coordinator.breaker("payments").execute(succeed)
+        for what in ("recorded", "evaluated"):
+            name = f"zenvark_results_{what}_total"
+            await eventually(lambda name=name: scrape(registry).value(name) == 7, within=10)
 
 
 async def test_errors_by_class(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:

@@ -138,7 +138,9 @@ STATE = Gauge(
 )
 ROLE = Gauge("role", "Instances here that have this role.", cases=Role, mode="livesum")
 CONNECTED = Gauge("connected", "Instances here that reach their store.", mode="livesum")
-LOST = Counter("results_lost", "Call results that found no room or became too old.", "reason")
+RECORDED = Counter("results_recorded", "Call results that this instance had to tell.")
+EVALUATED = Counter("results_evaluated", "Call results of this instance that were judged.")
+LOST = Counter("results_lost", "Call results that were lost or became too old.", "reason")
 ERRORS = Counter("errors", "Errors of the background.", "error")
 BATCHES = Counter("batches", "Entries that this instance wrote to the stream of results.")
 TRANSITIONS = Counter("transitions", "Circuits' transitions that this instance published.")
@@ -155,6 +157,8 @@ FAMILIES: tuple[Family, ...] = (
     STATE,
     ROLE,
     CONNECTED,
+    RECORDED,
+    EVALUATED,
     LOST,
     ERRORS,
     BATCHES,

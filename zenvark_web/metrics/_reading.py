@@ -24,7 +24,9 @@ from ._families import (
     CONNECTED,
     DELAY,
     ERRORS,
+    EVALUATED,
     LOST,
+    RECORDED,
     ROLE,
     STATE,
     TRANSITIONS,
@@ -75,6 +77,8 @@ def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Co
     for (name, type_, passed), check in copied(statistics.health_checks.items()):
         labels = (name, type_.value, "success" if passed else "failure")
         yield Count(check, CHECKS, labels, _numbers(check))
+    yield Count(statistics, RECORDED, (), (statistics.recorded,))
+    yield Count(statistics, EVALUATED, (), (statistics.evaluated,))
     yield Count(statistics, LOST, ("dropped",), (statistics.dropped,))
     yield Count(statistics, LOST, ("expired",), (statistics.expired,))
     errors = dict.fromkeys((error.__name__ for error in OWN_ERRORS), 0)
