@@ -1,0 +1,89 @@
+"""Fixtures of the tests with faults."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import Protocol
+
+import pytest
+
+from tests.cluster.store import connections
+from tests.helpers.proxy import Proxy
+from tests.helpers.servers import RedisServer
+from tests.helpers.waiting import eventually
+
+Scenario = Callable[[str, RedisServer, str], Awaitable[None]]
+"""What happens in one kind of fault, with a server of its own, in a namespace."""
+
+Outcomes = dict[str, BaseException | None]
+
+
+class SideBySide(Protocol):
+    """What the fixture `side_by_side` gives."""
+
+    async def __call__(self, scenario: Scenario, kind: str) -> None: ...
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same limits, so that what is hung is noticed sooner, and all is told sooner."""
+    for name, seconds in (("COMMAND_TIMEOUT", 0.6), ("LONGEST_WAIT", 0.4), ("READ_SLACK", 0.5)):
+        monkeypatch.setattr(f"zenvark_web.backends.redis.{name}", seconds)
+    monkeypatch.setattr("zenvark_web._coordination.leader.TIDY_INTERVAL", 0.3)
+    monkeypatch.setattr("zenvark_web._coordination.campaign.ANNOUNCE_INTERVAL", 0.3)
+
+
+@pytest.fixture
+async def proxy(fresh_server: RedisServer) -> AsyncIterator[Proxy]:
+    """In front of a server of its own. In the end nobody is connected to either."""
+    async with proxy_of(fresh_server) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def proxy_of(server: RedisServer) -> AsyncIterator[Proxy]:
+    """A proxy in front of a server. In the end nobody is connected to either."""
+    async with Proxy(server.port) as proxy:
+        yield proxy
+        proxy.heal()
+        await eventually(lambda: proxy.connections == 0, what="an end of all connections")
+    await eventually(lambda: connections(server) == 0, what="an end of all connections")
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Outcomes]:
+    """How scenarios went, by test and kind."""
+    return {}
+
+
+@pytest.fixture
+def side_by_side(
+    request: pytest.FixtureRequest, outcomes: dict[str, Outcomes], namespace: str
+) -> SideBySide:
+    """Runs a scenario of all the kinds that a test has (its parameter `kind`) at the same time,
+    as most of it is waiting. Each test then tells how its own kind went."""
+    test = request.node.originalname
+
+    async def run(scenario: Scenario, kind: str) -> None:
+        if test not in outcomes:
+            kinds = [
+                item.callspec.params["kind"]
+                for item in request.session.items
+                if isinstance(item, pytest.Function)
+                and (item.path, item.originalname) == (request.node.path, test)
+            ]
+            outcomes[test] = await _run_all(scenario, kinds, namespace)
+        outcome = outcomes[test][kind]
+        if outcome is not None:
+            raise outcome
+
+    return run
+
+
+async def _run_all(scenario: Scenario, kinds: list[str], namespace: str) -> Outcomes:
+    with ExitStack() as servers:  # all before the first scenario: starting one blocks the loop
+        ready = [(kind, servers.enter_context(RedisServer())) for kind in kinds]
+        ended = await asyncio.gather(
+            *(scenario(kind, server, namespace) for kind, server in ready), return_exceptions=True
+        )
+    return dict(zip(kinds, ended, strict=True))
