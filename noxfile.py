@@ -42,6 +42,20 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def mutations(session: nox.Session) -> None:
+    """Take out what upholds each invariant: a test must go red. `-- 3 7` for some only."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.mutations", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Half an hour of random faults on real processes; `-- --minutes 5 --seed 7` for another."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))

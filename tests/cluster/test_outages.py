@@ -57,6 +57,7 @@ async def test_calls_go_on_states_stay_and_all_resumes(
     for instance in fleet:
         await instance.fail(2, circuit="meanwhile")
     await asyncio.sleep(OUTAGE)
+    assert {await instance.role() for instance in fleet} == {"follower"}, "the lease is over"
     good = [await instance.traffic("good") for instance in fleet]
     bad = [await instance.traffic("bad") for instance in fleet]
     outage.end(fresh_server)
@@ -82,6 +83,27 @@ async def test_calls_go_on_states_stay_and_all_resumes(
             assert account["dropped"] == 0
     [newcomer] = await start_fleet(1, server=fresh_server, started=False)
     assert await newcomer.start_and_call("bad") == "rejected"
+
+
+async def test_nobody_goes_back_to_what_an_older_copy_says(
+    fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
+) -> None:
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(3, server=fresh_server, health_check=True, lease_ttl=0.5)
+    await fleet[0].fail(5)
+    await all_reach(fleet, "open")
+    fresh_server.command("SAVE")
+    await all_reach(fleet, "closed")
+    generation = max([(await instance.state())[1] for instance in fleet])
+    events = [len(await instance.events("state")) for instance in fleet]
+    fresh_server.kill()
+    fresh_server.start()
+    await eventually(lambda: store.circuits()["upstream"].generation >= generation, within=PATIENCE)
+    await works_again(fleet)
+    for instance, known in zip(fleet, events, strict=True):
+        assert await instance.state() == ("closed", generation)
+        told = [what for _, what in (await instance.events("state"))[known:]]
+        assert told == ["new open"], "nobody saw it open again"
 
 
 async def works_again(fleet: Fleet) -> None:

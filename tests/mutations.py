@@ -1,0 +1,242 @@
+"""Takes out what upholds each invariant, one at a time, and sees that a test goes red.
+
+    python -m tests.mutations [number ...]
+
+Each mutation is made in a copy of this checkout, and the test that is to catch it runs there.
+`nox -s mutations` does it for all; the page "Failure modes" names the same tests.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("zenvark_web", "tests", "examples", "docs", "pyproject.toml", "README.md")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header")
+FAILED = 1  # what pytest returns when a test has failed: not when there is none, or a mistake
+PATIENCE = 300
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change for the worse.
+
+    Args:
+        invariant: The number of what it breaks, as docs/architecture.md lists them.
+        what: What it does.
+        file: Where, in the package.
+        old: What stands there once.
+        new: What to put in its place.
+        test: What must catch it.
+    """
+
+    invariant: int
+    what: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = (
+    Mutation(
+        1,
+        "waiting for Redis blocks the event loop, and so its calls",
+        "_coordination/reporter.py",
+        "await asyncio.sleep(self._outage.failed(error))",
+        '__import__("time").sleep(self._outage.failed(error))',
+        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+    ),
+    Mutation(
+        2,
+        "transitions are written under any lease",
+        "backends/scripts/publish.lua",
+        "if redis.call('GET', KEYS[1]) ~= ARGV[1] then",
+        "if false then",
+        "tests/cluster/test_takeover.py::test_write_that_arrives_after_its_lease_is_refused",
+    ),
+    Mutation(
+        2,
+        "a leader that cannot renew its lease goes on leading",
+        "_coordination/campaign.py",
+        "if self.leading and self._clock.monotonic() >= self._held_until:",
+        "if False:",
+        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+    ),
+    Mutation(
+        3,
+        "instances go back to older transitions",
+        "_coordination/table.py",
+        "if transition.order <= known.order:",
+        "if transition.order == known.order:",
+        "tests/cluster/test_outages.py::test_nobody_goes_back_to_what_an_older_copy_says",
+    ),
+    Mutation(
+        4,
+        "what was missed in an outage is never caught up with",
+        "_coordination/reader.py",
+        "                self._stale = True\n                await asyncio.sleep",
+        "                await asyncio.sleep",
+        "tests/faults",
+    ),
+    Mutation(
+        5,
+        "a new leader reads only what comes from now on",
+        "_coordination/reader.py",
+        "            self._results = START\n",
+        "            self._results = snapshot.results\n",
+        "tests/cluster/test_takeover.py",
+    ),
+    Mutation(
+        5,
+        "a batch that was sent twice counts twice",
+        "_coordination/leader.py",
+        "if batch.number <= self._numbers.pop(batch.instance, 0):",
+        "if batch.number < self._numbers.pop(batch.instance, 0):",
+        "tests/coordination/test_judging.py::test_a_batch_whose_reply_was_lost_counts_once",
+    ),
+    Mutation(
+        6,
+        "results of earlier generations count",
+        "_core/circuit.py",
+        "            if run.generation == self.latest.generation:\n",
+        "            if run.generation <= self.latest.generation:\n",
+        "tests/unit/test_circuit.py",
+    ),
+    Mutation(
+        7,
+        "what Redis has lost is not written again",
+        "_coordination/leader.py",
+        "            if stored.get(name, (0, 0)) < transition.order:\n",
+        "            if False:\n",
+        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+    ),
+    Mutation(
+        7,
+        "results that a hung server takes in late count",
+        "_coordination/leader.py",
+        "                fresh = _without_expired(report)\n",
+        "                fresh = report\n",
+        "tests/cluster/test_outages.py::test_only_fresh_failures_of_a_long_outage_count",
+    ),
+    Mutation(
+        8,
+        "results wait without a limit",
+        "_coordination/local.py",
+        "if outbox.runs >= outbox.limit and not self._make_room():",
+        "if False:",
+        "tests/coordination/test_judging.py::test_what_finds_no_room_is_dropped_counted_and_told",
+    ),
+    Mutation(
+        8,
+        "circuits that nobody calls are kept for ever",
+        "_coordination/leader.py",
+        "        return forgettable[:FORGET_AT_ONCE]\n",
+        "        return []\n",
+        "tests/coordination/test_forgetting.py",
+    ),
+    Mutation(
+        9,
+        "the shared clock is the host's own",
+        "_coordination/clock.py",
+        "        self._offset = now - (asked + self.monotonic()) / 2\n",
+        '        self._offset = __import__("time").time() - 3600 - self.monotonic()\n',
+        "tests/coordination/test_shared_clock.py",
+    ),
+    Mutation(
+        10,
+        "an error of the background is not told",
+        "_coordination/surface.py",
+        "            self._call(self._on_error, error)\n\n    def state_changed",
+        "            pass\n\n    def state_changed",
+        "tests/cluster/test_surfacing.py",
+    ),
+    Mutation(
+        10,
+        "a strategy that raises ends the leader",
+        "_coordination/judge.py",
+        "            if ends_this_task(error):\n",
+        "            if True:\n",
+        "tests/coordination/test_judging.py::test_a_strategy_that_raises_harms_only_its_own_circuit",
+    ),
+    Mutation(
+        11,
+        "a cancelled call counts as a failure",
+        "_coordination/local.py",
+        "            return Outcome.IGNORED\n        if self.classify",
+        "            return Outcome.FAILURE\n        if self.classify",
+        "tests/cluster/test_trials.py::test_cancelled_trials_wedge_nothing",
+    ),
+    Mutation(
+        11,
+        "a permit that comes back unused is lost",
+        "_core/admission.py",
+        "        trial.unused += returned\n",
+        "",
+        "tests/unit/test_admission.py",
+    ),
+    Mutation(
+        12,
+        "a run counts as one call",
+        "_core/strategies.py",
+        "        after = min(count, self._threshold - self._failures)\n",
+        "        after = 1\n",
+        "tests/unit/test_strategies.py",
+    ),
+)
+
+
+def caught(mutation: Mutation) -> bool:
+    """Whether the test goes red with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(
+                    source, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".*")
+                )
+            else:
+                shutil.copy(source, copy / name)
+        for servers in ROOT.glob(".redis-oldest*"):
+            (copy / servers.name).symlink_to(servers)
+        file = copy / "zenvark_web" / mutation.file
+        text = file.read_text("utf-8")
+        if text.count(mutation.old) != 1:
+            sys.exit(f"{mutation.file} must hold this once, to be changed: {mutation.old!r}")
+        file.write_text(text.replace(mutation.old, mutation.new), "utf-8")
+        ended = subprocess.run(
+            [*PYTEST, mutation.test],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    if ended.returncode not in {0, FAILED}:
+        sys.exit(f"{mutation.test} does not run:\n{ended.stdout}\n{ended.stderr}")
+    red = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    print(*(line.partition(" - ")[0] for line in red), sep="\n", flush=True)
+    return ended.returncode == FAILED
+
+
+def main() -> None:
+    """Try those with the numbers on the command line, or all."""
+    chosen = [int(number) for number in sys.argv[1:]] or range(1, len(MUTATIONS) + 1)
+    survivors = 0
+    for number in chosen:
+        mutation = MUTATIONS[number - 1]
+        print(f"{number}. invariant {mutation.invariant}: {mutation.what}", flush=True)
+        if not caught(mutation):
+            survivors += 1
+            print("SURVIVED", mutation.test, flush=True)
+    if survivors:
+        sys.exit(f"{survivors} of {len(chosen)} mutations were not caught")
+    print(f"all {len(chosen)} mutations were caught")
+
+
+if __name__ == "__main__":
+    main()
