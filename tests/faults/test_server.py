@@ -12,8 +12,8 @@ from tests.faults.fleet import Fleet
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
 from zenvark_web import Coordinator, State
-from zenvark_web.exceptions import ResultsLostError
 from zenvark_web.backends.redis import KEYS
+from zenvark_web.exceptions import ResultsLostError
 
 pytestmark = pytest.mark.usefixtures("soon")
 
