@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
@@ -169,12 +169,11 @@ class Leader:
 
     # Loops
 
-    async def run(self) -> None:
-        """Lead, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._publish_all())
-            tasks.create_task(self._judge.run())
-            tasks.create_task(self._keep_order())
+    @property
+    def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What there is to run in order to lead. Not in a task group here: one that is being
+        cancelled does not pass a further cancellation on, and the first may be lost."""
+        return self._publish_all, self._judge.run, self._keep_order
 
     def _decided(self, transition: Transition) -> None:
         self._publish(replace(transition, position=self._position))

@@ -43,7 +43,7 @@ class Membership:
         self._shard = shard
         self._leaderships = leaderships
         self._start = start
-        self._leading: asyncio.Task[None] | None = None
+        self._leading: list[asyncio.Task[None]] = []
         self._link = Link()
         self._reader = Reader(
             backend=shard.backend,
@@ -152,16 +152,17 @@ class Membership:
             on_overtaken=self._reader.refresh,
             on_present=self._share,
         )
-        self._leading = self._start(leader.run)
-        if self._leading is not None:
+        started = [self._start(loop) for loop in leader.loops]
+        self._leading = [task for task in started if task is not None]
+        if self._leading:
             self._reader.serve(leader)
         self._leaderships.taken()
 
     def _follow(self) -> None:
         self._reader.serve(None)
-        if self._leading is not None:
-            end(self._leading)
-            self._leading = None
+        for task in self._leading:
+            end(task)
+        self._leading = []
         self._leaderships.given_up()
 
     def _share(self, present: Sequence[Presence]) -> None:
