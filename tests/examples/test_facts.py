@@ -1,27 +1,20 @@
-"""Facts in the documentation that can be checked against the code: names, numbers, permissions."""
+"""Facts in the documentation that can be checked against the code: names and numbers."""
 
 import re
-from collections.abc import Iterator
-from contextlib import suppress
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import zenvark_web
 from tests.examples.pages import PAGES
 from tests.helpers.processes import ROOT
-from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
-from zenvark_web import BreakerPolicy, CircuitOpenError, ConstantBackoff, Coordinator, State
+from zenvark_web import Coordinator
 from zenvark_web._core.states import Cause, Transition
 from zenvark_web._http import classify
 from zenvark_web.backends import RedisBackend, _codec
 from zenvark_web.metrics._families import FAMILIES
-
-PATIENCE = 20.0
 
 
 def page(name: str) -> str:
@@ -123,46 +116,3 @@ def test_metrics_that_are_named_exist(path: Path) -> None:
     }
     named = set(re.findall(r"\bzenvark_(?!web)\w+", path.read_text()))
     assert named <= known
-
-
-@pytest.fixture
-def permitted(server: ServerHandle, namespace: str) -> Iterator[str]:
-    """The URL of the user whose permissions the documentation tells."""
-    [line] = re.findall(
-        r"^ACL SETUSER .*$", (ROOT / "docs/redis-layout.md").read_text(), re.MULTILINE
-    )
-    user = f"user-{namespace}"
-    words = line.replace("{shop}", f"{{{namespace}}}").replace(" shop ", f" {user} ").split()
-    server.command(*words)
-    yield server.url.replace("redis://", f"redis://{user}:secret@")
-    server.command("ACL", "DELUSER", user)
-
-
-async def test_permissions_suffice(permitted: str, namespace: str, server: ServerHandle) -> None:
-    errors: list[Exception] = []
-
-    def member() -> Coordinator:
-        return Coordinator(
-            permitted,
-            namespace=namespace,
-            policy=BreakerPolicy(backoff=ConstantBackoff(0.1)),
-            on_error=errors.append,
-        )
-
-    async def closed_again(breaker: Any) -> bool:
-        with suppress(CircuitOpenError):
-            breaker.acquire().returned(None)
-        return breaker.state is State.CLOSED and breaker.generation > 0
-
-    trimmed = _times(server, "xtrim")
-    async with member() as first, member():
-        breaker = first.breaker("upstream")
-        for _ in range(5):
-            breaker.acquire().raised(ConnectionError())
-        await eventually(lambda: closed_again(breaker), within=PATIENCE, what="a recovery")
-        await eventually(lambda: _times(server, "xtrim") > trimmed, within=PATIENCE, what="tidying")
-    assert not errors
-
-
-def _times(server: ServerHandle, command: str) -> int:
-    return server.command_calls()[command]
