@@ -48,7 +48,8 @@ class Statistics:
             each is evaluated, expired or dropped.
         evaluated: Call results that a leader has judged. Leaders tell within about ten seconds.
         expired: Call results that had become too old to count.
-        dropped: Call results that were lost: for want of room here, or in the store.
+        dropped: Call results that were lost: for want of room here, or with the store's data (which
+            may have been judged before).
         batches: Entries written to the stream of results.
         transitions: Transitions this instance published as a leader.
         effect: Seconds from the call result that decided a transition to its taking effect here.

@@ -1,7 +1,7 @@
 """The test's side of `tests.cluster.instance`: processes that share circuits."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -79,6 +79,14 @@ class Instance:
         """The calls that ended since this was last asked."""
         counts: Counts = await self._do("traffic", circuit=circuit)
         return counts
+
+    async def unwell(self, circuits: Collection[str]) -> None:
+        """Have local traffic of these circuits fail from now on, and of no others."""
+        await self._do("unwell", circuits=list(circuits))
+
+    async def vitals(self) -> dict[str, int]:
+        """Its bytes of memory, tasks, threads and open files."""
+        return dict(await self._do("vitals"))
 
     async def cancel_calls(self, circuit: str = "upstream") -> int:
         return int(await self._do("cancel_calls", circuit=circuit))

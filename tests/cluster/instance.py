@@ -4,13 +4,16 @@
 """
 
 import asyncio
+import gc
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -42,6 +45,7 @@ class Instance:
         self._settings = settings
         self._events: list[tuple[float, str, str]] = []
         self._traffic: dict[str, Traffic] = {}
+        self._unwell: set[str] = set()
         leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,
@@ -108,12 +112,13 @@ class Instance:
         return len(self._coordinator.breakers)
 
     async def traffic_on(self, circuit: str, rate: float, via: str) -> None:
-        """Call the upstream via `execute` or the httpx `transport`, or none (`local`)."""
+        """Call the upstream via `execute` or the httpx `transport`, or none (`local`). The last
+        fails for as long as the circuit is said to be `unwell`."""
         breaker = self._breaker(circuit)
         calls: dict[str, Callable[[], Awaitable[None]]] = {
             "execute": lambda: breaker.execute(self._get, self._plain, breaker),
             "transport": lambda: self._get(self._guarded, breaker),
-            "local": lambda: breaker.execute(_succeed),
+            "local": lambda: breaker.execute(_fail if circuit in self._unwell else _succeed),
         }
         self._traffic[circuit] = Traffic(calls[via], rate)
 
@@ -124,6 +129,21 @@ class Instance:
 
     def traffic(self, circuit: str) -> Counts:
         return self._traffic[circuit].counts()
+
+    def unwell(self, circuits: list[str]) -> None:
+        """Have local calls of these circuits fail from now on, and of no others."""
+        self._unwell = set(circuits)
+
+    def vitals(self) -> dict[str, int]:
+        """What must not grow in a process that runs for long."""
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {
+            "bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+            "tasks": len(asyncio.all_tasks()),
+            "threads": threading.active_count(),
+            "files": len(list(Path("/proc/self/fd").iterdir())),
+        }
 
     def cancel_calls(self, circuit: str) -> int:
         return self._traffic[circuit].cancel_calls()
