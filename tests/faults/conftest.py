@@ -7,10 +7,18 @@ from typing import Protocol
 
 import pytest
 
+from tests.cluster.conftest import processes, start_fleet, store, upstream
 from tests.cluster.store import connections
 from tests.helpers.proxy import Proxy
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
+
+__all__ = [
+    "processes",
+    "start_fleet",
+    "store",
+    "upstream",
+]  # the fixtures of instances in processes
 
 Scenario = Callable[[str, RedisServer, str], Awaitable[None]]
 """What happens in one kind of fault, with a server of its own, in a namespace."""

@@ -61,9 +61,8 @@ class Member:
             policy=BreakerPolicy(
                 strategy=ConsecutiveFailures(THRESHOLD), backoff=ConstantBackoff(600)
             ),
-            policies={"brief*": BreakerPolicy(backoff=ConstantBackoff(0.05))},
             on_error=self.errors.append,
-            **settings,
+            **{"policies": {"brief*": BreakerPolicy(backoff=ConstantBackoff(0.05))}, **settings},
         )
 
     @property
