@@ -238,8 +238,7 @@ class Coordinator:
     ) -> None:
         await self.stop()
 
-    @staticmethod
-    def _backends(redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
+    def _backends(self, redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
         if isinstance(redis, Backend):
             if shards > 1:
                 raise ValueError("shards need a Redis URL or client, one Backend is one shard")

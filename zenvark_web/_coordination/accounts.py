@@ -10,7 +10,7 @@ on from the sums of the one before, however often it reads a batch again.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ..backends.base import Account, Batch
 from ..exceptions import ResultsLostError
@@ -19,6 +19,10 @@ from .surface import Surface
 
 MAX_SENDERS = 10_000
 MAX_BATCHES = 10_000
+
+GIVEN_UP_AFTER = 30.0
+"""Seconds after which a batch that was sent, and that no account tells of, was lost. (Leaders tell
+within ten; what they find later has expired.)"""
 
 LOSSES_INTERVAL = 10.0
 """Lost results are told at most once in so many seconds; the counters know each."""
@@ -39,23 +43,36 @@ class Ledger:
         self._statistics = statistics
         self._surface = surface
         self._monotonic = monotonic
-        self._batches: deque[tuple[int, int]] = deque()
+        self._batches: deque[_Sent] = deque()
         self._account = Account(0, 0)
         self._told = (0, 0)
         self._told_at = float("-inf")
 
     def enter(self, number: int, results: int) -> None:
         """A batch is about to be sent."""
-        self._batches.append((number, results))
+        self._batches.append(_Sent(number, results))
         if len(self._batches) > MAX_BATCHES:  # nobody has led for long
-            _, oldest = self._batches.popleft()
-            following, more = self._batches.popleft()
-            self._batches.appendleft((following, oldest + more))
+            oldest = self._batches.popleft()
+            self._batches[0].results += oldest.results
+
+    def sent(self) -> None:
+        """The store has taken the batch entered last."""
+        if self._batches:
+            self._batches[-1].at = self._monotonic()
 
     def give_up(self) -> None:
         """The batch entered last will not be sent again."""
         if self._batches:
-            self._statistics.dropped += self._batches.pop()[1]
+            self._statistics.dropped += self._batches.pop().results
+
+    def review(self, account: Account | None) -> None:
+        """Take in the account that stands in the store, if there is one, and give up what it
+        should have told of by now."""
+        if account is not None:
+            self.settle(account)
+        before = self._monotonic() - GIVEN_UP_AFTER
+        while self._batches and self._batches[0].at < before:
+            self._statistics.dropped += self._batches.popleft().results
 
     def settle(self, account: Account) -> None:
         """Take in what leaders have made of the batches up to now. What is missing in it never
@@ -75,8 +92,8 @@ class Ledger:
 
     def _settled(self, last: int) -> int:
         results = 0
-        while self._batches and self._batches[0][0] <= last:
-            results += self._batches.popleft()[1]
+        while self._batches and self._batches[0].number <= last:
+            results += self._batches.popleft().results
         return results
 
     def tell_losses(self) -> None:
@@ -88,6 +105,17 @@ class Ledger:
         dropped, expired = (new - old for new, old in zip(lost, self._told, strict=True))
         self._told, self._told_at = lost, now
         self._surface.error(ResultsLostError(dropped, expired))
+
+
+class _Sent:
+    """A batch on its way: its number, how many results it holds, and when it was taken."""
+
+    __slots__ = ("at", "number", "results")
+
+    def __init__(self, number: int, results: int) -> None:
+        self.number = number
+        self.results = results
+        self.at = float("inf")
 
 
 class Accounts:
@@ -102,6 +130,7 @@ class Accounts:
 
     def __init__(self, known: Mapping[str, Account]) -> None:
         self._known = OrderedDict(known)
+        self._present: frozenset[str] | None = None
         self.unwritten: dict[str, Account] = {}
 
     def add(self, batch: Batch, expired: int) -> None:
@@ -121,6 +150,18 @@ class Accounts:
         if len(self._known) > MAX_SENDERS:
             forgotten, _ = self._known.popitem(last=False)
             self.unwritten.pop(forgotten, None)
+
+    def tell_again(self, present: Iterable[str]) -> None:
+        """Have the accounts of instances written again that were away for a while: theirs went
+        with them.
+
+        Args:
+            present: The instances that are there now.
+        """
+        before, self._present = self._present, frozenset(present)
+        for instance in () if before is None else sorted(self._present - before):
+            if instance in self._known:
+                self.unwritten[instance] = self._known[instance]
 
     def written(self, accounts: Mapping[str, Account]) -> None:
         """Take note that these stand in the store."""

@@ -224,6 +224,7 @@ class Leader:
         self._on_present(present)
         for transition in self._forgettable():
             await self._backend.forget(self._signed(transition))
+        self._accounts.tell_again(presence.instance for presence in present)
         if self._accounts.unwritten:
             accounts = dict(self._accounts.unwritten)
             await self._backend.settle(self.epoch, self._instance, accounts)

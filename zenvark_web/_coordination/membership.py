@@ -131,8 +131,7 @@ class Membership:
 
     def _learn(self, news: News) -> None:
         self._reader.check(news.last_state, news.circuits)
-        if news.account is not None:
-            self._shard.ledger.settle(news.account)
+        self._shard.ledger.review(news.account)
         self._shard.ledger.tell_losses()
 
     def _lead(self, epoch: int) -> None:

@@ -222,6 +222,7 @@ class Reporter:
         )
         self._clock.sync(await self._backend.append(batch), asked)
         self._statistics.batches += 1
+        self._ledger.sent()
         self._draft = None
 
     def _make_draft(self) -> Draft:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import dropwhile
+from itertools import takewhile
 
 from .._core.states import Transition
 from ..exceptions import FencedError, MalformedEntryError
@@ -298,8 +298,8 @@ class _Stream:
         key = position_key(position)
         if key >= self._last:
             return []
-        newer = dropwhile(lambda entry: entry[0] <= key, self._entries)
-        return [(_position(at), fields) for at, fields in newer]
+        newer = list(takewhile(lambda entry: entry[0] > key, reversed(self._entries)))
+        return [(_position(at), fields) for at, fields in reversed(newer)]
 
     def trim(self, before: float) -> None:
         while self._entries and self._entries[0][0][0] < before * 1000:
