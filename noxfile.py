@@ -42,6 +42,23 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Every fault there is, for real: also Sentinel, a cluster, processes that are struck."""
+    session.install("-e", ".", *_group("tests"))
+    _provide_oldest_server(session)
+    session.run(
+        "python", "-m", "pytest", "-m", "slow or not slow", "tests/faults", *session.posargs
+    )
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Many seeds in virtual time; `-- --seeds 1000`, or `-- --seed 7` for the history of one."""
+    session.install("-e", ".")
+    session.run("python", "-m", "zenvark_web.testing", *session.posargs)
+
+
+@nox.session
 def mutations(session: nox.Session) -> None:
     """Take out what upholds each invariant: a test must go red. `-- 3 7` for some only."""
     session.install("-e", ".", *_group("tests"))

@@ -12,7 +12,7 @@ from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
 from zenvark_web.exceptions import ResultsLostError
 
-pytestmark = pytest.mark.usefixtures("soon")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("soon")]
 
 CALLS = 4000
 LIMIT = 50

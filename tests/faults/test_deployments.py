@@ -22,7 +22,7 @@ from tests.helpers.waiting import eventually
 from zenvark_web import State
 from zenvark_web._coordination.shard import shard_of
 
-pytestmark = pytest.mark.usefixtures("soon")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("soon")]
 
 TIMEOUTS = {"socket_timeout": 2.0, "socket_connect_timeout": 0.6}
 SHARDS = 3

@@ -9,6 +9,8 @@ from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = ["SIGKILL", "SIGSTOP"]
 SETTINGS = {"lease_ttl": 0.6, "wait": 0.2, "housekeeping": 0.3}
 

@@ -152,9 +152,7 @@ class SimulatedBackend:
     async def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
-        return await self._command(
-            lambda store: store.heartbeat(me, ttl, epoch_floor, brief=brief)
-        )
+        return await self._command(lambda store: store.heartbeat(me, ttl, epoch_floor, brief=brief))
 
     async def resign(self, instance: str) -> None:
         await self._command(lambda store: store.resign(instance))

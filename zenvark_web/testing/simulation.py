@@ -293,13 +293,10 @@ class Simulation:
         self._epochs[life] = transition.epoch
         before = self._newest.get((*life, transition.circuit))
         if before is not None:
-            self.require(
-                transition.generation > before.generation, "a generation was written over"
-            )
+            self.require(transition.generation > before.generation, "a generation was written over")
         if transition.reason.cause.value != "initial":
             self.require(
-                TRANSITIONS.get((transition.previous, transition.reason.cause))
-                is transition.state,
+                TRANSITIONS.get((transition.previous, transition.reason.cause)) is transition.state,
                 "no such move",
             )
         self._newest[*life, transition.circuit] = transition
@@ -331,9 +328,7 @@ class Simulation:
             for name, transition in shard.table.latest.items():
                 known = instance.known.get(name, (0, 0))
                 if transition.order != known:
-                    self.require(
-                        transition.order > known, f"{instance.name} went back with {name}"
-                    )
+                    self.require(transition.order > known, f"{instance.name} went back with {name}")
                     instance.known[name] = transition.order
 
     # How it runs
@@ -442,7 +437,6 @@ class Simulation:
         self.require(not left, f"tasks were left behind: {left}")
         for stop in stops:
             stop.result()
-
 
     def _bury(self) -> None:
         """End what died with a host, so that nothing of it is left to the garbage collector."""
