@@ -45,13 +45,20 @@ class Permit:
         the caller does with a response's body does not make the upstream slow."""
         self._elapsed = self._local.monotonic() - self._began
 
-    def record(self, outcome: Outcome, label: str = "") -> None:
+    def record(
+        self, outcome: Outcome, label: str = "", *, retry_after: float | None = None
+    ) -> None:
         """Tell how the call ended.
 
         Args:
             outcome: The outcome.
             label: What a failure was (an exception's name, a status), for the explanation of
                 what opened a circuit.
+            retry_after: Seconds from now before which the upstream wants no further call, as a
+                failure said it (an HTTP `Retry-After`, RFC 9110, section 10.2.3). While the
+                circuit is open, the fleet makes no attempt to recover before then. The longest
+                one that is still to come holds, up to the policy's `max_retry_after`. What is
+                negative or no finite number is ignored.
 
         Raises:
             RuntimeError: It has been told already.
