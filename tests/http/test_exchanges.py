@@ -179,9 +179,12 @@ async def test_read_that_is_abandoned_says_nothing(coordinator: Coordinator) -> 
     """So are reads under way when a loop is shut down in a hurry."""
 
     class Endless(Chunks):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self  # no generator: CPython 3.11 would not let one go that was left like this
+
+        async def __anext__(self) -> bytes:
             await asyncio.Event().wait()
-            yield b""
+            return b""
 
     transport = BreakerTransport(coordinator, Stub(httpx.Response(200, stream=Endless())))
     response = await transport.handle_async_request(httpx.Request("GET", URL))
