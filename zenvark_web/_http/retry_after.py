@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from calendar import timegm
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from typing import Any
 
@@ -35,6 +35,11 @@ def _timestamp(value: str) -> int | None:
     """The POSIX seconds of an HTTP date, in any of its three formats (RFC 9110, 5.6.7)."""
     try:
         parsed = parsedate_tz(value)
-        return None if parsed is None else timegm(parsed[:6]) - (parsed[9] or 0)
+        if parsed is None:
+            return None
+        *day_and_time, second = parsed[:6]
+        # A second may be the 60th, which `datetime` does not know.
+        moment = datetime(*day_and_time, min(second, 59), tzinfo=UTC)
+        return int(moment.timestamp()) - (parsed[9] or 0)
     except Exception:  # strangers' texts find each gap in a parser
         return None

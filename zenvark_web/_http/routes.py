@@ -170,14 +170,17 @@ class _Place(NamedTuple):
 class _Entry(Generic[T]):
     """What there is for one place, by path."""
 
-    __slots__ = ("_host", "_scheme", "paths", "rank")
+    __slots__ = ("_length", "_middle", "_scheme", "paths", "rank")
 
     def __init__(self, place: _Place, number: int) -> None:
         literals = place.host.split("*")
-        self._host = re.compile(".*".join(map(re.escape, literals)))
+        self._middle = None
+        if len(literals) > 2:  # otherwise head and tail are all there is to it
+            self._middle = re.compile(".*".join(map(re.escape, literals)))
+        self._length = sum(map(len, literals))
         self._scheme = place.scheme
         self.rank = (
-            sum(map(len, literals)),
+            self._length,
             place.port is not None,
             place.scheme is not None,
             -number,
@@ -185,7 +188,12 @@ class _Entry(Generic[T]):
         self.paths: dict[str, T] = {}
 
     def fits(self, scheme: str, host: str) -> bool:
-        return self._scheme in (None, scheme) and self._host.fullmatch(host) is not None
+        """Whether a scheme fits, and a host whose beginning and end do."""
+        return (
+            self._scheme in (None, scheme)
+            and len(host) >= self._length
+            and (self._middle is None or self._middle.fullmatch(host) is not None)
+        )
 
 
 class _Globs(Generic[T]):
