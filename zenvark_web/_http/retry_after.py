@@ -37,9 +37,9 @@ def _timestamp(value: str) -> int | None:
         parsed = parsedate_tz(value)
         if parsed is None:
             return None
-        *day_and_time, second = parsed[:6]
+        year, month, day, hour, minute, second = parsed[:6]
         # A second may be the 60th, which `datetime` does not know.
-        moment = datetime(*day_and_time, min(second, 59), tzinfo=UTC)
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
         return int(moment.timestamp()) - (parsed[9] or 0)
     except Exception:  # strangers' texts find each gap in a parser
         return None
