@@ -193,7 +193,10 @@ class BreakerTransport(
     """
 
     _library = Library(
-        httpx2, async_body=_AsyncBody, sync_body=_SyncBody, open_error=CircuitOpenError
+        httpx2,
+        async_body=_AsyncBody,
+        sync_body=_SyncBody,
+        open_error=CircuitOpenError,
     )
 
     def __init__(
@@ -210,7 +213,7 @@ class BreakerTransport(
             coordinator,
             transport,
             circuits=circuits,
-            classify=classify,
+            classify=DEFAULT if classify is default_classify else classify,
             fallback=fallback,
             when_open=when_open,
         )

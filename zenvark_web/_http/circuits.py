@@ -56,7 +56,10 @@ class Circuits:
         try:
             if "breaker" in request.extensions:
                 return self._told(request, request.extensions["breaker"])
-            return self._guarded(self._find(request))
+            target = self._find(request)
+            if target.__class__ is str:
+                return self._coordinator.breaker(target), self._plan
+            return self._guarded(target)
         except Exception as error:
             self._surface("a request's circuit could not be told, it is not protected", error)
             return None

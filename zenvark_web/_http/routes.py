@@ -56,13 +56,24 @@ class URLLike(Protocol):
         ...
 
 
+_names: OrderedDict[bytes, str] = OrderedDict()
+
+
 def host_name(url: URLLike) -> str | None:
     """The default circuit of a URL: its host, with the port when that is not the scheme's
     default. None if it has no host."""
-    host, port = _host_and_port(url)
-    if not host:
-        return None
-    return fitting_name(f"{host}:{port}" if port else host)
+    netloc = url.netloc
+    name = _names.get(netloc)
+    if name is None:
+        host, port = _host_and_port(url)
+        if not host:
+            return None
+        name = fitting_name(f"{host}:{port}" if port else host)
+        if len(netloc) <= MAX_HOST:
+            _names[netloc] = name
+            if len(_names) > MAX_CACHED_HOSTS:
+                _names.popitem(last=False)
+    return name
 
 
 def header_name(url: URLLike, value: str | None) -> str | None:

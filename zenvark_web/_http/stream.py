@@ -7,6 +7,7 @@ by a generator, though, clients close that generator by hand (httpx2 does), and 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from .call import Call
@@ -33,8 +34,9 @@ class AsyncBody(_Body):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
-        kind = _AsyncGeneratorReading if isinstance(chunks, AsyncGenerator) else _AsyncReading
-        return kind(chunks, self._call)
+        if type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator):
+            return _AsyncGeneratorReading(chunks, self._call)
+        return _AsyncReading(chunks, self._call)
 
     async def aclose(self) -> None:
         """Settle the call, then close the wrapped body."""
@@ -47,8 +49,9 @@ class SyncBody(_Body):
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._stream.__iter__()
-        kind = _GeneratorReading if isinstance(chunks, Generator) else _Reading
-        return kind(chunks, self._call)
+        if type(chunks) is GeneratorType or isinstance(chunks, Generator):
+            return _GeneratorReading(chunks, self._call)
+        return _Reading(chunks, self._call)
 
     def close(self) -> None:
         """Settle the call, then close the wrapped body."""
