@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import anyio
 import h11
 
-from tests.http import server
+from tests.http import http2, server
 from tests.http.backstage import Backstage
 from tests.http.circuits import PATIENCE
 from tests.http.clients import Kind
@@ -275,6 +275,10 @@ def narrow_transport(kind: Kind) -> Any:
     return kind.real_transport(limits=kind.library.Limits(max_connections=1))
 
 
+def http2_transport(kind: Kind) -> Any:
+    return kind.real_transport(http1=False, http2=True)
+
+
 def mock(made: Callable[[Kind], Any]) -> Inner:
     return lambda kind: kind.library.MockTransport(lambda _: made(kind))
 
@@ -400,7 +404,40 @@ SCENARIOS = [
         Scenario(f"status {code}", SUCCESS, answer=server.status(code))
         for code in (304, 400, 401, 403, 404, 408, 409, 418, 422, 501, 505)
     ),
+    Scenario(
+        "HTTP/2, with trailers", SUCCESS, answer=http2.http2(http2.complete), inner=http2_transport
+    ),
+    Scenario(
+        "HTTP/2, closed half-way",
+        SUCCESS,
+        (read_a_part, read_a_part_sync),
+        http2.http2(http2.half),
+        inner=http2_transport,
+    ),
     # Bad answers, and none.
+    Scenario("HTTP/2, status 503", FAILURE, answer=http2.http2(http2.busy), inner=http2_transport),
+    Scenario(
+        "HTTP/2, stream reset",
+        FAILURE,
+        answer=http2.http2(http2.reset),
+        raises="RemoteProtocolError",
+        inner=http2_transport,
+    ),
+    Scenario(
+        "HTTP/2, stream reset in the body",
+        FAILURE,
+        AFTER_HEADERS,
+        http2.http2(http2.half, http2.reset),
+        "RemoteProtocolError",
+        http2_transport,
+    ),
+    Scenario(
+        "HTTP/2, connection given up",
+        FAILURE,
+        answer=http2.http2(http2.go_away),
+        raises="RemoteProtocolError",
+        inner=http2_transport,
+    ),
     *(
         Scenario(f"status {code}", FAILURE, answer=server.status(code, body=b"sorry"))
         for code in (429, 500, 502, 503, 504)
@@ -452,6 +489,13 @@ SCENARIOS = [
         (time_out_before_the_headers, None),
         server.stall,
         TimeoutError,
+    ),
+    Scenario(
+        "HTTP/2, cancelled in the body",
+        IGNORED,
+        (cancel_in_the_body, None),
+        http2.http2(http2.half),
+        inner=http2_transport,
     ),
     Scenario(
         "cancelled in the body", IGNORED, (cancel_in_the_body, None), server.half(server.stall)
