@@ -63,7 +63,7 @@ async def coordinator(changes: list[StateChange]) -> AsyncIterator[Coordinator]:
 
 
 def under_way(breaker: Breaker) -> int:
-    return len(breaker._local.flights._began)
+    return len(breaker._local.flights.began)
 
 
 def overdue(breaker: Breaker) -> int:
@@ -237,7 +237,7 @@ class TestFlights:
     def test_those_that_began_first_pass_the_limit_first(self) -> None:
         flights = Flights(2.0)
         for call, began in enumerate([10.0, 11.0, 12.0]):
-            flights.begin(call, 7, began)
+            flights.began[call] = 7, began
         assert flights.look(7, 11.9) == (0, 12.0)
         assert flights.look(7, 12.0) == (1, 13.0)
         assert flights.look(7, 13.5) == (2, 14.0)

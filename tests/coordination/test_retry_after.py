@@ -1,6 +1,7 @@
 """An upstream that asks to be left alone is, by the whole fleet, for as long as it wants."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -17,9 +18,12 @@ from zenvark_web import (
     CountWindow,
     HealthCheckType,
     Outcome,
+    Permit,
     State,
 )
 from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._core.states import Report
+from zenvark_web.backends.base import Batch
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.1))
 
@@ -103,6 +107,28 @@ async def test_what_is_learnt_while_closed_holds_once_the_circuit_opens() -> Non
         fail(successor.breaker("upstream"))
         await eventually(lambda: successor.breaker("upstream").state is State.OPEN)
         assert 80 < successor.breaker("upstream").retry_after <= 100
+
+
+async def test_what_the_leader_knows_survives_its_own_transitions() -> None:
+    store = Store()
+    async with Coordinator(store, policy=POLICY) as coordinator:
+        breaker = coordinator.breaker("upstream")
+        fail(breaker)
+        await eventually(lambda: breaker.state is State.OPEN)
+
+        async def trial() -> Permit | None:
+            with suppress(CircuitOpenError):
+                return breaker.acquire()
+            return None
+
+        permit = await eventually(trial, what="a trial")
+        told = Report("upstream", hold=100.0)
+        await store.append(Batch("elsewhere", 1, await store.now(), (told,)))
+        permit.record(Outcome.SUCCESS)
+        await eventually(lambda: breaker.state is State.CLOSED)
+        fail(breaker)
+        await eventually(lambda: breaker.state is State.OPEN)
+        assert 80 < breaker.retry_after <= 100
 
 
 @pytest.mark.parametrize("seconds", [None, 0, -5, float("nan"), float("inf"), float("-inf")])

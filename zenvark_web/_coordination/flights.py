@@ -15,36 +15,28 @@ class Flights:
         limit: The seconds after which a call is slow.
 
     Attributes:
+        began: The generation and the monotonic second in which each began, by a number that no
+            other call under way has.
         watched: Whether somebody will look in time for the next one to pass the limit.
     """
 
-    __slots__ = ("_began", "limit", "watched")
+    __slots__ = ("began", "limit", "watched")
 
     def __init__(self, limit: float) -> None:
         self.limit: float = limit
         self.watched: bool = False
-        self._began: dict[int, tuple[int, float]] = {}
-
-    def begin(self, call: int, generation: int, began: float) -> None:
-        """A call begins.
-
-        Args:
-            call: A number that no other call under way has.
-            generation: The generation that it belongs to.
-            began: The monotonic second.
-        """
-        self._began[call] = (generation, began)
+        self.began: dict[int, tuple[int, float]] = {}
 
     def end(self, call: int) -> None:
         """A call has ended, or its time counts no longer."""
-        self._began.pop(call, None)
+        self.began.pop(call, None)
 
     def look(self, generation: int, now: float) -> tuple[int, float | None]:
         """How many calls of a generation have passed the limit, and when the next call will (None
         if no other is under way)."""
         overdue = 0
         # A list at one go: other threads, and the garbage collector, go on meanwhile.
-        for theirs, began in list(self._began.values()):
+        for theirs, began in list(self.began.values()):
             if began + self.limit > now:
                 return overdue, began + self.limit
             overdue += theirs == generation

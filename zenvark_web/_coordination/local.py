@@ -264,8 +264,9 @@ class LocalCircuit:
             generation: The generation that it belongs to.
             began: The monotonic second.
         """
-        self.flights.begin(call, generation, began)
-        if not self.flights.watched:
+        flights = self.flights
+        flights.began[call] = generation, began
+        if not flights.watched:
             self.outbox.here(self.outbox.watch, self)
 
     def look(self, now: float) -> tuple[int, float | None]:
