@@ -26,7 +26,7 @@ from .._coordination.accounts import MAX_BATCHES
 from .._coordination.health import MAX_CHECKS
 from .._coordination.reporter import MAX_AGE
 from .._core.circuit import TRANSITIONS
-from .._core.states import Cause, Report, State, Transition
+from .._core.states import Cause, Report, Run, State, Transition
 from .._core.strategies import ConsecutiveFailures
 from ..backends.base import Batch
 from ..breaker import Breaker
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 TASKS_PER_SHARD = 16
 CALLS_AT_ONCE = 500
+
+UNSURE = 0.5
+"""Seconds by which times may be off that are compared."""
 
 OVERDUE = 10.0
 """Seconds of calm, added to three leases, within which a leader decides what it can."""
@@ -63,7 +66,8 @@ class Checks:
         self._permits: Counter[tuple[str, int, str]] = Counter()
         self._trials: Counter[tuple[str, int, str]] = Counter()
         self._ended: Counter[tuple[str, int, bool]] = Counter()
-        self._streaks: dict[tuple[int, int, str], tuple[int, int]] = {}
+        self._streaks: dict[tuple[int, int, str], _Streak] = {}
+        self._lives: set[tuple[int, int]] = set()
         self._numbers: dict[tuple[int, int, str], int] = {}
         self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
         strategy = world.settings.policy.strategy if world.settings.policy else None
@@ -144,28 +148,43 @@ class Checks:
     def appended(self, server: Server, batch: Batch) -> None:
         """A batch is in the stream. Work out which circuits it must open."""
         number = self._world.servers.index(server)
+        if (number, server.lives) not in self._lives:
+            self._begin_life(number, server)
         key = (number, server.lives, batch.instance)
         if batch.number <= self._numbers.get(key, 0):
             return
         self._numbers[key] = batch.number
+        if not self._streaks_decide:
+            return
         late = max(0.0, server.clock() - batch.sent)
         for report in batch.reports:
-            self._follow((number, server.lives, report.circuit), report, late)
+            self._follow((number, server.lives, report.circuit), report, server.clock(), late)
 
-    def _follow(self, key: tuple[int, int, str], report: Report, late: float) -> None:
+    def _begin_life(self, number: int, server: Server) -> None:
+        self._lives.add((number, server.lives))
+        for transition in server.store.load().transitions:
+            self._newest.setdefault((number, server.lives, transition.circuit), transition)
+
+    def _follow(self, key: tuple[int, int, str], report: Report, now: float, late: float) -> None:
         newest = self._newest.get(key)
         current = newest.generation if newest else 0
-        closed = newest is None or newest.state is State.CLOSED
-        generation, streak = self._streaks.get(key, (current, 0))
+        streak = self._streaks.get(key)
+        if streak is None or streak.generation != current:
+            streak = self._streaks[key] = _Streak(current)
+        if newest is not None and newest.state is not State.CLOSED:
+            return
         for run in report.runs:
-            age = run.age + late
-            if run.generation != current or not closed or abs(age - MAX_AGE) < 0.1:
-                streak = 0
-            elif age < MAX_AGE:
-                streak = 0 if not run.failed else run.count + streak * (generation == current)
-            if streak >= self._threshold and self._streaks_decide:
+            if run.generation == current and run.age + late < MAX_AGE - UNSURE:
+                streak.add(run, now - run.age - late)
+            if streak.failures >= self._threshold and self._is_current(key):
                 self._owed.setdefault(key, (current, self._world.loop.now))
-        self._streaks[key] = (current, streak)
+
+    def _is_current(self, key: tuple[int, int, str]) -> bool:
+        """Whether the fleet knows nothing newer than the store, which may have lost it."""
+        newest = self._newest.get(key)
+        generation = newest.generation if newest else 0
+        tables = (host.coordinator.shards[key[0]].table for host in self._world.hosts)
+        return all(table.known(key[2]).generation <= generation for table in tables)
 
     # What calls do
 
@@ -265,6 +284,23 @@ class Checks:
             self.require(
                 told == host.broken, f"{host}: of {host.broken} broken callbacks, {told} surfaced"
             )
+
+
+class _Streak:
+    """Failures in a row, in one generation, that no leader can see otherwise: a success sets back
+    those that ended before it, and for certain those that stand before it."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.failures = 0
+        self._success_at = float("-inf")
+
+    def add(self, run: Run, at: float) -> None:
+        if not run.failed:
+            self.failures = 0
+            self._success_at = max(self._success_at, at)
+        elif at > self._success_at + UNSURE:
+            self.failures += run.count
 
 
 class _OnlyNewer(dict[str, Transition]):
