@@ -8,7 +8,17 @@ fixture.
 """
 
 from ._faults import Fault, Kind, schedule_of
+from ._fleet import Fleet
 from ._settings import Settings, Summary, ViolationError
 from ._world import simulate
 
-__all__ = ["Fault", "Kind", "Settings", "Summary", "ViolationError", "schedule_of", "simulate"]
+__all__ = [
+    "Fault",
+    "Fleet",
+    "Kind",
+    "Settings",
+    "Summary",
+    "ViolationError",
+    "schedule_of",
+    "simulate",
+]

@@ -80,8 +80,8 @@ class Checks:
         """Note a violation unless something holds; the run ends with the first one."""
         if not holds and self.violation is None:
             self.violation = ViolationError(
-                f"at {self._world.loop.now:.3f}: {what}\n\n{self._world}\n\n"
-                + "\n".join(self._world.history)
+                f"seed {self._world.seed}, at {self._world.loop.now:.3f}: {what}\n\n"
+                f"{self._world}\n\n" + "\n".join(self._world.history)
             )
 
     # What a store takes

@@ -169,6 +169,9 @@ class SimulatedBackend:
         self._way = way
         self._turn = asyncio.Lock()
 
+    def __repr__(self) -> str:
+        return "<SimulatedBackend>"
+
     def open(self) -> None:
         """Begin anew."""
         self._turn = asyncio.Lock()
