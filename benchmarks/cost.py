@@ -154,7 +154,7 @@ def load(instances: int, circuits: int) -> None:
         )
         fleet.wait_for("settled")
         counts = fleet.each("counts")
-        print(f"     {({name: sum(c[name] for c in counts) for name in counts[0]})}", flush=True)
+        print(f"     { ({name: sum(c[name] for c in counts) for name in counts[0]}) }", flush=True)
 
 
 def main() -> None:

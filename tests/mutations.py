@@ -3,7 +3,7 @@
     python -m tests.mutations [number ...]
 
 Each mutation is made in a copy of this checkout, and the test that is to catch it runs there.
-`nox -s mutations` does it for all; the page "Failure modes" names the same tests.
+`nox -s mutations` does it for all; the page docs/invariants.md names the same tests.
 """
 
 import shutil
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "zenvark_web"
 COPIED = ("zenvark_web", "tests", "examples", "docs", "pyproject.toml", "README.md")
 PYTEST = (
     *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"),
@@ -215,7 +216,7 @@ def caught(mutation: Mutation) -> bool:
                 shutil.copy(source, copy / name)
         for servers in ROOT.glob(".redis-oldest*"):
             (copy / servers.name).symlink_to(servers)
-        file = copy / "zenvark_web" / mutation.file
+        file = copy / PACKAGE.name / mutation.file
         text = file.read_text("utf-8")
         if text.count(mutation.old) != 1:
             sys.exit(f"{mutation.file} must hold this once, to be changed: {mutation.old!r}")

@@ -11,9 +11,7 @@ import zenvark_web
 from tests.examples.pages import PAGES
 from tests.helpers.processes import ROOT
 from zenvark_web import Coordinator
-from zenvark_web._core.states import Cause, Transition
 from zenvark_web._http import classify
-from zenvark_web.backends import RedisBackend, _codec
 from zenvark_web.metrics._families import FAMILIES
 
 
@@ -24,27 +22,6 @@ def page(name: str) -> str:
 def test_api_shows_every_public_name_once() -> None:
     shown = re.findall(r"::: zenvark_web\.(\w+)(?= |$)", page("api.md"))
     assert sorted([*shown, "__version__"]) == zenvark_web.__all__
-
-
-def test_redis_layout_names_every_key_and_script_and_nothing_else() -> None:
-    text = (ROOT / "docs/redis-layout.md").read_text()
-    keys = {key.rpartition(":")[2] for key in RedisBackend("redis://", "shop")._keys.values()}
-    rows = re.findall(r"^\| `(\w+)` \| (?:string|stream|hash)", text, re.MULTILINE)
-    assert set(rows) == keys
-    scripts = {path.name for path in ROOT.glob("zenvark_web/backends/scripts/*.lua")}
-    assert set(re.findall(r"\w+\.lua", text)) == scripts
-
-
-def test_redis_layout_names_every_field() -> None:
-    text = page("redis-layout.md")
-    transition = Transition(circuit="x")
-    fields = re.findall(r'"(\w+)":', _codec.encode_transition(transition))
-    batch = import_module("zenvark_web.backends.base").Batch("me", 1, 0.0, ())
-    for name in {*fields, *_codec.encode_batch(batch), "late", "transition", "forgotten"}:
-        assert f"`{name}`" in text, name
-    for cause in set(Cause) - {Cause.INITIAL}:
-        assert f"`{cause}`" in text, cause
-    assert f"now `{_codec.VERSION}`" in text
 
 
 NUMBERS = [
