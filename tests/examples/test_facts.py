@@ -46,6 +46,13 @@ NUMBERS = [
     ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s"),
     ("health-checks.md", "_core.trial", "TRIAL_PATIENCE", "ended after {:.0f} s"),
     ("health-checks.md", "_core.circuit", "STEADY", "closed for {:.0f} s"),
+    ("deployment.md", "backends.redis", "COMMAND_TIMEOUT", "| a command | {:.0f} s |"),
+    ("deployment.md", "backends.redis", "LONGEST_WAIT", "| a blocking read | waits for {:.0f} s,"),
+    ("deployment.md", "_coordination.reporter", "MAX_AGE", "until it is in Redis | {:.0f} s |"),
+    ("deployment.md", "_coordination.campaign", "ANNOUNCE_INTERVAL", "word | every {:.0f} s |"),
+    ("deployment.md", "_coordination.leader", "INSTANCE_SILENCE", "after {:.0f} s |"),
+    ("deployment.md", "_coordination.health", "CHECK_TIMEOUT", "a health check | {:.0f} s |"),
+    ("deployment.md", "_core.trial", "HOLDER_SILENCE", "a trial's holder | silent for {:.0f} s |"),
     ("failure-modes.md", "_coordination.reporter", "MAX_AGE", "up to {:.0f} s and"),
     ("failure-modes.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
     ("failure-modes.md", "_coordination.health", "CHECK_TIMEOUT", "after {:.0f} s and counts"),
@@ -65,6 +72,7 @@ def test_defaults_are_the_codes() -> None:
     assert f"`lease_ttl`, {parameters['lease_ttl'].default:.0f} s by default" in page(
         "architecture.md"
     )
+    assert f"| `lease_ttl` | {parameters['lease_ttl'].default:.0f} s |" in page("deployment.md")
     assert f"{parameters['max_breakers'].default:,} by default" in page("httpx.md")
     for name in ("ExponentialBackoff", "HttpHealthCheck"):
         told = re.search(rf"`{name}\((.*?)\)`", page("health-checks.md"))
