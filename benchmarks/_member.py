@@ -43,11 +43,13 @@ class Members:
         self._coordinators = [Coordinator(url, policy=policy) for _ in range(count)]
 
     async def start(self) -> None:
-        """Join the fleet."""
-        await asyncio.gather(*(coordinator.start() for coordinator in self._coordinators))
+        """Join the fleet, one after another."""
+        for coordinator in self._coordinators:
+            await coordinator.start()
 
     async def trip(self, circuits: int) -> None:
-        """Have each circuit open once."""
+        """Start the first alone, and have each circuit open once."""
+        await self._coordinators[0].start()
         breakers = [self._coordinators[0].breaker(name) for name in _names(circuits)]
         for number, breaker in enumerate(breakers):
             failures = (breaker.execute(_fail) for _ in range(5))
@@ -55,11 +57,12 @@ class Members:
             if number % CHUNK == 0:
                 await asyncio.sleep(0.01)
 
-    def recovered(self, circuits: int) -> bool:
-        """Whether each circuit is known to have opened and closed."""
+    def recovered(self, circuits: int, first: bool = False) -> bool:
+        """Whether each circuit is known to have opened and closed, to all or to the first."""
         self._names = _names(circuits)
+        coordinators = self._coordinators[:1] if first else self._coordinators
         breakers = (
-            coordinator.breaker(name) for coordinator in self._coordinators for name in self._names
+            coordinator.breaker(name) for coordinator in coordinators for name in self._names
         )
         return all(breaker.state == "closed" and breaker.generation > 1 for breaker in breakers)
 

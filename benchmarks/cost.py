@@ -68,8 +68,11 @@ class Fleet:
             The bytes of memory that one instance takes for it.
         """
         before = sum(self.each("memory"))
+        first = self._children[0]
+        first.call("trip", circuits=circuits, within=PATIENCE)
+        while not first.call("recovered", circuits=circuits, first=True, within=PATIENCE):
+            time.sleep(1.0)
         self.each("start")
-        self._children[0].call("trip", circuits=circuits, within=PATIENCE)
         self.wait_for("recovered", circuits=circuits)
         self.each("use")
         self.wait_for("settled")
