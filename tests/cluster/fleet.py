@@ -11,7 +11,7 @@ from tests.helpers.processes import ChildProcess
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds in which a busy host gets round to anything."""
 
 

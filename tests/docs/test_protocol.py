@@ -221,12 +221,8 @@ async def stored(
     redis_server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> Stored:
     """What a fleet has left after circuits have opened, recovered and been forgotten."""
-    for module, name in (
-        (leader, "TIDY_INTERVAL"),
-        (leader, "FORGET_AFTER"),
-        (campaign, "ANNOUNCE_INTERVAL"),
-    ):
-        monkeypatch.setattr(module, name, 0.2)
+    monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.2)
+    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.2)
     calls: list[tuple[str, tuple[str, ...], int]] = []
     call = RedisBackend._script
 
@@ -245,6 +241,7 @@ async def stored(
             await fleet.open("down")
             await fleet.recovers("brief")
             await fleet.accounts_close(lost=False)
+            monkeypatch.setattr(leader, "FORGET_AFTER", 0.2)
             await eventually(
                 lambda: any("forgotten" in entry for entry in entries("states")),
                 within=PATIENCE,

@@ -108,7 +108,7 @@ async def of_no_use(kind: str, server: RedisServer, namespace: str) -> None:
         async with Fleet(*[lambda: url] * 2, namespace=namespace) as fleet:
             async with fleet.calling() as callers:
                 usual = await callers.usual()
-                assert not fleet.errors
+                assert not fleet.unexcused
                 fault.begin(run)
                 await fleet.fail("meanwhile")
                 await callers.check(usual, FAULT)
@@ -120,7 +120,7 @@ async def of_no_use(kind: str, server: RedisServer, namespace: str) -> None:
             assert re.search(fault.told, fleet.errors)
             fleet.forget_errors()
             await fleet.works()
-            assert not fleet.errors
+            assert not fleet.unexcused
             await fleet.accounts_close(lost=True)
 
 
@@ -218,7 +218,7 @@ async def key_is_something_else(key: str, server: RedisServer, namespace: str) -
             assert "WRONGTYPE" in fleet.errors
         fleet.forget_errors()
         await fleet.works()
-        assert not fleet.errors
+        assert not fleet.unexcused
         await fleet.accounts_close(lost=True)
 
 
@@ -284,7 +284,7 @@ async def test_streams_are_trimmed_under_everyone(
                 fresh_server.command("XTRIM", name, "MAXLEN", "0")
             await fleet.open(f"trimmed {number}")
         await fleet.works()
-        assert not fleet.errors
+        assert not fleet.unexcused
 
 
 async def test_what_was_trimmed_in_an_outage_is_caught_up_with(
