@@ -132,3 +132,13 @@ async def way_is_slow(kind: str, server: RedisServer, namespace: str) -> None:
             await fleet.works()
             assert await fleet.leader() is leader
         assert not fleet.unexcused
+
+
+async def test_process_joins_over_a_slow_network(
+    proxy: Proxy, fresh_server: RedisServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round trip that docs/deployment.md names, with the timeout that users have."""
+    monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 1.0)
+    delay(proxy, 0.05)
+    async with Fleet(*[lambda: proxy.url] * 2, namespace=namespace, lease_ttl=2.0) as fleet:
+        await fleet.works()

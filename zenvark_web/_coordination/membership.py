@@ -94,6 +94,11 @@ class Membership:
         """Whether the store answered when it was last asked."""
         return self._link.connected
 
+    @property
+    def leading(self) -> bool:
+        """Whether the instance believes that it leads the shard."""
+        return self._campaign.leading
+
     def open(self) -> None:
         """Get ready for use in the running loop."""
         self._shard.clock.open()
