@@ -331,11 +331,10 @@ class Circuit:
     # Half-open: trials
 
     def _answer_demand(self, now: float) -> Transition | None:
-        """Grant permits if they are due, no other grant is out, and someone has calls to make."""
+        """Grant permits if they are due, no other grant is out, and someone has calls to make.
+        (A closed circuit gets here by no way.)"""
         latest = self.latest
         if self.policy.health_check is not None or self._trial is not None:
-            return None
-        if latest.state is State.CLOSED:
             return None
         if latest.state is State.OPEN and now < latest.retry_at:
             return None
