@@ -331,8 +331,8 @@ class Circuit:
     # Half-open: trials
 
     def _answer_demand(self, now: float) -> Transition | None:
-        """Grant permits if they are due, no other grant is out, and someone has calls to make.
-        (A closed circuit gets here by no way.)"""
+        """Grant permits if they are due, no other grant is out, and someone has calls to make. (It
+        is never asked of a closed circuit.)"""
         latest = self.latest
         if self.policy.health_check is not None or self._trial is not None:
             return None
