@@ -69,9 +69,8 @@ class Lookout:
             self._look(self._circuits[name], now)
 
     def _look(self, circuit: LocalCircuit, now: float) -> None:
-        circuit.flights.watched = (
-            False  # before the look: a call that begins during it asks for another
-        )
+        # Before the look: a call that begins during it asks for another.
+        circuit.flights.watched = False
         overdue, next_at = circuit.look(now)
         self._tell(circuit, overdue, now)
         if overdue:
