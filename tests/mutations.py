@@ -98,8 +98,8 @@ MUTATIONS = (
         5,
         "a batch that was sent twice counts twice",
         "_coordination/leader.py",
-        "if batch.number <= self._numbers.pop(batch.instance, 0):",
-        "if batch.number < self._numbers.pop(batch.instance, 0):",
+        "return batch.number > newest",
+        "return batch.number >= newest",
         "tests/coordination/test_judging.py::test_a_batch_whose_reply_was_lost_counts_once",
     ),
     Mutation(
