@@ -53,21 +53,24 @@ class Outbox:
         self._number = 0
         self._post: Callable[..., object] = _nobody
         self._wake: Callable[[bool], None] = _nobody
+        self._watch: Callable[[LocalCircuit], None] = _nobody
 
-    def open(self, wake: Callable[[bool], None]) -> None:
+    def open(self, wake: Callable[[bool], None], watch: Callable[[LocalCircuit], None]) -> None:
         """Accept results from now on, for a reporter in the running loop.
 
         Args:
             wake: Called with whether it is urgent when there is something to send.
+            watch: Called with a circuit that has a call under way that may become overdue.
         """
         self._post = asyncio.get_running_loop().call_soon_threadsafe
         self.thread = threading.get_ident()
         self._wake = wake
+        self._watch = watch
 
     def close(self) -> None:
         """Accept nothing any more and forget what waits; it counts as dropped."""
         self.thread = None
-        self._post = self._wake = _nobody
+        self._post = self._wake = self._watch = _nobody
         for circuit in self.waiting.values():
             circuit.forget()
         self.waiting.clear()
@@ -98,6 +101,10 @@ class Outbox:
         """Put a circuit in the line of those with something to say."""
         self.waiting[circuit.name] = circuit
         self._wake(urgent)
+
+    def watch(self, circuit: LocalCircuit) -> None:
+        """Have a circuit looked at before a call that is under way becomes overdue."""
+        self._watch(circuit)
 
 
 def _nobody(*_: object) -> None:
