@@ -19,7 +19,7 @@ from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually_sync
 
 EXAMPLES = ROOT / "examples"
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def run(name: str, **env: str) -> list[str]:
