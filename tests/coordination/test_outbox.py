@@ -145,7 +145,7 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     )
 
     async def open_outbox() -> None:
-        outbox.open(lambda urgent: None)
+        outbox.open(lambda urgent: None, lambda circuit: None)
         circuit.record(0, False, "", time.monotonic(), 0.0)
         elsewhere(lambda: circuit.record(0, False, "", time.monotonic(), 0.0))
 
