@@ -1,6 +1,7 @@
 """`with coordinator`: a synchronous program takes part through a thread of its own."""
 
 import asyncio
+import signal
 import sys
 import threading
 import time
@@ -81,6 +82,15 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.2)
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
 # One circuit with others
 
 
@@ -149,20 +159,15 @@ async def test_sync_and_async_code_of_a_process_share_a_coordinator(
 # Nothing is lost
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon", "restless")
 def test_thousands_of_calls_add_up(redis_server: ServerHandle, namespace: str) -> None:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
     coordinator = Coordinator(redis_server.url, namespace=namespace, policy=NEVER_OPENS)
     statistics = coordinator.statistics
-    try:
-        with no_thread_left(), coordinator:
-            breaker = coordinator.breaker("upstream")
-            assert in_threads(1_000, breaker, int) == {"passed": 1_000 * THREADS}
-            assert in_threads(100, breaker, fail) == {"failed": 100 * THREADS}
-            eventually_sync(lambda: statistics.evaluated == 1_100 * THREADS, within=PATIENCE)
-    finally:
-        sys.setswitchinterval(usual)
+    with no_thread_left(), coordinator:
+        breaker = coordinator.breaker("upstream")
+        assert in_threads(1_000, breaker, int) == {"passed": 1_000 * THREADS}
+        assert in_threads(100, breaker, fail) == {"failed": 100 * THREADS}
+        eventually_sync(lambda: statistics.evaluated == 1_100 * THREADS, within=PATIENCE)
     assert sum(breaker.successes.counts) == 1_000 * THREADS
     assert sum(breaker.failures.counts) == 100 * THREADS
     assert (statistics.recorded, statistics.dropped) == (1_100 * THREADS, 0)
@@ -265,10 +270,13 @@ def test_it_is_entered_once_at_a_time(redis_server: ServerHandle, namespace: str
         assert not coordinator.connected
 
 
-def test_of_many_threads_that_enter_one_does(redis_server: ServerHandle, namespace: str) -> None:
-    coordinator = Coordinator(redis_server.url, namespace=namespace)
+@pytest.mark.usefixtures("restless")
+def test_of_many_threads_that_enter_one_does() -> None:
+    coordinator = Coordinator()
+    together = threading.Barrier(THREADS)
 
     def enter(_: int) -> bool:
+        together.wait()
         try:
             coordinator.__enter__()
         except RuntimeError:
@@ -276,8 +284,11 @@ def test_of_many_threads_that_enter_one_does(redis_server: ServerHandle, namespa
         return True
 
     with no_thread_left(), ThreadPoolExecutor(THREADS) as threads:
-        assert sum(threads.map(enter, range(THREADS))) == 1
-        coordinator.__exit__(None, None, None)
+        for _ in range(20):
+            assert sum(threads.map(enter, range(THREADS))) == 1
+            assert len(own_threads()) == 1
+            coordinator.__exit__(None, None, None)
+            assert own_threads() == []
 
 
 def test_an_error_of_the_body_passes_through(redis_server: ServerHandle, namespace: str) -> None:
@@ -311,6 +322,23 @@ def test_an_error_of_the_start_is_raised_and_leaves_nothing(
         metrics.refuse = False
         with coordinator:
             assert coordinator.connected
+
+
+def test_an_interrupted_start_leaves_nothing() -> None:
+    class Interrupting:
+        def attach(self, coordinator: Coordinator) -> None:
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(0.3)
+
+        def update(self, coordinator: Coordinator) -> None: ...
+
+        def detach(self, coordinator: Coordinator) -> None: ...
+
+    main = threading.get_ident()
+    coordinator = Coordinator(metrics=Interrupting())
+    with no_thread_left(), pytest.raises(KeyboardInterrupt):
+        coordinator.__enter__()
+    assert "stopped" in repr(coordinator)
 
 
 async def test_asyncio_leaves_it_to_its_thread(redis_server: ServerHandle, namespace: str) -> None:
