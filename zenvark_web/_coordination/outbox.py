@@ -178,15 +178,15 @@ class Outbox:
         loop = self._loop
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self.take_in if now else self._take_in_later)
+                loop.call_soon_threadsafe(self._take_in_here if now else self._call_later)
         except RuntimeError:  # the loop was closed
             self.close()
 
-    def _take_in_later(self) -> None:
-        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_if_open)
+    def _call_later(self) -> None:
+        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_here)
 
-    def _take_in_if_open(self) -> None:
-        if self._loop is not None:
+    def _take_in_here(self) -> None:
+        if self.thread == threading.get_ident():  # the reporter may have moved to another one
             self.take_in()
 
 
