@@ -155,6 +155,11 @@ class Coordinator:
         return session.role if session else Role.FOLLOWER
 
     @property
+    def running(self) -> bool:
+        """Whether it has been started, and not been stopped since."""
+        return self._running() is not None
+
+    @property
     def connected(self) -> bool:
         """Whether the store answered when it was last asked."""
         session = self._running()
