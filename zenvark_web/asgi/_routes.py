@@ -116,7 +116,10 @@ class PathPatterns:
     """
 
     def __init__(self, routes: Mapping[str, Protection]) -> None:
-        parsed = [(_segments(pattern), _protection(pattern, routes[pattern])) for pattern in routes]
+        parsed = [
+            (_segments(pattern), _protection(f"routes[{pattern!r}]", protection))
+            for pattern, protection in routes.items()
+        ]
         _refuse_twins([segments for segments, _ in parsed])
         parsed.sort(key=lambda route: _specificity(route[0]), reverse=True)
         self._protections = [protection for _, protection in parsed]
@@ -184,7 +187,7 @@ def _protection(what: str, given: object) -> ProtectedRoute | None:
         check_name(what, given)
         return ProtectedRoute(circuit=given)
     raise TypeError(
-        f"{what}: must be a circuit's name, a ProtectedRoute or None: not protected; not {given!r}"
+        f"{what} must be a circuit's name, a ProtectedRoute or None (not protected), not {given!r}"
     )
 
 
