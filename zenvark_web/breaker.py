@@ -227,8 +227,9 @@ class Breaker:
         local = self._local
         admission = local.admission
         now = local.monotonic()
+        generation = admission.generation  # first: it may change at any time, and so must be old
         if admission.closed:
-            return Permit(local, admission.generation, now)
+            return Permit(local, generation, now)
         if admission.trying:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
@@ -271,10 +272,10 @@ class Breaker:
         """
         local = self._local
         admission = local.admission
+        generation = admission.generation
         if not admission.closed or local.classify is not None:
             return await _execute(self.acquire(), function, *args, **kwargs)
         # A permit in two local variables: this is the path of nearly all calls.
-        generation = admission.generation
         began = local.monotonic()
         try:
             result = await function(*args, **kwargs)

@@ -234,18 +234,23 @@ async def test_app_starts_although_redis_is_down(make_app: MakeApp) -> None:
     assert not coordinator.running
 
 
+@pytest.mark.parametrize("make_owner", ["another loop", "a thread of its own"])
 @pytest.mark.parametrize("app", [Starlette(), FastAPI(), refuse, refuse_late, leave])
-async def test_coordinator_of_another_loop_fails_the_start(
-    coordinator: Coordinator, app: ASGIApp
+async def test_coordinator_that_runs_elsewhere_is_used_and_left_alone(
+    coordinator: Coordinator, app: ASGIApp, make_owner: str
 ) -> None:
-    def start_elsewhere() -> None:
+    def serve_elsewhere() -> None:
         with TestClient(BreakerMiddleware(app, coordinator)):
-            pytest.fail("it started")
-
-    async with coordinator:
-        with pytest.raises(RuntimeError, match="another event loop"):
-            await asyncio.to_thread(start_elsewhere)
+            assert coordinator.running
         assert coordinator.running
+
+    if make_owner == "another loop":
+        async with coordinator:
+            await asyncio.to_thread(serve_elsewhere)
+    else:
+        with coordinator:
+            await asyncio.to_thread(serve_elsewhere)
+    assert not coordinator.running
 
 
 async def fail_to_start(scope: Scope, receive: Receive, send: Send) -> None:

@@ -37,9 +37,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def coordinator(anyio_backend: str) -> AsyncIterator[Coordinator]:
-    if anyio_backend == "trio":
-        yield Coordinator()
-        return
     async with Coordinator(policy=PATIENT) as started:
         yield started
 

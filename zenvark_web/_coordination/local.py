@@ -176,7 +176,14 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        self.outbox.here(self._record, generation, failed, label[:MAX_LABEL], ended, elapsed)
+        outbox = self.outbox
+        result = (generation, failed, label[:MAX_LABEL], ended, elapsed)
+        if outbox.thread == get_ident():
+            self._record(*result)
+            return
+        urgent = failed or elapsed > self.slow_after or not self.admission.closed
+        if not outbox.hand_over(urgent, self._record, *result):
+            outbox.turn_away()
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -224,7 +231,7 @@ class LocalCircuit:
         if outbox.thread == get_ident():
             self._block(now)
         else:
-            outbox.here(self._block, now)
+            outbox.hand_over(now >= self._tell_at, self._block, now)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
@@ -270,6 +277,15 @@ class LocalCircuit:
         """Show someone each result from now on, or nobody any more."""
         self._witness = witness
         self._run = None
+
+    def begin_anew(self, outbox: Outbox, surface: Surface) -> None:
+        """Go on in a forked process: with nothing that belongs to the one it comes from."""
+        self.outbox = outbox
+        self.surface = surface
+        self.lock = threading.RLock()  # another thread may have held it
+        self.successes, self.failures, self.blocked = Distribution(), Distribution(), 0
+        self._runs, self._newest, self._run, self._witness = [], None, None, None
+        self._untold, self._tell_at = 0, float("-inf")
 
     @property
     def waiting(self) -> Sequence[PendingRun]:

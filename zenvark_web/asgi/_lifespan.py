@@ -10,7 +10,7 @@ from ..coordinator import Coordinator
 class Lifespan:
     """One lifespan of the app: the coordinator starts before the app and stops after it.
 
-    One that is running already belongs to somebody else, who will stop it.
+    One that is running already, in whatever thread, belongs to somebody else, who will stop it.
     """
 
     def __init__(self, app: ASGIApp, coordinator: Coordinator) -> None:
@@ -23,7 +23,8 @@ class Lifespan:
         startup = await receive()
         self._owner = not self._coordinator.running
         try:
-            await self._start(send)
+            if self._owner:
+                await self._start(send)
             await self._run(scope, _preceded(startup, receive), send)
             if not self._answered:
                 await self._stand_in(receive, send)
