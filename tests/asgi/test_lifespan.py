@@ -114,6 +114,18 @@ async def test_app_that_knows_no_lifespan(
     assert not coordinator.running
 
 
+async def test_what_it_raised_is_logged(
+    coordinator: Coordinator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be a mistake rather than a way to say so."""
+    with caplog.at_level("INFO", "zenvark_web"):
+        async with served(BreakerMiddleware(refuse, coordinator)):
+            pass
+    [record] = [record for record in caplog.records if "lifespan" in record.message]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is NotImplementedError
+
+
 async def test_app_that_fails_to_start(coordinator: Coordinator, make_app: MakeApp) -> None:
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..coordinator import Coordinator
+
+_logger = logging.getLogger("zenvark_web")
 
 
 class Lifespan:
@@ -52,9 +56,10 @@ class Lifespan:
 
         try:
             await self._app(scope, receive, watched_send)
-        except Exception:
+        except Exception as error:
             if self._answered:
                 raise
+            _logger.info("the app is taken to know no lifespan: it raised", exc_info=error)
 
     async def _stand_in(self, receive: Receive, send: Send) -> None:
         """Answer for an app that knows no lifespan, and said so by raising or leaving."""
