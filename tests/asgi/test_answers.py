@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from tests.asgi.messages import play
 from tests.asgi.serving import served
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, opened
@@ -557,3 +558,40 @@ def test_websockets_pass(coordinator: Coordinator) -> None:
         for text in ("a", "b"):
             websocket.send_text(text)
             assert websocket.receive_text() == text.upper()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_rejection_refuses_a_websocket_unless_it_was_accepted(
+    coordinator: Coordinator, accepted: bool
+) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        if accepted:
+            await websocket.accept()
+        reject()
+
+    app = Starlette(routes=[WebSocketRoute("/", endpoint)])
+    app.add_middleware(BreakerMiddleware, coordinator=coordinator, fallback=pytest.fail)
+    played = await play(app, method="WEBSOCKET")
+    denied = await play(app, method="WEBSOCKET", extensions=["websocket.http.response"])
+    if accepted:
+        for each in (played, denied):
+            assert isinstance(each.error, CircuitOpenError)
+            assert [message["type"] for message in each.sent] == ["websocket.accept"]
+    else:
+        refusal = {"type": "websocket.close", "code": 1013, "reason": "Service Unavailable"}
+        assert played.sent == [refusal]
+        assert (denied.error, denied.status) == (None, 503)
+        assert denied.headers["retry-after"] in ("3", "4")
+        assert b"internal" not in denied.body
+
+
+async def test_rejection_after_a_websocket_was_refused_passes_on(coordinator: Coordinator) -> None:
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.close()
+        reject()
+
+    app = Starlette(routes=[WebSocketRoute("/", endpoint)])
+    app.add_middleware(BreakerMiddleware, coordinator=coordinator)
+    played = await play(app, method="WEBSOCKET")
+    assert isinstance(played.error, CircuitOpenError)
+    assert len(played.sent) == 1
