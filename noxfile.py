@@ -11,6 +11,8 @@ ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 OLDEST_SERVER = ".redis-oldest"  # tests/helpers/servers.py looks here
 
+PARALLEL = ("-n", "4", "--dist", "loadgroup")  # most tests wait for most of their time
+
 nox.needs_version = ">=2025.5"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "floors", "docs", "wheel"]
@@ -25,7 +27,7 @@ def tests(session: nox.Session) -> None:
         session.run("python", "-m", "pytest", *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=zenvark_web/_core/*", "--fail-under=100")
@@ -38,7 +40,7 @@ def lowest(session: nox.Session) -> None:
     constraints.write_text("".join(f"{floor}\n" for floor in _floors()))
     session.install("-e", ".", *_group("tests"), "--constraint", str(constraints))
     _provide_oldest_server(session)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session

@@ -3,7 +3,7 @@
     python -m tests.mutations [number ...]
 
 Each mutation is made in a copy of this checkout, and the test that is to catch it runs there.
-`nox -s mutations` does it for all; the page "Failure modes" names the same tests.
+`nox -s mutations` does it for all; the page docs/invariants.md names the same tests.
 """
 
 import shutil
@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "zenvark_web"
 COPIED = ("zenvark_web", "tests", "examples", "docs", "pyproject.toml", "README.md")
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header")
+PYTEST = (
+    *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header"),
+    *("-m", "slow or not slow"),
+)
 FAILED = 1  # what pytest returns when a test has failed: not when there is none, or a mistake
 PATIENCE = 300
 
@@ -48,7 +52,7 @@ MUTATIONS = (
         "_coordination/reporter.py",
         "await asyncio.sleep(self._outage.failed(error))",
         '__import__("time").sleep(self._outage.failed(error))',
-        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+        "tests/faults/test_network.py::test_calls_go_on_and_all_heals[resets]",
     ),
     Mutation(
         2,
@@ -64,7 +68,7 @@ MUTATIONS = (
         "_coordination/campaign.py",
         "if self.leading and self._clock.monotonic() >= self._held_until:",
         "if False:",
-        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes[hangs]",
     ),
     Mutation(
         3,
@@ -80,7 +84,7 @@ MUTATIONS = (
         "_coordination/reader.py",
         "                self._stale = True\n                await asyncio.sleep",
         "                await asyncio.sleep",
-        "tests/faults",
+        "tests/faults/test_server.py::test_what_was_trimmed_in_an_outage_is_caught_up_with",
     ),
     Mutation(
         5,
@@ -88,7 +92,7 @@ MUTATIONS = (
         "_coordination/reader.py",
         "            self._results = START\n",
         "            self._results = snapshot.results\n",
-        "tests/cluster/test_takeover.py",
+        "tests/cluster/test_takeover.py::test_killed_leader_is_replaced_and_what_was_reported_counts",
     ),
     Mutation(
         5,
@@ -104,7 +108,7 @@ MUTATIONS = (
         "_core/circuit.py",
         "            if run.generation == self.latest.generation:\n",
         "            if run.generation <= self.latest.generation:\n",
-        "tests/unit/test_circuit.py",
+        "tests/unit/test_circuit.py::TestClosed::test_ignores_results_of_other_generations",
     ),
     Mutation(
         7,
@@ -112,7 +116,8 @@ MUTATIONS = (
         "_coordination/leader.py",
         "            if stored.get(name, (0, 0)) < transition.order:\n",
         "            if False:\n",
-        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes",
+        "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes"
+        "[comes back empty]",
     ),
     Mutation(
         7,
@@ -136,7 +141,15 @@ MUTATIONS = (
         "_coordination/leader.py",
         "        return forgettable[:FORGET_AT_ONCE]\n",
         "        return []\n",
-        "tests/coordination/test_forgetting.py",
+        "tests/coordination/test_forgetting.py::test_only_what_is_closed_old_and_quiet_is_forgotten",
+    ),
+    Mutation(
+        8,
+        "all health checks that are due run at once",
+        "_coordination/health.py",
+        "        async with self._places:\n",
+        "        if True:\n",
+        "tests/coordination/test_many_health_checks.py::test_only_so_many_run_at_a_time",
     ),
     Mutation(
         9,
@@ -144,7 +157,7 @@ MUTATIONS = (
         "_coordination/clock.py",
         "        self._offset = now - (asked + self.monotonic()) / 2\n",
         '        self._offset = __import__("time").time() - 3600 - self.monotonic()\n',
-        "tests/coordination/test_shared_clock.py",
+        "tests/faults/test_hosts.py::test_clocks_an_hour_wrong",
     ),
     Mutation(
         10,
@@ -152,7 +165,7 @@ MUTATIONS = (
         "_coordination/surface.py",
         "            self._call(self._on_error, error)\n\n    def state_changed",
         "            pass\n\n    def state_changed",
-        "tests/cluster/test_surfacing.py",
+        "tests/cluster/test_surfacing.py::test_strategy_or_backoff_that_raises[used]",
     ),
     Mutation(
         10,
@@ -176,7 +189,7 @@ MUTATIONS = (
         "_core/admission.py",
         "        trial.unused += returned\n",
         "",
-        "tests/unit/test_admission.py",
+        "tests/unit/test_admission.py::TestPermits::test_returned_ones_can_be_taken_again",
     ),
     Mutation(
         12,
@@ -184,7 +197,7 @@ MUTATIONS = (
         "_core/strategies.py",
         "        after = min(count, self._threshold - self._failures)\n",
         "        after = 1\n",
-        "tests/unit/test_strategies.py",
+        "tests/unit/test_strategies.py::TestAgainstTheModel::test_one_run_decides_as_its_calls_one_by_one",
     ),
 )
 
@@ -203,7 +216,7 @@ def caught(mutation: Mutation) -> bool:
                 shutil.copy(source, copy / name)
         for servers in ROOT.glob(".redis-oldest*"):
             (copy / servers.name).symlink_to(servers)
-        file = copy / "zenvark_web" / mutation.file
+        file = copy / PACKAGE.name / mutation.file
         text = file.read_text("utf-8")
         if text.count(mutation.old) != 1:
             sys.exit(f"{mutation.file} must hold this once, to be changed: {mutation.old!r}")
@@ -218,7 +231,8 @@ def caught(mutation: Mutation) -> bool:
         )
     if ended.returncode not in {0, FAILED}:
         sys.exit(f"{mutation.test} does not run:\n{ended.stdout}\n{ended.stderr}")
-    red = [line for line in ended.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    lines = ended.stdout.splitlines()
+    red = [line for line in lines if line.startswith(("FAILED ", "ERROR tests"))]
     print(*(line.partition(" - ")[0] for line in red), sep="\n", flush=True)
     return ended.returncode == FAILED
 

@@ -2,14 +2,17 @@
 
 The child has a copy of all memory, and one thread: the one that forked. Event loops and tasks of
 the parent are there, but run no more, and their sockets and selectors are the parent's, too. So a
-child begins anew, and keeps what it has inherited for good: collected, it would take its sockets
-out of selectors that the parent waits on.
+child begins anew. What it has inherited it keeps for good, also while its interpreter ends:
+collected, a connection would take its socket out of the selector that the parent waits on, and
+with TLS say goodbye in the parent's name.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -31,6 +34,8 @@ def watch(owner: T, begin_anew: Callable[[T], object]) -> None:
 
 def _forked() -> None:
     _inherited.extend(begin_anew(owner) for owner, begin_anew in tuple(_watching.items()))
+    with suppress(AttributeError):  # elsewhere than in CPython, nothing is collected at the end
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_inherited))
 
 
 if hasattr(os, "register_at_fork"):

@@ -80,6 +80,7 @@ class Parts:
         return inherited
 
     def breaker(self, name: str) -> Breaker:
+        """The breaker of a circuit, made on first use, from any thread."""
         breaker = self.breakers.get(name)
         if breaker is None:
             with self._making:  # calls may come from any thread
@@ -91,6 +92,7 @@ class Parts:
         return breaker
 
     def watched(self) -> Iterable[str]:
+        """Circuits to check when they are quiet, though nobody has called them yet."""
         names = dict.fromkeys((*self.breakers, *self.policies.exact))
         return [name for name in names if self.policies[name].idle_interval is not None]
 

@@ -45,13 +45,20 @@ class Permit:
         the caller does with a response's body does not make the upstream slow."""
         self._elapsed = self._local.monotonic() - self._began
 
-    def record(self, outcome: Outcome, label: str = "") -> None:
+    def record(
+        self, outcome: Outcome, label: str = "", *, retry_after: float | None = None
+    ) -> None:
         """Tell how the call ended.
 
         Args:
             outcome: The outcome.
             label: What a failure was (an exception's name, a status), for the explanation of
                 what opened a circuit.
+            retry_after: Seconds from now before which the upstream wants no further call, as a
+                failure said it (an HTTP `Retry-After`, RFC 9110, section 10.2.3). While the
+                circuit is open, the fleet makes no attempt to recover before then. The longest
+                one that is still to come holds, up to the policy's `max_retry_after`. What is
+                negative or no finite number is ignored.
 
         Raises:
             RuntimeError: It has been told already.
@@ -59,7 +66,7 @@ class Permit:
         if self.recorded:
             raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
         self.recorded = True
-        self._settle(outcome, label)
+        self._settle(outcome, label, retry_after)
 
     def returned(self, result: object) -> None:
         """Tell that the call returned; the policy's classifier judges what.
@@ -72,21 +79,33 @@ class Permit:
     def raised(self, error: BaseException) -> None:
         """Tell that the call raised; the policy's classifier judges what.
 
+        A cancellation is ignored, unless the call had taken longer than the policy's `slow_call`:
+        then it is a failure.
+
         Raises:
             RuntimeError: The outcome has been told already.
         """
-        self.record(self._local.outcome_of_error(error), type(error).__name__)
+        local = self._local
+        if local.cancelled_late(error, self._time(local.monotonic())):
+            self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
+        else:
+            self.record(local.outcome_of_error(error), type(error).__name__)
 
-    def _settle(self, outcome: Outcome, label: str) -> None:
+    def _time(self, now: float) -> float:
+        """The seconds that count as the call's duration."""
+        return now - self._began if self._elapsed is None else self._elapsed
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         if outcome is Outcome.IGNORED:
             return
         local = self._local
         now = local.monotonic()
-        elapsed = now - self._began if self._elapsed is None else self._elapsed
         if outcome is Outcome.SUCCESS:
-            local.succeeded(self._generation, now, elapsed)
-        else:
-            local.record(self._generation, True, label, now, elapsed)
+            local.succeeded(self._generation, now, self._time(now))
+            return
+        if retry_after is not None:
+            local.hold(retry_after, now)
+        local.record(self._generation, True, label, now, self._time(now))
 
     def __enter__(self) -> Permit:
         return self
@@ -114,13 +133,35 @@ class Permit:
         self.__exit__(kind, error, traceback)
 
 
+class _TimedPermit(Permit):
+    """One of a circuit that knows slow calls: it is looked after while it is under way."""
+
+    __slots__ = ()
+
+    def __init__(self, local: LocalCircuit, generation: int, began: float) -> None:
+        super().__init__(local, generation, began)
+        local.begin(id(self), generation, began)
+
+    def stop_clock(self) -> None:
+        super().stop_clock()
+        self._local.flights.end(id(self))
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        self._local.flights.end(id(self))
+        super()._settle(outcome, label, retry_after)
+
+    def __del__(self) -> None:
+        if not self.recorded:
+            self._local.flights.end(id(self))
+
+
 class _TrialPermit(Permit):
     """One of the few permits of a half-open circuit. It must come back, come what may."""
 
     __slots__ = ()
 
-    def _settle(self, outcome: Outcome, label: str) -> None:
-        super()._settle(outcome, label)
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        super()._settle(outcome, label, retry_after)
         self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
 
     def __del__(self) -> None:
@@ -175,10 +216,11 @@ class Breaker:
     `CircuitOpenError`. Calls may come from any thread.
     """
 
-    __slots__ = ("_local",)
+    __slots__ = ("_local", "_permit")
 
     def __init__(self, local: LocalCircuit) -> None:
         self._local = local
+        self._permit = _TimedPermit if local.timed else Permit
 
     def __repr__(self) -> str:
         return f"<Breaker {self.name!r} {self.state} generation={self.generation}>"
@@ -229,7 +271,7 @@ class Breaker:
         now = local.monotonic()
         generation = admission.generation  # first: it may change at any time, and so must be old
         if admission.closed:
-            return Permit(local, generation, now)
+            return self._permit(local, generation, now)
         if admission.trying:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
@@ -273,7 +315,7 @@ class Breaker:
         local = self._local
         admission = local.admission
         generation = admission.generation
-        if not admission.closed or local.classify is not None:
+        if not admission.closed or not local.plain:
             return await _execute(self.acquire(), function, *args, **kwargs)
         # A permit in two local variables: this is the path of nearly all calls.
         began = local.monotonic()

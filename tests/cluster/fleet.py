@@ -11,7 +11,7 @@ from tests.helpers.processes import ChildProcess
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds in which a busy host gets round to anything."""
 
 
@@ -53,6 +53,17 @@ class Instance:
 
     async def succeed(self, count: int = 1, circuit: str = "upstream") -> dict[str, int]:
         return dict(await self._do("succeed", circuit=circuit, count=count))
+
+    async def hang(self, count: int = 1, circuit: str = "upstream") -> None:
+        """Begin calls that do not end before `let_go`."""
+        await self._do("hang", circuit=circuit, count=count)
+
+    async def let_go(self, *, retry_after: float | None = None) -> None:
+        """End them: they failed, and so long the upstream wants to be left alone."""
+        await self._do("let_go", retry_after=retry_after)
+
+    async def retry_after(self, circuit: str = "upstream") -> float:
+        return float(await self._do("retry_after", circuit=circuit))
 
     async def fail_and_stop(self, circuit: str = "upstream") -> None:
         await self._do("fail_and_stop", circuit=circuit)

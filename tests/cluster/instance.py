@@ -28,8 +28,11 @@ from zenvark_web import (
     CircuitOpenError,
     ConsecutiveFailures,
     Coordinator,
+    CountWindow,
     ExponentialBackoff,
     HealthCheckType,
+    Outcome,
+    Permit,
     Role,
     StateChange,
 )
@@ -46,6 +49,7 @@ class Instance:
         self._events: list[tuple[float, str, str]] = []
         self._traffic: dict[str, Traffic] = {}
         self._unwell: set[str] = set()
+        self._hung: list[Permit] = []
         leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,
@@ -53,7 +57,8 @@ class Instance:
             lease_ttl=settings.lease_ttl,
             shards=settings.shards,
             policy=BreakerPolicy(
-                strategy=ConsecutiveFailures(settings.threshold),
+                strategy=_strategy(settings),
+                slow_call=settings.slow_call,
                 backoff=ExponentialBackoff(settings.wait, settings.multiplier, 60, jitter=0),
                 trial_calls=settings.trial_calls,
                 health_check=self._check if settings.health_check else None,
@@ -83,6 +88,19 @@ class Instance:
 
     async def succeed(self, circuit: str, count: int) -> dict[str, int]:
         return await self._several(circuit, count, _succeed)
+
+    def hang(self, circuit: str, count: int) -> None:
+        """Begin calls that do not end before `let_go`."""
+        self._hung += [self._breaker(circuit).acquire() for _ in range(count)]
+
+    def let_go(self, retry_after: float | None = None) -> None:
+        """End the calls that hang: they failed, and this is what the upstream asked for."""
+        for permit in self._hung:
+            permit.record(Outcome.FAILURE, "HTTP 503", retry_after=retry_after)
+        self._hung.clear()
+
+    def retry_after(self, circuit: str) -> float:
+        return self._breaker(circuit).retry_after
 
     async def fail_and_stop(self, circuit: str) -> None:
         await self._one(circuit, _fail)
@@ -238,6 +256,12 @@ class Instance:
 
     def _note(self, kind: str, what: str) -> None:
         self._events.append((time.monotonic(), kind, what))
+
+
+def _strategy(settings: Settings) -> ConsecutiveFailures | CountWindow:
+    if settings.slow_call is None:
+        return ConsecutiveFailures(settings.threshold)
+    return CountWindow(100, 1.0, settings.threshold, slow_rate=1.0)
 
 
 def _transport() -> httpx.AsyncHTTPTransport:

@@ -20,6 +20,8 @@ class Settings:
         multiplier: The growth of each further wait.
         trial_calls: As `BreakerPolicy` has it.
         health_check: Whether circuits recover by a health check.
+        slow_call: As `BreakerPolicy` has it. With it, so many slow calls (`threshold`) open a
+            circuit that had no others.
     """
 
     url: str
@@ -33,3 +35,4 @@ class Settings:
     multiplier: float = 1.0
     trial_calls: int = 1
     health_check: bool = False
+    slow_call: float | None = None

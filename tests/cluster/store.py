@@ -50,6 +50,25 @@ class Store:
                         counts["failures" if run.failed else "successes"] += run.count
         return counts
 
+    def overdue(self, instance: str) -> list[int]:
+        """The numbers of calls in flight for too long that an instance has told, in order."""
+        return [
+            report.overdue
+            for batch in map(_codec.decode_batch, self._entries("results"))
+            if batch.instance == instance
+            for report in batch.reports
+        ]
+
+    def age_of_last_entry(self, instance: str) -> float:
+        """The seconds since an instance sent something."""
+        seconds, micros = self._server.command("TIME")
+        sent = [
+            batch.sent
+            for batch in map(_codec.decode_batch, self._entries("results"))
+            if batch.instance == instance
+        ]
+        return int(seconds) + int(micros) / 1e6 - sent[-1]
+
     def _entries(self, stream: str) -> list[dict[str, str]]:
         return [fields for _, fields in self._ask("XRANGE", stream, "-", "+")]
 

@@ -27,6 +27,7 @@ class Outage:
 
 
 def save_and_kill(server: RedisServer) -> None:
+    server.command("CLIENT", "PAUSE", 60_000, "WRITE")  # what came after the copy would be lost
     server.command("SAVE")
     server.kill()
 

@@ -37,6 +37,10 @@ class Runs(NamedTuple):
     killing: Demo
 
 
+together = pytest.mark.xdist_group("demo runs")
+"""For those who share the runs, so that they are made once."""
+
+
 @pytest.fixture(scope="module")
 def runs(redis_server: ServerHandle) -> Iterator[Runs]:
     with (
@@ -47,6 +51,7 @@ def runs(redis_server: ServerHandle) -> Iterator[Runs]:
         yield Runs(default, trial, killing)
 
 
+@together
 def test_an_incident_from_its_beginning_to_its_end(runs: Runs) -> None:
     demo = runs.default
     demo.read_until(OPEN)
@@ -65,6 +70,7 @@ def test_an_incident_from_its_beginning_to_its_end(runs: Runs) -> None:
     assert int(demo.number("health checks, by app-")) >= 2
 
 
+@together
 def test_the_timeline_is_told_in_plain_lines_and_in_order(runs: Runs) -> None:
     demo = runs.trial
     assert (demo.end(), demo.stderr) == (0, ""), demo.output
@@ -78,6 +84,7 @@ def test_the_timeline_is_told_in_plain_lines_and_in_order(runs: Runs) -> None:
     assert int(demo.number("trial calls in the whole fleet")) >= 2
 
 
+@together
 def test_another_leads_after_the_leader_was_killed(runs: Runs) -> None:
     demo = runs.killing
     assert (demo.end(), demo.stderr) == (0, ""), demo.output
@@ -87,6 +94,7 @@ def test_another_leads_after_the_leader_was_killed(runs: Runs) -> None:
     assert first == killed != second
 
 
+@together
 def test_a_given_redis_is_left_clean(runs: Runs, redis_server: ServerHandle) -> None:
     demo = runs.killing
     demo.end()

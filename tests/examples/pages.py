@@ -27,7 +27,7 @@ class Block:
 
 
 FENCE = re.compile(
-    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$"
+    r"^(?P<indent> *)```(?P<language>\w*)(?: [^\n]*)?\n(?P<text>.*?)^(?P=indent)```$"
     r"(?=(?:\n\n```text\n(?P<printed>.*?)^```$)?)",
     re.MULTILINE | re.DOTALL,
 )

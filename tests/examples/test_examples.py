@@ -19,7 +19,7 @@ from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually_sync
 
 EXAMPLES = ROOT / "examples"
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def run(name: str, **env: str) -> list[str]:
@@ -94,6 +94,19 @@ def test_plain_httpx(shared: bool, fresh_server: RedisServer) -> None:
         "api.example.com: open -> half_open",
         "api.example.com: half_open -> closed",
     ]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "redis"])
+def test_plain_threads(shared: bool, fresh_server: RedisServer) -> None:
+    lines = run("plain_threads.py", **({"REDIS_URL": fresh_server.url} if shared else {}))
+    ended = [line.partition(": ")[2] for line in lines if line.startswith("order")]
+    assert ended[:12] == ["paid"] * 12
+    assert ended.count("failed") >= 3
+    assert "not tried" in ended
+    assert ended[-4:] == ["paid"] * 4
+    changes = [line.split(" (")[0].strip() for line in lines if "->" in line]
+    assert changes[0] == "payments: closed -> open"
+    assert changes[-1] == "payments: half_open -> closed"
 
 
 def test_fallback() -> None:

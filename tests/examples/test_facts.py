@@ -11,9 +11,7 @@ import zenvark_web
 from tests.examples.pages import PAGES
 from tests.helpers.processes import ROOT
 from zenvark_web import Coordinator
-from zenvark_web._core.states import Cause, Transition
 from zenvark_web._http import classify
-from zenvark_web.backends import RedisBackend, _codec
 from zenvark_web.metrics._families import FAMILIES
 
 
@@ -26,27 +24,6 @@ def test_api_shows_every_public_name_once() -> None:
     assert sorted([*shown, "__version__"]) == zenvark_web.__all__
 
 
-def test_redis_layout_names_every_key_and_script_and_nothing_else() -> None:
-    text = (ROOT / "docs/redis-layout.md").read_text()
-    keys = {key.rpartition(":")[2] for key in RedisBackend("redis://", "shop")._keys.values()}
-    rows = re.findall(r"^\| `(\w+)` \| (?:string|stream|hash)", text, re.MULTILINE)
-    assert set(rows) == keys
-    scripts = {path.name for path in ROOT.glob("zenvark_web/backends/scripts/*.lua")}
-    assert set(re.findall(r"\w+\.lua", text)) == scripts
-
-
-def test_redis_layout_names_every_field() -> None:
-    text = page("redis-layout.md")
-    transition = Transition(circuit="x")
-    fields = re.findall(r'"(\w+)":', _codec.encode_transition(transition))
-    batch = import_module("zenvark_web.backends.base").Batch("me", 1, 0.0, ())
-    for name in {*fields, *_codec.encode_batch(batch), "late", "transition", "forgotten"}:
-        assert f"`{name}`" in text, name
-    for cause in set(Cause) - {Cause.INITIAL}:
-        assert f"`{cause}`" in text, cause
-    assert f"now `{_codec.VERSION}`" in text
-
-
 NUMBERS = [
     ("redis-layout.md", "backends.redis", "MAX_RESULTS", "about {:,} entries, none older"),
     ("redis-layout.md", "backends.redis", "MAX_STATES", "up to about {:,} entries |"),
@@ -57,6 +34,9 @@ NUMBERS = [
     ("redis-layout.md", "_coordination.leader", "INSTANCE_SILENCE", "silent for {:.0f} s"),
     ("redis-layout.md", "_coordination.campaign", "ANNOUNCE_INTERVAL", "about every {:.0f} s)"),
     ("architecture.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
+    ("architecture.md", "_coordination.outbox", "MAX_INCOMING", "with {:,} results in it"),
+    ("architecture.md", "_coordination.outbox", "COLLECTING", "let it wait {} s"),
+    ("architecture.md", "_coordination.thread", "EXIT_PATIENCE", "no longer than {:.0f} s"),
     ("architecture.md", "_coordination.reporter", "MAX_AGE", "and {:.0f} s."),
     ("architecture.md", "_coordination.reporter", "GATHERING", "up to {} s for company"),
     ("architecture.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s is replaced"),
@@ -69,6 +49,13 @@ NUMBERS = [
     ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s"),
     ("health-checks.md", "_core.trial", "TRIAL_PATIENCE", "ended after {:.0f} s"),
     ("health-checks.md", "_core.circuit", "STEADY", "closed for {:.0f} s"),
+    ("deployment.md", "backends.redis", "COMMAND_TIMEOUT", "| a command | {:.0f} s |"),
+    ("deployment.md", "backends.redis", "LONGEST_WAIT", "| a blocking read | waits for {:.0f} s,"),
+    ("deployment.md", "_coordination.reporter", "MAX_AGE", "until it is in Redis | {:.0f} s |"),
+    ("deployment.md", "_coordination.campaign", "ANNOUNCE_INTERVAL", "word | every {:.0f} s |"),
+    ("deployment.md", "_coordination.leader", "INSTANCE_SILENCE", "after {:.0f} s |"),
+    ("deployment.md", "_coordination.health", "CHECK_TIMEOUT", "a health check | {:.0f} s |"),
+    ("deployment.md", "_core.trial", "HOLDER_SILENCE", "a trial's holder | silent for {:.0f} s |"),
     ("failure-modes.md", "_coordination.reporter", "MAX_AGE", "up to {:.0f} s and"),
     ("failure-modes.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
     ("failure-modes.md", "_coordination.health", "CHECK_TIMEOUT", "after {:.0f} s and counts"),
@@ -88,6 +75,7 @@ def test_defaults_are_the_codes() -> None:
     assert f"`lease_ttl`, {parameters['lease_ttl'].default:.0f} s by default" in page(
         "architecture.md"
     )
+    assert f"| `lease_ttl` | {parameters['lease_ttl'].default:.0f} s |" in page("deployment.md")
     assert f"{parameters['max_breakers'].default:,} by default" in page("httpx.md")
     for name in ("ExponentialBackoff", "HttpHealthCheck"):
         told = re.search(rf"`{name}\((.*?)\)`", page("health-checks.md"))

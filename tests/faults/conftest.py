@@ -64,6 +64,13 @@ def outcomes() -> dict[str, Outcomes]:
     return {}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios that run side by side do so once, in one of the processes that share the tests."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "side_by_side" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}::{item.originalname}"))
+
+
 @pytest.fixture
 def side_by_side(
     request: pytest.FixtureRequest, outcomes: dict[str, Outcomes], namespace: str

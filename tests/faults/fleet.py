@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from zenvark_web import (
     State,
 )
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds in which a busy host gets round to anything."""
 
 THRESHOLD = 5
@@ -32,6 +33,8 @@ RATE = 50
 MOST_TOLD = 10
 """Errors that one member may surface in one fault: each of its loops tells each kind once, and a
 fault may have a second kind (a connection breaks, then none can be made)."""
+
+_BUSY = "no answer in time|the lease ran out"
 
 Given = str | redis.asyncio.Redis | redis.asyncio.RedisCluster
 Reach = Callable[[], Given]
@@ -155,7 +158,9 @@ class Fleet:
             if not isinstance(member.given, str):
                 await member.given.aclose()
         await eventually(
-            lambda: asyncio.all_tasks() <= self._tasks_before, what="an end of all tasks"
+            lambda: asyncio.all_tasks() <= self._tasks_before,
+            within=3 * PATIENCE,  # scenarios side by side do not end together
+            what="an end of all tasks",
         )
 
     async def leader(self) -> Member:
@@ -245,6 +250,11 @@ class Fleet:
     @property
     def errors(self) -> str:
         return "\n".join(member.told for member in self.members if member.errors)
+
+    @property
+    def unexcused(self) -> str:
+        """What has surfaced, but for what a busy host has without any fault."""
+        return "\n".join(line for line in self.errors.splitlines() if not re.search(_BUSY, line))
 
     def check_told(self, *, of: list[Member] | None = None, least: int = 1) -> None:
         """Each has surfaced something, and not too much."""

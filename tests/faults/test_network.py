@@ -40,9 +40,9 @@ FAULTS: dict[str, Callable[[Proxy], object]] = {
     "breaks in requests": lambda proxy: halve(proxy, requests=True),
     "breaks in replies": lambda proxy: halve(proxy, requests=False),
 }
-pytestmark = pytest.mark.usefixtures("soon")
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_calls_go_on_and_all_heals(kind: str, side_by_side: SideBySide) -> None:
     await side_by_side(way_of_all_breaks, kind)
@@ -55,7 +55,7 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
     ):
         async with fleet.calling() as callers:
             usual = await callers.usual()
-            assert not fleet.errors
+            assert not fleet.unexcused
             FAULTS[kind](proxy)
             for member in fleet.members:
                 await member.fail(2, "meanwhile")
@@ -68,10 +68,11 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
         fleet.check_told()
         fleet.forget_errors()
         await fleet.works()
-        assert not fleet.errors
+        assert not fleet.unexcused
         await fleet.accounts_close(lost=False)
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("kind", ["hangs", "only requests get through", "breaks in replies"])
 async def test_leader_alone_is_cut_off(kind: str, side_by_side: SideBySide) -> None:
     await side_by_side(leaders_way_breaks, kind)
@@ -105,7 +106,6 @@ async def leaders_way_breaks(kind: str, server: RedisServer, namespace: str) -> 
             await fleet.reach(State.OPEN, "lonely sees")
             await fleet.works()
         fleet.check_told(of=[lonely])
-        assert not any(other.errors for other in others)
         await fleet.accounts_close(lost=False)
 
 
@@ -131,4 +131,14 @@ async def way_is_slow(kind: str, server: RedisServer, namespace: str) -> None:
             proxy.heal()
             await fleet.works()
             assert await fleet.leader() is leader
-        assert not fleet.errors
+        assert not fleet.unexcused
+
+
+async def test_process_joins_over_a_slow_network(
+    proxy: Proxy, fresh_server: RedisServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The round trip that docs/deployment.md names, with the timeout that users have."""
+    monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 1.0)
+    delay(proxy, 0.05)
+    async with Fleet(*[lambda: proxy.url] * 2, namespace=namespace, lease_ttl=2.0) as fleet:
+        await fleet.works()

@@ -22,7 +22,7 @@ async def eventually(predicate: Callable[[], T], *, within: float = ..., what: s
 async def eventually(
     predicate: Callable[[], T | Awaitable[T]],
     *,
-    within: float = 5.0,
+    within: float = 20.0,
     what: str = "the condition",
 ) -> T:
     """Poll until the predicate is truthy, and return its value; fail the test otherwise."""
@@ -37,7 +37,7 @@ async def eventually(
 
 
 def eventually_sync(
-    predicate: Callable[[], T], *, within: float = 5.0, what: str = "the condition"
+    predicate: Callable[[], T], *, within: float = 20.0, what: str = "the condition"
 ) -> T:
     """The same from synchronous code."""
     deadline = time.monotonic() + within

@@ -8,7 +8,7 @@ from zenvark_web import Breaker, CircuitOpenError, Outcome, State
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds in which a busy host gets round to anything."""
 
 

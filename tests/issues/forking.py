@@ -16,7 +16,7 @@ from zenvark_web import (
 )
 
 WORKERS = 3
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 coordinator = Coordinator(
     sys.argv[1],

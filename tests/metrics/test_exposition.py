@@ -99,6 +99,8 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         # ---
         "zenvark_role": {"role"},
         "zenvark_connected": set(),
+        "zenvark_results_recorded_total": set(),
+        "zenvark_results_evaluated_total": set(),
         "zenvark_results_lost_total": {"reason"},
         "zenvark_errors_total": {"error"},
         "zenvark_batches_total": set(),
@@ -112,6 +114,8 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_state": "gauge",
         "zenvark_role": "gauge",
         "zenvark_connected": "gauge",
+        "zenvark_results_recorded": "counter",
+        "zenvark_results_evaluated": "counter",
         "zenvark_results_lost": "counter",
         "zenvark_errors": "counter",
         "zenvark_batches": "counter",

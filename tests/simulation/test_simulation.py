@@ -154,5 +154,9 @@ def test_taking_out_what_upholds_an_invariant_is_noticed(
 ) -> None:
     mutation(monkeypatch)
     with pytest.raises(ViolationError):
-        for seed in range(40):
-            simulate(seed, Settings(seconds=200.0, faults=10.0))
+        search(range(40))
+
+
+def search(seeds: range) -> None:
+    for seed in seeds:
+        simulate(seed, Settings(seconds=200.0, faults=10.0))

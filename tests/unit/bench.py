@@ -47,9 +47,10 @@ class Bench:
         blocked: int = 0,
         note: TrialNote | None = None,
         replayed: bool = False,
+        **more: Any,
     ) -> Transition | None:
         """A report, arriving now."""
-        report = Report("c", runs, blocked, note)
+        report = Report("c", runs, blocked, note, **more)
         before = self.latest
         moved = self.circuit.report(by, report, at=self.now, now=self.now, replayed=replayed)
         return self._seen(before, moved)
@@ -77,13 +78,28 @@ class Bench:
         """A report of a blocked call."""
         return self.say(by=by, blocked=1)
 
+    def hold(self, seconds: float, by: str = "a", **more: Any) -> Transition | None:
+        """A report that the upstream wants to be left alone."""
+        return self.say(by=by, hold=seconds, **more)
+
+    def overdue(self, count: int, by: str = "a", **more: Any) -> Transition | None:
+        """A report of calls under way that are slow already."""
+        more = {"generation": self.latest.generation, **more}
+        return self.say(by=by, overdue=count, **more)
+
     def trial(
-        self, *passed: bool, unused: int = 0, held: int = 0, slow: bool = False, by: str = "a"
+        self,
+        *passed: bool,
+        unused: int = 0,
+        held: int = 0,
+        slow: bool = False,
+        by: str = "a",
+        **more: Any,
     ) -> Transition | None:
         """A holder's report: how these trial calls ended, and how far it is."""
         generation = self.latest.generation
         runs = [Run(generation, not well, slow, 1, 0.0, "boom" * (not well)) for well in passed]
-        return self.say(*runs, by=by, note=TrialNote(generation, unused, held))
+        return self.say(*runs, by=by, note=TrialNote(generation, unused, held), **more)
 
     def wait(self, seconds: float) -> Transition | Check | None:
         """Let time pass, and what is due first in it be done."""

@@ -12,7 +12,7 @@ from zenvark_web._core.states import (
     Transition,
     TrialNote,
 )
-from zenvark_web.backends._codec import MAX_COUNT
+from zenvark_web.backends._codec import MAX_COUNT, MAX_HOLD
 from zenvark_web.backends.base import Batch
 
 names = st.text(min_size=1, max_size=255).filter(str.isprintable)
@@ -38,6 +38,8 @@ reports = st.builds(
     blocked=counts,
     trial=st.none() | notes,
     generation=counts,
+    hold=st.none() | st.integers(0, MAX_HOLD).map(lambda ms: ms / 1000),
+    overdue=counts,
 )
 batches = st.builds(
     Batch,

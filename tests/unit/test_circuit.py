@@ -19,7 +19,8 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import LONGEST_LEAP, MAX_EVIDENCE, STEADY, TRANSITIONS, Check
+from zenvark_web._core.circuit import LONGEST_LEAP, STEADY, TRANSITIONS, Check
+from zenvark_web._core.evidence import MAX_EVIDENCE
 from zenvark_web._core.states import Run, Transition
 
 
@@ -39,6 +40,11 @@ def checked(bench: Bench, error: str | None = None) -> Bench:
     return bench
 
 
+def asked_to_wait(bench: Bench) -> Bench:
+    bench.hold(60)
+    return bench
+
+
 def tried(bench: Bench, *passed: bool, **details: Any) -> Bench:
     bench.trial(*passed, **details)
     return bench
@@ -52,6 +58,7 @@ MOVES: dict[tuple[State, Cause], Callable[[], Bench]] = {
     (State.CLOSED, Cause.REPAIRED): lambda: repaired(Bench()),
     (State.OPEN, Cause.CHECK_FAILED): lambda: checked(opened(Bench(health_check=check)), "down"),
     (State.OPEN, Cause.CHECK_PASSED): lambda: checked(opened(Bench(health_check=check))),
+    (State.OPEN, Cause.RETRY_AFTER): lambda: asked_to_wait(opened(Bench())),
     (State.OPEN, Cause.TRIAL): lambda: half_opened(Bench()),
     (State.OPEN, Cause.REPAIRED): lambda: repaired(opened(Bench())),
     (State.HALF_OPEN, Cause.TRIAL): lambda: tried(half_opened(Bench(healthy_after=2)), True),

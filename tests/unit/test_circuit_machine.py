@@ -1,13 +1,14 @@
 """A circuit and several doors to it, driven at random in virtual time.
 
 The machine is the world around the core: instances with calls under way, an unreliable wire in
-both directions, leaders that come and go. Whatever happens, the fleet must not let more trial
-calls pass than the policy says, must not close without proof, and must not get stuck.
+both directions, leaders that come and go, an upstream that asks to be left alone. Whatever happens,
+the fleet must not let more trial calls pass than the policy says, must not try before the upstream
+wants it, must not close without proof, and must not get stuck.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -21,12 +22,24 @@ from hypothesis.stateful import (
 
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
-from zenvark_web._core.circuit import TRANSITIONS, Check, Circuit
+from zenvark_web._core.circuit import LEAST_LENGTHENING, TRANSITIONS, Check, Circuit
 from zenvark_web._core.states import Grant, Report, Run, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 
 WAIT = 2.0
-TROUBLE = [*["none"] * 4, "lose", "start", "silence", "elect", "elect", "repeat", "repeat"]
+LONGEST_HOLD = 6.0
+HOLDS = [0.3, 0.9, 0.9, 1.5, 4.0, LONGEST_HOLD]
+TROUBLE = [
+    *["none"] * 4,
+    *["hold"] * 3,
+    "lose",
+    "start",
+    "silence",
+    "elect",
+    "elect",
+    "repeat",
+    "repeat",
+]
 
 
 @dataclass(eq=False)
@@ -50,6 +63,7 @@ class Instance:
     calls: list[Call] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     blocked: int = 0
+    held_until: float = 0.0
     outbox: deque[Report] = field(default_factory=deque)
 
     def receive(self, now: float) -> None:
@@ -76,8 +90,17 @@ class Instance:
             self.door.settle(call.generation, returned=returned)
 
     def write(self, now: float) -> None:
-        self.outbox.append(Report("c", tuple(self.runs), self.blocked, self.door.note(now)))
+        note = self.door.note(now)
+        self.outbox.append(
+            Report("c", tuple(self.runs), self.blocked, note, hold=self.held_until)  # at what time
+        )
         self.runs, self.blocked = [], 0
+
+    def send(self, now: float) -> Report:
+        """The oldest report, as it arrives: with the time that is left."""
+        report = self.outbox.popleft()
+        left = (report.hold or 0.0) - now
+        return replace(report, hold=left if left > 0 else None)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -97,6 +120,7 @@ class Fleet(RuleBasedStateMachine):
         self.failed: Counter[int] = Counter()
         self.wait_began = 0  # the generation in which the circuit opened
         self.disturbed = False  # in this wait permits were taken from a silent holder
+        self.held_until = 0.0  # as far as any report has told
 
     @initialize(
         trial_calls=st.integers(1, 3),
@@ -109,6 +133,7 @@ class Fleet(RuleBasedStateMachine):
             backoff=ConstantBackoff(WAIT),
             trial_calls=trial_calls,
             healthy_after=healthy_after,
+            max_retry_after=LONGEST_HOLD,
         )
         grant = Grant(holder="web-1", permits=trial_calls) if state is State.HALF_OPEN else None
         self.newest = Transition(
@@ -179,6 +204,10 @@ class Fleet(RuleBasedStateMachine):
         if what == "lose" and len(self._alive()) > 2:
             # What it has written is under way, what it has not is gone.
             data.draw(st.sampled_from(self._alive())).alive = False
+        elif what == "hold":
+            # It need not be the circuit's last calls that are told.
+            told = data.draw(st.sampled_from(self._alive()))
+            told.held_until = max(told.held_until, self.now + data.draw(st.sampled_from(HOLDS)))
         elif what == "start" and len(self.instances) < 5:
             self._start_instance()
         elif what == "silence":
@@ -223,6 +252,7 @@ class Fleet(RuleBasedStateMachine):
         if not self.instances:
             return
         patience = self.now + 3 * HOLDER_SILENCE + WAIT + 5 * self.policy.healthy_after
+        patience += LONGEST_HOLD
         while self.newest.state is not State.CLOSED or any(i.inbox for i in self.instances):
             assert self.now < patience, f"stuck in {self.newest!r}"
             self._go_well()
@@ -282,7 +312,7 @@ class Fleet(RuleBasedStateMachine):
         instance.settle(call)
 
     def _deliver(self, instance: Instance) -> None:
-        self._report(instance.name, instance.outbox.popleft())
+        self._report(instance.name, instance.send(self.now))
 
     def _say(self, instance: Instance) -> None:
         instance.write(self.now)
@@ -292,13 +322,14 @@ class Fleet(RuleBasedStateMachine):
     def _report(self, name: str, report: Report) -> None:
         self.log.append((name, report, self.now))
         self.heard_at[name] = self.now
+        self.held_until = max(self.held_until, self.now + (report.hold or 0.0))
         self._take(self.circuit.report(name, report, at=self.now, now=self.now))
 
     def _wait(self, seconds: float) -> None:
         end = self.now + seconds
         while (deadline := self.circuit.deadline) is not None and deadline <= end:
             self.now = max(self.now, deadline)
-            if self.newest.state is State.HALF_OPEN:
+            if self.circuit._trial is not None:
                 self._check_silence()
             done = self.circuit.due(self.now)
             assert not isinstance(done, Check)
@@ -315,10 +346,13 @@ class Fleet(RuleBasedStateMachine):
         assert moved.previous is self.newest.state
         assert moved.state is TRANSITIONS[moved.previous, moved.reason.cause]
         self.newest = moved
+        if moved.grant is not None:
+            assert self.now >= self.held_until, "the upstream wants to be left alone"
         if moved.state is State.CLOSED:
             self._check_proof(moved)
         elif moved.state is State.OPEN:
             self.wait_began, self.disturbed = moved.generation, False
+            assert moved.retry_at > self.held_until - LEAST_LENGTHENING
         for instance in self.instances:
             instance.inbox.append(moved)
 

@@ -15,6 +15,7 @@ from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
 from zenvark_web.backends._codec import (
     MAX_COUNT,
     MAX_ENTRY_LENGTH,
+    MAX_HOLD,
     VERSION,
     decode_batch,
     decode_presence,
@@ -37,6 +38,8 @@ BATCH = Batch(
             (Run(3, True, False, 2, 0.25, "ReadTimeout"), Run(3, False, True, 1)),
             4,
             TrialNote(3, 1, 0),
+            hold=60.5,
+            overdue=2,
         ),
     ),
 )
@@ -107,6 +110,10 @@ class TestRoundTrip:
     def test_time_under_way_is_added_to_each_age(self) -> None:
         runs = decode_batch({**encode_batch(BATCH), "late": "1500"}).reports[0].runs
         assert [run.age for run in runs] == [1.75, 1.5]
+
+    @pytest.mark.parametrize(("late", "left"), [("1500", 59.0), ("60500", 0.0), ("999999", 0.0)])
+    def test_time_under_way_is_taken_from_a_hold(self, late: str, left: float) -> None:
+        assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].hold == left
 
 
 class TestWhatIsCut:
@@ -247,6 +254,18 @@ class TestRefused:
     def test_counts_in_a_batch(self, what: tuple[int, ...], count: Any) -> None:
         with pytest.raises(MalformedEntryError):
             decode_batch(batch_with(what, count))
+
+    @pytest.mark.parametrize("what", [(0, 5), (0, 6)])
+    @pytest.mark.parametrize("count", [count for count in COUNTS if count is not None], ids=short)
+    def test_holds_and_gauges(self, what: tuple[int, ...], count: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with(what, count))
+
+    def test_hold_that_no_policy_allows(self) -> None:
+        assert decode_batch(batch_with((0, 5), MAX_HOLD)).reports[0].hold == MAX_HOLD / 1000
+        assert decode_batch(batch_with((0, 5), None)).reports[0].hold is None
+        with pytest.raises(MalformedEntryError):
+            decode_batch(batch_with((0, 5), MAX_HOLD + 1))
 
     @pytest.mark.parametrize("field", ["number", "sent", "late"])
     @pytest.mark.parametrize("count", ["-1", str(MAX_COUNT + 1), "1.5", "", "x", "9" * 5000])

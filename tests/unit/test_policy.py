@@ -128,6 +128,9 @@ class TestPolicy:
             ({"slow_call": "1"}, TypeError, "slow_call must be a number of seconds"),
             ({"slow_call": 0}, ValueError, "slow_call must be above 0"),
             ({"slow_call": float("inf")}, ValueError, "slow_call must be finite"),
+            ({"max_retry_after": None}, TypeError, "max_retry_after must be a number of seconds"),
+            ({"max_retry_after": -1}, ValueError, "max_retry_after must be at least 0"),
+            ({"max_retry_after": 86_401}, ValueError, "max_retry_after must be at most 86400"),
             ({"idle_interval": "1", "health_check": check}, TypeError, "idle_interval"),
             ({"idle_interval": 0, "health_check": check}, ValueError, "idle_interval"),
             ({"idle_interval": 60}, ValueError, "idle_interval needs a health_check"),
@@ -277,6 +280,7 @@ class TestFingerprint:
             BreakerPolicy(healthy_after=2),
             BreakerPolicy(trial_calls=2),
             BreakerPolicy(slow_call=1),
+            BreakerPolicy(max_retry_after=1),
             BreakerPolicy(classify=classify),
         ],
     )

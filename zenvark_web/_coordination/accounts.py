@@ -48,6 +48,9 @@ class Ledger:
         self._told = (0, 0)
         self._told_at = float("-inf")
 
+    def __len__(self) -> int:
+        return len(self._batches)
+
     def enter(self, number: int, results: int) -> None:
         """A batch is about to be sent."""
         self._batches.append(_Sent(number, results))

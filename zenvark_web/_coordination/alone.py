@@ -127,7 +127,7 @@ class Alone:
         now = self._clock.monotonic()
         generation = self._inside(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
-        self._hear(Report(circuit.name, runs=(result,)))
+        self._hear(Report(circuit.name, runs=(result,), hold=circuit.held(now)))
 
     def wanted(self, circuit: LocalCircuit) -> None:
         """There are calls to try with."""
@@ -139,6 +139,12 @@ class Alone:
         if note is not None:
             generation = self._inside(circuit.name, note.generation)
             self._hear(Report(circuit.name, trial=replace(note, generation=generation)))
+
+    def overdue(self, circuit: LocalCircuit) -> None:
+        """Judge calls that are slow before they have ended."""
+        overdue, _ = circuit.look(self._clock.monotonic())
+        generation = self._inside(circuit.name, circuit.admission.generation)
+        self._hear(Report(circuit.name, generation=max(0, generation), overdue=overdue))
 
     def overruled(self, name: str) -> None:
         """Begin anew from the fleet's word."""

@@ -66,10 +66,11 @@ class Judge:
 
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force, unless it is this judge's own."""
-        circuit = self._circuits.get(transition.circuit)
+        name = transition.circuit
+        circuit = self._circuits.get(name)
         if circuit is not None and transition.order > circuit.latest.order:
-            del self._circuits[transition.circuit]
-            self.begin(transition.circuit)
+            now = self._now()
+            self._guarded(name, lambda circuit: circuit.adopt(_not_ahead(transition, now), now))
 
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
@@ -123,9 +124,8 @@ class Judge:
 
     def _make(self, latest: Transition) -> Circuit:
         now = self._now()
-        if latest.at > now:  # the store's clock was set back since
-            latest = replace(latest, at=now)
-        return Circuit(self._policies[latest.circuit], latest, now, self._chance)
+        policy = self._policies[latest.circuit]
+        return Circuit(policy, _not_ahead(latest, now), now, self._chance)
 
     def _evict(self) -> None:
         """Forget a closed circuit, the one not heard of for longest if there is no better."""
@@ -180,3 +180,8 @@ class Judge:
     async def _check(self, name: str, check: Check) -> None:
         error = await self._checks.run(name, self._policies[name], check)
         self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
+
+
+def _not_ahead(transition: Transition, now: float) -> Transition:
+    """A transition as if decided now, if the store's clock was set back since it was."""
+    return replace(transition, at=now) if transition.at > now else transition

@@ -232,12 +232,14 @@ class Leader:
 
     def _results_age(self) -> float:
         """The seconds for which results are kept: as long as a successor may need them."""
-        durations = (
+        policies = self._policies.all()
+        needed = [policy.max_retry_after for policy in policies]
+        needed += [
             policy.strategy.duration
-            for policy in self._policies.all()
+            for policy in policies
             if isinstance(policy.strategy, TimeWindow)
-        )
-        return min(max(RESULTS_AGE, *durations, 0.0), LONGEST_RESULTS_AGE)
+        ]
+        return min(max(RESULTS_AGE, *needed), LONGEST_RESULTS_AGE)
 
     def _forgettable(self) -> list[Transition]:
         """Circuits that nobody calls: those long so, and as many more as there are too many."""

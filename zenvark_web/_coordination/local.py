@@ -6,6 +6,8 @@ and only wakes the reporter when a new run begins.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
 from ..exceptions import CircuitOpenError, ZenvarkError, described
 from ..statistics import DURATION_BOUNDS, Distribution
+from .flights import Flights
 from .outbox import Outbox, PendingRun
 from .surface import Surface
 
@@ -40,6 +43,10 @@ class Witness(Protocol):
         """A trial call has given its permit back, used or not."""
         ...
 
+    def overdue(self, circuit: LocalCircuit) -> None:
+        """Calls under way are slow already, or no longer."""
+        ...
+
     def overruled(self, name: str) -> None:
         """The fleet has decided."""
         ...
@@ -59,6 +66,7 @@ class LocalCircuit:
 
     __slots__ = (
         "__weakref__",
+        "_held_until",
         "_newest",
         "_run",
         "_runs",
@@ -69,14 +77,17 @@ class LocalCircuit:
         "blocked",
         "classify",
         "failures",
+        "flights",
         "lock",
         "monotonic",
         "name",
         "outbox",
+        "plain",
         "policy",
         "slow_after",
         "successes",
         "surface",
+        "timed",
     )
 
     def __init__(
@@ -93,6 +104,9 @@ class LocalCircuit:
         self.policy: BreakerPolicy = policy
         self.classify: Classify | None = policy.classify
         self.slow_after: float = policy.slow_call or float("inf")
+        self.flights: Flights = Flights(self.slow_after)
+        self.timed: bool = policy.slow_call is not None
+        self.plain: bool = self.classify is None and not self.timed
         self.admission: Admission = admission
         self.outbox: Outbox = outbox
         self.monotonic: Callable[[], float] = monotonic
@@ -109,6 +123,7 @@ class LocalCircuit:
         self._witness: Witness | None = None
         self._untold = 0
         self._tell_at = float("-inf")
+        self._held_until = float("-inf")
 
     def outcome_of_result(self, result: object) -> Outcome:
         """The outcome of a call that returned."""
@@ -124,6 +139,11 @@ class LocalCircuit:
         if self.classify is None:
             return Outcome.FAILURE
         return self._classified(self.classify, error, Outcome.FAILURE)
+
+    def cancelled_late(self, error: BaseException, elapsed: float) -> bool:
+        """Whether a call was cancelled when it had become slow. Where calls are bounded by
+        `asyncio.timeout`, an upstream that hangs causes nothing but cancellations."""
+        return elapsed > self.slow_after and _is_cancellation(error)
 
     def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
         """What the user's classifier says, if it says something usable."""
@@ -176,14 +196,10 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        outbox = self.outbox
-        result = (generation, failed, label[:MAX_LABEL], ended, elapsed)
-        if outbox.thread == get_ident():
-            self._record(*result)
-            return
         urgent = failed or elapsed > self.slow_after or not self.admission.closed
-        if not outbox.hand_over(urgent, self._record, *result):
-            outbox.turn_away()
+        result = (generation, failed, label[:MAX_LABEL], ended, elapsed)
+        if not self.outbox.hand_over(urgent, self._record, *result):
+            self.outbox.turn_away()
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -225,13 +241,51 @@ class LocalCircuit:
         self.outbox.runs -= 1
         return True
 
+    def hold(self, seconds: float, now: float) -> None:
+        """Take note, from any thread, that the upstream wants to be left alone; before the result
+        of the call that it told, which may open the circuit.
+
+        Args:
+            seconds: For how long. What is negative or not finite says nothing.
+            now: Monotonic seconds.
+        """
+        if 0 < seconds < float("inf"):
+            until = now + min(seconds, self.policy.max_retry_after)
+            self.outbox.hand_over(True, self._hold, until)
+
+    def _hold(self, until: float) -> None:
+        self._held_until = max(self._held_until, until)
+
+    def held(self, now: float) -> float | None:
+        """The seconds for which the upstream still wants to be left alone, if it does."""
+        return self._held_until - now if now < self._held_until else None
+
+    def begin(self, call: int, generation: int, began: float) -> None:
+        """A call begins whose time matters, in any thread.
+
+        Args:
+            call: A number that no other call under way has.
+            generation: The generation that it belongs to.
+            began: The monotonic second.
+        """
+        flights = self.flights
+        flights.began[call] = generation, began
+        if not flights.watched:
+            self.outbox.hand_over(True, self.outbox.watch, self)
+
+    def look(self, now: float) -> tuple[int, float | None]:
+        """How many calls under way are slow already, and when the next one will be."""
+        return self.flights.look(self.admission.generation, now)
+
+    def tell_overdue(self, *, urgent: bool) -> None:
+        """Report how many calls under way are slow already."""
+        self.outbox.add(self, urgent)
+        if self._witness is not None:
+            self._witness.overdue(self)
+
     def block(self, now: float) -> None:
         """Take note of a call that was not let through: it tells that there are calls to make."""
-        outbox = self.outbox
-        if outbox.thread == get_ident():
-            self._block(now)
-        else:
-            outbox.hand_over(now >= self._tell_at, self._block, now)
+        self.outbox.hand_over(now >= self._tell_at, self._block, now)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
@@ -286,6 +340,7 @@ class LocalCircuit:
         self.successes, self.failures, self.blocked = Distribution(), Distribution(), 0
         self._runs, self._newest, self._run, self._witness = [], None, None, None
         self._untold, self._tell_at = 0, float("-inf")
+        self.flights = Flights(self.slow_after)
 
     @property
     def waiting(self) -> Sequence[PendingRun]:
@@ -313,3 +368,10 @@ class LocalCircuit:
     def quiet(self) -> bool:
         """Whether nothing would be lost if this circuit were forgotten here."""
         return self.admission.closed and not self._runs
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, asyncio.CancelledError):
+        return True
+    trio = sys.modules.get("trio")  # only who has imported it can be cancelled by it
+    return trio is not None and isinstance(error, trio.Cancelled)

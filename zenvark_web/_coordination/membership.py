@@ -13,6 +13,7 @@ from .campaign import Campaign
 from .leader import Leader
 from .leaderships import Leaderships
 from .link import Link
+from .lookout import Lookout
 from .reader import Reader
 from .reporter import Reporter
 from .shard import Member, Shard
@@ -82,6 +83,9 @@ class Membership:
         )
         self.loaded = self._reader.loaded
         self.loops: list[Loop] = [self._campaign.run, self._reader.run, self._reporter.run]
+        self._lookout = Lookout(member.host.monotonic)
+        if any(policy.slow_call is not None for policy in member.policies.all()):
+            self.loops.append(self._lookout.run)
         if any(policy.cut_off == "local" for policy in member.policies.all()):
             self.loops.append(self._alone().run)
 
@@ -90,11 +94,16 @@ class Membership:
         """Whether the store answered when it was last asked."""
         return self._link.connected
 
+    @property
+    def leading(self) -> bool:
+        """Whether the instance believes that it leads the shard."""
+        return self._campaign.leading
+
     def open(self) -> None:
         """Get ready for use in the running loop."""
         self._shard.clock.open()
         self._shard.backend.open()
-        self._shard.outbox.open(self._reporter.wake)
+        self._shard.outbox.open(self._reporter.wake, self._lookout.watch)
 
     def retire(self) -> None:
         """Lead no more."""

@@ -70,16 +70,19 @@ class Outbox:
         self._turned_away = 0
         # The collector may settle a lost permit inside it.
         self._lock = threading.RLock()
+        self._watch: Callable[[LocalCircuit], None] = _nobody
 
-    def open(self, wake: Callable[[bool], None]) -> None:
+    def open(self, wake: Callable[[bool], None], watch: Callable[[LocalCircuit], None]) -> None:
         """Accept results from now on, for a reporter in the running loop.
 
         Args:
             wake: Called with whether it is urgent when there is something to send.
+            watch: Called with a circuit that has a call under way that may become overdue.
         """
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._wake = wake
+        self._watch = watch
         self.take_in()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
@@ -88,7 +91,7 @@ class Outbox:
             if self._loop is None:
                 return
             self.thread = self._loop = None
-            self._wake = _nobody
+            self._wake = self._watch = _nobody
             self.take_in()
             for circuit in self.waiting.values():
                 circuit.forget()
@@ -97,15 +100,14 @@ class Outbox:
 
     def here(self, function: Callable[..., None], *arguments: object) -> None:
         """Run something in the reporter's thread: now, or soon if this is another one. Not at
-        all if no reporter is there."""
+        all if no reporter is there. What one thread hands over stays in order."""
         if self.thread == threading.get_ident():
             function(*arguments)
         elif self._loop is not None:
             self._put(True, function, arguments)
 
     def hand_over(self, urgent: bool, function: Callable[..., None], *arguments: object) -> bool:
-        """Run something in the reporter's thread, from another one. What one thread hands over
-        stays in order.
+        """The same for what can be done without, and of which there may be too much.
 
         Args:
             urgent: Whether it should be soon; otherwise it may wait for company.
@@ -115,11 +117,12 @@ class Outbox:
         Returns:
             Whether there was room for it.
         """
-        if self._loop is None:
-            return True
-        if len(self._incoming) >= MAX_INCOMING:
-            return False
-        self._put(urgent, function, arguments)
+        if self.thread == threading.get_ident():
+            function(*arguments)
+        elif self._loop is not None:
+            if len(self._incoming) >= MAX_INCOMING:
+                return False
+            self._put(urgent, function, arguments)
         return True
 
     def turn_away(self) -> None:
@@ -154,6 +157,10 @@ class Outbox:
         """Put a circuit in the line of those with something to say."""
         self.waiting[circuit.name] = circuit
         self._wake(urgent)
+
+    def watch(self, circuit: LocalCircuit) -> None:
+        """Have a circuit looked at before a call that is under way becomes overdue."""
+        self._watch(circuit)
 
     def _put(
         self, urgent: bool, function: Callable[..., None], arguments: tuple[object, ...]

@@ -88,15 +88,18 @@ class Draft:
         note: TrialNote | None,
         now: float,
     ) -> Report:
+        alone = circuit.admission.generation < 0
         return Report(
             circuit=circuit.name,
-            generation=max(0, circuit.admission.generation),
+            generation=0 if alone else circuit.admission.generation,
             runs=tuple(
                 Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
                 for run in runs
             ),
             blocked=blocked,
             trial=note,
+            hold=circuit.held(now),
+            overdue=0 if alone else circuit.look(now)[0],
         )
 
 

@@ -60,6 +60,10 @@ class Session:
         """Whether it is about to end, or has ended."""
         return self._stop.is_set() or self._runner.done()
 
+    def leads(self, shard: int) -> bool:
+        """Whether this instance believes that it leads a shard."""
+        return self._memberships[shard].leading
+
     async def ready(self, patience: float) -> None:
         """Wait until the fleet's state is loaded, but no longer than so many seconds."""
         loaded = asyncio.ensure_future(self._all_loaded())

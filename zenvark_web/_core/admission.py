@@ -31,6 +31,7 @@ class Admission:
     __slots__ = (
         "_blocked_at",
         "_gap",
+        "_granted",
         "_lapses",
         "_retry_at",
         "_trial",
@@ -47,6 +48,7 @@ class Admission:
         self.generation: int = 0
         self._retry_at = 0.0
         self._trial: _Permits | None = None
+        self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
         self._blocked_at = 0.0
         self._gap = SHORTEST_OFFER
         self._lapses = 0
@@ -99,7 +101,9 @@ class Admission:
     def settle(self, generation: int, *, returned: bool) -> None:
         """End a trial call; a permit that comes back unused can be taken again."""
         trial = self._trial
-        if trial is None or generation != self.generation or not trial.held:
+        if trial is None or trial.generation != generation:
+            trial = self._granted
+        if trial is None or trial.generation != generation or not trial.held:
             return  # the fleet has moved on
         trial.held -= 1
         trial.unused += returned
@@ -123,10 +127,14 @@ class Admission:
         grant = transition.grant
         if grant is None or grant.holder != self.instance:
             return None
-        trial = self._trial
-        if trial and (trial.grant, self.generation) == (grant, transition.generation):
-            return trial  # a new leader has written it again
-        return _Permits(grant, now + self._offer())
+        generation = transition.generation
+        known = self._granted
+        if known and (known.grant, known.generation) == (grant, generation):
+            return known  # written again, or in force again after this instance was alone
+        permits = _Permits(grant, generation, now + self._offer())
+        if generation > 0:
+            self._granted = permits
+        return permits
 
     def _offer(self) -> float:
         """How long to keep a permit: several of the gaps between calls here, longer each time
@@ -136,10 +144,11 @@ class Admission:
 
 
 class _Permits:
-    __slots__ = ("grant", "held", "until", "unused")
+    __slots__ = ("generation", "grant", "held", "until", "unused")
 
-    def __init__(self, grant: Grant, until: float) -> None:
+    def __init__(self, grant: Grant, generation: int, until: float) -> None:
         self.grant = grant
+        self.generation = generation
         self.unused = grant.permits
         self.held = 0
         self.until = until

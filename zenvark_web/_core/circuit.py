@@ -1,7 +1,7 @@
 """One circuit as its leader sees it: reports and time go in, transitions come out.
 
     CLOSED ──tripped, idle check failed──▶ OPEN ──check passed──▶ CLOSED
-                                            │ ▲ └─check failed─▶ OPEN (a longer wait)
+                                            │ ▲ └─check failed, retry after─▶ OPEN (a longer wait)
                                      trial  │ │ trial failed
                                             ▼ │
                                          HALF_OPEN ──trial passed──▶ CLOSED
@@ -14,16 +14,21 @@ report how many permits are unused or under way. What is neither, and has not be
 result, has come back (a cancelled call, permits nobody wanted), and is granted anew. A holder
 that falls silent is replaced.
 
-Only results of the current generation count, so every transition starts from nothing.
+Only results of the current generation count, so every transition starts from nothing. Two things
+are not results. A call that is under way for too long is slow already, so a window may trip before
+it ends. And an upstream that asks to be left alone for a while (`Retry-After`) is heeded whichever
+call it told: no attempt to recover is made before then.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from .evidence import Evidence
+from .hold import Hold
+from .overdue import Overdue
 from .policy import BreakerPolicy
 from .states import (
     Cause,
@@ -36,7 +41,7 @@ from .states import (
     Transition,
     TrialNote,
 )
-from .strategies import Trip, Window
+from .strategies import LookAhead, Window
 from .trial import Demand, Trial
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -46,6 +51,7 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
         (State.CLOSED, Cause.REPAIRED): State.CLOSED,
         (State.OPEN, Cause.CHECK_FAILED): State.OPEN,
         (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
+        (State.OPEN, Cause.RETRY_AFTER): State.OPEN,
         (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
         (State.OPEN, Cause.REPAIRED): State.OPEN,
         (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
@@ -63,8 +69,10 @@ STEADY = 10.0
 """A closed circuit forgets how often it had to wait after so many seconds, or after twice its
 last wait if that is longer (so that it cannot swing open and shut at the shortest wait)."""
 
+LEAST_LENGTHENING = 1.0
+"""A wait that gets longer by fewer seconds is not published anew, though it is kept."""
+
 LONGEST_LEAP = 1_000_000
-MAX_EVIDENCE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,7 @@ class Circuit:
         self.heard_at = now
         self._chance = chance
         self._demand = Demand()
+        self._hold = Hold(policy.max_retry_after)
         self._next_attempt_at: float | None = None
         self._enter(now, policy.strategy.window())
 
@@ -110,7 +119,15 @@ class Circuit:
         """When `due` wants to be called next, unless something happens before."""
         if self._trial is not None:
             return self._trial.deadline
-        return self._next_attempt_at
+        if self._next_attempt_at is None:
+            return None
+        return max(self._next_attempt_at, self._hold.until)
+
+    def adopt(self, latest: Transition, now: float) -> None:
+        """Go on from a transition that is in force. What upstreams asked for still holds."""
+        window = self.policy.strategy.window()
+        self.latest = latest
+        self._enter(now, window)
 
     def report(
         self, instance: str, report: Report, *, at: float, now: float, replayed: bool = False
@@ -119,28 +136,31 @@ class Circuit:
 
         Args:
             instance: Who says it.
-            report: Its results, oldest first, blocked calls and note on a grant.
+            report: Its results, oldest first, and what else it has to say.
             at: When it arrived in the store, by the time stamps of the stream.
             now: The leader's seconds, for what it does itself.
             replayed: Whether a new leader reads it again. Old results count, but that calls were
-                blocked then tells nothing of who has calls to make now.
+                blocked or under way then tells nothing of now.
 
         Returns:
             The transition that follows, or None. Results after the deciding one belong to a
             generation that is over, and are left out.
         """
         self.heard_at = now
-        wanted = report.blocked > 0 and not replayed
-        if wanted:
-            self._demand.note(instance, now)
+        self._hold.heed(report.hold, at, now)
+        if not replayed:
+            self._note(instance, report, now)
         for run in report.runs:
             if run.generation == self.latest.generation:
                 transition = self._count(instance, run, at - run.age, now)
                 if transition is not None:
                     return transition
+        if self.latest.state is State.CLOSED:
+            return self._look_ahead(at, now)
         if self._trial is not None and instance == self._trial.grant.holder:
             return self._hear(self._trial, report.trial, now)
-        return self._answer_demand(now) if wanted else None
+        wanted = report.blocked > 0 and not replayed
+        return self._lengthen(instance, at, now) or (self._answer_demand(now) if wanted else None)
 
     def due(self, now: float) -> Transition | Check | None:
         """Do what time asks for, if it is time.
@@ -194,7 +214,8 @@ class Circuit:
     def _enter(self, now: float, window: Window) -> None:
         latest = self.latest
         self._window = window
-        self._evidence: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
+        self._evidence = Evidence()
+        self._overdue = Overdue()
         self._trial: Trial | None = None
         self._owed: tuple[int, int] | None = None
         self._passed = 0
@@ -234,6 +255,14 @@ class Circuit:
         self._enter(now, window)
         return self.latest
 
+    # What instances say besides results
+
+    def _note(self, instance: str, report: Report, now: float) -> None:
+        if report.blocked:
+            self._demand.note(instance, now)
+        is_current = report.generation == self.latest.generation
+        self._overdue.note(instance, report.overdue if is_current else 0, now)
+
     # Closed: counting
 
     def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
@@ -248,35 +277,25 @@ class Circuit:
         trip = self._window.record(run.failed, run.slow, run.count, at)
         if run.failed:
             counted = run.count if trip is None else trip.after
-            self._evidence.append((instance, run.label, counted))
+            self._evidence.add(instance, run.label, counted)
         if trip is None:
             return None
-        return self._open(self._explain(trip), now, since=at)
+        return self._open(self._evidence.explain(trip, self.policy.strategy, {}), now, since=at)
+
+    def _look_ahead(self, at: float, now: float) -> Transition | None:
+        """Open if it must be once the calls that are overdue have ended."""
+        in_flight = self._overdue.counts(now)
+        if not in_flight or not isinstance(self._window, LookAhead):
+            return None
+        trip = self._window.overdue(sum(in_flight.values()), at)
+        if trip is None:
+            return None
+        reason = self._evidence.explain(trip, self.policy.strategy, in_flight)
+        return self._open(reason, now, since=at)
 
     def _await_quiet(self, now: float) -> None:
         if self.policy.idle_interval is not None:
             self._next_attempt_at = now + self.policy.idle_interval
-
-    def _explain(self, trip: Trip) -> Reason:
-        instances: Counter[str] = Counter()
-        failures: Counter[str] = Counter()
-        left = trip.failures
-        for instance, label, count in reversed(self._evidence):
-            counted = min(count, left)
-            left -= counted
-            if counted:
-                instances[instance] += counted
-                failures[label or "failure"] += counted
-        slow = f", {trip.slow} slow" if trip.slow else ""
-        return Reason(
-            cause=Cause.TRIPPED,
-            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {self.policy.strategy!r}"[
-                :500
-            ],
-            instances=dict(instances.most_common(10)),
-            failures=dict(failures.most_common(5)),
-            slow_share=trip.slow / trip.calls,
-        )
 
     def _idle_checked(self, error: str | None, now: float) -> Transition | None:
         if error is None:
@@ -289,7 +308,20 @@ class Circuit:
     def _open(self, reason: Reason, now: float, *, since: float | None = None) -> Transition:
         attempt = self._next_attempt(now)
         delay = self.policy.backoff.delay(attempt, self._chance())
+        held = self._hold.until - now
+        if held > delay:
+            delay = held
+            reason = replace(reason, detail=f"{reason}; the upstream asked to wait {held:.1f} s")
         return self._move(reason, now, attempt=attempt, delay=delay, since=since)
+
+    def _lengthen(self, instance: str, at: float, now: float) -> Transition | None:
+        """Let everyone know of a wait that the upstream has made longer."""
+        latest, until = self.latest, self._hold.until
+        if latest.state is not State.OPEN or until < max(latest.retry_at, now) + LEAST_LENGTHENING:
+            return None
+        detail = f"the upstream asked {instance} to wait {until - now:.1f} s more"
+        reason = Reason(cause=Cause.RETRY_AFTER, detail=detail)
+        return self._move(reason, now, delay=until - now, since=at)
 
     def _next_attempt(self, now: float) -> int:
         latest = self.latest
@@ -312,8 +344,10 @@ class Circuit:
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
         holder = self._demand.newest(now)
-        if holder is None:
+        held = now < self._hold.until
+        if holder is None or held:
             self._owed = (permits, passed)
+            self._next_attempt_at = self._hold.until if held else None
             return None
         detail = f"{_times(permits, 'trial call')} granted to {holder}"
         return self._move(

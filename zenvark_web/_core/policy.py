@@ -16,6 +16,9 @@ from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 HealthCheck: TypeAlias = Callable[[HealthCheckType], Awaitable[object]]
 """An async function that returns when the upstream is well and raises when it is not."""
 
+LONGEST_RETRY_AFTER = 86_400.0
+"""No policy lets an upstream ask for more seconds than this."""
+
 Classify: TypeAlias = Callable[[Any], Outcome]
 """Takes a call's result or the exception it raised, tells its outcome."""
 
@@ -43,10 +46,15 @@ class BreakerPolicy:
         healthy_after: Checks or trials in a row that must pass before the circuit closes.
         trial_calls: Calls that an attempt to recover lets through in the whole fleet, all of
             which must pass. For circuits without a health check.
-        slow_call: Seconds; a call that takes longer is slow. Default: none is.
+        slow_call: Seconds; a call that takes longer is slow, also while it is under way, and if it
+            is cancelled after that it is a failure. Default: none is.
         classify: Tells the outcome of a call made through `Breaker.execute`, `guard` or a
             decorator. Default: an exception is a failure, anything else a success; cancellation
             and a rejection by another circuit are ignored.
+        max_retry_after: Seconds for which an upstream may ask to be left alone (the
+            `retry_after` of `Permit.record`; for HTTP its `Retry-After`). An open circuit makes no
+            attempt to recover before then. What is longer is cut to this, at most a day; 0 never
+            heeds it.
         cut_off: What an instance does as long as it does not reach Redis. `"hold"`: it keeps the
             last state that the fleet gave. `"local"`: it judges by its own results as well,
             opens and recovers for itself alone, and takes the fleet's word again afterwards.
@@ -63,6 +71,7 @@ class BreakerPolicy:
     trial_calls: int = 1
     slow_call: float | None = None
     classify: Classify | None = None
+    max_retry_after: float = 300.0
     cut_off: Literal["hold", "local"] = "hold"
 
     def __post_init__(self) -> None:
@@ -71,6 +80,13 @@ class BreakerPolicy:
         check_whole("trial_calls", self.trial_calls, most=1000)
         if self.slow_call is not None:
             check_number("slow_call", self.slow_call, above=0, unit="seconds")
+        check_number(
+            "max_retry_after",
+            self.max_retry_after,
+            least=0,
+            most=LONGEST_RETRY_AFTER,
+            unit="seconds",
+        )
         if judges_slow_calls(self.strategy) and self.slow_call is None:
             raise ValueError(
                 "slow_rate needs slow_call: pass the seconds after which a call is slow"

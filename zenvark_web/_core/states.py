@@ -58,6 +58,8 @@ class Cause(StrEnum):
     TRIAL = "trial"
     TRIAL_FAILED = "trial_failed"
     TRIAL_PASSED = "trial_passed"
+    RETRY_AFTER = "retry_after"
+    """The upstream asked for a longer wait."""
     REPAIRED = "repaired"
     """The store had lost what the fleet knew; the state was written again."""
 
@@ -69,7 +71,8 @@ class Reason:
     Args:
         cause: What it came from.
         detail: One sentence with the strategy and its numbers, or the check's error.
-        instances: The instances whose results decided, with their failures.
+        instances: The instances whose calls decided, with the number of their failures and of
+            their slow calls that were still in flight.
         failures: The commonest failures, with how often each was seen.
         slow_share: The share of slow calls in the window, 0..1.
     """
@@ -113,7 +116,8 @@ class Transition:
         since: When the result that decided it was made known, or `at`.
         attempt: The number of the wait that an open circuit is in, from one. A closed circuit
             keeps its last one until it has stayed closed for a while.
-        delay: The seconds of that wait; the next attempt to recover is due at `at + delay`.
+        delay: The seconds of that wait; the next attempt to recover is due at `at + delay`. It is
+            never shorter than what the upstream asked for.
         grant: In `HALF_OPEN`, who may try.
         reason: Why.
         position: The result entry up to which results have been counted.
@@ -194,6 +198,10 @@ class Report:
         blocked: Calls that were not let through since the last report.
         trial: The holder's note on its grant.
         generation: The newest generation that the instance knows.
+        hold: The seconds for which the upstream still wants no calls, as far as the instance has
+            been told; None if it has not. Told again with each report.
+        overdue: Calls of that generation that are under way for longer than `slow_call`, at the
+            moment.
     """
 
     circuit: str
@@ -201,3 +209,5 @@ class Report:
     blocked: int = 0
     trial: TrialNote | None = None
     generation: int = 0
+    hold: float | None = None
+    overdue: int = 0

@@ -41,7 +41,12 @@ class Trip:
 
 
 class Window(Protocol):
-    """The mutable half of a strategy: counts what one circuit's calls did."""
+    """The mutable half of a strategy: counts what one circuit's calls did.
+
+    A window may have a second method, `overdue(count, at) -> Trip | None`, which tells whether the
+    circuit must open now because so many calls that are not in the window have been under way for
+    longer than `slow_call`. It changes nothing: each of these calls is recorded when it ends.
+    """
 
     def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
         """Take in `count` calls in a row that ended alike.
@@ -55,6 +60,23 @@ class Window(Protocol):
 
         Returns:
             The verdict at the first call that calls for opening, or None.
+        """
+        ...
+
+
+@runtime_checkable
+class LookAhead(Protocol):
+    """What a window can do besides."""
+
+    def overdue(self, count: int, at: float) -> Trip | None:
+        """Judge calls that are slow already, though they have not ended.
+
+        Args:
+            count: How many, at least one.
+            at: When, in seconds of the shared clock.
+
+        Returns:
+            The verdict if they were recorded as slow now, or None. Nothing is recorded.
         """
         ...
 
@@ -161,6 +183,15 @@ def _check_rates(failure_rate: float, slow_rate: float | None) -> None:
         check_rate("slow_rate", slow_rate)
 
 
+def _too_slow(
+    settings: CountWindow | TimeWindow, count: int, calls: int, failures: int, slow: int
+) -> Trip | None:
+    """The verdict on a window that would hold these, `count` of them still under way."""
+    if settings.slow_rate is None or calls < settings.minimum_calls:
+        return None
+    return Trip(count, calls, failures, slow) if slow / calls >= settings.slow_rate else None
+
+
 class _Streak:
     """Failures since the last success, by when calls ended: reports of one moment arrive in any
     order, and a success that waited for company must not end a streak that came after it."""
@@ -225,6 +256,24 @@ class _LastCalls:
                 return trip
         return None
 
+    def overdue(self, count: int, at: float) -> Trip | None:
+        size = self._settings.size
+        count = min(count, size)
+        gone = self._oldest(max(0, len(self._ring) + count - size))
+        both = gone.count(self.FAILED | self.SLOW)
+        return _too_slow(
+            self._settings,
+            count,
+            calls=len(self._ring) - len(gone) + count,
+            failures=self._failures - gone.count(self.FAILED) - both,
+            slow=self._slow - gone.count(self.SLOW) - both + count,
+        )
+
+    def _oldest(self, count: int) -> bytearray:
+        """The calls that give way to so many more."""
+        end = self._next + count
+        return self._ring[self._next : end] + self._ring[: max(0, end - len(self._ring))]
+
     def _push(self, mark: int) -> None:
         ring = self._ring
         if len(ring) < self._settings.size:
@@ -273,6 +322,23 @@ class _LastSeconds:
         trip = Trip(after, self._calls, self._failures, self._slow)
         self._clear()
         return trip
+
+    def overdue(self, count: int, at: float) -> Trip | None:
+        calls, failures, slow = self._inside(at)
+        return _too_slow(self._settings, count, calls + count, failures, slow + count)
+
+    def _inside(self, at: float) -> tuple[int, int, int]:
+        """Calls, failures and slow calls of the window that ends at a time. Nothing is moved: late
+        results are still to find their place."""
+        if self._newest is None:
+            return 0, 0, 0
+        first = max(self._newest, int(at // self._width)) - BUCKETS + 1
+        inside = [self._buckets[n % BUCKETS] for n in range(first, self._newest + 1)]
+        return (
+            sum(bucket[0] for bucket in inside),
+            sum(bucket[1] for bucket in inside),
+            sum(bucket[2] for bucket in inside),
+        )
 
     def _bucket(self, now: float) -> list[int] | None:
         """The counts that `now` belongs to, or None if the window has left it behind."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
+from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
     Cause,
     Grant,
@@ -27,6 +28,7 @@ from .base import Account, Batch, Forgotten, LeaderChange, Presence
 
 VERSION = "1"
 MAX_COUNT = 2**53
+MAX_HOLD = round(LONGEST_RETRY_AFTER * 1000)
 MAX_ENTRY_LENGTH = 4 * 1024 * 1024
 
 S = TypeVar("S")
@@ -76,6 +78,8 @@ def _pack_report(report: Report) -> list[Any]:
         report.blocked,
         None if note is None else [note.generation, note.unused, note.held],
         report.generation,
+        None if report.hold is None else _ms(report.hold),
+        report.overdue,
     ]
 
 
@@ -84,13 +88,15 @@ def _kind(run: Run) -> int:
 
 
 def _unpack_report(packed: Any, late: float) -> Report:
-    circuit, runs, blocked, note, generation = packed
+    circuit, runs, blocked, note, generation, hold, overdue = packed
     return Report(
         circuit=_name(circuit),
         generation=_whole(generation),
         runs=tuple(_unpack_run(run, late) for run in runs),
         blocked=_whole(blocked),
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
+        hold=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
+        overdue=_whole(overdue),
     )
 
 
@@ -281,9 +287,9 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _whole(value: Any, least: int = 0) -> int:
-    if type(value) is not int or not least <= value <= MAX_COUNT:
-        raise ValueError(f"not a whole number from {least} up: {str(value)[:40]!r}")
+def _whole(value: Any, least: int = 0, most: int = MAX_COUNT) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"not a whole number from {least} to {most}: {str(value)[:40]!r}")
     return value
 
 

@@ -15,6 +15,7 @@ import httpx
 import redis.asyncio
 
 from ..backends import MemoryBackend, RedisBackend
+from ..backends.redis import KEYS
 from ..exceptions import BackendError
 from .app import App, AppSettings
 from .errors import MisbehaviourError, SetupError
@@ -25,7 +26,6 @@ from .upstream import Hit, Upstream
 UPSTREAM, SERVER = "upstream", "server"
 CALL_TIMEOUT = 15.0
 ERASE_TIMEOUT = 2.0
-KEYS = ("leader", "epoch", "results", "states", "circuits", "instances")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .simulation import Settings, ViolationError, simulate
+from ._settings import Settings, ViolationError
+from ._world import simulate
 
 
 def variants(seed: int, settings: Settings) -> Settings:
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="run this one and print its history")
     parser.add_argument("--instances", type=int, default=Settings.instances)
     parser.add_argument("--circuits", type=int, default=Settings.circuits)
-    parser.add_argument("--calls", type=float, default=Settings.calls, help="a second and circuit")
+    parser.add_argument("--calls", type=float, default=Settings.calls, help="a second and instance")
     parser.add_argument("--hours", type=float, default=Settings.seconds / 3600, help="of faults")
     options = parser.parse_args()
     settings = Settings(

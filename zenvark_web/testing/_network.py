@@ -6,15 +6,15 @@ import asyncio
 import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import Context
 from functools import partial
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any, Protocol, TypeVar
 
 from .._core.states import Transition
 from ..backends.base import Account, Batch, Entry, Heartbeat, Presence, Snapshot
 from ..backends.memory import MAX_RESULTS, MAX_STATES, MemoryStore
 from ..exceptions import BackendError, ZenvarkError
-from .loop import VirtualLoop
+from ._loop import VirtualLoop
 
 T = TypeVar("T")
 
@@ -26,12 +26,24 @@ USUAL_DELAY = 0.001
 LONGEST_DELAY = 3.0
 
 
+class Observer(Protocol):
+    """Sees what a server takes, as it takes it."""
+
+    def published(self, server: Server, transition: Transition) -> None:
+        """A transition is in force now."""
+        ...
+
+    def appended(self, server: Server, batch: Batch) -> None:
+        """A batch of results is in the stream now."""
+        ...
+
+
 class Server:
     """A store's server. Each command is carried out in one step.
 
     Args:
         loop: Where time comes from.
-        published: Told each transition that the store has taken.
+        observer: Sees what it takes.
 
     Attributes:
         store: What it holds.
@@ -41,9 +53,9 @@ class Server:
         lives: How often its data were lost or replaced.
     """
 
-    def __init__(self, loop: VirtualLoop, published: Callable[[Server, Transition], None]) -> None:
+    def __init__(self, loop: VirtualLoop, observer: Observer | None = None) -> None:
         self._loop = loop
-        self._published = published
+        self.observer: Observer | None = observer
         self.ahead: float = 1_000_000.0
         self.lives: int = 0
         self.up: bool = True
@@ -51,11 +63,15 @@ class Server:
         self.store: MemoryStore = self._empty()
         self._copy: MemoryStore | None = None
         self._queue: list[Callable[[], None]] = []
-        self._readers: list[Callable[[], bool]] = []
+        self._readers: dict[int, Callable[[], bool]] = {}
+        self._numbers = count()
+        self._seen = self.store.newest
 
     def _empty(self) -> MemoryStore:
-        # The clock is a function, which a copy shares with its original.
-        return MemoryStore(lambda: self.clock(), max_results=MAX_RESULTS, max_states=MAX_STATES)
+        def clock() -> float:  # a function, which a copy shares with its original
+            return self._loop.now + self.ahead
+
+        return MemoryStore(clock, max_results=MAX_RESULTS, max_states=MAX_STATES)
 
     def clock(self) -> float:
         """The store's seconds."""
@@ -89,15 +105,21 @@ class Server:
             self._queue.append(command)
         elif self.up:
             command()
-            self._readers = [reader for reader in self._readers if not reader()]
+            if self.store.newest != self._seen:
+                self._seen = self.store.newest
+                self._readers = {n: reader for n, reader in self._readers.items() if not reader()}
 
-    def wait(self, reader: Callable[[], bool]) -> None:
-        """Ask a reader again after each command, until it says that it is done."""
-        self._readers.append(reader)
+    def wait(self, reader: Callable[[], bool], seconds: float) -> None:
+        """Ask a reader again whenever there is something new, until it says that it is done; for
+        the last time after so many seconds."""
+        number = next(self._numbers)
+        self._readers[number] = reader
 
-    def note(self, transition: Transition) -> None:
-        """A transition has been taken."""
-        self._published(self, transition)
+        def end() -> None:
+            if self._readers.pop(number, None) is not None:
+                reader()
+
+        self._loop.deliver(seconds, lambda: self.take(end))
 
 
 class Way:
@@ -116,6 +138,11 @@ class Way:
         self.requests: bool = True
         self.replies: bool = True
         self.trouble: float = 0.0
+
+    def heal(self) -> None:
+        """Let everything through, in time."""
+        self.requests = self.replies = True
+        self.trouble = 0.0
 
     def arrivals(self, *, passes: bool) -> list[float]:
         """After how many seconds a message arrives: once, never, or twice."""
@@ -142,6 +169,9 @@ class SimulatedBackend:
         self._way = way
         self._turn = asyncio.Lock()
 
+    def __repr__(self) -> str:
+        return "<SimulatedBackend>"
+
     def open(self) -> None:
         """Begin anew."""
         self._turn = asyncio.Lock()
@@ -161,14 +191,20 @@ class SimulatedBackend:
         return await self._command(lambda store: store.load())
 
     async def append(self, batch: Batch) -> float:
-        return await self._command(lambda store: store.append(batch))
+        def append(store: MemoryStore) -> float:
+            now = store.append(batch)
+            if self._server.observer is not None:
+                self._server.observer.appended(self._server, batch)
+            return now
+
+        return await self._command(append)
 
     async def publish(self, transition: Transition) -> bool:
         def publish(store: MemoryStore) -> bool:
             before = store.newest
             in_force = store.publish(transition)
-            if in_force and store.newest != before:
-                self._server.note(transition)
+            if in_force and store.newest != before and self._server.observer is not None:
+                self._server.observer.published(self._server, transition)
             return in_force
 
         return await self._command(publish)
@@ -196,11 +232,14 @@ class SimulatedBackend:
 
         def arrive() -> None:
             if not look():
-                server.wait(look)
-                self._later(wait, partial(server.take, lambda: None))
+                server.wait(look, wait)
 
-        await self._ask(answer, arrive, wait + READ_SLACK)
-        return answer.result()
+        self._ask(answer, arrive)
+        try:
+            async with asyncio.timeout(wait + READ_SLACK):
+                return await answer
+        except TimeoutError:
+            raise BackendError("no answer in time") from None
 
     async def _command(self, command: Callable[[MemoryStore], T]) -> T:
         answer: asyncio.Future[T] = self._loop.create_future()
@@ -213,34 +252,22 @@ class SimulatedBackend:
 
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT), self._turn:
-                await self._ask(answer, arrive, COMMAND_TIMEOUT)
+                self._ask(answer, arrive)
+                return await answer
         except TimeoutError:
             raise BackendError("no answer in time") from None
-        return answer.result()
 
-    async def _ask(
-        self, answer: asyncio.Future[Any], arrive: Callable[[], None], patience: float
-    ) -> None:
-        server = self._server
+    def _ask(self, answer: asyncio.Future[Any], arrive: Callable[[], None]) -> None:
+        take = partial(self._server.take, arrive)
         for delay in self._way.arrivals(passes=self._way.requests):
-            self._later(delay, partial(server.take, arrive))
-        if not server.up:
-            self._later(USUAL_DELAY, partial(_resolve, answer, None, BackendError("refused")))
-        try:
-            async with asyncio.timeout(patience):
-                await asyncio.wait({answer})
-        except TimeoutError:
-            raise BackendError("no answer in time") from None
+            self._loop.deliver(delay, take)
+        if not self._server.up:
+            refused = BackendError("refused")
+            self._loop.deliver(USUAL_DELAY, partial(_resolve, answer, None, refused))
 
     def _reply(self, answer: asyncio.Future[Any], value: object, error: Exception | None) -> None:
         for delay in self._way.arrivals(passes=self._way.replies):
-            self._later(delay, partial(_resolve, answer, value, error))
-
-    def _later(self, delay: float, what: Callable[[], None]) -> None:
-        """On no host: a host that sleeps or dies keeps no message from arriving."""
-        when = self._loop.now + delay
-        handle = asyncio.TimerHandle(when, what, (), self._loop, Context())
-        self._loop.put(when, handle)
+            self._loop.deliver(delay, partial(_resolve, answer, value, error))
 
 
 def _resolve(answer: asyncio.Future[Any], value: object, error: Exception | None) -> None:

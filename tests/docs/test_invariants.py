@@ -1,0 +1,93 @@
+"""docs/invariants.md and docs/failure-modes.md name tests that exist, and name them completely."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.docs.pages import page, rows
+from tests.helpers.processes import ROOT
+from tests.mutations import MUTATIONS, PACKAGE, Mutation
+
+INVARIANTS = page("invariants.md")
+FAILURE_MODES = page("failure-modes.md")
+ARCHITECTURE = page("architecture.md")
+
+LEGEND = re.findall(r"^\| ([A-Z]\d+) \| `(\S+)` \|$", INVARIANTS, re.MULTILINE)
+CODES = dict(LEGEND)
+CODE = re.compile(r"\b[A-Z]\d+\b")
+NUMBERS = [str(number) for number in range(1, 13)]
+
+
+FAULTS = [
+    row
+    for heading in re.findall(r"^## .*$", FAILURE_MODES, re.MULTILINE)
+    for row in rows(FAILURE_MODES, heading)
+]
+MATRIX = rows(INVARIANTS, "## Faults and invariants")
+
+
+def test_codes_are_unique() -> None:
+    assert len(CODES) == len(LEGEND) == len(set(CODES.values()))
+
+
+def test_every_named_test_exists() -> None:
+    files = sorted({test.partition("::")[0] for test in CODES.values()})
+    collected = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "slow or not slow", *files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    existing = {line.partition("[")[0] for line in collected.stdout.splitlines() if "::" in line}
+    assert set(CODES.values()) - existing == set()
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row[0])
+def test_each_failure_mode_is_shown(row: list[str]) -> None:
+    assert len(row) == 6
+    named = row[-1].split()
+    assert named
+    assert set(named) <= CODES.keys()
+
+
+def test_each_invariant_is_shown_in_some_fault() -> None:
+    assert f"| fault | {' | '.join(NUMBERS)} |" in INVARIANTS
+    assert {len(row) for row in MATRIX} == {1 + len(NUMBERS)}
+    for column in list(zip(*MATRIX, strict=True))[1:]:
+        assert any(column)
+    assert {code for row in MATRIX for cell in row[1:] for code in cell.split()} <= CODES.keys()
+
+
+def test_both_pages_list_the_same_invariants() -> None:
+    [stated] = re.findall(r"## What must always hold\n(.*)", ARCHITECTURE, re.DOTALL)
+    assert re.findall(r"^(\d+)\. ", stated, re.MULTILINE) == NUMBERS
+    before = INVARIANTS.partition("| fault ")[0]
+    assert re.findall(r"^(\d+)\. ", before, re.MULTILINE) == NUMBERS
+
+
+def test_every_code_is_used() -> None:
+    used = " ".join(" ".join(row[1:]) for row in [*MATRIX, *rows(INVARIANTS, "## Mutations")])
+    used += " ".join(row[-1] for row in FAULTS)
+    assert CODES.keys() - set(CODE.findall(used)) == set()
+
+
+def test_mutations_are_all_there() -> None:
+    by_test = {test: code for code, test in LEGEND}
+    told = [
+        [str(number), str(mutation.invariant), mutation.what, by_test[without_parameters(mutation)]]
+        for number, mutation in enumerate(MUTATIONS, 1)
+    ]
+    assert rows(INVARIANTS, "## Mutations") == told
+    assert {str(mutation.invariant) for mutation in MUTATIONS} == set(NUMBERS)
+
+
+def without_parameters(mutation: Mutation) -> str:
+    return mutation.test.partition("[")[0]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.what)
+def test_mutation_can_still_be_made(mutation: Mutation) -> None:
+    assert (PACKAGE / mutation.file).read_text("utf-8").count(mutation.old) == 1

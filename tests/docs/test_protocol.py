@@ -1,0 +1,288 @@
+"""docs/redis-layout.md against the code, and against what a real server holds after a real run."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from itertools import zip_longest
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+
+from tests.docs.pages import items, page, rows
+from tests.faults.fleet import PATIENCE, Fleet
+from tests.helpers.processes import ROOT
+from tests.helpers.servers import ServerHandle
+from tests.helpers.waiting import eventually
+from zenvark_web import State
+from zenvark_web._coordination import campaign, leader
+from zenvark_web._core.states import Cause, Grant, Report, Run, Transition, TrialNote
+from zenvark_web.backends import RedisBackend, _codec
+from zenvark_web.backends.base import Account, Batch, Presence
+from zenvark_web.backends.redis import KEYS
+
+PAGE = page("redis-layout.md")
+SCRIPTS = sorted(path.stem for path in (ROOT / "zenvark_web/backends/scripts").glob("*.lua"))
+
+
+def words(text: str) -> list[str]:
+    """What stands in code font."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+def listed(what: str) -> list[str]:
+    """The elements of a list that the page shows as `[a, b]` after some words."""
+    [found] = re.findall(rf"{what}\s+(?:null, or )?`\[([^]]+)\]`", PAGE)
+    return [str(element).strip('"') for element in re.split(r",\s*", found)]
+
+
+REPORT = listed("A report is")
+RUN = listed("`runs`: a list of")
+NOTE = listed("- `trial`:")
+GRANT = listed(r"\| `grant` \|")
+ACCOUNT = listed("field in `accounts` is")
+TRANSITION = [name for row in rows(PAGE, "## An entry of `states`") for name in words(row[0])]
+RESULTS = [name for row in rows(PAGE, "## An entry of `results`") for name in words(row[0])]
+STATES = [words(item) for item in items(PAGE, "## An entry of `states`")]
+
+
+# The code's records
+
+
+def sample(hint: Any) -> Any:
+    """Some value of a type that no record has by default."""
+    if get_origin(hint) is UnionType:
+        hint = get_args(hint)[0]
+    if get_origin(hint) is tuple:
+        return (sample(get_args(hint)[0]),)
+    if hint in {Run, TrialNote}:
+        return hint(**{name: sample(of) for name, of in get_type_hints(hint).items()})
+    return {bool: True, int: 7, float: 7.0, str: "other"}[hint]
+
+
+@cache
+def changes(record: Any) -> dict[str, Any]:
+    """The record with one of its fields changed, by the field's name."""
+    hints = get_type_hints(type(record))
+    return {
+        field.name: replace(record, **{field.name: sample(hints[field.name])})
+        for field in fields(record)
+    }
+
+
+def packed(report: Report) -> Sequence[Any]:
+    """A report as it is stored."""
+    [stored] = json.loads(_codec.encode_batch(Batch("web-1", 1, 0.0, (report,)))["reports"])
+    return list(stored)
+
+
+def differences(one: Sequence[Any], other: Sequence[Any]) -> list[int]:
+    """The places at which they differ."""
+    pairs = zip_longest(one, other)
+    return [place for place, (mine, yours) in enumerate(pairs) if mine != yours]
+
+
+PLAIN = Report("payments", (Run(0, failed=False, slow=False, count=1),), trial=TrialNote(0, 0, 0))
+LONGEST = max(map(packed, changes(PLAIN).values()), key=len)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Report)])
+def test_elements_of_a_report(name: str) -> None:
+    changed = changes(PLAIN)[name]
+    assert differences(packed(PLAIN), packed(changed)) == [REPORT.index(name)]
+
+
+def test_reports_hold_nothing_else() -> None:
+    assert len(REPORT) == len(LONGEST)
+    described = [words(item)[0] for item in items(PAGE, "## An entry of `results`")]
+    assert [name for name in REPORT if name != "circuit"] == described
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Run)])
+def test_elements_of_a_run(name: str) -> None:
+    [run] = PLAIN.runs
+    [one], [other] = packed(PLAIN)[1], packed(replace(PLAIN, runs=(changes(run)[name],)))[1]
+    assert differences(one, other) == [
+        RUN.index({"failed": "kind", "slow": "kind"}.get(name, name))
+    ]
+    assert len(one) == len(RUN)
+
+
+def test_kinds_of_runs() -> None:
+    assert "0 for successes, 1 for failures, plus 2 if they were slow" in " ".join(PAGE.split())
+    kinds = {
+        (failed, slow): packed(replace(PLAIN, runs=(Run(0, failed, slow, 1),)))[1][0][2]
+        for failed in (False, True)
+        for slow in (False, True)
+    }
+    assert kinds == {(False, False): 0, (True, False): 1, (False, True): 2, (True, True): 3}
+
+
+def test_elements_of_the_small_lists() -> None:
+    assert [field.name for field in fields(TrialNote)] == NOTE
+    assert [field.name for field in fields(Grant)] == GRANT
+    version, *sums = ACCOUNT
+    assert [field.name for field in fields(Account)] == sums
+    assert json.loads(_codec.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
+    note, grant = TrialNote(1, 2, 3), Grant(holder="web-1", permits=2, passed=1)
+    assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
+    transition = json.loads(_codec.encode_transition(Transition(circuit="x", grant=grant)))
+    assert transition["grant"] == ["web-1", 2, 1]
+
+
+def test_words_for_states_and_causes() -> None:
+    told = {row[0]: words(row[1]) for row in rows(PAGE, "## An entry of `states`")}
+    assert set(told["`previous`, `state`"]) == set(State)
+    assert set(told["`cause`"]) == set(Cause) - {Cause.INITIAL}
+
+
+def test_format_version() -> None:
+    assert f"its format version, `v`, now `{_codec.VERSION}`" in " ".join(PAGE.split())
+    assert ACCOUNT[0] == _codec.VERSION
+
+
+def test_presence() -> None:
+    known = json.loads(_codec.encode_presence(Presence("web-1")))
+    [told] = re.findall(r"role then, and (.*?)\n\n", PAGE, re.DOTALL)
+    assert words(told) == list(known)
+
+
+# The scripts
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a script's first lines say that it takes."""
+
+    keys: list[str]
+    arguments: list[str]
+    open_ended: bool
+
+
+def head_of(script: str) -> Head:
+    source = (ROOT / f"zenvark_web/backends/scripts/{script}.lua").read_text()
+    found: dict[str, list[str]] = {"KEYS": [], "ARGV": [], "Returns": []}
+    part: list[str] = []
+    for line in source.partition("\n\n")[0].splitlines():
+        word = line.removeprefix("-- ").partition(" ")[0]
+        part = found.get(word, part)
+        part += re.findall(r"\d+(?:\.\.\.)? (.+?)(?=\s{2,}|$)", line)
+    keys = [key.split()[0] for key in found["KEYS"]]
+    return Head(
+        keys, found["ARGV"], re.search(r"^-- .*\d\.\.\. ", source, re.MULTILINE) is not None
+    )
+
+
+def test_table_of_scripts() -> None:
+    what, takes = (rows(PAGE, "## Scripts", head=head) for head in ("who", "KEYS"))
+    assert [row[0] for row in what] == [row[0] for row in takes]
+    assert sorted(row[0] for row in takes) == [f"`{script}.lua`" for script in SCRIPTS]
+    for name, keys, arguments in takes:
+        head = head_of(name.strip("`").removesuffix(".lua"))
+        assert words(keys) == head.keys
+        assert arguments == ("; ".join(head.arguments) or "-")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_use_what_their_first_lines_name(script: str) -> None:
+    head = head_of(script)
+    body = (ROOT / f"zenvark_web/backends/scripts/{script}.lua").read_text().partition("\n\n")[2]
+    for word, names in (("KEYS", head.keys), ("ARGV", head.arguments)):
+        used = {int(number) for number in re.findall(rf"{word}\[(\d+)\]", body)}
+        used |= {int(number) for number in re.findall(rf"unpack\({word}, (\d+)\)", body)}
+        used |= {int(number) for number in re.findall(rf"for i = (\d+), #{word},", body)}
+        assert used == set(range(1, len(names) + 1))
+
+
+# A real run
+
+
+@dataclass
+class Stored:
+    """What a server held, and how its scripts were called."""
+
+    types: dict[str, str]
+    hashes: dict[str, dict[str, str]]
+    streams: dict[str, list[dict[str, str]]]
+    calls: list[tuple[str, tuple[str, ...], int]]
+
+    def transitions(self) -> Iterator[dict[str, Any]]:
+        for text in self.hashes["circuits"].values():
+            yield json.loads(text)
+        for entry in self.streams["states"]:
+            if "transition" in entry:
+                yield json.loads(entry["transition"])
+
+
+@pytest.fixture
+async def stored(
+    redis_server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> Stored:
+    """What a fleet has left after circuits have opened, recovered and been forgotten."""
+    monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.2)
+    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.2)
+    calls: list[tuple[str, tuple[str, ...], int]] = []
+    call = RedisBackend._script
+
+    async def record(self: Any, name: str, keys: Sequence[str], *arguments: Any) -> Any:
+        calls.append((name, tuple(keys), len(arguments)))
+        return await call(self, name, keys, *arguments)
+
+    monkeypatch.setattr(RedisBackend, "_script", record)
+    prefix = f"zenvark:{{{namespace}}}:"
+    with redis_server.client() as client:
+
+        def entries(stream: str) -> list[dict[str, str]]:
+            return [fields for _, fields in client.xrange(prefix + stream)]
+
+        async with Fleet(*[lambda: redis_server.url] * 2, namespace=namespace) as fleet:
+            await fleet.open("down")
+            await fleet.recovers("brief")
+            await fleet.accounts_close(lost=False)
+            monkeypatch.setattr(leader, "FORGET_AFTER", 0.2)
+            await eventually(
+                lambda: any("forgotten" in entry for entry in entries("states")),
+                within=PATIENCE,
+                what="a circuit that is forgotten",
+            )
+            names = [
+                name.removeprefix(prefix) for name in client.keys(f"{prefix.translate(GLOB)}*")
+            ]
+            types = {name: client.type(prefix + name) for name in names}
+            hashes = {
+                name: client.hgetall(prefix + name) for name in names if types[name] == "hash"
+            }
+        streams = {name: entries(name) for name in names if types[name] == "stream"}
+    return Stored(types, hashes, streams, calls)
+
+
+GLOB = str.maketrans({"[": r"\[", "]": r"\]"})
+
+
+async def test_what_a_server_holds(stored: Stored) -> None:
+    kept = {words(row[0])[0]: row[1].split()[0].rstrip(",") for row in rows(PAGE, "## Keys")}
+    assert stored.types == kept
+    assert set(kept) == set(KEYS)
+    for entry in stored.streams["results"]:
+        assert list(entry) == RESULTS
+        for report in json.loads(entry["reports"]):
+            assert len(report) <= len(REPORT)
+            assert {len(run) for run in report[1]} <= {len(RUN)}
+    assert {frozenset(entry) for entry in stored.streams["states"]} == set(map(frozenset, STATES))
+    assert {frozenset(transition) for transition in stored.transitions()} == {frozenset(TRANSITION)}
+    grants = [transition["grant"] for transition in stored.transitions() if transition["grant"]]
+    assert {len(grant) for grant in grants} == {len(GRANT)}
+    for text in stored.hashes["accounts"].values():
+        assert len(json.loads(text)) == len(ACCOUNT)
+    for text in stored.hashes["instances"].values():
+        assert re.fullmatch(r"\d+ (leader|follower) \{.*\}", text)
+
+
+async def test_how_scripts_are_called(stored: Stored) -> None:
+    assert sorted({name for name, *_ in stored.calls}) == SCRIPTS
+    for name, keys, count in stored.calls:
+        head = head_of(name)
+        assert list(keys) == head.keys
+        assert count == len(head.arguments) or (head.open_ended and count > len(head.arguments))

@@ -1,0 +1,55 @@
+"""What a closed circuit has seen of late, to explain with what opened it."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+
+from .states import Cause, Reason
+from .strategies import Strategy, Trip
+
+MAX_EVIDENCE = 256
+
+
+class Evidence:
+    """The newest failures: who had them, and what they were."""
+
+    __slots__ = ("_failures",)
+
+    def __init__(self) -> None:
+        self._failures: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def add(self, instance: str, label: str, count: int) -> None:
+        """Take in failures of one kind on one instance."""
+        self._failures.append((instance, label, count))
+
+    def explain(self, trip: Trip, strategy: Strategy, in_flight: Mapping[str, int]) -> Reason:
+        """Why a window has tripped.
+
+        Args:
+            trip: Its verdict.
+            strategy: Whose window it was.
+            in_flight: The slow calls among those judged that had not ended, by instance.
+        """
+        instances: Counter[str] = Counter(in_flight)
+        failures: Counter[str] = Counter()
+        left = trip.failures
+        for instance, label, count in reversed(self._failures):
+            counted = min(count, left)
+            left -= counted
+            if counted:
+                instances[instance] += counted
+                failures[label or "failure"] += counted
+        slow = f", {trip.slow} slow" if trip.slow else ""
+        if in_flight:
+            slow += f" ({sum(in_flight.values())} still in flight)"
+        return Reason(
+            cause=Cause.TRIPPED,
+            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {strategy!r}"[:500],
+            instances=dict(instances.most_common(10)),
+            failures=dict(failures.most_common(5)),
+            slow_share=trip.slow / trip.calls,
+        )

@@ -1,0 +1,40 @@
+"""Calls that are slow before they have ended, as the leader knows them of each instance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+OVERDUE_SILENCE = 3.0
+"""Seconds without a word from an instance after which its calls are no longer counted. It says
+about once a second that there are some."""
+
+MAX_INSTANCES = 1_000
+
+
+class Overdue:
+    """How many calls of the current generation are under way for too long, by instance."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[int, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def note(self, instance: str, count: int, now: float) -> None:
+        """Take note of what an instance says."""
+        self._told.pop(instance, None)  # so that the dict stays in order of time
+        if count:
+            self._told[instance] = (count, now)
+        if len(self._told) > MAX_INSTANCES:
+            del self._told[next(iter(self._told))]
+
+    def counts(self, now: float) -> Mapping[str, int]:
+        """What was said of late."""
+        while self._told:
+            instance, (_, at) = next(iter(self._told.items()))
+            if now - at <= OVERDUE_SILENCE:
+                break
+            del self._told[instance]
+        return {instance: count for instance, (count, _) in self._told.items()}

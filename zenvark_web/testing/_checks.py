@@ -1,0 +1,320 @@
+"""What must hold of a simulated fleet. Each check runs at every step that can have broken it.
+
+By the numbers of the design's invariants:
+
+1.  A call made through `Breaker.execute` comes to its end without ever giving way (`_hosts`).
+2.  Under one epoch one instance writes, under a lease that is over none, and only legal moves.
+3.  What an instance knows of a circuit only grows newer. Nobody makes more trial calls than were
+    granted to it.
+4.  After the last fault, all agree before long, with each other and with the upstreams.
+5.  Results that are in the stream and open a circuit do open it within a while of calm, whoever
+    leads; the accounts of all results close.
+6.  No circuit opens by fewer failures than its own generation had, nor closes without a success
+    of its trial's own: what ended in earlier generations, came twice, or was cancelled by its
+    caller (11) never counts.
+7.  After a store came back empty, nothing is numbered below what the leader knew.
+8.  What waits, streams, ledgers and tasks stay within their bounds.
+10. Whatever a user's callback raises is surfaced.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from .._coordination.accounts import MAX_BATCHES
+from .._coordination.health import MAX_CHECKS
+from .._coordination.reporter import MAX_AGE
+from .._core.circuit import TRANSITIONS
+from .._core.states import Cause, Report, Run, State, Transition
+from .._core.strategies import ConsecutiveFailures
+from ..backends.base import Batch
+from ..breaker import Breaker
+from ._network import Server
+from ._settings import ViolationError
+
+if TYPE_CHECKING:
+    from ._hosts import SimulatedHost
+    from ._world import Simulation
+
+TASKS_PER_SHARD = 16
+CALLS_AT_ONCE = 500
+
+UNSURE = 0.5
+"""Seconds by which times may be off that are compared."""
+
+OVERDUE = 10.0
+"""Seconds of calm, added to three leases, within which a leader decides what it can."""
+
+
+class Checks:
+    """Watches a simulation.
+
+    Args:
+        world: The simulation.
+
+    Attributes:
+        violation: What did not hold, once something has not.
+    """
+
+    def __init__(self, world: Simulation) -> None:
+        self._world = world
+        self.violation: ViolationError | None = None
+        self._newest: dict[tuple[int, int, str], Transition] = {}
+        self._leaders: dict[tuple[int, int, int], str] = {}
+        self._epochs: dict[tuple[int, int], int] = {}
+        self._permits: Counter[tuple[str, int, str]] = Counter()
+        self._trials: Counter[tuple[str, int, str]] = Counter()
+        self._ended: Counter[tuple[str, int, bool]] = Counter()
+        self._streaks: dict[tuple[int, int, str], _Streak] = {}
+        self._lives: set[tuple[int, int]] = set()
+        self._numbers: dict[tuple[int, int, str], int] = {}
+        self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
+        strategy = world.settings.policy.strategy if world.settings.policy else None
+        self._threshold = 5 if strategy is None else 1
+        if isinstance(strategy, ConsecutiveFailures):
+            self._threshold = strategy.threshold
+        self._streaks_decide = strategy is None or isinstance(strategy, ConsecutiveFailures)
+
+    def require(self, holds: bool, what: str) -> None:
+        """Note a violation unless something holds; the run ends with the first one."""
+        if not holds and self.violation is None:
+            self.violation = ViolationError(
+                f"seed {self._world.seed}, at {self._world.loop.now:.3f}: {what}\n\n"
+                f"{self._world}\n\n" + "\n".join(self._world.history)
+            )
+
+    # What a store takes
+
+    def published(self, server: Server, transition: Transition) -> None:
+        """A transition is in force."""
+        number = self._world.servers.index(server)
+        self._world.summary.transitions += 1
+        self._world.tell(
+            f"store {number}",
+            f"{transition.circuit} {transition.state} {transition.generation} "
+            f"by {transition.leader} in {transition.epoch}",
+        )
+        self._check_leader((number, server.lives), transition)
+        self._check_move((number, server.lives, transition.circuit), transition)
+        self._check_evidence(transition)
+        grant = transition.grant
+        if grant is not None:
+            key = (transition.circuit, transition.generation, grant.holder)
+            self._permits[key] += grant.permits
+
+    def _check_leader(self, life: tuple[int, int], transition: Transition) -> None:
+        leader = self._leaders.setdefault((*life, transition.epoch), transition.leader)
+        self.require(leader == transition.leader, "two instances wrote under one epoch")
+        self.require(
+            transition.epoch >= self._epochs.get(life, 0), "a lease that was over was written under"
+        )
+        self._epochs[life] = transition.epoch
+
+    def _check_move(self, key: tuple[int, int, str], transition: Transition) -> None:
+        before = self._newest.get(key)
+        if before is not None:
+            self.require(transition.generation > before.generation, "a generation was written over")
+        self._newest[key] = transition
+        owed = self._owed.get(key)
+        if owed is not None and transition.generation > owed[0]:
+            del self._owed[key]
+        if transition.reason.cause is not Cause.INITIAL:
+            move = TRANSITIONS.get((transition.previous, transition.reason.cause))
+            self.require(move is transition.state, f"no such move: {transition}")
+        for host in self._world.hosts:
+            if host.name == transition.leader:
+                known = host.coordinator.shards[key[0]].table.known(transition.circuit)
+                self.require(
+                    transition.generation >= known.generation,
+                    f"{transition.circuit} was set back from {known.generation}",
+                )
+
+    def _check_evidence(self, transition: Transition) -> None:
+        """Whether the results of the generation that ends can have ended it."""
+        circuit, before = transition.circuit, transition.generation - 1
+        if transition.reason.cause is Cause.TRIPPED:
+            failures = self._ended[circuit, before, True]
+            self.require(
+                failures >= self._threshold,
+                f"{circuit} was opened by {failures} failures of generation {before}",
+            )
+        elif transition.reason.cause is Cause.TRIAL_PASSED:
+            self.require(
+                self._ended[circuit, before, False] > 0,
+                f"{circuit} was closed without a success of generation {before}",
+            )
+
+    def appended(self, server: Server, batch: Batch) -> None:
+        """A batch is in the stream. Work out which circuits it must open."""
+        number = self._world.servers.index(server)
+        if (number, server.lives) not in self._lives:
+            self._begin_life(number, server)
+        key = (number, server.lives, batch.instance)
+        if batch.number <= self._numbers.get(key, 0):
+            return
+        self._numbers[key] = batch.number
+        if not self._streaks_decide:
+            return
+        late = max(0.0, server.clock() - batch.sent)
+        for report in batch.reports:
+            self._follow((number, server.lives, report.circuit), report, server.clock(), late)
+
+    def _begin_life(self, number: int, server: Server) -> None:
+        self._lives.add((number, server.lives))
+        for transition in server.store.load().transitions:
+            self._newest.setdefault((number, server.lives, transition.circuit), transition)
+
+    def _follow(self, key: tuple[int, int, str], report: Report, now: float, late: float) -> None:
+        newest = self._newest.get(key)
+        current = newest.generation if newest else 0
+        streak = self._streaks.get(key)
+        if streak is None or streak.generation != current:
+            streak = self._streaks[key] = _Streak(current)
+        if newest is not None and newest.state is not State.CLOSED:
+            return
+        for run in report.runs:
+            if run.generation == current and run.age + late < MAX_AGE - UNSURE:
+                streak.add(run, now - run.age - late)
+            if streak.failures >= self._threshold and self._is_current(key):
+                self._owed.setdefault(key, (current, self._world.loop.now))
+
+    def _is_current(self, key: tuple[int, int, str]) -> bool:
+        """Whether the fleet knows nothing newer than the store, which may have lost it."""
+        newest = self._newest.get(key)
+        generation = newest.generation if newest else 0
+        tables = (host.coordinator.shards[key[0]].table for host in self._world.hosts)
+        return all(table.known(key[2]).generation <= generation for table in tables)
+
+    # What calls do
+
+    def passed(self, instance: str, breaker: Breaker) -> None:
+        """A call is let through."""
+        generation, state = breaker.generation, breaker.state
+        if state is State.CLOSED or generation < 0:
+            return
+        key = (breaker.name, generation, instance)
+        self._trials[key] += 1
+        self.require(
+            state is State.HALF_OPEN and self._trials[key] <= self._permits[key],
+            f"{instance} made a call of {breaker.name} for which it had no permit",
+        )
+
+    def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
+        """A call comes to its end, and was not cancelled."""
+        self._ended[circuit, generation, failed] += 1
+
+    def cancelled(self, instance: str, circuit: str, generation: int) -> None:
+        """A call was cancelled: if it was a trial, its permit may be used again."""
+        self._trials[circuit, generation, instance] -= 1
+
+    # What an instance knows
+
+    def watch(self, host: SimulatedHost) -> None:
+        """Look at each transition that it takes on, as it does."""
+        for shard in host.coordinator.shards:
+            shard.table.latest = _OnlyNewer(self, host)
+
+    def look_at(self, host: SimulatedHost) -> None:
+        """What an instance has counted and keeps."""
+        counted = host.coordinator.statistics
+        self.require(
+            counted.recorded >= counted.evaluated + counted.expired + counted.dropped
+            and min(counted.evaluated, counted.expired, counted.dropped) >= 0,
+            f"{host} counted a result twice",
+        )
+        for shard in host.coordinator.shards:
+            self.require(shard.outbox.runs <= shard.outbox.limit, f"{host}: more waits than may")
+            self.require(len(shard.ledger) <= MAX_BATCHES, f"{host}: more is entered than may")
+
+    def look_for_what_is_owed(self, calm_since: float) -> None:
+        """Whether a leader has left undecided what it had the time to decide."""
+        patience = OVERDUE + 3 * self._world.settings.lease_ttl
+        for (number, life, circuit), (generation, since) in tuple(self._owed.items()):
+            if self._world.servers[number].lives != life:
+                del self._owed[number, life, circuit]
+                continue
+            waited = self._world.loop.now - max(since, calm_since)
+            self.require(
+                waited < patience,
+                f"{circuit} stays in generation {generation}, though all that opens it is known",
+            )
+
+    def look_at_tasks(self) -> None:
+        """Whether nobody has more under way than it may."""
+        counts = Counter(getattr(task, "machine", None) for task in self._world.loop.tasks)
+        shards = self._world.settings.shards
+        most = shards * (TASKS_PER_SHARD + 2 * MAX_CHECKS) + CALLS_AT_ONCE
+        for machine, tasks in counts.items():
+            self.require(tasks <= most, f"{machine} has {tasks} tasks under way")
+
+    # In the end
+
+    def disagreement(self) -> str | None:
+        """What keeps the fleet from being at one, if anything does."""
+        world = self._world
+        for number, _ in enumerate(world.servers):
+            leaders = [host for host in world.hosts if host.coordinator.leads(number)]
+            if len(leaders) != 1:
+                return f"shard {number} is led by {leaders}"
+        for host in world.hosts:
+            if not host.coordinator.connected:
+                return f"{host} is cut off"
+        for name in world.circuits:
+            if name not in world.touched:
+                continue
+            breakers = [host.coordinator.breaker(name) for host in world.hosts]
+            states = sorted({breaker.state for breaker in breakers})
+            if (name in world.down) is (State.CLOSED in states):
+                return f"{name} is {states}, its upstream down: {name in world.down}"
+            if name not in world.down and len({each.generation for each in breakers}) != 1:
+                return f"{name} has {[each.generation for each in breakers]}"
+        return None
+
+    def close_accounts(self) -> None:
+        """Whether each result has become something, and each error was told."""
+        for host in self._world.hosts:
+            counted = host.coordinator.statistics
+            became = counted.evaluated + counted.expired + counted.dropped
+            self.require(
+                counted.recorded == became,
+                f"{host} recorded {counted.recorded}, of which {became} became something",
+            )
+            told = counted.errors["CallbackError"]
+            self.require(
+                told == host.broken, f"{host}: of {host.broken} broken callbacks, {told} surfaced"
+            )
+
+
+class _Streak:
+    """Failures in a row, in one generation, that no leader can see otherwise: a success sets back
+    those that ended before it, and for certain those that stand before it."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.failures = 0
+        self._success_at = float("-inf")
+
+    def add(self, run: Run, at: float) -> None:
+        if not run.failed:
+            self.failures = 0
+            self._success_at = max(self._success_at, at)
+        elif at > self._success_at + UNSURE:
+            self.failures += run.count
+
+
+class _OnlyNewer(dict[str, Transition]):
+    """Newest transitions by circuit, which an instance may only replace by newer ones."""
+
+    def __init__(self, checks: Checks, host: SimulatedHost) -> None:
+        super().__init__()
+        self._checks = checks
+        self._host = host
+
+    def __setitem__(self, name: str, transition: Transition) -> None:
+        known = self.get(name)
+        self._checks.require(
+            known is None or transition.order > known.order,
+            f"{self._host} went back with {name}",
+        )
+        super().__setitem__(name, transition)

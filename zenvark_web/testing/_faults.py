@@ -1,0 +1,241 @@
+"""Faults: what may befall a simulated fleet, and schedules of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from ._settings import Settings
+
+if TYPE_CHECKING:
+    from ._hosts import SimulatedHost
+    from ._network import Server
+    from ._world import Simulation
+
+LONGEST_FAULT = 20.0
+LONGEST_CLOCK_JUMP = 60.0
+WORST_RATE = 0.1
+BAD_NETWORK = 0.3
+
+
+class Kind(Enum):
+    """What happens. Most have an end, when a fault's time is over."""
+
+    UPSTREAM_CHANGES = "upstream changes"
+    """A circuit's upstream goes down, or is well again; it stays so."""
+    UPSTREAM_FAILS = "upstream fails"
+    """A circuit's upstream is down for a while."""
+    SERVER_IS_DOWN = "server is down"
+    """A server refuses commands."""
+    SERVER_HANGS = "server hangs"
+    """A server keeps commands waiting."""
+    SERVER_LOSES_ALL = "server loses all"
+    """A server starts anew with nothing, at once."""
+    SERVER_COMES_BACK_OLD = "server comes back old"
+    """A server starts anew in the end, with what it held in the beginning."""
+    SERVER_CLOCK_JUMPS = "server clock jumps"
+    """A server's clock goes ahead, or falls back."""
+    HOST_IS_CUT_OFF = "host is cut off"
+    """No message gets through."""
+    HOST_CANNOT_ASK = "host cannot ask"
+    """What a host asks does not arrive."""
+    HOST_HEARS_NOTHING = "host hears nothing"
+    """What a host asks is done, but no answer arrives."""
+    NETWORK_IS_BAD = "network is bad"
+    """All hosts' messages are late, lost, repeated and out of order."""
+    HOST_SLEEPS = "host sleeps"
+    """A host stands still."""
+    HOST_DIES = "host dies"
+    """A host is gone; another one starts in its place."""
+    PROCESS_RESTARTS = "process restarts"
+    """A process is stopped as it should be, and another one starts."""
+    HOST_CLOCK_JUMPS = "host clock jumps"
+    """A host's clock goes ahead, as after a suspension."""
+    HOST_CLOCK_DRIFTS = "host clock drifts"
+    """A host's clock runs too fast or too slow."""
+
+
+@dataclass(frozen=True, repr=False)
+class Fault:
+    """Something that happens at a time.
+
+    Args:
+        at: Seconds after the fleet has come up.
+        kind: What happens.
+        target: The number of the host, server or circuit; counted on from the first after the
+            last one. Below zero: the host that leads, if one does.
+        lasts: Seconds until it is put right, where there is something to put right.
+        amount: From -1 to 1: how far a clock is off.
+    """
+
+    at: float
+    kind: Kind
+    target: int = 0
+    lasts: float = 0.0
+    amount: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Fault({self.at:g}, {self.kind}, {self.target}, {self.lasts:g}, {self.amount:g})"
+
+
+def schedule_of(seed: int, settings: Settings) -> Sequence[Fault]:
+    """The faults that a seed chooses."""
+    chance = random.Random(f"faults {seed}")
+    faults: list[Fault] = []
+    at = chance.expovariate(1) if settings.faults else settings.seconds
+    while at < settings.seconds:
+        # Leaders are few, and upstreams are what all is about.
+        kind = chance.choice([*Kind, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
+        target = chance.choice((-1, chance.randrange(1000)))
+        lasts = chance.uniform(0, LONGEST_FAULT)
+        faults.append(Fault(round(at, 3), kind, target, round(lasts, 3), chance.uniform(-1, 1)))
+        at += chance.expovariate(settings.faults / 60)
+    return faults
+
+
+End: TypeAlias = Callable[[], object] | None
+"""What puts a fault right."""
+
+
+def happen(world: Simulation, fault: Fault) -> End:
+    """Have a fault happen to a world; gives back what puts it right, if anything has to."""
+    return _HAPPEN[fault.kind](world, fault)
+
+
+def _upstream_changes(world: Simulation, fault: Fault) -> End:
+    circuit = world.circuits[fault.target % len(world.circuits)]
+    world.down ^= {circuit}
+    world.tell(circuit, f"upstream is {'down' if circuit in world.down else 'well'}")
+    return None
+
+
+def _upstream_fails(world: Simulation, fault: Fault) -> End:
+    circuit = world.circuits[fault.target % len(world.circuits)]
+    if circuit in world.down:
+        return None
+    world.down.add(circuit)
+    return partial(world.down.discard, circuit)
+
+
+def _server_is_down(world: Simulation, fault: Fault) -> End:
+    server = _server(world, fault)
+    server.up = False
+    return partial(setattr, server, "up", True)
+
+
+def _server_hangs(world: Simulation, fault: Fault) -> End:
+    server = _server(world, fault)
+    server.hangs = True
+    return server.resume
+
+
+def _server_loses_all(world: Simulation, fault: Fault) -> End:
+    _server(world, fault).restart(empty=True)
+    return None
+
+
+def _server_comes_back_old(world: Simulation, fault: Fault) -> End:
+    server = _server(world, fault)
+    server.save()
+    return partial(server.restart, empty=False)
+
+
+def _server_clock_jumps(world: Simulation, fault: Fault) -> End:
+    _server(world, fault).ahead += fault.amount * LONGEST_CLOCK_JUMP
+    return None
+
+
+def _host_is_cut_off(world: Simulation, fault: Fault) -> End:
+    way = _host(world, fault).way
+    way.requests = way.replies = False
+    return way.heal
+
+
+def _host_cannot_ask(world: Simulation, fault: Fault) -> End:
+    way = _host(world, fault).way
+    way.requests = False
+    return way.heal
+
+
+def _host_hears_nothing(world: Simulation, fault: Fault) -> End:
+    way = _host(world, fault).way
+    way.replies = False
+    return way.heal
+
+
+def _network_is_bad(world: Simulation, fault: Fault) -> End:
+    ways = [host.way for host in world.hosts]
+    for way in ways:
+        way.trouble = BAD_NETWORK
+
+    def heal() -> None:
+        for way in ways:
+            way.heal()
+
+    return heal
+
+
+def _host_sleeps(world: Simulation, fault: Fault) -> End:
+    host = _host(world, fault)
+    host.paused = True
+    return host.wake_up
+
+
+def _host_dies(world: Simulation, fault: Fault) -> End:
+    host = _host(world, fault)
+    host.alive = False
+    world.replace(host)
+    return None
+
+
+def _process_restarts(world: Simulation, fault: Fault) -> End:
+    host = _host(world, fault)
+    host.wake_up()
+    host.spawn(host.stop())
+    world.replace(host)
+    return None
+
+
+def _host_clock_jumps(world: Simulation, fault: Fault) -> End:
+    _host(world, fault).clock_jumps(abs(fault.amount) * LONGEST_CLOCK_JUMP)
+    return None
+
+
+def _host_clock_drifts(world: Simulation, fault: Fault) -> End:
+    host = _host(world, fault)
+    before = host.rate
+    host.clock_runs(1 + fault.amount * WORST_RATE)
+    return partial(host.clock_runs, before)
+
+
+def _server(world: Simulation, fault: Fault) -> Server:
+    return world.servers[fault.target % len(world.servers)]
+
+
+def _host(world: Simulation, fault: Fault) -> SimulatedHost:
+    leaders = [host for host in world.hosts if host.leads()] if fault.target < 0 else []
+    return (leaders or world.hosts)[fault.target % len(leaders or world.hosts)]
+
+
+_HAPPEN: Mapping[Kind, Callable[[Simulation, Fault], End]] = {
+    Kind.UPSTREAM_CHANGES: _upstream_changes,
+    Kind.UPSTREAM_FAILS: _upstream_fails,
+    Kind.SERVER_IS_DOWN: _server_is_down,
+    Kind.SERVER_HANGS: _server_hangs,
+    Kind.SERVER_LOSES_ALL: _server_loses_all,
+    Kind.SERVER_COMES_BACK_OLD: _server_comes_back_old,
+    Kind.SERVER_CLOCK_JUMPS: _server_clock_jumps,
+    Kind.HOST_IS_CUT_OFF: _host_is_cut_off,
+    Kind.HOST_CANNOT_ASK: _host_cannot_ask,
+    Kind.HOST_HEARS_NOTHING: _host_hears_nothing,
+    Kind.NETWORK_IS_BAD: _network_is_bad,
+    Kind.HOST_SLEEPS: _host_sleeps,
+    Kind.HOST_DIES: _host_dies,
+    Kind.PROCESS_RESTARTS: _process_restarts,
+    Kind.HOST_CLOCK_JUMPS: _host_clock_jumps,
+    Kind.HOST_CLOCK_DRIFTS: _host_clock_drifts,
+}

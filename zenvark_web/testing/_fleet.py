@@ -1,0 +1,267 @@
+"""Coordinators for the tests of what is built upon them: in memory, on a clock that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from .._coordination.host import Host
+from .._core.policy import BreakerPolicy, HealthCheck
+from .._core.states import HealthCheckType, Outcome, State
+from ..breaker import Breaker
+from ..coordinator import Coordinator
+from ..exceptions import CircuitOpenError
+from ._hosts import SimulatedCoordinator, UpstreamError
+from ._loop import Running, VirtualLoop
+from ._network import Server, SimulatedBackend, Way
+
+MOMENT = 0.25
+"""Seconds after which all coordinators of a fleet know what one of them has seen."""
+
+MOST_CALLS = 10_000
+CALLS_PER_MOMENT = 5
+
+
+class Fleet:
+    """Coordinators that share a store in memory, and a clock that goes on when it is told to.
+
+        with Fleet(policy=BreakerPolicy()) as fleet:
+            coordinator = fleet.coordinator()
+            fleet.trip("payments")
+            assert coordinator.breaker("payments").state is State.OPEN
+
+    They are real coordinators, and can be used from any test: plain or async, whatever runs its
+    event loop. What they do in the background, they do while `advance` (or `trip`, `recover`)
+    runs, and at no other time: calls that fail open a circuit with the next `advance`.
+
+    No health check of a policy is ever run, since it could reach nothing from there: those of
+    the circuits in `down` fail, all others pass.
+
+    Args:
+        policy, policies, lease_ttl: For all coordinators, as `Coordinator` has them.
+
+    Attributes:
+        down: The circuits whose health checks fail. `trip` adds to it, `recover` takes away.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: BreakerPolicy = BreakerPolicy(),
+        policies: Mapping[str, BreakerPolicy] | None = None,
+        lease_ttl: float = 2.0,
+    ) -> None:
+        self.down: set[str] = set()
+        self._policy = policy
+        self._policies = policies or {}
+        self._lease_ttl = lease_ttl
+        self._chance = random.Random(0)
+        self._loop = VirtualLoop()
+        self._server = Server(self._loop)
+        self._members: dict[_FleetCoordinator, Way] = {}
+        # A loop of its own in a thread of its own: the caller's thread may be running another.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="zenvark_web.testing")
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def now(self) -> float:
+        """The seconds that `advance` has let pass."""
+        return self._loop.now
+
+    def coordinator(
+        self,
+        *,
+        policy: BreakerPolicy | None = None,
+        policies: Mapping[str, BreakerPolicy] | None = None,
+        **settings: Any,
+    ) -> Coordinator:
+        """One more instance, started.
+
+        Args:
+            policy, policies: Instead of the fleet's.
+            settings: What else `Coordinator` takes: callbacks, metrics.
+        """
+        name = f"instance-{len(self._members) + 1}"
+        way = Way(self._chance)
+        host = Host(monotonic=self._monotonic, chance=self._chance.random, unique_id=lambda: name)
+        coordinator = _FleetCoordinator(
+            self,
+            host,
+            SimulatedBackend(self._loop, self._server, way),
+            policy=self._own_check(self._policy if policy is None else policy),
+            policies={
+                name: self._own_check(each)
+                for name, each in (self._policies if policies is None else policies).items()
+            },
+            lease_ttl=self._lease_ttl,
+            **settings,
+        )
+        self._members[coordinator] = way
+        self.run(coordinator.begin())
+        return coordinator
+
+    def advance(self, seconds: float = MOMENT) -> None:
+        """Let time pass for all coordinators, and have them do all that falls due.
+
+        Args:
+            seconds: How long. The default is enough for all to learn what one has seen.
+        """
+        self._thread.submit(self._run_until, self._loop.now + seconds).result()
+
+    def trip(self, circuit: Breaker | str) -> None:
+        """Open a circuit on all coordinators that run: its calls fail there until it opens.
+
+        Raises:
+            RuntimeError: Its policy does not open it for that, or there is no coordinator.
+        """
+        name = _name(circuit)
+        self.down.add(name)
+        for number in range(MOST_CALLS):
+            breakers = self._breakers(name)
+            if all(breaker.state is State.OPEN for breaker in breakers):
+                return
+            for breaker in breakers:
+                _call(breaker, Outcome.FAILURE)
+            if number % CALLS_PER_MOMENT == CALLS_PER_MOMENT - 1:
+                self.advance()
+        raise RuntimeError(f"circuit {name!r} does not open, though {MOST_CALLS} calls failed")
+
+    def recover(self, circuit: Breaker | str) -> None:
+        """Have a circuit close again on all coordinators that run: lets time pass until it tries
+        to recover, and has its health check or trial calls pass.
+
+        Raises:
+            RuntimeError: It does not close, or there is no coordinator.
+        """
+        name = _name(circuit)
+        self.down.discard(name)
+        for _ in range(MOST_CALLS):
+            breakers = self._breakers(name)
+            if all(breaker.state is State.CLOSED for breaker in breakers):
+                return
+            for breaker in breakers:
+                _call(breaker, Outcome.SUCCESS)
+            self.advance(max(MOMENT, *(breaker.retry_after for breaker in breakers)))
+        raise RuntimeError(f"circuit {name!r} does not close")
+
+    def cut_off(self, coordinator: Coordinator) -> None:
+        """Keep a coordinator from reaching the store, as a broken network does. It notices with
+        its next question: `advance` by a few seconds."""
+        way = self._way(coordinator)
+        way.requests = way.replies = False
+
+    def reconnect(self, coordinator: Coordinator) -> None:
+        """Let a coordinator reach the store again. It tries within about ten seconds."""
+        self._way(coordinator).heal()
+
+    def close(self) -> None:
+        """Stop all coordinators."""
+        self.run(self._stop_all())
+        self._thread.submit(self._loop.close).result()
+        self._thread.shutdown()
+
+    def run(self, coro: Coroutine[Any, Any, None]) -> None:
+        """Run something where the coordinators run, and let time pass until it has ended."""
+        self._thread.submit(self._run, coro).result()
+
+    # In the thread of its own
+
+    def _run_until(self, until: float) -> None:
+        with Running(self._loop):
+            while self._loop.step(until):
+                pass
+
+    def _run(self, coro: Coroutine[Any, Any, None]) -> None:
+        with Running(self._loop):
+            task: asyncio.Task[None] = Context().run(self._loop.create_task, coro)
+            while not task.done():
+                self._loop.step(self._loop.now + MOMENT)
+        task.result()
+
+    def _monotonic(self) -> float:
+        return self._loop.now
+
+    async def _stop_all(self) -> None:
+        for coordinator in self._members:
+            await coordinator.end()
+
+    def _breakers(self, name: str) -> list[Breaker]:
+        breakers = [
+            coordinator.breaker(name)
+            for coordinator, way in self._members.items()
+            if coordinator.connected and way.requests
+        ]
+        if not breakers:
+            raise RuntimeError("no coordinator of the fleet runs: make one with coordinator()")
+        return breakers
+
+    def _way(self, coordinator: Coordinator) -> Way:
+        for member, way in self._members.items():
+            if member is coordinator:
+                return way
+        raise ValueError(f"{coordinator!r} is none of this fleet's")
+
+    def _own_check(self, policy: BreakerPolicy) -> BreakerPolicy:
+        check = policy.health_check
+        return policy if check is None else replace(policy, health_check=_Checks(self.down))
+
+
+class _FleetCoordinator(SimulatedCoordinator):
+    """Starting and stopping it is the fleet's business, whoever asks for it: an app's lifespan,
+    in whatever event loop, finds it started."""
+
+    def __init__(
+        self, fleet: Fleet, host: Host, backend: SimulatedBackend, **settings: Any
+    ) -> None:
+        self._fleet = fleet
+        super().__init__(host, [backend], **settings)
+
+    async def start(self) -> None:
+        self._fleet.run(self.begin())
+
+    async def stop(self) -> None:
+        self._fleet.run(self.end())
+
+    async def begin(self) -> None:
+        await super().start()
+
+    async def end(self) -> None:
+        await super().stop()
+
+
+class _Checks:
+    def __init__(self, down: set[str]) -> None:
+        self._down = down
+
+    def for_circuit(self, name: str) -> HealthCheck:
+        async def check(_: HealthCheckType) -> None:
+            if name in self._down:
+                raise UpstreamError(name)
+
+        return check
+
+
+def _name(circuit: Breaker | str) -> str:
+    return circuit if isinstance(circuit, str) else circuit.name
+
+
+def _call(breaker: Breaker, outcome: Outcome) -> None:
+    with suppress(CircuitOpenError):
+        breaker.acquire().record(outcome, "by hand" if outcome is Outcome.FAILURE else "")

@@ -1,0 +1,282 @@
+"""A simulated host: its clock, its life, its coordinator, and the calls it makes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextvars import Context
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .._coordination.host import Host
+from .._coordination.shard import Shard
+from .._core.backoff import ExponentialBackoff
+from .._core.policy import BreakerPolicy, HealthCheck
+from .._core.states import HealthCheckType, Role
+from .._core.strategies import ConsecutiveFailures
+from ..backends.base import Backend
+from ..breaker import Breaker
+from ..coordinator import Coordinator
+from ..events import StateChange
+from ..exceptions import CircuitOpenError
+from ._loop import MACHINE, Step
+from ._network import SimulatedBackend, Way
+
+if TYPE_CHECKING:
+    from ._world import Simulation
+
+POLICY = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ExponentialBackoff(1, 2, 8))
+
+CHECKED = "checked-*"
+"""The names of circuits with a health check."""
+
+LONG_CALLS = 0.2
+"""The share of calls that take time. A quarter of them is cancelled by their callers."""
+
+LONGEST_CALL = 2.0
+BROKEN_CALLBACKS = 0.05
+
+
+class UpstreamError(Exception):
+    """The simulated upstream failed."""
+
+
+class CallbackError(Exception):
+    """A simulated user's callback failed."""
+
+
+class SimulatedCoordinator(Coordinator):
+    """A coordinator on a host and stores of the simulation's.
+
+    Args:
+        host: The host.
+        backends: The ways to the stores, one for each shard.
+        settings: As `Coordinator` has them.
+    """
+
+    def __init__(self, host: Host, backends: Sequence[Backend], **settings: Any) -> None:
+        self._host = host
+        self._given = backends
+        super().__init__(None, shards=len(backends), **settings)
+
+    def _backends(self, redis: object, namespace: str, shards: int) -> Sequence[Backend]:
+        return self._given
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """What it knows, by shard."""
+        return self._parts.shards
+
+    def leads(self, shard: int) -> bool:
+        """Whether it believes that it leads a shard."""
+        return self._session is not None and self._session.leads(shard)
+
+
+class UpstreamCheck:
+    """The health check of every circuit's simulated upstream.
+
+    Args:
+        world: Knows which are down.
+    """
+
+    def __init__(self, world: Simulation) -> None:
+        self._world = world
+
+    def for_circuit(self, name: str) -> HealthCheck:
+        """One upstream's check. It takes a moment, and asks once it is there."""
+
+        async def check(_: HealthCheckType) -> None:
+            await asyncio.sleep(self._world.chance.expovariate(10))
+            if name in self._world.down:
+                raise UpstreamError(name)
+
+        return check
+
+
+class SimulatedHost:
+    """A host and its coordinator.
+
+    Args:
+        world: The simulation.
+        name: Its name, which no other ever has.
+
+    Attributes:
+        way: How it reaches the servers.
+        alive: Whether it is there.
+        paused: Whether it stands still.
+        rate: Seconds of its clock in one of virtual time.
+        broken: How often a user's callback has failed here.
+    """
+
+    def __init__(self, world: Simulation, name: str) -> None:
+        self._world = world
+        self.name: str = name
+        self.way: Way = Way(world.chance)
+        self.alive: bool = True
+        self.paused: bool = False
+        self.broken: int = 0
+        self._waiting: list[Step] = []
+        self.rate: float = 1 + world.chance.uniform(-1e-3, 1e-3)
+        self._since = world.loop.now
+        self._then = world.chance.uniform(0, 1e6)
+        self._context = Context()
+        self._context.run(MACHINE.set, self)
+        self.coordinator: SimulatedCoordinator = self._context.run(self._make)
+        self._callers: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def _make(self) -> SimulatedCoordinator:
+        world, settings = self._world, self._world.settings
+        policy = replace(settings.policy or POLICY, health_check=None, idle_interval=None)
+        policy = replace(policy, cut_off=settings.cut_off)
+        return SimulatedCoordinator(
+            Host(
+                monotonic=lambda: self.local(world.loop.now),
+                chance=world.chance.random,
+                unique_id=lambda: self.name,
+            ),
+            [SimulatedBackend(world.loop, server, self.way) for server in world.servers],
+            policy=policy,
+            policies={CHECKED: replace(policy, health_check=UpstreamCheck(world))},
+            lease_ttl=settings.lease_ttl,
+            on_error=self._failed,
+            on_state_change=self._changed,
+            on_role_change=self._elected,
+        )
+
+    # What a user is told
+
+    def _failed(self, error: Exception) -> None:
+        self._world.tell(self.name, f"error: {error!r}"[:160])
+
+    def _elected(self, role: Role) -> None:
+        self._world.tell(self.name, f"is a {role} now")
+
+    def _changed(self, change: StateChange) -> None:
+        self._world.tell(
+            self.name, f"{change.name} {change.state} {change.generation}: {change.reason}"[:160]
+        )
+        if self._world.chance.random() < BROKEN_CALLBACKS:
+            self.broken += 1
+            raise CallbackError("a user's mistake")
+
+    # As a machine
+
+    def local(self, now: float) -> float:
+        """Its monotonic seconds: hosts' clocks differ, and do not run alike."""
+        return self._then + (now - self._since) * self.rate
+
+    def moment(self, local: float) -> float:
+        """The virtual time of those."""
+        return self._since + (local - self._then) / self.rate
+
+    def clock_runs(self, rate: float) -> None:
+        """Have its clock run at another rate from now on."""
+        self._then = self.local(self._world.loop.now)
+        self._since = self._world.loop.now
+        self.rate = rate
+
+    def clock_jumps(self, seconds: float) -> None:
+        """Put its clock ahead."""
+        self._then += seconds
+
+    def admits(self, step: Step) -> bool:
+        """Nothing runs on a host that sleeps, nothing ever again on one that died, and no timer
+        before the host's own clock says so."""
+        if self.paused or not self.alive:
+            self._waiting.append(step)
+            return False
+        due = self.moment(step.when())
+        if due > self._world.loop.now + 1e-6:
+            self._world.loop.put(due, step)
+            return False
+        return True
+
+    def wake_up(self) -> None:
+        """Do what has become due while it stood still."""
+        if self.alive:
+            self._go_on()
+
+    def bury(self) -> None:
+        """Have what ran on it come to its end, cut off from all the rest."""
+        self.alive = True
+        self.way.requests = self.way.replies = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        for step in waiting:
+            self._world.loop.put(self._world.loop.now, step)
+
+    # What it does
+
+    def leads(self) -> bool:
+        """Whether it leads any shard, as far as it knows."""
+        return self.coordinator.role is Role.LEADER
+
+    def start(self) -> None:
+        """Start the coordinator, and make calls."""
+        self._callers.append(self.spawn(self._live()))
+
+    def spawn(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something on this host."""
+        return self._context.run(self._world.loop.create_task, coro)
+
+    def quieten(self) -> None:
+        """Make no calls any more."""
+        for task in self._callers:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Stop calling, then the coordinator."""
+        self.quieten()
+        await self.coordinator.stop()
+
+    async def _live(self) -> None:
+        await self.coordinator.start()
+        world = self._world
+        while True:
+            await asyncio.sleep(world.chance.expovariate(world.settings.calls))
+            breaker = self.coordinator.breaker(world.chance.choice(world.circuits))
+            world.summary.calls += 1
+            if world.chance.random() < LONG_CALLS:
+                self._callers = [task for task in self._callers if not task.done()]
+                self._callers.append(self.spawn(self._call_for_long(breaker)))
+            else:
+                self._call(breaker)
+
+    def _call(self, breaker: Breaker) -> None:
+        """Make a call that takes no time at all. Neither may its breaker."""
+        call = breaker.execute(self._ask, breaker)
+        try:
+            call.send(None)
+        except (StopIteration, UpstreamError, CircuitOpenError):
+            return
+        call.close()
+        self._world.checks.require(False, f"{self.name}: a call of {breaker.name} had to wait")
+
+    async def _call_for_long(self, breaker: Breaker) -> None:
+        chance = self._world.chance
+        try:
+            async with asyncio.timeout(LONGEST_CALL if chance.random() < 0.25 else None):
+                await breaker.execute(self._ask, breaker, chance.expovariate(1 / LONGEST_CALL))
+        except (UpstreamError, CircuitOpenError, TimeoutError):
+            pass
+
+    async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
+        """The upstream."""
+        checks, generation = self._world.checks, breaker.generation
+        checks.passed(self.name, breaker)
+        if seconds:
+            try:
+                await asyncio.sleep(seconds)
+            except asyncio.CancelledError:
+                checks.cancelled(self.name, breaker.name, generation)
+                raise
+        failed = breaker.name in self._world.down
+        checks.ended(breaker.name, generation, failed=failed)
+        if failed:
+            raise UpstreamError(breaker.name)

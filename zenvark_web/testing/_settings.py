@@ -1,0 +1,65 @@
+"""What to simulate, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .._core.policy import BreakerPolicy
+
+
+class ViolationError(AssertionError):
+    """Something did not hold that must. The message tells what and when, how to do it again, and
+    what happened before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to simulate.
+
+    Args:
+        instances: How many hosts, each with one coordinator.
+        circuits: How many circuits, each with an upstream of its own. Every third one recovers by
+            a health check, the others by trial calls.
+        shards: As `Coordinator` has it.
+        cut_off: As `BreakerPolicy` has it.
+        seconds: How long faults happen; then all must agree before long.
+        faults: Faults per minute, on average.
+        calls: Calls per second that each instance makes, of circuits chosen by chance.
+        lease_ttl: As `Coordinator` has it.
+        policy: The circuits' policy, if not the simulation's own (five failures in a row, short
+            waits). A health check in it is replaced by one of the simulated upstream, and
+            `cut_off` by the setting above.
+    """
+
+    instances: int = 4
+    circuits: int = 3
+    shards: int = 1
+    cut_off: Literal["hold", "local"] = "hold"
+    seconds: float = 300.0
+    faults: float = 6.0
+    calls: float = 6.0
+    lease_ttl: float = 2.0
+    policy: BreakerPolicy | None = None
+
+
+@dataclass
+class Summary:
+    """What a run came to.
+
+    Args:
+        seconds: Virtual seconds.
+        steps: Steps of code that were run.
+        calls: Calls that were made, let through or not.
+        transitions: Transitions that were published.
+        faults: Faults that happened.
+        history: Its newest lines.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    calls: int = 0
+    transitions: int = 0
+    faults: int = 0
+    history: Sequence[str] = ()
