@@ -41,8 +41,8 @@ async def main() -> None:
     )
     transport = BreakerTransport(coordinator, httpx.MockTransport(upstream))
     async with coordinator, httpx.AsyncClient(transport=transport) as client:
-        for number in range(1, 21):
-            broken = number < 8
+        for number in range(1, 31):
+            broken = number < 18
             response = await client.get("https://api.example.com/price")
             answered_by = "breaker" if "breaker" in response.extensions else "upstream"
             print(f"{number:2}  {response.status_code} from the {answered_by}")
