@@ -31,6 +31,7 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    CountWindow,
     Outcome,
     ProtectedRoute,
     State,
@@ -410,3 +411,42 @@ async def test_policys_classifier_judges_exceptions() -> None:
             app = BreakerMiddleware(raises(error), coordinator, routes=EVERYTHING)
             assert (await play(app)).error is error
             assert counts(coordinator.breaker("own")) == expected
+
+
+async def test_handlers_that_hang_open_their_route_while_they_hang() -> None:
+    """A stream that has begun in time may go on."""
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/streams":
+            await send(start())
+        await go.wait()
+        if scope["path"] == "/hangs":
+            await send(start())
+        await send(body())
+
+    strategy = CountWindow(10, 0.5, minimum_calls=3, slow_rate=0.5)
+    policy = BreakerPolicy(strategy=strategy, slow_call=0.1, backoff=ConstantBackoff(60))
+    async with Coordinator(policy=policy) as coordinator, asyncio.TaskGroup() as tasks:
+        routes = {"/hangs": "hangs", "/streams": "streams"}
+        protected = BreakerMiddleware(app, coordinator, routes=routes)
+        for path in [*routes] * 5:
+            tasks.create_task(play(protected, path=path))
+        hangs, streams = map(coordinator.breaker, routes.values())
+        await eventually(lambda: hangs.state is State.OPEN, within=PATIENCE)
+        assert (await play(protected, path="/hangs")).status == 503
+        assert streams.state is State.CLOSED
+        go.set()
+        await eventually(lambda: counts(streams) == (5, 0), within=PATIENCE)
+
+
+async def test_cancellation_of_a_slow_handler_is_a_failure() -> None:
+    policy = BreakerPolicy(slow_call=0.01)
+    async with Coordinator(policy=policy) as coordinator:
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await anyio.sleep(PATIENCE)
+
+        with anyio.move_on_after(0.1):
+            await play(BreakerMiddleware(app, coordinator, routes=EVERYTHING))
+        assert counts(coordinator.breaker("own")) == (0, 1)
