@@ -27,7 +27,7 @@ from .exceptions import (
 )
 
 if TYPE_CHECKING:
-    from .asgi import BreakerMiddleware
+    from .asgi import BreakerMiddleware, ProtectedRoute
     from .httpx import BreakerStatus, BreakerTransport, HttpHealthCheck, by_host, default_classify
     from .metrics import PrometheusMetrics
 
@@ -60,6 +60,7 @@ __all__ = [
     "Outcome",
     "Permit",
     "PrometheusMetrics",
+    "ProtectedRoute",
     "Reason",
     "ResultsLostError",
     "Role",
@@ -81,6 +82,7 @@ _LAZY = {
     "BreakerTransport": "httpx",
     "HttpHealthCheck": "httpx",
     "PrometheusMetrics": "metrics",
+    "ProtectedRoute": "asgi",
     "by_host": "httpx",
     "default_classify": "httpx",
 }
