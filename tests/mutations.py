@@ -103,6 +103,14 @@ MUTATIONS = (
         "tests/coordination/test_judging.py::test_a_batch_whose_reply_was_lost_counts_once",
     ),
     Mutation(
+        5,
+        "what an upstream asked for is not told to the leader",
+        "_coordination/reporter.py",
+        "            hold=circuit.held(now),\n",
+        "            hold=None,\n",
+        "tests/cluster/test_upstream_asks.py::test_takeover_keeps_it",
+    ),
+    Mutation(
         6,
         "results of earlier generations count",
         "_core/circuit.py",
@@ -134,6 +142,15 @@ MUTATIONS = (
         "if outbox.runs >= outbox.limit and not self._make_room():",
         "if False:",
         "tests/coordination/test_judging.py::test_what_finds_no_room_is_dropped_counted_and_told",
+    ),
+    Mutation(
+        8,
+        "results of other threads wait without a limit",
+        "_coordination/outbox.py",
+        "if len(self._incoming) >= MAX_INCOMING:",
+        "if False:",
+        "tests/cluster/test_own_thread.py"
+        "::test_a_line_that_is_full_turns_results_away_and_counts_them",
     ),
     Mutation(
         8,
@@ -190,6 +207,30 @@ MUTATIONS = (
         "        trial.unused += returned\n",
         "",
         "tests/unit/test_admission.py::TestPermits::test_returned_ones_can_be_taken_again",
+    ),
+    Mutation(
+        11,
+        "a cancelled call counts as a failure however short it was",
+        "_coordination/local.py",
+        "        return elapsed > self.slow_after and _is_cancellation(error)\n",
+        "        return _is_cancellation(error)\n",
+        "tests/coordination/test_cancelled.py::test_others_are_ignored",
+    ),
+    Mutation(
+        11,
+        "a permit that was dropped is under way for ever",
+        "breaker.py",
+        "        if not self.recorded:\n            self._local.flights.end(id(self))\n",
+        "        pass\n",
+        "tests/coordination/test_in_flight.py::test_a_dropped_permit_is_under_way_no_longer",
+    ),
+    Mutation(
+        5,
+        "a call counts as slow in flight and again when it ends",
+        "_coordination/flights.py",
+        "        self.began.pop(call, None)\n",
+        "        pass\n",
+        "tests/coordination/test_in_flight.py::test_one_call_fewer_does_not",
     ),
     Mutation(
         12,
