@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..statistics import Statistics
 
@@ -33,6 +33,18 @@ class PendingRun:
         self.until = ended + RUN_SPAN
 
 
+class Watcher(Protocol):
+    """Who sees that calls under way become overdue."""
+
+    def watch(self, circuit: LocalCircuit) -> None:
+        """Look at a circuit before a call that has just begun can be overdue."""
+        ...
+
+    def forget(self) -> None:
+        """Look at no circuit any more, until asked again."""
+        ...
+
+
 class Outbox:
     """The results of all circuits that wait to be sent, bounded in number and age.
 
@@ -53,24 +65,27 @@ class Outbox:
         self._number = 0
         self._post: Callable[..., object] = _nobody
         self._wake: Callable[[bool], None] = _nobody
-        self._watch: Callable[[LocalCircuit], None] = _nobody
+        self._watcher: Watcher | None = None
 
-    def open(self, wake: Callable[[bool], None], watch: Callable[[LocalCircuit], None]) -> None:
+    def open(self, wake: Callable[[bool], None], watcher: Watcher) -> None:
         """Accept results from now on, for a reporter in the running loop.
 
         Args:
             wake: Called with whether it is urgent when there is something to send.
-            watch: Called with a circuit that has a call under way that may become overdue.
+            watcher: Looks after calls under way.
         """
         self._post = asyncio.get_running_loop().call_soon_threadsafe
         self.thread = threading.get_ident()
         self._wake = wake
-        self._watch = watch
+        self._watcher = watcher
 
     def close(self) -> None:
         """Accept nothing any more and forget what waits; it counts as dropped."""
         self.thread = None
-        self._post = self._wake = self._watch = _nobody
+        self._post = self._wake = _nobody
+        if self._watcher is not None:
+            self._watcher.forget()
+            self._watcher = None
         for circuit in self.waiting.values():
             circuit.forget()
         self.waiting.clear()
@@ -104,7 +119,8 @@ class Outbox:
 
     def watch(self, circuit: LocalCircuit) -> None:
         """Have a circuit looked at before a call that is under way becomes overdue."""
-        self._watch(circuit)
+        if self._watcher is not None:
+            self._watcher.watch(circuit)
 
 
 def _nobody(*_: object) -> None:
