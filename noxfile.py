@@ -79,6 +79,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def endurance(session: nox.Session) -> None:
+    """100,000 requests of all kinds to a real server: memory stays flat. `-- --requests 5000`."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.endurance", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))

@@ -153,6 +153,15 @@ MUTATIONS = (
     ),
     Mutation(
         8,
+        "results of other threads wait without a limit",
+        "_coordination/outbox.py",
+        "if len(self._incoming) >= MAX_INCOMING:",
+        "if False:",
+        "tests/cluster/test_own_thread.py"
+        "::test_a_line_that_is_full_turns_results_away_and_counts_them",
+    ),
+    Mutation(
+        8,
         "circuits that nobody calls are kept for ever",
         "_coordination/leader.py",
         "        return forgettable[:FORGET_AT_ONCE]\n",

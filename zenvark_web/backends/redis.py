@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, RedisError
 
+from .. import _forks
 from .._core._checks import check_name
 from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
@@ -257,6 +258,7 @@ class _OwnClients:
             ) from None
         self._url = url
         self._open: list[redis.asyncio.Redis] = []
+        _forks.watch(self, _OwnClients._begin_anew)
 
     def __repr__(self) -> str:
         return self._place
@@ -281,6 +283,10 @@ class _OwnClients:
             with suppress(RedisError, OSError):  # it was on its way out anyhow
                 await client.aclose()
         self._open = []
+
+    def _begin_anew(self) -> object:
+        inherited, self._open = self._open, []
+        return inherited
 
 
 class _GivenClient:
