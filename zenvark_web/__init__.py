@@ -27,7 +27,7 @@ from .exceptions import (
 )
 
 if TYPE_CHECKING:
-    from .asgi import BreakerMiddleware
+    from .asgi import BreakerMiddleware, ProtectedRoute
     from .httpx import (
         Answer,
         BreakerStatus,
@@ -79,6 +79,7 @@ __all__ = [
     "Outcome",
     "Permit",
     "PrometheusMetrics",
+    "ProtectedRoute",
     "Reason",
     "RequestSettings",
     "ResultsLostError",
@@ -108,6 +109,7 @@ _LAZY = {
     "LastGoodResponse": "httpx",
     "OtherUpstream": "httpx",
     "PrometheusMetrics": "metrics",
+    "ProtectedRoute": "asgi",
     "RequestSettings": "httpx",
     "Route": "httpx",
     "by_header": "httpx",

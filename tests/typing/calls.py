@@ -26,6 +26,13 @@ def pay_later(order: Order) -> Awaitable[str]:
     return asyncio.Future()
 
 
+async def blocks_know_the_coordinator() -> None:
+    async with Coordinator() as coordinator:
+        assert_type(coordinator, Coordinator)
+    with Coordinator() as coordinator_in_a_thread:
+        assert_type(coordinator_in_a_thread, Coordinator)
+
+
 async def execute_keeps_the_return_type(breaker: Breaker, order: Order) -> None:
     assert_type(await breaker.execute(pay, order), bool)
     assert_type(await breaker.execute(pay, order, currency="USD"), bool)
@@ -76,7 +83,7 @@ async def guards_give_permits(breaker: Breaker) -> None:
         assert_type(permit, Permit)
     with breaker.acquire() as permit:
         assert_type(permit, Permit)
-        permit.record(Outcome.FAILURE)
+        permit.record(Outcome.FAILURE, retry_after=1.5)
         permit.record("failure")  # type: ignore[arg-type]
     assert_type(permit.recorded, bool)
 
