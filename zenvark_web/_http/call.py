@@ -6,7 +6,7 @@ from typing import Any
 
 from .._core.states import Outcome
 from ..breaker import Permit
-from .classify import Judge, label
+from .classify import FAILURE, SUCCESS, Judge, label
 from .library import RequestLike, ResponseLike
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
 
@@ -47,7 +47,7 @@ class Call:
             return False
         permit.stop_clock()
         outcome = self._judge(self._request, response)
-        if outcome is Outcome.SUCCESS:
+        if outcome is SUCCESS:
             self.good = True
             if response.status_code != 101 and not response.is_closed:
                 return True
@@ -62,7 +62,7 @@ class Call:
         """The body has been read to its end."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            permit.record(Outcome.SUCCESS)
+            permit.record(SUCCESS)
             if self.keep is not None:
                 self.keep.complete()
 
@@ -70,7 +70,7 @@ class Call:
         """The body was closed. Its headers were good, and nobody wants the rest."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            permit.record(Outcome.SUCCESS)
+            permit.record(SUCCESS)
 
     def broke(self, error: BaseException) -> None:
         """Take note of how the call, or the reading of its body, was cut short."""
@@ -98,6 +98,6 @@ class Keep:
 
 
 def _wait(outcome: Outcome, response: Any) -> float | None:
-    if outcome is not Outcome.FAILURE or response.status_code not in RETRY_AFTER_STATUSES:
+    if outcome is not FAILURE or response.status_code not in RETRY_AFTER_STATUSES:
         return None
     return seconds_to_wait(response.headers)

@@ -54,8 +54,9 @@ class Circuits:
     def guard(self, request: Any) -> tuple[Breaker, Plan] | None:
         """The breaker to ask about a request, and how it is treated. None: not protected."""
         try:
-            if "breaker" in request.extensions:
-                return self._told(request, request.extensions["breaker"])
+            extensions = request.extensions
+            if "breaker" in extensions:
+                return self._told(request, extensions["breaker"])
             target = self._find(request)
             if target.__class__ is str:
                 return self._coordinator.breaker(target), self._plan

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias, cast
 from .._core.states import Outcome
 from ..exceptions import ZenvarkError, described
 
+SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED  # a faster look-up
+
 FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 ErrorKind: TypeAlias = type[Exception] | str
@@ -76,18 +78,17 @@ class HttpClassifier:
         """The outcome of an exchange that ended in a response or an exception."""
         if isinstance(ended, Exception):
             return self._outcome_of_error(ended)
-        status = ended.status_code
-        if status in self.ignored_statuses:
-            return Outcome.IGNORED
-        return Outcome.FAILURE if status in self.failure_statuses else Outcome.SUCCESS
+        if ended.status_code in self.ignored_statuses:
+            return IGNORED
+        return FAILURE if ended.status_code in self.failure_statuses else SUCCESS
 
     def _outcome_of_error(self, error: Exception) -> Outcome:
         for cls in type(error).__mro__:
             if cls in self.ignored_errors or cls.__name__ in self.ignored_errors:
-                return Outcome.IGNORED
+                return IGNORED
             if cls in self.failure_errors or cls.__name__ in self.failure_errors:
-                return Outcome.FAILURE
-        return Outcome.IGNORED
+                return FAILURE
+        return IGNORED
 
 
 Judge: TypeAlias = Callable[[Any, Any], Outcome]
