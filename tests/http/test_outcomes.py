@@ -114,7 +114,7 @@ def test_each_request_counts_once(
 ) -> None:
     played = Play(scenario, kind, stage, patient)
     found[scenario.name, str(kind)] = NAMES[played.counted]
-    assert played.counted == COUNTS[scenario.expected(kind)]
+    assert played.counted == COUNTS[scenario.outcome]
     assert stage.counts(played.breaker) == played.counted, "closing the client changed it"
     assert not stage.errors
 
@@ -129,11 +129,11 @@ def test_each_trial_ends(
     played = eventually_sync(
         lambda: let_through(scenario, kind, stage, recovering), within=PATIENCE
     )
-    if scenario.expected(kind) is Outcome.IGNORED:
+    if scenario.outcome is Outcome.IGNORED:
         stage.do(eventually(lambda: takes_a_call(breaker), within=PATIENCE))
         assert verdicts(stage, breaker) == []
         eventually_sync(lambda: succeeds(breaker), within=PATIENCE)
-    failed = scenario.expected(kind) is Outcome.FAILURE
+    failed = scenario.outcome is Outcome.FAILURE
     [verdict] = eventually_sync(lambda: verdicts(stage, breaker), within=PATIENCE)
     assert verdict is (Cause.TRIAL_FAILED if failed else Cause.TRIAL_PASSED)
     del played
