@@ -280,6 +280,22 @@ class Breaker:
         local.block(now)
         raise CircuitOpenError(local.name, admission.retry_after(now))
 
+    def require(self) -> None:
+        """Refuse to begin what will need this circuit later on, while it is open.
+
+        It counts as a call that was not let through, and so as a wish for an attempt to recover.
+        It takes no permit: a half-open circuit passes, and decides on the call itself.
+
+        Raises:
+            CircuitOpenError: The circuit is open.
+        """
+        local = self._local
+        admission = local.admission
+        if admission.state is State.OPEN:
+            now = local.monotonic()
+            local.block(now)
+            raise CircuitOpenError(local.name, admission.retry_after(now))
+
     def guard(self) -> Guard:
         """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.
 

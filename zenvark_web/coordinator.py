@@ -165,6 +165,12 @@ class Coordinator:
         return session.role if session else Role.FOLLOWER
 
     @property
+    def running(self) -> bool:
+        """Whether it has been started, and not been stopped since."""
+        session = self._running()
+        return session is not None and not session.stopping
+
+    @property
     def connected(self) -> bool:
         """Whether the store answered when it was last asked."""
         session = self._running()

@@ -139,6 +139,31 @@ def test_fastapi_app(fresh_server: RedisServer, start_child: StartChild) -> None
             _eventually_is(client, "/circuits", {upstream.circuit: "closed"})
 
 
+def test_dependency_routes(fresh_server: RedisServer, start_child: StartChild) -> None:
+    with Upstream() as upstream:
+        upstream.stop()
+        env = {"REDIS_URL": fresh_server.url, "UPSTREAM_URL": upstream.url}
+        with serving(start_child, "dependency_routes.py", **env) as client:
+            assert client.get("/healthz").json() == {"payments": "closed"}
+            failures = [client.post("/checkout").status_code for _ in range(5)]
+            assert failures == [HTTPStatus.BAD_GATEWAY] * 5
+            _eventually_is(client, "/healthz", {"payments": "open"})
+            rejected = client.post("/checkout", content=b"x" * 100_000)
+            assert rejected.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            assert rejected.json()["type"] == "urn:zenvark:problem:route-unavailable"
+            assert int(rejected.headers["retry-after"]) >= 1
+
+            upstream.start()
+            eventually_sync(
+                lambda: client.post("/checkout").status_code == HTTPStatus.OK,
+                within=PATIENCE,
+                what="a checkout that succeeds",
+            )
+            _eventually_is(client, "/healthz", {"payments": "closed"})
+            schema = client.get("/openapi.json").json()
+            assert "503" in schema["paths"]["/checkout"]["post"]["responses"]
+
+
 def _eventually_is(client: httpx.Client, path: str, expected: Any) -> None:
     eventually_sync(
         lambda: get(client, path) == (HTTPStatus.OK, expected), within=PATIENCE, what=f"{expected}"
