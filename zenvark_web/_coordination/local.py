@@ -264,9 +264,10 @@ class LocalCircuit:
             generation: The generation that it belongs to.
             began: The monotonic second.
         """
-        flights = self.flights
+        flights, watcher = self.flights, self.outbox.watcher
         flights.began[call] = generation, began
-        if not flights.watched:
+        if flights.watcher is not watcher:  # nobody looks, or one whose run is over
+            flights.watcher = watcher
             self.outbox.here(self.outbox.watch, self)
 
     def look(self, now: float) -> tuple[int, float | None]:

@@ -54,6 +54,7 @@ class Outbox:
 
     Attributes:
         thread: The reporter's thread, or None while there is no reporter.
+        watcher: Looks after calls under way, or None likewise.
     """
 
     def __init__(self, statistics: Statistics, limit: int = MAX_RUNS) -> None:
@@ -65,7 +66,7 @@ class Outbox:
         self._number = 0
         self._post: Callable[..., object] = _nobody
         self._wake: Callable[[bool], None] = _nobody
-        self._watcher: Watcher | None = None
+        self.watcher: Watcher | None = None
 
     def open(self, wake: Callable[[bool], None], watcher: Watcher) -> None:
         """Accept results from now on, for a reporter in the running loop.
@@ -77,15 +78,15 @@ class Outbox:
         self._post = asyncio.get_running_loop().call_soon_threadsafe
         self.thread = threading.get_ident()
         self._wake = wake
-        self._watcher = watcher
+        self.watcher = watcher
 
     def close(self) -> None:
         """Accept nothing any more and forget what waits; it counts as dropped."""
         self.thread = None
         self._post = self._wake = _nobody
-        if self._watcher is not None:
-            self._watcher.forget()
-            self._watcher = None
+        if self.watcher is not None:
+            self.watcher.forget()
+            self.watcher = None
         for circuit in self.waiting.values():
             circuit.forget()
         self.waiting.clear()
@@ -119,8 +120,8 @@ class Outbox:
 
     def watch(self, circuit: LocalCircuit) -> None:
         """Have a circuit looked at before a call that is under way becomes overdue."""
-        if self._watcher is not None:
-            self._watcher.watch(circuit)
+        if self.watcher is not None:
+            self.watcher.watch(circuit)
 
 
 def _nobody(*_: object) -> None:
