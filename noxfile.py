@@ -55,9 +55,13 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """Many seeds in virtual time; `-- --seeds 1000`, or `-- --seed 7` for the history of one."""
-    session.install("-e", ".")
+    """Many seeds in virtual time, then many generated schedules of faults; `-- --seeds 1000` for
+    other seeds, `-- --seed 7` for the history of one."""
+    session.install("-e", ".", *_group("tests"))
     session.run("python", "-m", "zenvark_web.testing", *session.posargs)
+    if not session.posargs:
+        schedules = {"SIMULATED_SCHEDULES": "500"}
+        session.run("python", "-m", "pytest", "tests/simulation/test_schedules.py", env=schedules)
 
 
 @nox.session
@@ -72,6 +76,13 @@ def soak(session: nox.Session) -> None:
     """Half an hour of random faults on real processes; `-- --minutes 5 --seed 7` for another."""
     session.install("-e", ".", *_group("tests"))
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
+def endurance(session: nox.Session) -> None:
+    """100,000 requests of all kinds to a real server: memory stays flat. `-- --requests 5000`."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.endurance", *session.posargs)
 
 
 @nox.session

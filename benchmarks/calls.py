@@ -1,8 +1,10 @@
-"""What a breaker adds to a call: closed and open, with reporting and metrics going on."""
+"""What a breaker adds to a call: closed and open, with reporting and metrics going on; in the
+thread of the coordinator's loop, and in another one."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from _measure import microseconds, show
 from prometheus_client import CollectorRegistry
@@ -13,6 +15,10 @@ CALLS = 50_000
 
 
 async def upstream() -> int:
+    return 1
+
+
+def plain() -> int:
     return 1
 
 
@@ -60,7 +66,39 @@ async def main() -> None:
             },
             CALLS,
         )
+        in_threads = await plain_calls(closed)
     show("One call, CPU time", rows, "us", "await, no breaker")
+    show("One call of a plain function, CPU time", in_threads, "us", "no breaker")
+
+
+async def plain_calls(breaker: Breaker) -> dict[str, float]:
+    """The same for plain functions, with all that the coordinator's thread does for them."""
+
+    def calls(call: Callable[[], object]) -> None:
+        for _ in range(CALLS):
+            call()
+
+    def guarded() -> object:
+        return breaker.execute_sync(plain)
+
+    async def in_its_thread() -> None:
+        calls(guarded)
+
+    async def in_another() -> None:
+        counted = sum(breaker.successes.counts)
+        await asyncio.to_thread(calls, guarded)
+        while sum(breaker.successes.counts) < counted + CALLS:
+            await asyncio.sleep(0.001)
+
+    rows = await microseconds(
+        {
+            "no breaker": lambda: asyncio.to_thread(calls, plain),
+            "execute_sync, closed, the coordinator's thread": in_its_thread,
+            "execute_sync, closed, another thread": in_another,
+        },
+        1,
+    )
+    return {name: value / CALLS for name, value in rows.items()}
 
 
 asyncio.run(main())

@@ -98,8 +98,8 @@ MUTATIONS = (
         5,
         "a batch that was sent twice counts twice",
         "_coordination/leader.py",
-        "if batch.number <= self._numbers.pop(batch.instance, 0):",
-        "if batch.number < self._numbers.pop(batch.instance, 0):",
+        "return batch.number > newest",
+        "return batch.number >= newest",
         "tests/coordination/test_judging.py::test_a_batch_whose_reply_was_lost_counts_once",
     ),
     Mutation(
@@ -142,6 +142,15 @@ MUTATIONS = (
         "if outbox.runs >= outbox.limit and not self._make_room():",
         "if False:",
         "tests/coordination/test_judging.py::test_what_finds_no_room_is_dropped_counted_and_told",
+    ),
+    Mutation(
+        8,
+        "results of other threads wait without a limit",
+        "_coordination/outbox.py",
+        "if len(self._incoming) >= MAX_INCOMING:",
+        "if False:",
+        "tests/cluster/test_own_thread.py"
+        "::test_a_line_that_is_full_turns_results_away_and_counts_them",
     ),
     Mutation(
         8,

@@ -269,8 +269,9 @@ class Breaker:
         local = self._local
         admission = local.admission
         now = local.monotonic()
+        generation = admission.generation  # first: it may change at any time, and so must be old
         if admission.closed:
-            return self._permit(local, admission.generation, now)
+            return self._permit(local, generation, now)
         if admission.trying:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
@@ -278,6 +279,22 @@ class Breaker:
                 return _TrialPermit(local, generation, now)
         local.block(now)
         raise CircuitOpenError(local.name, admission.retry_after(now))
+
+    def require(self) -> None:
+        """Refuse to begin what will need this circuit later on, while it is open.
+
+        It counts as a call that was not let through, and so as a wish for an attempt to recover.
+        It takes no permit: a half-open circuit passes, and decides on the call itself.
+
+        Raises:
+            CircuitOpenError: The circuit is open.
+        """
+        local = self._local
+        admission = local.admission
+        if admission.state is State.OPEN:
+            now = local.monotonic()
+            local.block(now)
+            raise CircuitOpenError(local.name, admission.retry_after(now))
 
     def guard(self) -> Guard:
         """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.
@@ -297,10 +314,10 @@ class Breaker:
         """
         local = self._local
         admission = local.admission
+        generation = admission.generation
         if not admission.closed or not local.plain:
             return await _execute(self.acquire(), function, *args, **kwargs)
         # A permit in two local variables: this is the path of nearly all calls.
-        generation = admission.generation
         began = local.monotonic()
         try:
             result = await function(*args, **kwargs)

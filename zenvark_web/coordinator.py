@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from threading import Lock
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from . import _forks
 from ._coordination.host import Host
-from ._coordination.local import LocalCircuit
 from ._coordination.session import Session
-from ._coordination.shard import Shard, shard_of
-from ._coordination.surface import Surface
+from ._coordination.thread import OwnThread, aside, in_asyncio
 from ._core._checks import check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
-from ._version import version
+from ._parts import Parts
 from .backends import Backend, MemoryBackend, RedisBackend
-from .backends.base import Presence
 from .breaker import Breaker
 from .events import StateChange
+from .exceptions import ZenvarkError
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -32,7 +27,6 @@ if TYPE_CHECKING:
 START_PATIENCE = 1.0
 METRICS_INTERVAL = 1.0
 MAX_SHARDS = 256
-EVICTION_TRIES = 100
 
 Store: TypeAlias = "str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None"
 Answer: TypeAlias = Awaitable[object] | object
@@ -63,6 +57,14 @@ class Coordinator:
         async with coordinator:
             await coordinator.breaker("payments").execute(pay, order)
 
+    In synchronous code, its event loop runs in a thread of its own:
+
+        with coordinator:
+            coordinator.breaker("payments").execute_sync(pay, order)
+
+    Under trio, `async with` does the same. Wherever the coordinator runs, its breakers work in
+    any thread and any event loop.
+
     It can be made and imported anywhere, without a loop or a Redis. Until it is started, and
     after it is stopped, breakers pass calls by the last known state and record nothing.
 
@@ -83,7 +85,8 @@ class Coordinator:
         on_state_change: Told each change of a circuit's state, as it takes effect here.
         on_role_change: Told when this instance leads or no longer does.
 
-    Callbacks may be sync or async. They run one after another, away from calls.
+    Callbacks may be sync or async. They run one after another, away from calls, in the event
+    loop and the thread that the coordinator runs in, as health checks do.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -116,7 +119,7 @@ class Coordinator:
             ("on_role_change", on_role_change),
         ):
             _check_callable(what, callback)
-        self._parts = _Parts(
+        self._parts = Parts(
             host=self._host,
             backends=self._backends(redis, namespace, shards),
             policies=PolicyBook(policy, policies or {}),
@@ -129,6 +132,13 @@ class Coordinator:
         self._namespace = namespace
         self._metrics = metrics
         self._session: Session | None = None
+        self._own_thread = OwnThread(
+            self,
+            start=self._start_here,
+            stop=self._stop_here,
+            running=lambda: self._running() is not None,
+        )
+        _forks.watch(self, Coordinator._begin_anew)
 
     def __repr__(self) -> str:
         state = "started" if self._running() else "stopped"
@@ -145,7 +155,7 @@ class Coordinator:
     @property
     def instance_id(self) -> str:
         """This instance's name in the fleet. A process that was forked after the coordinator was
-        made gets one of its own when it starts it."""
+        made has one of its own."""
         return self._parts.presence.instance
 
     @property
@@ -153,6 +163,12 @@ class Coordinator:
         """Whether this instance leads its namespace."""
         session = self._running()
         return session.role if session else Role.FOLLOWER
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started, and not been stopped since."""
+        session = self._running()
+        return session is not None and not session.stopping
 
     @property
     def connected(self) -> bool:
@@ -187,17 +203,23 @@ class Coordinator:
         """Join the fleet. Returns with its state loaded, or after about a second without.
 
         Redis may be down: that surfaces, and the instance joins in when it can. Starting a
-        started coordinator does nothing.
+        started coordinator does nothing. Under trio, its event loop runs in a thread of its own,
+        and cancellation waits for the start.
 
         Raises:
-            RuntimeError: It is running in another event loop.
+            RuntimeError: It is running in another event loop, or in a thread of its own.
         """
+        if in_asyncio():
+            await self._start_here()
+        else:
+            await aside(lambda: self._own_thread.enter(again=True))
+
+    async def _start_here(self) -> None:
         session = self._running_here()
         while session is not None and session.stopping:
-            await self.stop()
+            await self._stop_here()
             session = self._running_here()
         if session is None:
-            self._parts.identify()
             if self._metrics is not None:
                 self._metrics.attach(self)
             others = [] if self._metrics is None else [self._update_metrics]
@@ -208,11 +230,17 @@ class Coordinator:
         """Leave the fleet: send what is left, give the lease back, end every task.
 
         Takes a few seconds at most, also with Redis down. Stopping a stopped coordinator does
-        nothing.
+        nothing. Under trio, cancellation waits for the end.
 
         Raises:
-            RuntimeError: It is running in another event loop.
+            RuntimeError: It is running in another event loop, or in a thread of its own.
         """
+        if in_asyncio():
+            await self._stop_here()
+        else:
+            await aside(self._leave_thread)
+
+    async def _stop_here(self) -> None:
         session = self._running_here()
         if session is None:
             return
@@ -238,6 +266,33 @@ class Coordinator:
     ) -> None:
         await self.stop()
 
+    def __enter__(self) -> Coordinator:
+        """Join the fleet from synchronous code, in a thread of its own. Waits as long as `start`
+        does; where asyncio runs, use `async with`, which does not hold up the event loop.
+
+        Raises:
+            RuntimeError: It is running already.
+        """
+        self._own_thread.enter(again=False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave_thread()
+
+    def _leave_thread(self) -> None:
+        if not self._own_thread.leave():
+            self.surface(ZenvarkError(f"{self!r}: something blocks its thread, it did not end"))
+
+    def _begin_anew(self) -> object:
+        """In a child process after a fork: a coordinator that has not been started."""
+        session, self._session = self._session, None
+        return session, self._own_thread.abandon(), self._parts.begin_anew()
+
     def _backends(self, redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
         if isinstance(redis, Backend):
             if shards > 1:
@@ -255,6 +310,7 @@ class Coordinator:
         return None if session is None or session.loop.is_closed() else session
 
     def _running_here(self) -> Session | None:
+        self._own_thread.check_free()
         session = self._running()
         if session is not None and session.loop is not asyncio.get_running_loop():
             raise RuntimeError(f"{self!r} is running in another event loop")
@@ -264,86 +320,6 @@ class Coordinator:
         while self._metrics is not None:
             await asyncio.sleep(METRICS_INTERVAL)
             self._metrics.update(self)
-
-
-class _Parts:
-    """What outlives a run: the breakers and all that is known."""
-
-    def __init__(
-        self,
-        *,
-        host: Host,
-        backends: Sequence[Backend],
-        policies: PolicyBook,
-        lease_ttl: float,
-        max_breakers: int,
-        on_error: Callable[[Exception], Answer] | None,
-        on_state_change: Callable[[StateChange], Answer] | None,
-        on_role_change: Callable[[Role], Answer] | None,
-    ) -> None:
-        self._pid = os.getpid()
-        self.host = host
-        fingerprint = f"{policies.fingerprint}/{len(backends)}"
-        self.presence = Presence(host.unique_id(), version(), fingerprint)
-        self.policies = policies
-        self.lease_ttl = lease_ttl
-        self.max_breakers = max_breakers
-        self.statistics = Statistics()
-        self.surface = Surface(
-            self.statistics,
-            host.monotonic,
-            on_error=on_error,
-            on_state_change=on_state_change,
-            on_role_change=on_role_change,
-        )
-        self.shards = [
-            Shard(self, backend, number, len(backends)) for number, backend in enumerate(backends)
-        ]
-        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
-        self._making = Lock()
-
-    def identify(self) -> None:
-        """Take a name of its own in a process that was forked from the one it was made in."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            self.presence = replace(self.presence, instance=self.host.unique_id())
-            for shard in self.shards:
-                shard.table.rename(self.presence.instance)
-
-    def breaker(self, name: str) -> Breaker:
-        breaker = self.breakers.get(name)
-        if breaker is None:
-            with self._making:  # calls may come from any thread
-                return self.breakers.get(name) or self._make_breaker(name)
-        try:
-            self.breakers.move_to_end(name)
-        except KeyError:  # another thread has just evicted it
-            return breaker
-        return breaker
-
-    def watched(self) -> Iterable[str]:
-        names = dict.fromkeys((*self.breakers, *self.policies.exact))
-        return [name for name in names if self.policies[name].idle_interval is not None]
-
-    def _make_breaker(self, name: str) -> Breaker:
-        check_name("a circuit's name", name)
-        breaker = Breaker(self._local(name))
-        if len(self.breakers) < self.max_breakers or self._evict():
-            self.breakers[name] = breaker
-        return breaker  # with all places taken by open circuits, it works but is not kept
-
-    def _local(self, name: str) -> LocalCircuit:
-        return self.shards[shard_of(name, len(self.shards))].table.local(name)
-
-    def _evict(self) -> bool:
-        """Let go of the breaker not used for longest, but of none that is needed."""
-        for _ in range(min(EVICTION_TRIES, len(self.breakers))):
-            name = next(iter(self.breakers))
-            if self._local(name).quiet:
-                del self.breakers[name]
-                return True
-            self.breakers.move_to_end(name)
-        return False
 
 
 def _check_callable(what: str, callback: object) -> None:

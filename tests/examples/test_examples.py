@@ -96,6 +96,19 @@ def test_plain_httpx(shared: bool, fresh_server: RedisServer) -> None:
     ]
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "redis"])
+def test_plain_threads(shared: bool, fresh_server: RedisServer) -> None:
+    lines = run("plain_threads.py", **({"REDIS_URL": fresh_server.url} if shared else {}))
+    ended = [line.partition(": ")[2] for line in lines if line.startswith("order")]
+    assert ended[:12] == ["paid"] * 12
+    assert ended.count("failed") >= 3
+    assert "not tried" in ended
+    assert ended[-4:] == ["paid"] * 4
+    changes = [line.split(" (")[0].strip() for line in lines if "->" in line]
+    assert changes[0] == "payments: closed -> open"
+    assert changes[-1] == "payments: half_open -> closed"
+
+
 def test_fallback() -> None:
     lines = [re.split(r"  +", line, maxsplit=1)[1] for line in run("fallback.py")]
     assert lines[0] == "tea:    42.00 EUR"
@@ -124,6 +137,31 @@ def test_fastapi_app(fresh_server: RedisServer, start_child: StartChild) -> None
                 what="an answer of the upstream",
             )
             _eventually_is(client, "/circuits", {upstream.circuit: "closed"})
+
+
+def test_dependency_routes(fresh_server: RedisServer, start_child: StartChild) -> None:
+    with Upstream() as upstream:
+        upstream.stop()
+        env = {"REDIS_URL": fresh_server.url, "UPSTREAM_URL": upstream.url}
+        with serving(start_child, "dependency_routes.py", **env) as client:
+            assert client.get("/healthz").json() == {"payments": "closed"}
+            failures = [client.post("/checkout").status_code for _ in range(5)]
+            assert failures == [HTTPStatus.BAD_GATEWAY] * 5
+            _eventually_is(client, "/healthz", {"payments": "open"})
+            rejected = client.post("/checkout", content=b"x" * 100_000)
+            assert rejected.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            assert rejected.json()["type"] == "urn:zenvark:problem:route-unavailable"
+            assert int(rejected.headers["retry-after"]) >= 1
+
+            upstream.start()
+            eventually_sync(
+                lambda: client.post("/checkout").status_code == HTTPStatus.OK,
+                within=PATIENCE,
+                what="a checkout that succeeds",
+            )
+            _eventually_is(client, "/healthz", {"payments": "closed"})
+            schema = client.get("/openapi.json").json()
+            assert "503" in schema["paths"]["/checkout"]["post"]["responses"]
 
 
 def _eventually_is(client: httpx.Client, path: str, expected: Any) -> None:

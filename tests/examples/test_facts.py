@@ -34,6 +34,9 @@ NUMBERS = [
     ("redis-layout.md", "_coordination.leader", "INSTANCE_SILENCE", "silent for {:.0f} s"),
     ("redis-layout.md", "_coordination.campaign", "ANNOUNCE_INTERVAL", "about every {:.0f} s)"),
     ("architecture.md", "_coordination.outbox", "MAX_RUNS", "{:,} runs"),
+    ("architecture.md", "_coordination.outbox", "MAX_INCOMING", "with {:,} results in it"),
+    ("architecture.md", "_coordination.outbox", "COLLECTING", "let it wait {} s"),
+    ("architecture.md", "_coordination.thread", "EXIT_PATIENCE", "no longer than {:.0f} s"),
     ("architecture.md", "_coordination.reporter", "MAX_AGE", "and {:.0f} s."),
     ("architecture.md", "_coordination.reporter", "GATHERING", "up to {} s for company"),
     ("architecture.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s is replaced"),
@@ -99,5 +102,6 @@ def test_metrics_that_are_named_exist(path: Path) -> None:
         for family in FAMILIES
         for suffix in suffixes.get(family.kind, ("",))
     }
+    fixtures = set(vars(import_module("zenvark_web.testing.pytest")))
     named = set(re.findall(r"\bzenvark_(?!web)\w+", path.read_text()))
-    assert named <= known
+    assert named <= known | fixtures

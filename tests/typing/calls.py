@@ -26,6 +26,13 @@ def pay_later(order: Order) -> Awaitable[str]:
     return asyncio.Future()
 
 
+async def blocks_know_the_coordinator() -> None:
+    async with Coordinator() as coordinator:
+        assert_type(coordinator, Coordinator)
+    with Coordinator() as coordinator_in_a_thread:
+        assert_type(coordinator_in_a_thread, Coordinator)
+
+
 async def execute_keeps_the_return_type(breaker: Breaker, order: Order) -> None:
     assert_type(await breaker.execute(pay, order), bool)
     assert_type(await breaker.execute(pay, order, currency="USD"), bool)

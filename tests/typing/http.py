@@ -2,28 +2,33 @@
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false
 
-from typing import assert_type
+from collections.abc import Sequence
+from typing import Annotated, assert_type
 
 import httpx
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 import zenvark_web.httpx
 from zenvark_web import (
+    Breaker,
     BreakerMiddleware,
     BreakerStatus,
     BreakerTransport,
     CircuitOpenError,
     Coordinator,
     Outcome,
+    ProtectedRoute,
     State,
     ZenvarkError,
     by_host,
     default_classify,
 )
+from zenvark_web.fastapi import breaker, circuit_open_handler, requires, unavailable
 
 coordinator = Coordinator()
 
@@ -33,10 +38,12 @@ httpx.AsyncClient(mounts={"https://": BreakerTransport(coordinator), "http://": 
 BreakerTransport(coordinator, httpx.AsyncHTTPTransport(http2=True))
 BreakerTransport(coordinator, httpx.MockTransport(lambda request: httpx.Response(200)))
 BreakerTransport(coordinator, BreakerTransport(coordinator))
-BreakerTransport(coordinator, httpx.HTTPTransport())  # type: ignore[arg-type]
+BreakerTransport(coordinator, httpx.HTTPTransport())
+BreakerTransport(coordinator, httpx.Client())  # type: ignore[arg-type]
 BreakerTransport("redis://localhost")  # type: ignore[arg-type]
 BreakerTransport(coordinator, None, by_host)  # type: ignore[call-arg]
-httpx.Client(transport=BreakerTransport(coordinator))  # type: ignore[arg-type]
+httpx.Client(transport=BreakerTransport(coordinator))
+httpx.Client(mounts={"https://": BreakerTransport(coordinator), "http://": None})
 
 
 # Which circuit, and what counts.
@@ -88,7 +95,7 @@ def fallback_text(request: httpx.Request, error: CircuitOpenError) -> str:
 
 BreakerTransport(coordinator, fallback=fallback, when_open="respond")
 BreakerTransport(coordinator, fallback=fallback_async, when_open="raise")
-BreakerTransport(coordinator, fallback=fallback_text)  # type: ignore[arg-type]
+BreakerTransport(coordinator, fallback=fallback_text)
 BreakerTransport(coordinator, when_open="return")  # type: ignore[arg-type]
 
 
@@ -148,3 +155,62 @@ app.add_middleware(
 Starlette(middleware=[Middleware(BreakerMiddleware, coordinator=coordinator)])
 Starlette(middleware=[Middleware(BreakerMiddleware, coordinator)])
 BreakerMiddleware(Starlette(), coordinator)
+
+
+# Routes of the app.
+
+
+def by_scope(scope: Scope) -> str | None:
+    return "orders" if scope["type"] == "http" else None
+
+
+def by_scope_in_full(scope: Scope) -> ProtectedRoute:
+    return ProtectedRoute(circuit="orders", needs=("payments",), fallback=answer_async)
+
+
+def by_request(request: Request) -> str:
+    return request.url.path
+
+
+names: dict[str, str] = {"/orders": "orders"}
+BreakerMiddleware(app, coordinator, answer, names)
+BreakerMiddleware(app, coordinator, routes=by_scope)
+BreakerMiddleware(app, coordinator, routes=by_scope_in_full)
+app.add_middleware(
+    BreakerMiddleware,
+    coordinator=coordinator,
+    routes={"/": "all", "/orders": ProtectedRoute(needs=["payments"]), "/healthz": None},
+)
+BreakerMiddleware(app, coordinator, routes={"/": ["payments"]})  # type: ignore[dict-item]
+BreakerMiddleware(app, coordinator, routes="/")  # type: ignore[arg-type]
+BreakerMiddleware(app, coordinator, routes=by_request)  # type: ignore[arg-type]
+ProtectedRoute(circuit=7)  # type: ignore[arg-type]
+ProtectedRoute("orders")  # type: ignore[call-arg]
+ProtectedRoute(needs={"payments"})  # type: ignore[arg-type]
+ProtectedRoute(circuit="orders").circuit = "x"  # type: ignore[misc]
+assert_type(ProtectedRoute(circuit="orders").needs, Sequence[str])
+
+# FastAPI.
+
+app.add_exception_handler(CircuitOpenError, circuit_open_handler)
+FastAPI(responses=unavailable(), dependencies=[Depends(requires("payments", "stock"))])
+Starlette(exception_handlers={CircuitOpenError: circuit_open_handler})
+requires("payments", coordinator=coordinator)
+requires(7)  # type: ignore[arg-type]
+requires("payments", coordinator="redis://localhost")  # type: ignore[arg-type]
+breaker(7)  # type: ignore[arg-type]
+
+
+@app.get("/price", responses={**unavailable(), 404: {"description": "No such thing."}})
+async def price(
+    payments: Annotated[Breaker, Depends(breaker("payments"))],
+    stock: Annotated[Breaker, Depends(breaker("stock", coordinator))],
+) -> str:
+    assert_type(payments, Breaker)
+    payments.require()
+    return payments.name + stock.name
+
+
+async def dependencies_can_be_called(connection: HTTPConnection) -> None:
+    assert_type(await breaker("payments")(connection), Breaker)
+    await requires("payments")(connection)

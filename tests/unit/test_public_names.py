@@ -14,7 +14,14 @@ import pytest
 import zenvark_web
 from zenvark_web import Backend
 
-MODULES = ["zenvark_web.asgi", "zenvark_web.httpx", "zenvark_web.metrics", "zenvark_web.backends"]
+MODULES = [
+    "zenvark_web.asgi",
+    "zenvark_web.httpx",
+    "zenvark_web.metrics",
+    "zenvark_web.backends",
+    "zenvark_web.fastapi",
+    "zenvark_web.httpx2",
+]
 VERSION = importlib.import_module("zenvark_web._version")  # the package has a function so named
 HEAVY = ["httpx", "httpx2", "starlette", "fastapi", "prometheus_client"]
 

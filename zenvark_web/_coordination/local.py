@@ -196,7 +196,10 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        self.outbox.here(self._record, generation, failed, label[:MAX_LABEL], ended, elapsed)
+        urgent = failed or elapsed > self.slow_after or not self.admission.closed
+        result = (generation, failed, label[:MAX_LABEL], ended, elapsed)
+        if not self.outbox.hand_over(urgent, self._record, *result):
+            self.outbox.turn_away()
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -247,7 +250,8 @@ class LocalCircuit:
             now: Monotonic seconds.
         """
         if 0 < seconds < float("inf"):
-            self.outbox.here(self._hold, now + min(seconds, self.policy.max_retry_after))
+            until = now + min(seconds, self.policy.max_retry_after)
+            self.outbox.hand_over(True, self._hold, until)
 
     def _hold(self, until: float) -> None:
         self._held_until = max(self._held_until, until)
@@ -282,11 +286,7 @@ class LocalCircuit:
 
     def block(self, now: float) -> None:
         """Take note of a call that was not let through: it tells that there are calls to make."""
-        outbox = self.outbox
-        if outbox.thread == get_ident():
-            self._block(now)
-        else:
-            outbox.here(self._block, now)
+        self.outbox.hand_over(now >= self._tell_at, self._block, now)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
@@ -332,6 +332,16 @@ class LocalCircuit:
         """Show someone each result from now on, or nobody any more."""
         self._witness = witness
         self._run = None
+
+    def begin_anew(self, outbox: Outbox, surface: Surface) -> None:
+        """Go on in a forked process: with nothing that belongs to the one it comes from."""
+        self.outbox = outbox
+        self.surface = surface
+        self.lock = threading.RLock()  # another thread may have held it
+        self.successes, self.failures, self.blocked = Distribution(), Distribution(), 0
+        self._runs, self._newest, self._run, self._witness = [], None, None, None
+        self._untold, self._tell_at = 0, float("-inf")
+        self.flights = Flights(self.slow_after)
 
     @property
     def waiting(self) -> Sequence[PendingRun]:

@@ -1,9 +1,14 @@
-"""Results that wait to be sent, bounded in number."""
+"""Results that wait to be sent, bounded in number.
+
+They wait in the reporter's thread. What happens in another one is put in a line, which costs an
+append, and one wake-up fetches whatever stands there.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +21,12 @@ RUN_SPAN = 1.0
 """Seconds that a run may span, so that its age is true for all of its calls."""
 
 MAX_RUNS = 10_000
+
+MAX_INCOMING = 100_000
+"""The most results of other threads to keep in line, while the reporter's thread has no time."""
+
+COLLECTING = 0.02
+"""Seconds that successes of other threads wait in line for company."""
 
 
 class PendingRun:
@@ -64,9 +75,15 @@ class Outbox:
         self.waiting: dict[str, LocalCircuit] = {}
         self.thread: int | None = None
         self._number = 0
-        self._post: Callable[..., object] = _nobody
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: Callable[[bool], None] = _nobody
         self.watcher: Watcher | None = None
+        self._incoming: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+        self._called = False  # the reporter's thread has been asked to take in what is in line,
+        self._called_now = False  # and not to let it wait
+        self._turned_away = 0
+        # The collector may settle a lost permit inside it.
+        self._lock = threading.RLock()
 
     def open(self, wake: Callable[[bool], None], watcher: Watcher) -> None:
         """Accept results from now on, for a reporter in the running loop.
@@ -75,33 +92,72 @@ class Outbox:
             wake: Called with whether it is urgent when there is something to send.
             watcher: Looks after calls under way.
         """
-        self._post = asyncio.get_running_loop().call_soon_threadsafe
+        self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._wake = wake
         self.watcher = watcher
+        self.take_in()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
         """Accept nothing any more and forget what waits; it counts as dropped."""
-        self.thread = None
-        self._post = self._wake = _nobody
-        if self.watcher is not None:
-            self.watcher.forget()
-            self.watcher = None
-        for circuit in self.waiting.values():
-            circuit.forget()
-        self.waiting.clear()
-        self.runs = 0
+        with self._lock:  # any thread may be the first to see that the loop was closed
+            if self._loop is None:
+                return
+            self.thread = self._loop = None
+            self._wake = _nobody
+            if self.watcher is not None:
+                self.watcher.forget()
+                self.watcher = None
+            self.take_in()
+            for circuit in self.waiting.values():
+                circuit.forget()
+            self.waiting.clear()
+            self.runs = 0
 
     def here(self, function: Callable[..., None], *arguments: object) -> None:
         """Run something in the reporter's thread: now, or soon if this is another one. Not at
-        all if no reporter is there."""
+        all if no reporter is there. What one thread hands over stays in order."""
         if self.thread == threading.get_ident():
             function(*arguments)
-        else:
-            try:
-                self._post(function, *arguments)
-            except RuntimeError:  # the reporter's loop was closed
-                self.close()
+        elif self._loop is not None:
+            self._put(True, function, arguments)
+
+    def hand_over(self, urgent: bool, function: Callable[..., None], *arguments: object) -> bool:
+        """The same for what can be done without, and of which there may be too much.
+
+        Args:
+            urgent: Whether it should be soon; otherwise it may wait for company.
+            function: What to run.
+            arguments: What with.
+
+        Returns:
+            Whether there was room for it.
+        """
+        if self.thread == threading.get_ident():
+            function(*arguments)
+        elif self._loop is not None:
+            if len(self._incoming) >= MAX_INCOMING:
+                return False
+            self._put(urgent, function, arguments)
+        return True
+
+    def turn_away(self) -> None:
+        """Count a result of another thread for which there was no room."""
+        with self._lock:
+            self._turned_away += 1
+
+    def take_in(self) -> None:
+        """Take in what stands in line; in the reporter's thread."""
+        # First the flags, then the line: what is appended from now on calls again.
+        self._called = self._called_now = False
+        if self._turned_away:
+            with self._lock:
+                lost, self._turned_away = self._turned_away, 0
+            self.lost(lost)
+        incoming = self._incoming
+        for _ in range(len(incoming)):
+            function, arguments = incoming.popleft()
+            function(*arguments)
 
     def lost(self, results: int) -> None:
         """Count results for which there is no room."""
@@ -122,6 +178,33 @@ class Outbox:
         """Have a circuit looked at before a call that is under way becomes overdue."""
         if self.watcher is not None:
             self.watcher.watch(circuit)
+
+    def _put(
+        self, urgent: bool, function: Callable[..., None], arguments: tuple[object, ...]
+    ) -> None:
+        self._incoming.append((function, arguments))
+        if not self._called_now and (urgent or not self._called):
+            self._call(urgent)
+
+    def _call(self, now: bool) -> None:
+        """Have the line taken in: now, or in a while. (If this gets lost with a thread that is
+        ended in the midst of it, the reporter still looks once a second.)"""
+        self._called = True
+        if now:
+            self._called_now = True
+        loop = self._loop
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._take_in_here if now else self._call_later)
+        except RuntimeError:  # the loop was closed
+            self.close()
+
+    def _call_later(self) -> None:
+        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_here)
+
+    def _take_in_here(self) -> None:
+        if self.thread == threading.get_ident():  # the reporter may have moved to another one
+            self.take_in()
 
 
 def _nobody(*_: object) -> None:

@@ -178,6 +178,7 @@ class Reporter:
         """
         if not self._clock.known.is_set():
             return
+        self._outbox.take_in()
         try:
             while self._draft is not None or self._outbox.waiting:
                 await self._send_next()
@@ -189,6 +190,7 @@ class Reporter:
     async def _gather(self) -> None:
         if await _within(self._something, NOTE_INTERVAL):
             await _within(self._urgent, GATHERING)
+        self._outbox.take_in()
         for circuit in self._table.trials():
             self._outbox.waiting[circuit.name] = circuit
 

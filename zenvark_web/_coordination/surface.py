@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 from .._core.states import Role
@@ -109,8 +110,9 @@ class Surface:
             self._log(ZenvarkError(f"{MAX_WAITING} callbacks are waiting, one was left out"))
             return
         self._waiting.append((callback, argument))
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._arrived.set)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop was closed, perhaps just now
+                self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def _run_one(self, callback: Callback, argument: object) -> None:
         try:

@@ -49,11 +49,14 @@ class Table:
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self.latest: dict[str, Transition] = {}
 
-    def rename(self, instance: str) -> None:
-        """Go by another id from now on."""
-        self._instance = instance
-        for circuit in self._locals.values():
-            circuit.admission.instance = instance
+    def take_over(self, inherited: Table) -> None:
+        """Go on from what was known, and for the same local circuits, in a forked process."""
+        self.latest = inherited.latest
+        self._locals = inherited._locals
+        for circuit in tuple(self._locals.values()):
+            circuit.begin_anew(self._outbox, self._surface)
+            circuit.admission.instance = self._instance
+            self._admit(circuit)
 
     def local(self, name: str) -> LocalCircuit:
         """The local side of a circuit, made on first use."""
@@ -142,8 +145,9 @@ class Table:
                 yield circuit
 
     def _admit(self, circuit: LocalCircuit) -> None:
-        transition = self.in_force(circuit.name)
-        circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
+        with circuit.lock:  # a thread that has just made the circuit may be at it, too
+            transition = self.in_force(circuit.name)
+            circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:
             self._holding[circuit.name] = None

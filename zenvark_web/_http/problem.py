@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import json
 import math
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._core.states import State
 
 STATUS = 503
-TYPE = "urn:zenvark:problem:circuit-open"
-TITLE = "Service Unavailable"
+MEDIA_TYPE = "application/problem+json"
+
+LONGEST = 2**31
+"""The most seconds that every reader of HTTP can take in (RFC 9111, section 1.2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A kind of problem, as `docs/problems.md` tells it. Its texts never depend on the request.
+
+    Args:
+        uri: Its name for programs. It never changes; there is nothing to be fetched from it.
+        title: Its name for people.
+        detail: What it means for the request.
+    """
+
+    uri: str
+    title: str
+    detail: str
+
+
+CIRCUIT_OPEN = ProblemType(
+    uri="urn:zenvark:problem:circuit-open",
+    title="Service Unavailable",
+    detail="A service that this request needs is not available now.",
+)
+ROUTE_UNAVAILABLE = ProblemType(
+    uri="urn:zenvark:problem:route-unavailable",
+    title="Route Unavailable",
+    detail="This part of the service is not available now. The request was not begun.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +59,44 @@ class BreakerStatus:
     retry_after: float
 
 
-def problem(retry_after: float, circuit: str | None = None) -> tuple[dict[str, str], bytes]:
+def retry_seconds(remaining: float, chance: Callable[[], float] = random.random) -> int:
+    """What `Retry-After` says: at least 1, and never before the next attempt.
+
+    Up to a second, or a tenth of the wait if that is longer, is added by chance, so that clients
+    do not all return at once.
+
+    Args:
+        remaining: Seconds until the next attempt to recover.
+        chance: Makes random numbers from 0 to 1.
+    """
+    wait = min(max(0.0, remaining), LONGEST)
+    spread = max(1.0, wait / 10)
+    return min(max(1, math.ceil(wait + chance() * spread)), LONGEST)
+
+
+def problem(
+    retry_after: float, circuit: str | None = None, kind: ProblemType = CIRCUIT_OPEN
+) -> tuple[dict[str, str], bytes]:
     """Headers and body of the answer.
 
     Args:
         retry_after: Seconds until the next attempt to recover.
         circuit: The circuit's name, where the reader may know it; it can be the name of an
             internal host.
+        kind: What kind of problem it is.
     """
-    seconds = max(1, math.ceil(retry_after))
+    seconds = retry_seconds(retry_after)
     document: dict[str, object] = {
-        "type": TYPE,
-        "title": TITLE,
+        "type": kind.uri,
+        "title": kind.title,
         "status": STATUS,
-        "detail": "A service that this request needs is not available now.",
+        "detail": kind.detail,
         "retry_after": seconds,
     }
     if circuit is not None:
         document["circuit"] = circuit
     headers = {
-        "content-type": "application/problem+json",
+        "content-type": MEDIA_TYPE,
         "retry-after": str(seconds),
         "cache-control": "no-store",
     }

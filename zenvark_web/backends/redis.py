@@ -22,10 +22,12 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, RedisError
 
+from .. import _forks
 from .._core._checks import check_name
 from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec
+from ._turns import Turn
 from .base import (
     Account,
     Batch,
@@ -110,7 +112,9 @@ class RedisBackend:
         now, states, results, stored, accounts = await self._script("load", keys)
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
+        turn = Turn()
         for text in stored[1::2]:
+            await turn.share()
             try:
                 transitions.append(_codec.decode_transition(_text(text)))
             except MalformedEntryError as error:
@@ -187,7 +191,12 @@ class RedisBackend:
                     "XREAD", "COUNT", READ_COUNT, *block, "STREAMS", *keys, *positions,
                     **{NEVER_DECODE: True},
                 )  # fmt: skip
-            return list(self._decode(reply))
+            entries: list[Entry] = []
+            turn = Turn()
+            for entry in self._decode(reply):
+                entries.append(entry)
+                await turn.share()
+            return entries
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         stored = await self._script(
@@ -249,6 +258,7 @@ class _OwnClients:
             ) from None
         self._url = url
         self._open: list[redis.asyncio.Redis] = []
+        _forks.watch(self, _OwnClients._begin_anew)
 
     def __repr__(self) -> str:
         return self._place
@@ -273,6 +283,10 @@ class _OwnClients:
             with suppress(RedisError, OSError):  # it was on its way out anyhow
                 await client.aclose()
         self._open = []
+
+    def _begin_anew(self) -> object:
+        inherited, self._open = self._open, []
+        return inherited
 
 
 class _GivenClient:

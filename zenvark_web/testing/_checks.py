@@ -146,6 +146,12 @@ class Checks:
                 self._ended[circuit, before, False] > 0,
                 f"{circuit} was closed without a success of generation {before}",
             )
+        elif transition.reason.cause is Cause.TRIAL_FAILED:
+            unanswered = {"no answer", "slow"} & set(transition.reason.failures)
+            self.require(
+                bool(unanswered) or self._ended[circuit, before, True] > 0,
+                f"{circuit} was opened again without a failure of generation {before}",
+            )
 
     def appended(self, server: Server, batch: Batch) -> None:
         """A batch is in the stream. Work out which circuits it must open."""

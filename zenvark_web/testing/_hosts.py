@@ -31,9 +31,12 @@ CHECKED = "checked-*"
 """The names of circuits with a health check."""
 
 LONG_CALLS = 0.2
-"""The share of calls that take time. A quarter of them is cancelled by their callers."""
+"""The share of calls that take time."""
 
-LONGEST_CALL = 2.0
+IMPATIENT = 0.5
+"""The share of those whose callers do not wait for long: they are cancelled, or many are."""
+
+USUAL_CALL = 2.0
 RETRY_AFTER = (None, None, 0.5, 3.0, 6.0)
 BROKEN_CALLBACKS = 0.05
 
@@ -263,8 +266,10 @@ class SimulatedHost:
     async def _call_for_long(self, breaker: Breaker) -> None:
         chance = self._world.chance
         try:
-            async with asyncio.timeout(LONGEST_CALL if chance.random() < 0.25 else None):
-                await self._ask_patiently(breaker, chance.expovariate(1 / LONGEST_CALL))
+            async with asyncio.timeout(
+                chance.uniform(0, USUAL_CALL) if chance.random() < IMPATIENT else None
+            ):
+                await self._ask_patiently(breaker, chance.expovariate(1 / USUAL_CALL))
         except (UpstreamError, CircuitOpenError, TimeoutError):
             pass
 

@@ -1,0 +1,82 @@
+"""The document that stands for an open circuit, and the time it tells clients to wait."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.helpers.processes import ROOT
+from zenvark_web._http import problem as module
+from zenvark_web._http.problem import CIRCUIT_OPEN, ROUTE_UNAVAILABLE, problem, retry_seconds
+
+TYPES = [CIRCUIT_OPEN, ROUTE_UNAVAILABLE]
+
+
+def always(number: float) -> Callable[[], float]:
+    return lambda: number
+
+
+@pytest.mark.parametrize(
+    ("remaining", "least", "most"),
+    [
+        (-5.0, 1, 1),
+        (0.0, 1, 1),
+        (0.2, 1, 2),
+        (1.0, 1, 2),
+        (1.001, 2, 3),
+        (2.5, 3, 4),
+        (10.0, 10, 11),
+        (59.999, 60, 66),
+        (3600.0, 3600, 3960),
+        (1e12, 2**31, 2**31),
+        (math.inf, 2**31, 2**31),
+        (math.nan, 1, 1),
+    ],
+)
+def test_retry_after_is_the_wait_and_up_to_a_tenth(remaining: float, least: int, most: int) -> None:
+    assert retry_seconds(remaining, always(0.0)) == least
+    assert retry_seconds(remaining, always(1.0)) == most
+
+
+@pytest.mark.parametrize("remaining", [0.0, 0.4, 7.3, 120.0])
+def test_it_is_never_before_the_next_attempt_and_spreads_clients(remaining: float) -> None:
+    told = [retry_seconds(remaining) for _ in range(300)]
+    assert min(told) >= max(1, remaining)
+    assert max(told) <= math.ceil(remaining + max(1, remaining / 10))
+    assert len(set(told)) > 1 or remaining == 0
+
+
+def test_it_shrinks_as_time_goes_by() -> None:
+    told = [retry_seconds(remaining, always(0.5)) for remaining in range(100, -1, -1)]
+    assert told == sorted(told, reverse=True)
+    assert told[-1] == 1
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_document_and_header_say_the_same(kind: module.ProblemType) -> None:
+    headers, body = problem(30, kind=kind)
+    document = json.loads(body)
+    assert headers["retry-after"] == str(document.pop("retry_after"))
+    assert document == {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": 503,
+        "detail": kind.detail,
+    }
+
+
+def test_types_never_change() -> None:
+    assert [kind.uri for kind in TYPES] == [
+        "urn:zenvark:problem:circuit-open",
+        "urn:zenvark:problem:route-unavailable",
+    ]
+
+
+def test_every_type_is_documented() -> None:
+    page = (ROOT / "docs/problems.md").read_text()
+    assert re.findall(r"^## `(urn:\S+)`$", page, re.MULTILINE) == [kind.uri for kind in TYPES]
+    for kind in TYPES:
+        assert kind.title in page
+        assert kind.detail in page

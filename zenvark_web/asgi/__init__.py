@@ -1,0 +1,8 @@
+"""For Starlette, FastAPI and any other ASGI app: a middleware."""
+
+from __future__ import annotations
+
+from ._middleware import BreakerMiddleware
+from ._routes import ProtectedRoute
+
+__all__ = ["BreakerMiddleware", "ProtectedRoute"]

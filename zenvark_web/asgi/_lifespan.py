@@ -1,0 +1,78 @@
+"""The coordinator lives as long as the app."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..coordinator import Coordinator
+
+_logger = logging.getLogger("zenvark_web")
+
+
+class Lifespan:
+    """One lifespan of the app: the coordinator starts before the app and stops after it.
+
+    One that is running already, in whatever thread, belongs to somebody else, who will stop it.
+    """
+
+    def __init__(self, app: ASGIApp, coordinator: Coordinator) -> None:
+        self._app = app
+        self._coordinator = coordinator
+        self._owner = False
+        self._answered = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        startup = await receive()
+        self._owner = not self._coordinator.running
+        try:
+            if self._owner:
+                await self._start(send)
+            await self._run(scope, _preceded(startup, receive), send)
+            if not self._answered:
+                await self._stand_in(receive, send)
+        finally:
+            await self._stop()
+
+    async def _start(self, send: Send) -> None:
+        try:
+            await self._coordinator.start()
+        except Exception as error:
+            await self._stop()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+
+    async def _stop(self) -> None:
+        if self._owner:
+            await self._coordinator.stop()
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched_send(message: Message) -> None:
+            self._answered = True
+            if message["type"] != "lifespan.startup.complete":
+                await self._stop()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception as error:
+            if self._answered:
+                raise
+            _logger.info("the app is taken to know no lifespan: it raised", exc_info=error)
+
+    async def _stand_in(self, receive: Receive, send: Send) -> None:
+        """Answer for an app that knows no lifespan, and said so by raising or leaving."""
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _preceded(first: Message, receive: Receive) -> Receive:
+    messages = [first]
+
+    async def next_message() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return next_message
