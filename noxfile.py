@@ -61,7 +61,8 @@ def simulate(session: nox.Session) -> None:
     session.run("python", "-m", "zenvark_web.testing", *session.posargs)
     if not session.posargs:
         schedules = {"SIMULATED_SCHEDULES": "500"}
-        session.run("python", "-m", "pytest", "tests/simulation/test_schedules.py", env=schedules)
+        patient = ("-o", "faulthandler_timeout=0", "tests/simulation/test_schedules.py")
+        session.run("python", "-m", "pytest", *patient, env=schedules)
 
 
 @nox.session

@@ -55,6 +55,14 @@ MUTATIONS = (
         "tests/faults/test_network.py::test_calls_go_on_and_all_heals[resets]",
     ),
     Mutation(
+        1,
+        "a leader that catches up holds the event loop, and so its calls",
+        "backends/_turns.py",
+        "if self._clock() >= self._until:",
+        "if False:",
+        "tests/issues/test_leader_that_catches_up_stays_awake.py::test_other_tasks_have_their_turns",
+    ),
+    Mutation(
         2,
         "transitions are written under any lease",
         "backends/scripts/publish.lua",

@@ -35,13 +35,13 @@ class PendingRun:
     __slots__ = ("count", "ended", "failed", "generation", "label", "slow", "until")
 
     def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
-        self.generation = generation
-        self.failed = failed
-        self.slow = slow
-        self.label = label
-        self.count = 1
-        self.ended = ended
-        self.until = ended + RUN_SPAN
+        self.generation: int = generation
+        self.failed: bool = failed
+        self.slow: bool = slow
+        self.label: str = label
+        self.count: int = 1
+        self.ended: float = ended
+        self.until: float = ended + RUN_SPAN
 
 
 class Watcher(Protocol):
