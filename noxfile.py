@@ -55,9 +55,14 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """Many seeds in virtual time; `-- --seeds 1000`, or `-- --seed 7` for the history of one."""
-    session.install("-e", ".")
+    """Many seeds in virtual time, then many generated schedules of faults; `-- --seeds 1000` for
+    other seeds, `-- --seed 7` for the history of one."""
+    session.install("-e", ".", *_group("tests"))
     session.run("python", "-m", "zenvark_web.testing", *session.posargs)
+    if not session.posargs:
+        schedules = {"SIMULATED_SCHEDULES": "500"}
+        patient = ("-o", "faulthandler_timeout=0", "tests/simulation/test_schedules.py")
+        session.run("python", "-m", "pytest", *patient, env=schedules)
 
 
 @nox.session

@@ -14,16 +14,8 @@ from zenvark_web import (
     CircuitOpenError,
     ConsecutiveFailures,
     Coordinator,
+    LastGoodResponse,
 )
-
-last_good: dict[str, bytes] = {}
-
-
-def stale(request: httpx.Request, error: CircuitOpenError) -> httpx.Response:
-    body = last_good.get(request.url.path)
-    if body is None:
-        raise error  # nothing to offer: the caller gets the rejection
-    return httpx.Response(200, content=body, extensions={"stale": True})
 
 
 async def price(client: httpx.AsyncClient, product: str) -> str:
@@ -33,8 +25,7 @@ async def price(client: httpx.AsyncClient, product: str) -> str:
         return f"no price, try again in {error.retry_after:.0f} s"
     if response.is_error:
         return f"error {response.status_code}"
-    last_good[response.url.path] = response.content
-    return response.text + (" (old)" if "stale" in response.extensions else "")
+    return response.text + (" (old)" if "breaker" in response.extensions else "")
 
 
 async def main() -> None:
@@ -45,7 +36,12 @@ async def main() -> None:
 
     policy = BreakerPolicy(strategy=ConsecutiveFailures(3))
     coordinator = Coordinator(os.environ.get("REDIS_URL"), namespace="fallback", policy=policy)
-    transport = BreakerTransport(coordinator, httpx.MockTransport(upstream), fallback=stale)
+    transport = BreakerTransport(
+        coordinator,
+        httpx.MockTransport(upstream),
+        fallback=LastGoodResponse(),
+        when_open="raise",  # if there is no good response, either
+    )
     async with coordinator, httpx.AsyncClient(transport=transport) as client:
         for number in range(1, 7):
             broken = number > 1

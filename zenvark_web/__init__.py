@@ -28,12 +28,27 @@ from .exceptions import (
 
 if TYPE_CHECKING:
     from .asgi import BreakerMiddleware, ProtectedRoute
-    from .httpx import BreakerStatus, BreakerTransport, HttpHealthCheck, by_host, default_classify
+    from .httpx import (
+        Answer,
+        BreakerStatus,
+        BreakerTransport,
+        FixedResponse,
+        HttpClassifier,
+        HttpHealthCheck,
+        LastGoodResponse,
+        OtherUpstream,
+        RequestSettings,
+        Route,
+        by_header,
+        by_host,
+        default_classify,
+    )
     from .metrics import PrometheusMetrics
 
     __version__: str
 
 __all__ = [
+    "Answer",
     "Backend",
     "BackendError",
     "Backoff",
@@ -51,19 +66,25 @@ __all__ = [
     "CountWindow",
     "ExponentialBackoff",
     "FencedError",
+    "FixedResponse",
     "HealthCheck",
     "HealthCheckType",
+    "HttpClassifier",
     "HttpHealthCheck",
+    "LastGoodResponse",
     "MalformedEntryError",
     "MemoryBackend",
     "MetricsRecorder",
+    "OtherUpstream",
     "Outcome",
     "Permit",
     "PrometheusMetrics",
     "ProtectedRoute",
     "Reason",
+    "RequestSettings",
     "ResultsLostError",
     "Role",
+    "Route",
     "State",
     "StateChange",
     "Strategy",
@@ -72,17 +93,26 @@ __all__ = [
     "Window",
     "ZenvarkError",
     "__version__",
+    "by_header",
     "by_host",
     "default_classify",
 ]
 
 _LAZY = {
+    "Answer": "httpx",
     "BreakerMiddleware": "asgi",
     "BreakerStatus": "httpx",
     "BreakerTransport": "httpx",
+    "FixedResponse": "httpx",
+    "HttpClassifier": "httpx",
     "HttpHealthCheck": "httpx",
+    "LastGoodResponse": "httpx",
+    "OtherUpstream": "httpx",
     "PrometheusMetrics": "metrics",
     "ProtectedRoute": "asgi",
+    "RequestSettings": "httpx",
+    "Route": "httpx",
+    "by_header": "httpx",
     "by_host": "httpx",
     "default_classify": "httpx",
 }

@@ -1,41 +1,49 @@
-"""For httpx: a transport that asks a breaker before each request, and a health check."""
+"""For httpx: a transport that asks a breaker before each request, and a health check.
+
+There is a module with the same names for each client library, so that types and errors
+are those of the library in use. What they do is written once, for both.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import re
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
-from types import TracebackType
-from typing import Literal, TypeAlias, cast
-
-import httpx
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from . import exceptions
-from ._core._checks import check_number
-from ._core.states import HealthCheckType, Outcome
-from ._http.call import Call
-from ._http.classify import default_outcome
-from ._http.problem import STATUS, BreakerStatus, problem
-from ._http.routes import Routes, host_name
-from .breaker import Breaker
+from ._core.states import Outcome, State
+from ._http.answer import Answer
+from ._http.classify import DEFAULT, HttpClassifier
+from ._http.fallbacks import FixedResponse, OtherUpstream
+from ._http.health_check import UrlHealthCheck
+from ._http.last_good import LastGoodResponse
+from ._http.library import Library, missing
+from ._http.problem import BreakerStatus
+from ._http.routes import header_name, host_name
+from ._http.settings import RouteSettings
+from ._http.stream import AsyncBody, SyncBody
+from ._http.transport import GuardedTransport
 from .coordinator import Coordinator
-from .exceptions import ZenvarkError
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise missing("httpx", error) from error
 
 __all__ = [
+    "Answer",
     "BreakerStatus",
     "BreakerTransport",
     "CircuitOpenError",
+    "FixedResponse",
+    "HttpClassifier",
     "HttpHealthCheck",
+    "LastGoodResponse",
+    "OtherUpstream",
+    "RequestSettings",
+    "Route",
+    "by_header",
     "by_host",
     "default_classify",
-]
-
-Circuits: TypeAlias = Mapping[str, str] | Callable[[httpx.Request], str | None]
-Classify: TypeAlias = Callable[[httpx.Request, httpx.Response | Exception], Outcome]
-Fallback: TypeAlias = Callable[
-    [httpx.Request, exceptions.CircuitOpenError], httpx.Response | Awaitable[httpx.Response]
 ]
 
 
@@ -44,12 +52,76 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
 
     Both this package's `CircuitOpenError` and an `httpx.TransportError`, but neither a
     `NetworkError` nor a timeout: retry rules key on those, and a rejection is not to be retried.
+
+    Args:
+        name: The circuit's name.
+        retry_after: Seconds until the next attempt to recover, as far as it is known.
+        state: What the circuit let pass when the request was rejected.
     """
 
-    def __init__(self, name: str, retry_after: float) -> None:
+    def __init__(self, name: str, retry_after: float, state: State = State.OPEN) -> None:
         httpx.TransportError.__init__(self, "")
         exceptions.CircuitOpenError.__init__(self, name, retry_after)
         Exception.__init__(self, name, retry_after)
+        self.state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.retry_after, self.state)
+
+
+Classify: TypeAlias = Callable[[httpx.Request, httpx.Response | Exception], Outcome]
+Content: TypeAlias = httpx.Response | Answer | bytes | str | dict[str, Any] | list[Any] | None
+Make: TypeAlias = Callable[[httpx.Request, CircuitOpenError], Content | Awaitable[Content]]
+Fallback: TypeAlias = Make | OtherUpstream
+WhenOpen: TypeAlias = Literal["respond", "raise"]
+
+
+class Route(RouteSettings):
+    """A circuit's name, with settings for its requests that go before the transport's.
+
+    Where a mapping or a function names a circuit, and in `extensions={"breaker": ...}`.
+
+    Args:
+        name: The circuit.
+        classify: Tells the outcome of an exchange. None: the transport's.
+        fallback: Makes the answer while the circuit is open. None: the transport's.
+        when_open: `"respond"` or `"raise"`. None: the transport's.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable; the message says what to pass.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        classify: Classify | None = None,
+        fallback: Fallback | None = None,
+        when_open: WhenOpen | None = None,
+    ) -> None:
+        super().__init__(name, classify, fallback, when_open)
+
+
+class RequestSettings(TypedDict, total=False):
+    """What one request may say in `extensions={"breaker": ...}`; each goes before the
+    transport's and the route's.
+
+    Args:
+        name: The circuit. None or False: not protected. Left out: as mapped.
+        classify: Tells the outcome.
+        fallback: Makes the answer while the circuit is open. None: none does.
+        when_open: What the caller gets if no fallback answers.
+    """
+
+    name: str | Literal[False] | None
+    classify: Classify
+    fallback: Fallback | Mapping[str, Fallback] | None
+    when_open: WhenOpen
+
+
+Circuits: TypeAlias = (
+    Mapping[str, str] | Mapping[str, str | Route] | Callable[[httpx.Request], str | Route | None]
+)
 
 
 def by_host(request: httpx.Request) -> str | None:
@@ -57,20 +129,42 @@ def by_host(request: httpx.Request) -> str | None:
     return host_name(request.url)
 
 
+def by_header(header: str) -> Callable[[httpx.Request], str | None]:
+    """For many tenants behind one host: `circuits=by_header("X-Tenant")`.
+
+    A request's circuit is its host and the value of the header, such as
+    `api.example.com#acme`; without the header it is its host.
+    """
+    return lambda request: header_name(request.url, request.headers.get(header))
+
+
 def default_classify(request: httpx.Request, ended: httpx.Response | Exception) -> Outcome:
-    """What an exchange says about its upstream.
+    """What an exchange says about its upstream: `HttpClassifier()`.
 
     A failure: transport errors and timeouts, a body that breaks, and the statuses 429, 500, 502,
     503 and 504. Ignored: errors of the caller's making and `PoolTimeout`, a local limit.
     Anything else is a success, also the other 4xx.
     """
-    return default_outcome(ended)
+    return DEFAULT(request, ended)
 
 
-class BreakerTransport(httpx.AsyncBaseTransport):
+class _AsyncBody(AsyncBody, httpx.AsyncByteStream):
+    pass
+
+
+class _SyncBody(SyncBody, httpx.SyncByteStream):
+    pass
+
+
+class BreakerTransport(
+    GuardedTransport[httpx.Request, httpx.Response],
+    httpx.AsyncBaseTransport,
+    httpx.BaseTransport,
+):
     """Lets requests pass while their circuit is closed, and answers at once while it is open.
 
         client = httpx.AsyncClient(transport=BreakerTransport(coordinator))
+        client = httpx.Client(transport=BreakerTransport(coordinator))
 
     Requests and responses pass through as they are, streams included. A call ends when its body
     has been read, closed or has broken.
@@ -81,150 +175,51 @@ class BreakerTransport(httpx.AsyncBaseTransport):
 
     Args:
         coordinator: Shares the circuits.
-        transport: Sends the requests. Default: `httpx.AsyncHTTPTransport()`.
+        transport: Sends the requests. Default: `httpx.AsyncHTTPTransport()` or
+            `httpx.HTTPTransport()`, made when it is first needed.
         circuits: A request's circuit: a mapping from URL patterns (hosts with `*`, optionally
             with scheme, port and the beginning of a path) to names, or a function that may
-            return None: not protected. One request: `extensions={"breaker": name or None}`.
+            return None: not protected. In place of a name, a `Route` has settings of its own.
+            One request: `extensions={"breaker": name or None or RequestSettings(...)}`.
         classify: Tells the outcome of an exchange.
-        fallback: Makes the response while the circuit is open, sync or async. What it raises,
-            the caller gets.
-        when_open: `"respond"` with 503 and a problem document, or `"raise"` `CircuitOpenError`.
+        fallback: Makes the answer while the circuit is open, sync or async: a response, or bytes,
+            text or JSON; None if it has none. What it raises, the caller gets. A mapping gives
+            fallbacks by circuit name, with `*` and `?`.
+        when_open: If no fallback answers: `"respond"` with 503 and a problem document, or
+            `"raise"` `CircuitOpenError`.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
     """
 
+    _library = Library(
+        httpx,
+        async_body=_AsyncBody,
+        sync_body=_SyncBody,
+        open_error=CircuitOpenError,
+    )
+
     def __init__(
         self,
         coordinator: Coordinator,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | httpx.BaseTransport | None = None,
         *,
         circuits: Circuits = by_host,
         classify: Classify = default_classify,
-        fallback: Fallback | None = None,
-        when_open: Literal["respond", "raise"] = "respond",
+        fallback: Fallback | Mapping[str, Fallback] | None = None,
+        when_open: WhenOpen = "respond",
     ) -> None:
-        _check_settings(
-            coordinator=coordinator,
-            transport=transport,
+        super().__init__(
+            coordinator,
+            transport,
             circuits=circuits,
-            classify=classify,
+            classify=DEFAULT if classify is default_classify else classify,
             fallback=fallback,
             when_open=when_open,
         )
-        self._coordinator = coordinator
-        self._transport = httpx.AsyncHTTPTransport() if transport is None else transport
-        self._circuits = _circuit_finder(circuits)
-        self._classify = classify
-        self._fallback = fallback
-        self._when_open = when_open
-
-    def __repr__(self) -> str:
-        return f"<BreakerTransport around {self._transport!r}>"
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        breaker = self._breaker(request)
-        if breaker is None:
-            return await self._transport.handle_async_request(request)
-        try:
-            permit = breaker.acquire()
-        except exceptions.CircuitOpenError as error:
-            return await self._reject(request, breaker, error)
-        call = Call(permit, lambda ended: self._outcome(request, ended))
-        try:
-            response = await self._transport.handle_async_request(request)
-        except BaseException as error:
-            call.broke(error)
-            raise
-        if call.answered(response):
-            response.stream = _WatchedStream(response.stream, call)
-        return response
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> BreakerTransport:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self._transport.__aexit__(exc_type, exc_value, traceback)
-
-    def _breaker(self, request: httpx.Request) -> Breaker | None:
-        try:
-            if "breaker" in request.extensions:
-                name = request.extensions["breaker"]
-            else:
-                name = self._circuits(request)
-            return None if name is None else self._coordinator.breaker(name)
-        except Exception as error:
-            # A mistake in a mapping must not cost the request.
-            self._surface("a request's circuit could not be told, it is not protected", error)
-            return None
-
-    def _outcome(self, request: httpx.Request, ended: httpx.Response | Exception) -> Outcome:
-        try:
-            outcome = self._classify(request, ended)
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"classify must return an Outcome, not {outcome!r}")
-        except Exception as error:
-            self._surface("classify failed, the default decides", error)
-            return default_outcome(ended)
-        return outcome
-
-    def _surface(self, what: str, cause: Exception) -> None:
-        error = ZenvarkError(f"{what}: {exceptions.described(cause)}")
-        error.__cause__ = cause
-        self._coordinator.surface(error)
-
-    async def _reject(
-        self, request: httpx.Request, breaker: Breaker, error: exceptions.CircuitOpenError
-    ) -> httpx.Response:
-        if self._fallback is not None:
-            response = self._fallback(request, error)
-            return await response if inspect.isawaitable(response) else response
-        if self._when_open == "raise":
-            raise CircuitOpenError(error.name, error.retry_after) from None
-        headers, body = problem(error.retry_after, error.name)
-        status = BreakerStatus(error.name, breaker.state, error.retry_after)
-        return httpx.Response(STATUS, headers=headers, content=body, extensions={"breaker": status})
 
 
-class _WatchedStream(httpx.AsyncByteStream):
-    """A response's body, handed on as it comes, with an eye on how it ends.
-
-    An iterator and no generator, which asyncio would keep a record of for each response.
-    """
-
-    def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, call: Call) -> None:
-        self._stream = cast(httpx.AsyncByteStream, stream)  # as the client will find out itself
-        self._call = call
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._iterator = self._stream.__aiter__()
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._iterator.__anext__()
-        except StopAsyncIteration:
-            self._call.settle(Outcome.SUCCESS)
-            raise
-        except BaseException as error:
-            self._call.broke(error)
-            raise
-
-    async def aclose(self) -> None:
-        self._call.settle(Outcome.SUCCESS)  # its headers were good, and nobody wants the rest
-        await self._stream.aclose()
-
-
-class HttpHealthCheck:
+class HttpHealthCheck(UrlHealthCheck):
     """A health check that asks a URL.
 
     Args:
@@ -237,109 +232,4 @@ class HttpHealthCheck:
         TypeError, ValueError: A setting is not usable.
     """
 
-    def __init__(
-        self, url: str, *, expect: Container[int] = range(200, 400), timeout: float = 5.0
-    ) -> None:
-        check_number("timeout", timeout, above=0, unit="seconds")
-        _check_health_url(url)
-        _check_expected(expect)
-        self._url = url
-        self._expect = expect
-        self._timeout = timeout
-        self._tls: ssl.SSLContext | None = None
-
-    def __repr__(self) -> str:
-        return f"HttpHealthCheck({self._url!r})"
-
-    def for_circuit(self, name: str) -> Callable[[HealthCheckType], Awaitable[None]]:
-        """The check of one circuit.
-
-        Raises:
-            ValueError: The circuit's name can't stand in a URL.
-        """
-        if "{name}" in self._url and not re.fullmatch(r"[A-Za-z0-9._~:\[\]-]+", name):
-            raise ValueError(f"the circuit's name {name!r} can't stand in a URL")
-        url = self._url.replace("{name}", name)
-        return lambda _: self._check(url)
-
-    async def __call__(self, type_: HealthCheckType) -> None:
-        """Ask the URL; for one without `{name}`.
-
-        Raises:
-            httpx.HTTPError, TimeoutError: There was no answer, or not in time.
-            ZenvarkError: It had another status.
-        """
-        await self._check(self._url)
-
-    async def _check(self, url: str) -> None:
-        verify = self._verify(url)
-        # A TLS handshake ends by this limit, before it is cancelled: httpx closes its socket only
-        # then.
-        limits = httpx.Timeout(self._timeout, connect=self._timeout / 2)
-        async with (
-            asyncio.timeout(self._timeout),
-            httpx.AsyncClient(verify=verify, timeout=limits) as client,
-            client.stream("GET", url) as response,
-        ):
-            if response.status_code not in self._expect:
-                raise ZenvarkError(f"status {response.status_code}")
-
-    def _verify(self, url: str) -> ssl.SSLContext | bool:
-        """One TLS context for all checks: making one takes a while."""
-        if not url.startswith("https:"):
-            return False
-        if self._tls is None:
-            self._tls = httpx.create_ssl_context()
-        return self._tls
-
-
-def _check_health_url(url: object) -> None:
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a string, not {url!r}")
-    try:
-        parsed = httpx.URL(url.replace("{name}", "name"))
-    except httpx.InvalidURL as error:
-        raise _no_health_url(url) from error
-    if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 0) > 65535:
-        raise _no_health_url(url)
-
-
-def _no_health_url(url: str) -> ValueError:
-    return ValueError(f"url must be one such as 'https://api.example.com/health', not {url!r}")
-
-
-def _check_expected(expect: object) -> None:
-    if isinstance(expect, str) or not isinstance(expect, Container):
-        raise TypeError(f"expect must be a range or set of statuses, not {expect!r}")
-
-
-def _circuit_finder(circuits: Circuits) -> Callable[[httpx.Request], str | None]:
-    if callable(circuits):
-        return circuits
-    routes = Routes(circuits, httpx.URL)
-    return lambda request: routes(request.url)
-
-
-def _check_settings(
-    *,
-    coordinator: object,
-    transport: object,
-    circuits: object,
-    classify: object,
-    fallback: object,
-    when_open: object,
-) -> None:
-    if not isinstance(coordinator, Coordinator):
-        raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
-    if isinstance(transport, type) or (
-        transport is not None and not hasattr(transport, "handle_async_request")
-    ):
-        raise TypeError(f"transport must be an httpx.AsyncBaseTransport, not {transport!r}")
-    if not callable(circuits) and not isinstance(circuits, Mapping):
-        raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")
-    if not callable(classify):
-        raise TypeError(f"classify must be callable, not {classify!r}")
-    if fallback is not None and not callable(fallback):
-        raise TypeError(f"fallback must be callable, not {fallback!r}")
-    if when_open not in ("respond", "raise"):
-        raise ValueError(f"when_open must be 'respond' or 'raise', not {when_open!r}")
+    _module: ClassVar[Any] = httpx

@@ -19,7 +19,7 @@ from zenvark_web import (
     State,
 )
 from zenvark_web._coordination.local import LocalCircuit
-from zenvark_web._coordination.outbox import Outbox
+from zenvark_web._coordination.outbox import COLLECTING, Outbox
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.admission import Admission
 from zenvark_web.statistics import Statistics
@@ -127,6 +127,26 @@ async def test_what_comes_as_a_run_ends_is_taken_in_by_the_next() -> None:
     async with coordinator:
         assert sum(breaker.successes.counts) == 1
     assert coordinator.statistics.recorded == 1
+
+
+async def test_a_loop_that_looks_late_leaves_the_line_to_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    took_in: list[bool] = []
+    original = Outbox.take_in
+
+    def take_in(outbox: Outbox) -> None:
+        took_in.append(outbox.thread in {None, threading.get_ident()})
+        original(outbox)
+
+    monkeypatch.setattr(Outbox, "take_in", take_in)
+    coordinator = Coordinator()
+    async with coordinator:
+        elsewhere(lambda: coordinator.breaker("upstream").execute_sync(int))
+    with coordinator:
+        await asyncio.sleep(3 * COLLECTING)
+    assert len(took_in) > 2
+    assert all(took_in)
 
 
 def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:

@@ -39,8 +39,9 @@ def test_every_named_test_exists() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert collected.returncode == 0, collected.stdout
     existing = {line.partition("[")[0] for line in collected.stdout.splitlines() if "::" in line}
     assert set(CODES.values()) - existing == set()
 
@@ -77,8 +78,8 @@ def test_every_code_is_used() -> None:
 def test_mutations_are_all_there() -> None:
     by_test = {test: code for code, test in LEGEND}
     told = [
-        [str(number), str(mutation.invariant), mutation.what, by_test[without_parameters(mutation)]]
-        for number, mutation in enumerate(MUTATIONS, 1)
+        [str(mutation.invariant), mutation.what, by_test[without_parameters(mutation)]]
+        for mutation in MUTATIONS
     ]
     assert rows(INVARIANTS, "## Mutations") == told
     assert {str(mutation.invariant) for mutation in MUTATIONS} == set(NUMBERS)

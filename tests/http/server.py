@@ -51,6 +51,9 @@ class Exchange:
             return await self._reader.readuntil(b"0\r\n\r\n")
         return await self._reader.readexactly(int(self.headers.get("content-length", 0)))
 
+    async def read_some(self) -> bytes:
+        return await self._reader.read(65536)
+
     async def client_left(self) -> None:
         await self._reader.read()
 

@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts
 from tests.http.stub import Stub
-from zenvark_web import BreakerTransport, Coordinator, ZenvarkError, by_host
+from zenvark_web import BreakerTransport, Coordinator, Route, ZenvarkError, by_host
 from zenvark_web._http.routes import MAX_CACHED_HOSTS, Routes
 
 URL = "https://api.example.com/charges"
@@ -146,7 +146,10 @@ FLEET = {
         ({"api.example.com/v2/": "a"}, "https://api.example.com/v2/charges", "a"),
         ({"api.example.com/v2/": "a"}, "https://api.example.com/v2", None),
         ({"api.example.com/v2/": "a"}, "https://api.example.com/v1/", None),
-        ({"api.example.com/v2": "a"}, "https://api.example.com/v20", "a"),
+        ({"api.example.com/v2": "a"}, "https://api.example.com/v2", "a"),
+        ({"api.example.com/v2": "a"}, "https://api.example.com/v2?x=1", "a"),
+        ({"api.example.com/v2": "a"}, "https://api.example.com/v2/charges", "a"),
+        ({"api.example.com/v2": "a"}, "https://api.example.com/v20", None),
         ({"api.example.com/": "a"}, "https://api.example.com", "a"),
         ({"api.example.com/V2/": "a"}, "https://api.example.com/v2/", None),
         ({"api.example.com/V2/": "a"}, "https://api.example.com/V2/", "a"),
@@ -220,6 +223,7 @@ async def test_later_changes_of_the_mapping_change_nothing(coordinator: Coordina
         "::1",
         "api example.com",
         "api.example.com?x=1",
+        "api.example.com/v2?x=1",
         "api.example.com#x",
         "https:api.example.com",
         "ht tp://api.example.com",
@@ -286,15 +290,28 @@ async def test_request_goes_out_though_its_circuit_cannot_be_told(
     assert isinstance(error.__cause__, Exception)
 
 
-@pytest.mark.parametrize(("named", "name"), [("named", "named"), (None, None)])
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ("named", "named"),
+        (None, None),
+        (False, None),
+        (Route("named"), "named"),
+        ({"name": "named"}, "named"),
+        ({"name": None}, None),
+        ({"name": False}, None),
+        ({}, "api.example.com"),
+        ({"when_open": "raise"}, "api.example.com"),
+    ],
+)
 async def test_one_request_may_say_otherwise(
-    coordinator: Coordinator, errors: list[Exception], named: str | None, name: str | None
+    coordinator: Coordinator, errors: list[Exception], named: Any, name: str | None
 ) -> None:
     assert await circuit_of(URL, coordinator, by_host, breaker=named) == name
     assert not errors
 
 
-@pytest.mark.parametrize("odd", [7, "", False, {"name": "x"}])
+@pytest.mark.parametrize("odd", [7, "", True, "two\nlines", ["named"], {"name": 7}])
 async def test_odd_word_of_one_request_surfaces(
     coordinator: Coordinator, errors: list[Exception], odd: Any
 ) -> None:

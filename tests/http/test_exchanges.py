@@ -13,7 +13,6 @@ from tests.helpers.waiting import eventually
 from tests.http import server
 from tests.http.circuits import PATIENCE, counts
 from tests.http.conftest import PATIENT, StartCoordinator
-from tests.http.scenarios import mock, mock_error
 from tests.http.server import Exchange, Upstream
 from tests.http.stub import Chunks, Stub
 from zenvark_web import (
@@ -179,9 +178,12 @@ async def test_read_that_is_abandoned_says_nothing(coordinator: Coordinator) -> 
     """So are reads under way when a loop is shut down in a hurry."""
 
     class Endless(Chunks):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self  # no generator: CPython 3.11 would not let one go that was left like this
+
+        async def __anext__(self) -> bytes:
             await asyncio.Event().wait()
-            yield b""
+            return b""
 
     transport = BreakerTransport(coordinator, Stub(httpx.Response(200, stream=Endless())))
     response = await transport.handle_async_request(httpx.Request("GET", URL))
@@ -256,14 +258,15 @@ def test_an_error_of_a_kind_to_come_counts_as_the_one_it_derives_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "label"),
+    ("response", "error", "label"),
     [
-        (mock(lambda: httpx.Response(503)), "HTTP 503"),
-        (mock_error(httpx.ConnectTimeout("…")), "ConnectTimeout"),
+        (httpx.Response(503), None, "HTTP 503"),
+        (None, httpx.ConnectTimeout("…"), "ConnectTimeout"),
     ],
 )
 async def test_a_trip_says_what_the_failures_were(
-    behaviour: Callable[[], httpx.AsyncBaseTransport],
+    response: httpx.Response | None,
+    error: Exception | None,
     label: str,
     start_coordinator: StartCoordinator,
 ) -> None:
@@ -272,7 +275,9 @@ async def test_a_trip_says_what_the_failures_were(
         BreakerPolicy(strategy=ConsecutiveFailures(3)),
         on_state_change=lambda change: reasons.append(change.reason),
     )
-    transport = BreakerTransport(coordinator, behaviour())
+    inner = Stub(response)
+    inner.error = error
+    transport = BreakerTransport(coordinator, inner)
     async with httpx.AsyncClient(transport=transport) as client:
         for _ in range(3):
             with suppress(httpx.ConnectTimeout):

@@ -1,82 +1,185 @@
-"""What a circuit learns from each request: once, and the right thing."""
+"""What a circuit learns from each request: once, and the right thing, whatever the client.
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+The first test finds out the table in docs/settlement.md, the last one compares. To write it anew:
+`ZENVARK_WRITE_DOCS=1 pytest tests/http/test_outcomes.py`.
+"""
 
-import httpx
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import pytest
 
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, half_opened, let_through, takes_a_call
-from tests.http.conftest import RECOVERS_AT_ONCE, StartCoordinator
+from tests.helpers.processes import ROOT
+from tests.helpers.waiting import eventually, eventually_sync
+from tests.http.backstage import Backstage, backstage
+from tests.http.circuits import PATIENCE, half_opened, takes_a_call
+from tests.http.clients import KINDS, Kind
+from tests.http.conftest import PATIENT, RECOVERS_AT_ONCE
 from tests.http.scenarios import SCENARIOS, Caller, Scenario
-from tests.http.server import Upstream
-from zenvark_web import BreakerTransport, Cause, Coordinator, Outcome, StateChange
+from zenvark_web import Breaker, Cause, CircuitOpenError, Coordinator, Outcome
 
+# What the bare libraries leave to the garbage collector, too, and trio does not like.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected")
+
+NAMES = {(1, 0): "success", (0, 1): "failure", (0, 0): "ignored"}
 COUNTS = {Outcome.SUCCESS: (1, 0), Outcome.FAILURE: (0, 1), Outcome.IGNORED: (0, 0)}
+CASES = [
+    pytest.param(scenario, kind, id=f"{kind}-{scenario.name}")
+    for kind in KINDS
+    for scenario in SCENARIOS
+    if scenario.fits(kind)
+]
+TRIALS = [
+    case for case in CASES if str(case.values[1]) in {"httpx-asyncio", "httpx2-trio", "httpx2-sync"}
+]
+PAGE = ROOT / "docs" / "settlement.md"
+BEGIN, END = "<!-- table: written by tests/http/test_outcomes.py -->", "<!-- end -->"
+
+Found = dict[tuple[str, str], str]
 
 
-@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
-def scenario(request: pytest.FixtureRequest) -> Scenario:
-    given: Scenario = request.param
-    return given
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Backstage]:
+    with backstage() as running:
+        yield running
 
 
-@asynccontextmanager
-async def caller(
-    scenario: Scenario, coordinator: Coordinator, upstream: Upstream
-) -> AsyncIterator[Caller]:
-    upstream.answer = scenario.answer
-    inner = scenario.inner()
-    transport = BreakerTransport(
-        coordinator, inner, circuits=lambda _: "upstream", when_open="raise"
-    )
-    async with httpx.AsyncClient(
-        transport=transport, base_url=upstream.url, timeout=PATIENCE
-    ) as client:
-        yield Caller(client, inner, upstream)
+@pytest.fixture(scope="module")
+def patient(stage: Backstage) -> Coordinator:
+    """One whose circuits never open."""
+    return stage.start(PATIENT)
 
 
-async def play(scenario: Scenario, caller: Caller) -> object:
-    """Play a scenario to its end. Its result is kept, so that nothing is settled by deleting."""
-    with pytest.raises(scenario.raises) if scenario.raises else nullcontext() as caught:
-        return await scenario.use(caller)
-    return caught
+@pytest.fixture(scope="module")
+def recovering(stage: Backstage) -> Coordinator:
+    """One whose circuits open at once, and try to recover at once."""
+    return stage.start(RECOVERS_AT_ONCE)
 
 
-async def test_each_request_counts_once(
-    scenario: Scenario, coordinator: Coordinator, upstream: Upstream, errors: list[Exception]
+@pytest.fixture(scope="module")
+def found() -> Found:
+    """The outcomes as they are found out, by scenario and kind of client."""
+    return {}
+
+
+class Play:
+    """A scenario played to its end. What it left is kept, so that nothing is settled by deleting.
+
+    Attributes:
+        counted: What had been counted when the client was still open.
+    """
+
+    def __init__(
+        self, scenario: Scenario, kind: Kind, stage: Backstage, coordinator: Coordinator
+    ) -> None:
+        stage.set(scenario.answer)
+        self.breaker = coordinator.breaker(f"{kind} {scenario.name}")
+        self._scenario = scenario
+        self._stage = stage
+        inner = scenario.inner(kind)
+        transport = kind.guarded(
+            coordinator, inner, circuits=lambda _: self.breaker.name, when_open="raise"
+        )
+        client = kind.client(transport, base_url=stage.upstream.url, timeout=PATIENCE)
+        self._caller = Caller(kind, client, inner, stage)
+        if kind.sync:
+            self._play_sync()
+        else:
+            kind.run(self._play)
+
+    async def _play(self) -> None:
+        error = self._scenario.error(self._caller.kind)
+        async with self._caller.client:
+            with pytest.raises(error) if error else nullcontext() as self._caught:
+                self._kept = await self._scenario.use[0](self._caller)
+            self.counted = self._stage.counts(self.breaker)
+
+    def _play_sync(self) -> None:
+        use = self._scenario.use[1]
+        assert use is not None
+        error = self._scenario.error(self._caller.kind)
+        with self._caller.client:
+            with pytest.raises(error) if error else nullcontext() as self._caught:
+                self._kept = use(self._caller)
+            self.counted = self._stage.counts(self.breaker)
+
+
+@pytest.mark.parametrize(("scenario", "kind"), CASES)
+def test_each_request_counts_once(
+    scenario: Scenario, kind: Kind, stage: Backstage, patient: Coordinator, found: Found
 ) -> None:
-    breaker = coordinator.breaker("upstream")
-    async with caller(scenario, coordinator, upstream) as given:
-        kept = await play(scenario, given)
-        assert counts(breaker) == COUNTS[scenario.outcome]
-    assert counts(breaker) == COUNTS[scenario.outcome], "closing the client changed it"
-    assert not errors
-    del kept
+    played = Play(scenario, kind, stage, patient)
+    found[scenario.name, str(kind)] = NAMES[played.counted]
+    assert played.counted == COUNTS[scenario.expected(kind)]
+    assert stage.counts(played.breaker) == played.counted, "closing the client changed it"
+    assert not stage.errors
 
 
-async def test_each_trial_ends(
-    scenario: Scenario, start_coordinator: StartCoordinator, upstream: Upstream
+@pytest.mark.parametrize(("scenario", "kind"), TRIALS)
+def test_each_trial_ends(
+    scenario: Scenario, kind: Kind, stage: Backstage, recovering: Coordinator
 ) -> None:
     """A half-open circuit with one permit closes, opens, or has its permit back."""
-    changes: list[StateChange] = []
-    coordinator = await start_coordinator(RECOVERS_AT_ONCE, on_state_change=changes.append)
-    breaker = coordinator.breaker("upstream")
+    breaker = recovering.breaker(f"{kind} {scenario.name}")
+    stage.do(half_opened(breaker))
+    played = eventually_sync(
+        lambda: let_through(scenario, kind, stage, recovering), within=PATIENCE
+    )
+    if scenario.expected(kind) is Outcome.IGNORED:
+        stage.do(eventually(lambda: takes_a_call(breaker), within=PATIENCE))
+        assert verdicts(stage, breaker) == []
+        eventually_sync(lambda: succeeds(breaker), within=PATIENCE)
+    failed = scenario.expected(kind) is Outcome.FAILURE
+    [verdict] = eventually_sync(lambda: verdicts(stage, breaker), within=PATIENCE)
+    assert verdict is (Cause.TRIAL_FAILED if failed else Cause.TRIAL_PASSED)
+    del played
 
-    def verdicts() -> list[Cause]:
-        ends = {Cause.TRIAL_PASSED, Cause.TRIAL_FAILED}
-        return [change.reason.cause for change in changes if change.reason.cause in ends]
 
-    async with caller(scenario, coordinator, upstream) as given:
-        await half_opened(breaker)
-        kept = await let_through(lambda: play(scenario, given))
-        if scenario.outcome is Outcome.IGNORED:
-            await eventually(lambda: takes_a_call(breaker), within=PATIENCE)
-            assert verdicts() == []
-            await let_through(lambda: breaker.execute(asyncio.sleep, 0))
-        await eventually(verdicts, within=PATIENCE)
-    expected = Cause.TRIAL_FAILED if scenario.outcome is Outcome.FAILURE else Cause.TRIAL_PASSED
-    assert verdicts() == [expected]
-    del kept
+def let_through(
+    scenario: Scenario, kind: Kind, stage: Backstage, coordinator: Coordinator
+) -> Play | None:
+    """A permit that waits too long on a busy host goes back, and has to be granted again."""
+    try:
+        return Play(scenario, kind, stage, coordinator)
+    except CircuitOpenError:
+        return None
+
+
+def succeeds(breaker: Breaker) -> bool:
+    try:
+        breaker.acquire().record(Outcome.SUCCESS)
+    except CircuitOpenError:
+        return False
+    return True
+
+
+def verdicts(stage: Backstage, breaker: Breaker) -> list[Cause]:
+    ends = {Cause.TRIAL_PASSED, Cause.TRIAL_FAILED}
+    return [
+        change.reason.cause
+        for change in stage.changes
+        if change.name == breaker.name and change.reason.cause in ends
+    ]
+
+
+def test_the_documentation_has_the_table(found: Found) -> None:
+    missing = [case.id for case in CASES if (case.values[0].name, str(case.values[1])) not in found]
+    if missing:
+        return  # only some of the scenarios were to be played
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    expected = f"{head}{BEGIN}\n\n{table(found)}\n\n{END}{rest.partition(END)[2]}"
+    if os.environ.get("ZENVARK_WRITE_DOCS"):
+        PAGE.write_text(expected)
+    assert PAGE.read_text() == expected, "write it anew with ZENVARK_WRITE_DOCS=1"
+
+
+def table(found: Found) -> str:
+    lines = [
+        "| what happens | " + " | ".join(str(kind).replace("-", ", ") for kind in KINDS) + " |",
+        "|---" * (len(KINDS) + 1) + "|",
+    ]
+    for scenario in SCENARIOS:
+        outcomes = (found.get((scenario.name, str(kind)), "-") for kind in KINDS)
+        lines.append(f"| {scenario.name} | {' | '.join(outcomes)} |")
+    return "\n".join(lines)

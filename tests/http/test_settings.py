@@ -15,7 +15,7 @@ from zenvark_web import BreakerTransport, Coordinator
         ({"coordinator": "redis://localhost"}, TypeError, "coordinator must be a Coordinator"),
         ({"coordinator": Coordinator}, TypeError, "coordinator must be a Coordinator"),
         ({"transport": httpx.AsyncClient()}, TypeError, "transport must be an httpx.AsyncBase"),
-        ({"transport": httpx.HTTPTransport(verify=False)}, TypeError, "transport must be an"),
+        ({"transport": httpx.Client()}, TypeError, "transport must be an httpx.AsyncBase"),
         ({"transport": httpx.AsyncHTTPTransport}, TypeError, "transport must be an"),
         ({"circuits": "payments"}, TypeError, "circuits must be a mapping or a function"),
         ({"circuits": ["payments"]}, TypeError, "circuits must be a mapping or a function"),

@@ -83,7 +83,7 @@ async def guards_give_permits(breaker: Breaker) -> None:
         assert_type(permit, Permit)
     with breaker.acquire() as permit:
         assert_type(permit, Permit)
-        permit.record(Outcome.FAILURE)
+        permit.record(Outcome.FAILURE, retry_after=1.5)
         permit.record("failure")  # type: ignore[arg-type]
     assert_type(permit.recorded, bool)
 

@@ -38,10 +38,12 @@ httpx.AsyncClient(mounts={"https://": BreakerTransport(coordinator), "http://": 
 BreakerTransport(coordinator, httpx.AsyncHTTPTransport(http2=True))
 BreakerTransport(coordinator, httpx.MockTransport(lambda request: httpx.Response(200)))
 BreakerTransport(coordinator, BreakerTransport(coordinator))
-BreakerTransport(coordinator, httpx.HTTPTransport())  # type: ignore[arg-type]
+BreakerTransport(coordinator, httpx.HTTPTransport())
+BreakerTransport(coordinator, httpx.Client())  # type: ignore[arg-type]
 BreakerTransport("redis://localhost")  # type: ignore[arg-type]
 BreakerTransport(coordinator, None, by_host)  # type: ignore[call-arg]
-httpx.Client(transport=BreakerTransport(coordinator))  # type: ignore[arg-type]
+httpx.Client(transport=BreakerTransport(coordinator))
+httpx.Client(mounts={"https://": BreakerTransport(coordinator), "http://": None})
 
 
 # Which circuit, and what counts.
@@ -93,7 +95,7 @@ def fallback_text(request: httpx.Request, error: CircuitOpenError) -> str:
 
 BreakerTransport(coordinator, fallback=fallback, when_open="respond")
 BreakerTransport(coordinator, fallback=fallback_async, when_open="raise")
-BreakerTransport(coordinator, fallback=fallback_text)  # type: ignore[arg-type]
+BreakerTransport(coordinator, fallback=fallback_text)
 BreakerTransport(coordinator, when_open="return")  # type: ignore[arg-type]
 
 

@@ -93,6 +93,7 @@ BreakerPolicy(
     backoff=ExponentialBackoff(initial=1, maximum=30),
     healthy_after=2,
     slow_call=1.5,
+    max_retry_after=60,
     classify=classify,
 )
 BreakerPolicy(strategy=CountWindow(100, 0.5), backoff=ConstantBackoff(1))

@@ -86,6 +86,19 @@ class TestPermits:
         assert [made.take(100) for _ in range(4)] == [True, True, False, False]
         assert made.note(100) == TrialNote(2, unused=0, held=2)
 
+    def test_grant_goes_on_after_the_instance_was_alone(self) -> None:
+        """It was as good as new: more trial calls were made than had been granted."""
+        door = admission(granted(generation=2, permits=2))
+        assert door.take(100.0)
+        door.apply(opened(generation=-3), 101.0, 5.0)
+        door.apply(granted(generation=-4, permits=1), 101.0, 0.0)
+        door.settle(2, returned=False)
+        assert door.note(101.0) == TrialNote(-4, unused=1, held=0)
+        door.apply(granted(generation=2, permits=2), 102.0, 0.0)
+        assert door.note(102.0) == TrialNote(2, unused=1, held=0)
+        assert door.take(102.0)
+        assert not door.take(102.0)
+
     def test_settled_ones_are_gone(self) -> None:
         made = admission(opened(), granted())
         assert made.take(100)

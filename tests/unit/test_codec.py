@@ -111,6 +111,10 @@ class TestRoundTrip:
         runs = decode_batch({**encode_batch(BATCH), "late": "1500"}).reports[0].runs
         assert [run.age for run in runs] == [1.75, 1.5]
 
+    @pytest.mark.parametrize(("late", "overdue"), [("3000", 2), ("3001", 0)])
+    def test_what_is_said_of_the_moment_gets_old(self, late: str, overdue: int) -> None:
+        assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].overdue == overdue
+
     @pytest.mark.parametrize(("late", "left"), [("1500", 59.0), ("60500", 0.0), ("999999", 0.0)])
     def test_time_under_way_is_taken_from_a_hold(self, late: str, left: float) -> None:
         assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].hold == left

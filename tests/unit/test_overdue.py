@@ -226,4 +226,5 @@ def test_instances_are_bounded() -> None:
     for number in range(MAX_INSTANCES + 50):
         overdue.note(f"web-{number}", 1, 0.0)
     assert len(overdue) == MAX_INSTANCES
-    assert "web-0" not in overdue.counts(0.0)
+    assert overdue.total(0.0) == sum(overdue.counts.values()) == MAX_INSTANCES
+    assert "web-0" not in overdue.counts

@@ -20,6 +20,8 @@ MODULES = [
     "zenvark_web.metrics",
     "zenvark_web.backends",
     "zenvark_web.fastapi",
+    "zenvark_web.httpx2",
+    "zenvark_web.testing",
 ]
 VERSION = importlib.import_module("zenvark_web._version")  # the package has a function so named
 HEAVY = ["httpx", "httpx2", "starlette", "fastapi", "prometheus_client"]

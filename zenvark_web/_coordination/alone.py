@@ -142,9 +142,12 @@ class Alone:
 
     def overdue(self, circuit: LocalCircuit) -> None:
         """Judge calls that are slow before they have ended."""
-        overdue, _ = circuit.look(self._clock.monotonic())
-        generation = self._inside(circuit.name, circuit.admission.generation)
-        self._hear(Report(circuit.name, generation=max(0, generation), overdue=overdue))
+        now = self._clock.monotonic()
+        generation = max(0, self._inside(circuit.name, circuit.admission.generation))
+        overdue, _ = circuit.look(now)
+        self._hear(
+            Report(circuit.name, generation=generation, hold=circuit.held(now), overdue=overdue)
+        )
 
     def overruled(self, name: str) -> None:
         """Begin anew from the fleet's word."""

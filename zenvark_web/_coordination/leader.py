@@ -160,12 +160,11 @@ class Leader:
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""
-        if batch.number <= self._numbers.pop(batch.instance, 0):
-            return False
-        self._numbers[batch.instance] = batch.number
+        newest = self._numbers.pop(batch.instance, 0)
+        self._numbers[batch.instance] = max(newest, batch.number)
         if len(self._numbers) > MAX_SENDERS:
             del self._numbers[next(iter(self._numbers))]
-        return True
+        return batch.number > newest
 
     # Loops
 

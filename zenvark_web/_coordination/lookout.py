@@ -53,11 +53,15 @@ class Lookout:
                 except TimeoutError:
                     pass
         finally:
-            for circuit in self._circuits.values():
-                circuit.flights.watched = False
-            self._circuits.clear()
-            self._looks.clear()
-            self._told.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """Look at nothing any more. A call that begins asks again."""
+        for circuit in self._circuits.values():
+            circuit.flights.watched = False
+        self._circuits.clear()
+        self._looks.clear()
+        self._told.clear()
 
     def _look_at_all(self, now: float) -> None:
         while self._looks and self._looks[0][0] <= now:
@@ -65,9 +69,8 @@ class Lookout:
             self._look(self._circuits[name], now)
 
     def _look(self, circuit: LocalCircuit, now: float) -> None:
-        circuit.flights.watched = (
-            False  # before the look: a call that begins during it asks for another
-        )
+        # Before the look: a call that begins during it asks for another.
+        circuit.flights.watched = False
         overdue, next_at = circuit.look(now)
         self._tell(circuit, overdue, now)
         if overdue:

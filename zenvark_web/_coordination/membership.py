@@ -103,7 +103,7 @@ class Membership:
         """Get ready for use in the running loop."""
         self._shard.clock.open()
         self._shard.backend.open()
-        self._shard.outbox.open(self._reporter.wake, self._lookout.watch)
+        self._shard.outbox.open(self._reporter.wake, self._lookout)
 
     def retire(self) -> None:
         """Lead no more."""

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..statistics import Statistics
 
@@ -35,13 +35,25 @@ class PendingRun:
     __slots__ = ("count", "ended", "failed", "generation", "label", "slow", "until")
 
     def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
-        self.generation = generation
-        self.failed = failed
-        self.slow = slow
-        self.label = label
-        self.count = 1
-        self.ended = ended
-        self.until = ended + RUN_SPAN
+        self.generation: int = generation
+        self.failed: bool = failed
+        self.slow: bool = slow
+        self.label: str = label
+        self.count: int = 1
+        self.ended: float = ended
+        self.until: float = ended + RUN_SPAN
+
+
+class Watcher(Protocol):
+    """Who sees that calls under way become overdue."""
+
+    def watch(self, circuit: LocalCircuit) -> None:
+        """Look at a circuit before a call that has just begun can be overdue."""
+        ...
+
+    def forget(self) -> None:
+        """Look at no circuit any more, until asked again."""
+        ...
 
 
 class Outbox:
@@ -64,25 +76,25 @@ class Outbox:
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: Callable[[bool], None] = _nobody
+        self._watcher: Watcher | None = None
         self._incoming: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._called = False  # the reporter's thread has been asked to take in what is in line,
         self._called_now = False  # and not to let it wait
         self._turned_away = 0
         # The collector may settle a lost permit inside it.
         self._lock = threading.RLock()
-        self._watch: Callable[[LocalCircuit], None] = _nobody
 
-    def open(self, wake: Callable[[bool], None], watch: Callable[[LocalCircuit], None]) -> None:
+    def open(self, wake: Callable[[bool], None], watcher: Watcher) -> None:
         """Accept results from now on, for a reporter in the running loop.
 
         Args:
             wake: Called with whether it is urgent when there is something to send.
-            watch: Called with a circuit that has a call under way that may become overdue.
+            watcher: Looks after calls under way.
         """
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._wake = wake
-        self._watch = watch
+        self._watcher = watcher
         self.take_in()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
@@ -91,7 +103,10 @@ class Outbox:
             if self._loop is None:
                 return
             self.thread = self._loop = None
-            self._wake = self._watch = _nobody
+            self._wake = _nobody
+            if self._watcher is not None:
+                self._watcher.forget()
+                self._watcher = None
             self.take_in()
             for circuit in self.waiting.values():
                 circuit.forget()
@@ -160,7 +175,8 @@ class Outbox:
 
     def watch(self, circuit: LocalCircuit) -> None:
         """Have a circuit looked at before a call that is under way becomes overdue."""
-        self._watch(circuit)
+        if self._watcher is not None:
+            self._watcher.watch(circuit)
 
     def _put(
         self, urgent: bool, function: Callable[..., None], arguments: tuple[object, ...]
@@ -178,15 +194,15 @@ class Outbox:
         loop = self._loop
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self.take_in if now else self._take_in_later)
+                loop.call_soon_threadsafe(self._take_in_here if now else self._call_later)
         except RuntimeError:  # the loop was closed
             self.close()
 
-    def _take_in_later(self) -> None:
-        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_if_open)
+    def _call_later(self) -> None:
+        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_here)
 
-    def _take_in_if_open(self) -> None:
-        if self._loop is not None:
+    def _take_in_here(self) -> None:
+        if self.thread == threading.get_ident():  # the reporter may have moved to another one
             self.take_in()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .._core.states import Transition
+from ..backends._turns import Turn
 from ..backends.base import (
     START,
     Backend,
@@ -131,7 +132,9 @@ class Reader:
         if self._stale or self._judge_waits:
             await self._load()
         entries = await self._backend.read(self._states, self._results, WAIT)
+        turn = Turn()
         for entry in entries:
+            await turn.share()
             if isinstance(entry, StateEntry):
                 self._states = entry.position
                 self._take_state(entry.item)
@@ -149,7 +152,9 @@ class Reader:
         self._clock.sync(snapshot.now, asked)
         for error in snapshot.malformed:
             self._surface.error(error)
+        turn = Turn()
         for transition in snapshot.transitions:
+            await turn.share()
             self._apply(transition, fresh=False)
         self._states = snapshot.position
         self.loaded.set()

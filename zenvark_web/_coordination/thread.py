@@ -59,7 +59,8 @@ class LoopThread:
         """Stop both; tells whether they have ended in time. What stopping raises, this raises."""
         self.disown()
         self._ask_to_end()
-        self._thread.join(STOP_PATIENCE)
+        if self.alive:
+            self._thread.join(STOP_PATIENCE)
         if self._error is not None:
             error, self._error = self._error, None
             raise error

@@ -66,6 +66,8 @@ class Admission:
         elif self.closed:
             self._blocked_at = now
         self._trial = self._permits(transition, now)
+        if transition.generation >= 0:
+            self._granted = self._trial
         self.state = transition.state
         self.closed = transition.state is State.CLOSED
         self.generation = transition.generation
@@ -131,10 +133,7 @@ class Admission:
         known = self._granted
         if known and (known.grant, known.generation) == (grant, generation):
             return known  # written again, or in force again after this instance was alone
-        permits = _Permits(grant, generation, now + self._offer())
-        if generation > 0:
-            self._granted = permits
-        return permits
+        return _Permits(grant, generation, now + self._offer())
 
     def _offer(self) -> float:
         """How long to keep a permit: several of the gaps between calls here, longer each time

@@ -284,13 +284,13 @@ class Circuit:
 
     def _look_ahead(self, at: float, now: float) -> Transition | None:
         """Open if it must be once the calls that are overdue have ended."""
-        in_flight = self._overdue.counts(now)
-        if not in_flight or not isinstance(self._window, LookAhead):
+        overdue = self._overdue.total(now)
+        if not overdue or not isinstance(self._window, LookAhead):
             return None
-        trip = self._window.overdue(sum(in_flight.values()), at)
+        trip = self._window.overdue(overdue, at)
         if trip is None:
             return None
-        reason = self._evidence.explain(trip, self.policy.strategy, in_flight)
+        reason = self._evidence.explain(trip, self.policy.strategy, self._overdue.counts)
         return self._open(reason, now, since=at)
 
     def _await_quiet(self, now: float) -> None:
@@ -331,11 +331,10 @@ class Circuit:
     # Half-open: trials
 
     def _answer_demand(self, now: float) -> Transition | None:
-        """Grant permits if they are due, no other grant is out, and someone has calls to make."""
+        """Grant permits if they are due, no other grant is out, and someone has calls to make. (It
+        is never asked of a closed circuit.)"""
         latest = self.latest
         if self.policy.health_check is not None or self._trial is not None:
-            return None
-        if latest.state is State.CLOSED:
             return None
         if latest.state is State.OPEN and now < latest.retry_at:
             return None

@@ -14,27 +14,38 @@ MAX_INSTANCES = 1_000
 class Overdue:
     """How many calls of the current generation are under way for too long, by instance."""
 
-    __slots__ = ("_told",)
+    __slots__ = ("_told", "_total")
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[int, float]] = {}
+        self._total = 0
 
     def __len__(self) -> int:
         return len(self._told)
 
     def note(self, instance: str, count: int, now: float) -> None:
         """Take note of what an instance says."""
-        self._told.pop(instance, None)  # so that the dict stays in order of time
+        self._forget(instance)  # so that the dict stays in order of time
         if count:
             self._told[instance] = (count, now)
+            self._total += count
         if len(self._told) > MAX_INSTANCES:
-            del self._told[next(iter(self._told))]
+            self._forget(next(iter(self._told)))
 
-    def counts(self, now: float) -> Mapping[str, int]:
-        """What was said of late."""
+    def total(self, now: float) -> int:
+        """How many they are, by what was said of late."""
         while self._told:
             instance, (_, at) = next(iter(self._told.items()))
             if now - at <= OVERDUE_SILENCE:
                 break
-            del self._told[instance]
+            self._forget(instance)
+        return self._total
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Whose they are."""
         return {instance: count for instance, (count, _) in self._told.items()}
+
+    def _forget(self, instance: str) -> None:
+        count, _ = self._told.pop(instance, (0, 0.0))
+        self._total -= count

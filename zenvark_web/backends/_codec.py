@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
+from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
     Cause,
@@ -96,7 +97,7 @@ def _unpack_report(packed: Any, late: float) -> Report:
         blocked=_whole(blocked),
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
         hold=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
-        overdue=_whole(overdue),
+        overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
     )
 
 

@@ -27,6 +27,7 @@ from .._core._checks import check_name
 from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec
+from ._turns import Turn
 from .base import (
     Account,
     Batch,
@@ -111,7 +112,9 @@ class RedisBackend:
         now, states, results, stored, accounts = await self._script("load", keys)
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
+        turn = Turn()
         for text in stored[1::2]:
+            await turn.share()
             try:
                 transitions.append(_codec.decode_transition(_text(text)))
             except MalformedEntryError as error:
@@ -188,7 +191,12 @@ class RedisBackend:
                     "XREAD", "COUNT", READ_COUNT, *block, "STREAMS", *keys, *positions,
                     **{NEVER_DECODE: True},
                 )  # fmt: skip
-            return list(self._decode(reply))
+            entries: list[Entry] = []
+            turn = Turn()
+            for entry in self._decode(reply):
+                entries.append(entry)
+                await turn.share()
+            return entries
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         stored = await self._script(

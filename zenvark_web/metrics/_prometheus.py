@@ -10,6 +10,7 @@ from threading import Lock
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
+from .. import _forks
 from ..coordinator import Coordinator
 from . import _files
 from ._families import FAMILIES, Family, Labels, Numbers
@@ -60,6 +61,7 @@ class PrometheusMetrics:
         self._lock = Lock()
         self._coordinators: tuple[Coordinator, ...] = ()  # replaced, never changed
         _register(self, registry, prefix)
+        _forks.watch(self, PrometheusMetrics._begin_anew)
 
     def attach(self, coordinator: Coordinator) -> None:
         """Show this coordinator.
@@ -110,6 +112,11 @@ class PrometheusMetrics:
             series[family][labels] = numbers
         for family in FAMILIES:
             yield self._metric(family, series[family])
+
+    def _begin_anew(self) -> None:
+        """In a child process after a fork: no coordinator runs, and no thread holds the lock."""
+        self._lock = Lock()
+        self._coordinators = ()
 
     def _metric(self, family: Family, series: Mapping[Labels, Numbers]) -> Metric:
         return family.metric(

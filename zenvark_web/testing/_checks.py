@@ -27,7 +27,7 @@ from .._coordination.health import MAX_CHECKS
 from .._coordination.reporter import MAX_AGE
 from .._core.circuit import TRANSITIONS
 from .._core.states import Cause, Report, Run, State, Transition
-from .._core.strategies import ConsecutiveFailures
+from .._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..backends.base import Batch
 from ..breaker import Breaker
 from ._network import Server
@@ -72,6 +72,8 @@ class Checks:
         self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
         strategy = world.settings.policy.strategy if world.settings.policy else None
         self._threshold = 5 if strategy is None else 1
+        if strategy is not None and judges_slow_calls(strategy):
+            self._threshold = 0  # slow calls alone may open
         if isinstance(strategy, ConsecutiveFailures):
             self._threshold = strategy.threshold
         self._streaks_decide = strategy is None or isinstance(strategy, ConsecutiveFailures)
@@ -144,6 +146,12 @@ class Checks:
                 self._ended[circuit, before, False] > 0,
                 f"{circuit} was closed without a success of generation {before}",
             )
+        elif transition.reason.cause is Cause.TRIAL_FAILED:
+            unanswered = {"no answer", "slow"} & set(transition.reason.failures)
+            self.require(
+                bool(unanswered) or self._ended[circuit, before, True] > 0,
+                f"{circuit} was opened again without a failure of generation {before}",
+            )
 
     def appended(self, server: Server, batch: Batch) -> None:
         """A batch is in the stream. Work out which circuits it must open."""
@@ -204,9 +212,13 @@ class Checks:
         """A call comes to its end, and was not cancelled."""
         self._ended[circuit, generation, failed] += 1
 
-    def cancelled(self, instance: str, circuit: str, generation: int) -> None:
-        """A call was cancelled: if it was a trial, its permit may be used again."""
-        self._trials[circuit, generation, instance] -= 1
+    def cancelled(self, instance: str, circuit: str, generation: int, *, slow: bool) -> None:
+        """A call was cancelled: if it was a trial, its permit may be used again. One that was slow
+        by then has failed."""
+        if slow:
+            self.ended(circuit, generation, failed=True)
+        else:
+            self._trials[circuit, generation, instance] -= 1
 
     # What an instance knows
 

@@ -12,7 +12,7 @@ from .._coordination.host import Host
 from .._coordination.shard import Shard
 from .._core.backoff import ExponentialBackoff
 from .._core.policy import BreakerPolicy, HealthCheck
-from .._core.states import HealthCheckType, Role
+from .._core.states import HealthCheckType, Outcome, Role
 from .._core.strategies import ConsecutiveFailures
 from ..backends.base import Backend
 from ..breaker import Breaker
@@ -31,9 +31,13 @@ CHECKED = "checked-*"
 """The names of circuits with a health check."""
 
 LONG_CALLS = 0.2
-"""The share of calls that take time. A quarter of them is cancelled by their callers."""
+"""The share of calls that take time."""
 
-LONGEST_CALL = 2.0
+IMPATIENT = 0.5
+"""The share of those whose callers do not wait for long: they are cancelled, or many are."""
+
+USUAL_CALL = 2.0
+RETRY_AFTER = (None, None, 0.5, 3.0, 6.0)
 BROKEN_CALLBACKS = 0.05
 
 
@@ -131,6 +135,7 @@ class SimulatedHost:
         world, settings = self._world, self._world.settings
         policy = replace(settings.policy or POLICY, health_check=None, idle_interval=None)
         policy = replace(policy, cut_off=settings.cut_off)
+        self._slow_call = policy.slow_call or float("inf")
         return SimulatedCoordinator(
             Host(
                 monotonic=lambda: self.local(world.loop.now),
@@ -261,22 +266,36 @@ class SimulatedHost:
     async def _call_for_long(self, breaker: Breaker) -> None:
         chance = self._world.chance
         try:
-            async with asyncio.timeout(LONGEST_CALL if chance.random() < 0.25 else None):
-                await breaker.execute(self._ask, breaker, chance.expovariate(1 / LONGEST_CALL))
+            async with asyncio.timeout(
+                chance.uniform(0, USUAL_CALL) if chance.random() < IMPATIENT else None
+            ):
+                await self._ask_patiently(breaker, chance.expovariate(1 / USUAL_CALL))
         except (UpstreamError, CircuitOpenError, TimeoutError):
             pass
 
+    async def _ask_patiently(self, breaker: Breaker, seconds: float) -> None:
+        """Heed how long the upstream wants to be left alone, if it says so."""
+        async with breaker.guard() as permit:
+            try:
+                await self._ask(breaker, seconds)
+            except UpstreamError as error:
+                asks = self._world.chance.choice(RETRY_AFTER)
+                permit.record(Outcome.FAILURE, type(error).__name__, retry_after=asks)
+                raise
+
     async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
         """The upstream."""
-        checks, generation = self._world.checks, breaker.generation
+        world, checks, generation = self._world, self._world.checks, breaker.generation
+        began = self.local(world.loop.now)
         checks.passed(self.name, breaker)
         if seconds:
             try:
                 await asyncio.sleep(seconds)
             except asyncio.CancelledError:
-                checks.cancelled(self.name, breaker.name, generation)
+                slow = self.local(world.loop.now) - began > self._slow_call
+                checks.cancelled(self.name, breaker.name, generation, slow=slow)
                 raise
-        failed = breaker.name in self._world.down
+        failed = breaker.name in world.down
         checks.ended(breaker.name, generation, failed=failed)
         if failed:
             raise UpstreamError(breaker.name)

@@ -28,6 +28,9 @@ CALM = 90.0
 """Seconds after the last fault within which all must agree."""
 
 LOOK_AGAIN = 1.0
+BUSY = 10_000
+"""Steps that a host may need for each second. It needs a few hundred at most."""
+
 MOST_CANCELLATIONS = 20
 """Tries to end what still runs. Some do not take the first."""
 
@@ -72,6 +75,7 @@ class Simulation:
         self._numbers = count()
         self._disturbances = 0
         self._looks_at = 0.0
+        self._busy_after = 0
         self._calm_since = 0.0
         with Running(self.loop):
             self.servers: list[Server] = [
@@ -107,30 +111,38 @@ class Simulation:
         Raises:
             ViolationError: Something did not hold that must.
         """
-        with Running(self.loop), _silence():
-            try:
-                for host in self.hosts:
-                    host.start()
-                self._run_until(COMES_UP)
-                self._let_faults_happen()
-                self._settle()
-                self._end()
-            finally:
-                self._bury()
-        self.loop.close()
+        try:
+            with Running(self.loop), _silence():
+                self._live()
+        finally:
+            self.loop.close()
         self.summary.seconds = self.loop.now
         self.summary.history = tuple(self.history)
         return self.summary
 
+    def _live(self) -> None:
+        try:
+            for host in self.hosts:
+                host.start()
+            self._run_until(COMES_UP)
+            self._let_faults_happen()
+            self._settle()
+            self._end()
+        finally:
+            self._bury()
+
     def _run_until(self, until: float) -> None:
         step, checks = self.loop.step, self.checks
+        most = BUSY * (1 + len(self.hosts))
         while step(until):
             self.summary.steps += 1
             if checks.violation is not None:
                 raise checks.violation
             if self.loop.now >= self._looks_at:
                 self._looks_at = self.loop.now + LOOK_AGAIN
+                self._busy_after = self.summary.steps + most
                 self._look()
+            checks.require(self.summary.steps < self._busy_after, "somebody is busy with nothing")
 
     def _look(self) -> None:
         for host in self.hosts:
@@ -206,8 +218,10 @@ class Simulation:
             for task in tuple(self.loop.tasks):
                 task.cancel()
             with suppress(Exception):
-                while self.loop.step(self.loop.now + 1):
-                    pass
+                until = self.loop.now + 1
+                steps = 0
+                while steps < BUSY and self.loop.step(until):
+                    steps += 1
 
 
 def _host_of(task: Any) -> SimulatedHost | None:

@@ -1,0 +1,39 @@
+"""`python -m zenvark_web.testing`."""
+
+import pytest
+
+from zenvark_web.testing.__main__ import main
+
+SHORT = ["--hours", "0.01", "--instances", "2", "--calls", "2"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    monkeypatch.setattr("sys.argv", ["simulate", *SHORT, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_many_seeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--seeds", "2", "--first", "5") == 0
+    told = capsys.readouterr().out
+    assert "virtual hours, 2 seeds in " in told
+    assert told.endswith("; 0 failed\n")
+
+
+def test_seeds_that_fail_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zenvark_web.testing._checks.TASKS_PER_SHARD", -1000)
+    assert run(monkeypatch, "--seeds", "1", "--first", "5") == 1
+    told = capsys.readouterr().out
+    assert told.startswith("seed 5, at ")
+    assert told.endswith("1 failed: --seed 5\n")
+
+
+def test_history_of_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["simulate", *SHORT, "--seed", "5"])
+    main()
+    assert "is a leader now" in capsys.readouterr().out

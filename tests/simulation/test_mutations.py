@@ -1,0 +1,204 @@
+"""What upholds the invariants, taken out: the simulation must notice, each time."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from zenvark_web import Breaker, Outcome
+from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination.accounts import Accounts
+from zenvark_web._coordination.clock import SharedClock
+from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._coordination.reader import Reader
+from zenvark_web._coordination.surface import Surface
+from zenvark_web._coordination.table import Table
+from zenvark_web._core.admission import Admission
+from zenvark_web._core.circuit import Circuit
+from zenvark_web._core.states import Transition
+from zenvark_web.backends.memory import MemoryStore
+from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+WORLD = Settings(calls=3.0)
+BUSY = Settings(calls=12.0, circuits=1)
+
+
+def calls_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    execute = Breaker.execute
+
+    async def wait(self: Breaker, function: Any, *args: Any) -> Any:
+        await asyncio.sleep(0.001)
+        return await execute(self, function, *args)
+
+    monkeypatch.setattr(Breaker, "execute", wait)
+
+
+def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryStore, "_check_lease", lambda *_: None)
+
+
+def no_deposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign.Campaign, "_deposed", lambda self: None)
+
+
+def no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = Table.apply
+
+    def unordered(self: Table, transition: Transition) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(self, "known", lambda name: Transition(circuit=name))
+            return apply(self, transition)
+
+    monkeypatch.setattr(Table, "apply", unordered)
+
+
+def no_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Reader._load
+
+    async def once(self: Reader) -> None:
+        if not self.loaded.is_set() or self._judge_waits:
+            await load(self)
+        self._stale = False
+
+    monkeypatch.setattr(Reader, "_load", once)
+
+
+def no_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Reader._load
+
+    async def from_now_on(self: Reader) -> None:
+        waits = self._judge_waits
+        await load(self)
+        if waits and self._results is not None:
+            self._results = (await self._backend.load()).results
+
+    monkeypatch.setattr(Reader, "_load", from_now_on)
+
+
+def no_generations(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Circuit.report
+
+    def of_any(self: Circuit, instance: str, told: Any, **settings: Any) -> Any:
+        runs = tuple(replace(run, generation=self.latest.generation) for run in told.runs)
+        return report(self, instance, replace(told, runs=runs), **settings)
+
+    monkeypatch.setattr(Circuit, "report", of_any)
+
+
+def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leader.Leader, "_is_new", lambda self, batch: True)
+
+
+def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(self: leader.Leader, snapshot: Any) -> None:
+        for name in self._table.latest:
+            self._judge.begin(name)
+
+    monkeypatch.setattr(leader.Leader, "begin", begin)
+
+
+def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add(self: Accounts, batch: Any, expired: int) -> None:
+        self.unwritten.clear()
+
+    monkeypatch.setattr(Accounts, "add", add)
+    monkeypatch.setattr("zenvark_web._coordination.accounts.GIVEN_UP_AFTER", 1e9)
+
+
+def hosts_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedClock, "now", lambda self: self.monotonic())
+
+
+def no_surfacing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run_one(self: Surface, callback: Any, argument: object) -> None:
+        with suppress(Exception):
+            callback(argument)
+
+    monkeypatch.setattr(Surface, "_run_one", run_one)
+
+
+def cancelled_calls_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalCircuit, "outcome_of_error", lambda *_: Outcome.FAILURE)
+
+
+def no_counting_of_permits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Admission, "take", lambda self, now: self._trial is not None)
+
+
+DOWN = Fault(5, Kind.UPSTREAM_CHANGES, target=0)
+DOWN_FOR_LONG = [DOWN, Fault(200, Kind.UPSTREAM_CHANGES, target=0)]
+ALL_DOWN = [Fault(5, Kind.UPSTREAM_CHANGES, target=number) for number in range(3)]
+UP_AND_DOWN = [Fault(5 + 3 * n, Kind.UPSTREAM_CHANGES, target=0) for n in range(40)]
+SLEEPING_LEADER = [
+    *ALL_DOWN,
+    *(Fault(8 + 4 * n, Kind.HOST_SLEEPS, target=-1, lasts=2.5) for n in range(20)),
+]
+LOST_DATA = [
+    DOWN,
+    Fault(20, Kind.UPSTREAM_CHANGES, target=0),
+    Fault(50, Kind.SERVER_LOSES_ALL),
+    Fault(51, Kind.HOST_DIES, target=1),
+]
+LOST_TIME = [
+    DOWN,
+    Fault(20, Kind.SERVER_CLOCK_JUMPS, amount=-1),
+    Fault(21, Kind.SERVER_LOSES_ALL),
+    Fault(25, Kind.UPSTREAM_CHANGES, target=0),
+]
+BAD_NETWORK = [*ALL_DOWN, Fault(6, Kind.NETWORK_IS_BAD, lasts=60)]
+HANGING_SERVER = [
+    Fault(5, Kind.SERVER_HANGS, lasts=6),
+    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1),
+]
+TAKEOVER = [
+    Fault(5, Kind.HOST_SLEEPS, target=-1, lasts=8),
+    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1.7),
+]
+"""The upstream fails just while there is no leader."""
+
+MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
+    calls_that_wait: (0, WORLD, []),
+    no_fence: (7, WORLD, SLEEPING_LEADER),
+    no_deposition: (0, WORLD, SLEEPING_LEADER),
+    no_order: (0, WORLD, BAD_NETWORK),
+    no_catching_up: (0, WORLD, LOST_TIME),
+    no_replay: (0, WORLD, TAKEOVER),
+    no_generations: (3, BUSY, DOWN_FOR_LONG),
+    no_memory_of_batches: (2, WORLD, HANGING_SERVER),
+    no_giving_back: (0, WORLD, LOST_DATA),
+    no_accounts: (0, WORLD, []),
+    hosts_clocks: (0, WORLD, [DOWN]),
+    no_surfacing: (0, WORLD, DOWN_FOR_LONG),
+    cancelled_calls_fail: (0, WORLD, DOWN_FOR_LONG),
+    no_counting_of_permits: (0, WORLD, DOWN_FOR_LONG),
+}
+"""Each with a fleet and faults that show it, and a seed that shows it at once."""
+
+MOST_TRIES = 20
+"""What a seed shows changes with every change of the code; another one near it will do."""
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_taking_out_what_upholds_an_invariant_is_noticed(
+    mutation: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed, world, schedule = MUTATIONS[mutation]
+    mutation(monkeypatch)
+    with pytest.raises(ViolationError):
+        search(range(seed, seed + MOST_TRIES), world, schedule)
+
+
+def search(seeds: range, world: Settings, schedule: list[Fault]) -> None:
+    for seed in seeds:
+        simulate(seed, world, schedule)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_same_passes_with_nothing_taken_out(mutation: Patch) -> None:
+    seed, world, schedule = MUTATIONS[mutation]
+    simulate(seed, world, schedule)

@@ -1,0 +1,102 @@
+"""Schedules of faults: generated ones, which shrink to the fewest that break something, and those
+that once did."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zenvark_web import BreakerPolicy, CountWindow, TimeWindow
+from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
+
+EXAMPLES = int(os.environ.get("SIMULATED_SCHEDULES", "8"))
+
+tenths = st.integers(0, 600).map(lambda number: number / 10)
+faults = st.builds(
+    Fault,
+    at=tenths,
+    kind=st.sampled_from(Kind),
+    target=st.integers(-1, 5),
+    lasts=st.integers(0, 20).map(float),
+    amount=st.sampled_from([-1.0, -0.3, 0.3, 1.0]),
+)
+schedules = st.lists(faults, max_size=12)
+policies = st.sampled_from(
+    [
+        None,
+        BreakerPolicy(strategy=CountWindow(10, 0.5, 5), trial_calls=3, healthy_after=2),
+        BreakerPolicy(strategy=TimeWindow(20, 0.5, 3)),
+    ]
+)
+worlds = st.builds(
+    Settings,
+    instances=st.integers(1, 6),
+    circuits=st.integers(1, 4),
+    shards=st.integers(1, 3),
+    cut_off=st.sampled_from(["hold", "local"]),
+    calls=st.sampled_from([3.0, 6.0, 12.0]),
+    lease_ttl=st.sampled_from([0.5, 2.0, 10.0]),
+    policy=policies,
+)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize="SIMULATED_SCHEDULES" not in os.environ,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(seed=st.integers(0, 100), world=worlds, schedule=schedules)
+def test_any_schedule(seed: int, world: Settings, schedule: list[Fault]) -> None:
+    simulate(seed, world, schedule)
+
+
+# What was found
+
+HANG = [
+    Fault(5, Kind.SERVER_HANGS, lasts=6),
+    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1),
+]
+
+
+@pytest.mark.parametrize("seed", [2, 8])
+def test_batch_that_comes_three_times_counts_once(seed: int) -> None:
+    """A hanging server took each batch as often as it was sent. The second copy made the leader
+    forget the first, so that the third one counted again."""
+    simulate(seed, Settings(calls=3.0), HANG)
+
+
+def test_accounts_close_without_a_further_call() -> None:
+    """They stayed open for ever when the store had lost one and no call followed."""
+    for at in (20.0, 24.0, 28.0):
+        simulate(9, Settings(), [Fault(at, Kind.SERVER_LOSES_ALL)])
+
+
+def test_accounts_close_of_an_instance_that_was_struck_off_the_list() -> None:
+    """They stayed open for ever when it was away for so long."""
+    simulate(18, Settings(), [Fault(5, Kind.HOST_IS_CUT_OFF, lasts=20)])
+
+
+# How a violation shows itself
+
+
+def test_violation_tells_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zenvark_web.testing._world.CALM", 0.0)
+    schedule = [Fault(0, Kind.UPSTREAM_CHANGES, 1), Fault(0.5, Kind.HOST_SLEEPS, -1, 2.5)]
+    world = Settings(instances=2)
+    with pytest.raises(ViolationError) as raised:
+        simulate(7, world, schedule)
+    what, call, history = str(raised.value).split("\n\n")
+    assert what.startswith("seed 7, at ")
+    assert "upstream is down" in history
+    with pytest.raises(ViolationError) as again:
+        eval(call)
+    assert str(again.value) == str(raised.value)
+
+
+def test_healthy_fleet_has_nothing_to_tell() -> None:
+    quiet = replace(Settings(), calls=1.0)
+    summary = simulate(1, quiet, [])
+    assert summary.transitions == summary.faults == 0

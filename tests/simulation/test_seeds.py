@@ -1,0 +1,48 @@
+"""Faults that seeds choose: nothing that must hold is ever broken."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.processes import ROOT
+from zenvark_web.testing import Settings, simulate
+from zenvark_web.testing.__main__ import variants
+
+SEEDS = range(4)
+"""A fixed share. `nox -s simulate` runs many more, for longer."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_faults_of_a_seed(seed: int) -> None:
+    summary = simulate(seed, variants(seed, Settings(seconds=120.0, faults=12.0)))
+    assert summary.faults > 10
+    assert summary.transitions > 10
+
+
+def test_many_instances_and_circuits() -> None:
+    fleet = Settings(instances=40, circuits=400, seconds=10.0, calls=2.0, lease_ttl=10.0)
+    summary = simulate(1, fleet)
+    assert summary.calls > 1_000
+
+
+def test_same_seed_is_the_same_run_in_any_process() -> None:
+    code = (
+        "from zenvark_web.testing import Settings, simulate\n"
+        "summary = simulate(3, Settings(seconds=60.0, faults=12.0))\n"
+        "print(summary.steps, *summary.history, sep='\\n')"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].splitlines()) > 50

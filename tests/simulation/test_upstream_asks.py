@@ -1,0 +1,93 @@
+"""What upstreams ask for, and calls that hang, in virtual time."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from zenvark_web import (
+    BreakerPolicy,
+    Cause,
+    ConsecutiveFailures,
+    CountWindow,
+    ExponentialBackoff,
+    Outcome,
+    Permit,
+)
+from zenvark_web._core.states import Transition
+from zenvark_web.testing import Fault, Kind, Settings, simulate
+from zenvark_web.testing.__main__ import variants
+from zenvark_web.testing._checks import Checks
+from zenvark_web.testing._network import Server
+from zenvark_web.testing._world import Simulation
+
+SLOW = BreakerPolicy(
+    strategy=CountWindow(20, 0.5, 5, slow_rate=0.6),
+    slow_call=1.0,
+    backoff=ExponentialBackoff(1, 2, 8),
+)
+TRIES = {Cause.TRIAL, Cause.CHECK_PASSED, Cause.CHECK_FAILED}
+
+HEARD_BY_THEN = 1.0
+"""Seconds in which a leader, whoever it is, has heard what an instance was told."""
+
+LEADERS_GO = [
+    Fault(5, Kind.UPSTREAM_FAILS, 0, 20),
+    Fault(6, Kind.UPSTREAM_FAILS, 1, 30),
+    Fault(8, Kind.UPSTREAM_FAILS, 2, 30),
+    *[Fault(at, Kind.PROCESS_RESTARTS, -1) for at in (10, 18, 27, 41, 53)],
+    Fault(45, Kind.UPSTREAM_FAILS, 1, 20),
+    Fault(46, Kind.UPSTREAM_FAILS, 2, 20),
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_of_a_seed_with_slow_calls(seed: int) -> None:
+    summary = simulate(seed, replace(variants(seed, Settings(seconds=100)), policy=SLOW))
+    assert summary.transitions > 5
+
+
+@dataclass
+class Log:
+    """What upstreams asked for, and when somebody tried."""
+
+    told: list[tuple[str, float, float]] = field(default_factory=list)
+    lengthened: int = 0
+    too_early: list[str] = field(default_factory=list)
+
+    def published(self, transition: Transition, now: float) -> None:
+        self.lengthened += "asked" in transition.reason.detail
+        if transition.reason.cause not in TRIES:
+            return
+        for circuit, at, until in self.told:
+            if circuit == transition.circuit and at < now - HEARD_BY_THEN and now < until - 0.01:
+                self.too_early.append(f"{now:.3f}: {transition}, told until {until:.3f}")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_tries_before_whoever_leads(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log()
+    policy = BreakerPolicy(
+        strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(0.1, 2, 0.5), trial_calls=2
+    )
+    world = Simulation(seed, Settings(policy=policy, calls=12), LEADERS_GO)
+    record, published = Permit.record, Checks.published
+
+    def note_what_is_told(
+        self: Permit, outcome: Outcome, label: str = "", *, retry_after: float | None = None
+    ) -> None:
+        now = world.loop.now
+        if retry_after:
+            log.told.append((self._local.name, now, now + retry_after))
+        record(self, outcome, label, retry_after=retry_after)
+
+    def note_who_tries(self: Checks, server: Server, transition: Transition) -> Any:
+        log.published(transition, world.loop.now)
+        published(self, server, transition)
+
+    monkeypatch.setattr(Permit, "record", note_what_is_told)
+    monkeypatch.setattr(Checks, "published", note_who_tries)
+    world.run()
+    assert len(log.told) > 10
+    assert log.lengthened > 3
+    assert log.too_early == []

@@ -1,0 +1,106 @@
+"""What type checkers make of the names for httpx. Checked, never run."""
+
+# pyright: reportUnnecessaryTypeIgnoreComment=true, reportUnusedFunction=false
+
+from typing import Any, assert_type
+
+import httpx
+
+import zenvark_web
+from zenvark_web import Coordinator, Outcome, State
+from zenvark_web.httpx import (
+    Answer,
+    BreakerTransport,
+    CircuitOpenError,
+    FixedResponse,
+    HttpClassifier,
+    HttpHealthCheck,
+    LastGoodResponse,
+    OtherUpstream,
+    RequestSettings,
+    Route,
+    by_header,
+    by_host,
+    default_classify,
+)
+
+coordinator = Coordinator()
+
+# The transport fits into both clients, and around both kinds of transports.
+httpx.AsyncClient(transport=BreakerTransport(coordinator))
+httpx.Client(transport=BreakerTransport(coordinator))
+httpx.Client(mounts={"https://": BreakerTransport(coordinator), "http://": None})
+BreakerTransport(coordinator, httpx.HTTPTransport())
+BreakerTransport(coordinator, httpx.AsyncHTTPTransport(http2=True))
+BreakerTransport(coordinator, httpx.MockTransport(lambda request: httpx.Response(200)))
+BreakerTransport(coordinator, BreakerTransport(coordinator))
+BreakerTransport(coordinator, httpx.Client())  # type: ignore[arg-type]
+
+
+# Which circuit, and with which settings.
+def by_tenant(request: httpx.Request) -> str | Route | None:
+    return Route("tenant", when_open="raise") if request.url.path else None
+
+
+BreakerTransport(coordinator, circuits=by_tenant)
+BreakerTransport(coordinator, circuits=by_host)
+BreakerTransport(coordinator, circuits=by_header("X-Tenant"))
+BreakerTransport(coordinator, circuits={"*.example.com": "shop"})
+BreakerTransport(
+    coordinator, circuits={"*.example.com": "shop", "*.example.org": Route("other", fallback=None)}
+)
+BreakerTransport(coordinator, circuits={"*.example.com": 7})  # type: ignore[dict-item]
+Route("name", when_open="return")  # type: ignore[arg-type]
+Route()  # type: ignore[call-arg]
+RequestSettings(name="shop", classify=HttpClassifier(), when_open="raise")
+RequestSettings(name=False, fallback=None)
+RequestSettings(nome="shop")  # type: ignore[typeddict-unknown-key]
+
+# What counts.
+BreakerTransport(coordinator, classify=default_classify)
+BreakerTransport(coordinator, classify=HttpClassifier(failure_statuses=range(500, 600)))
+HttpClassifier(ignored_errors=[httpx.ConnectError, "PoolTimeout"], ignored_statuses={429})
+HttpClassifier(ignored_errors=[7])  # type: ignore[list-item]
+assert_type(default_classify(httpx.Request("GET", "/"), httpx.ReadError("")), Outcome)
+
+
+# While the circuit is open.
+def response(request: httpx.Request, error: CircuitOpenError) -> httpx.Response | None:
+    assert_type(error.state, State)
+    return None
+
+
+async def text(request: httpx.Request, error: zenvark_web.CircuitOpenError) -> str:
+    return error.name
+
+
+def number(request: httpx.Request, error: CircuitOpenError) -> int:
+    return 7
+
+
+BreakerTransport(coordinator, fallback=response)
+BreakerTransport(coordinator, fallback=text)
+BreakerTransport(coordinator, fallback=lambda request, error: {"items": []})
+BreakerTransport(coordinator, fallback=lambda request, error: Answer(b"", 204))
+BreakerTransport(coordinator, fallback=FixedResponse({"items": []}))
+BreakerTransport(coordinator, fallback=LastGoodResponse(max_entries=10))
+BreakerTransport(coordinator, fallback=OtherUpstream("https://eu.example.com"))
+BreakerTransport(coordinator, fallback={"shop": response, "*": FixedResponse("sorry")})
+BreakerTransport(coordinator, fallback=number)  # type: ignore[arg-type]
+
+
+async def both_sides(request: httpx.Request) -> None:
+    async with BreakerTransport(coordinator) as transport:
+        assert_type(transport, BreakerTransport)
+        assert_type(await transport.handle_async_request(request), httpx.Response)
+    with BreakerTransport(coordinator) as transport:
+        assert_type(transport, BreakerTransport)
+        assert_type(transport.handle_request(request), httpx.Response)
+
+
+def errors_are_both(error: CircuitOpenError) -> tuple[zenvark_web.ZenvarkError, httpx.HTTPError]:
+    assert_type(error.request, httpx.Request)
+    return error, error
+
+
+check: Any = HttpHealthCheck("https://example.com", expect={200}, timeout=1.0)

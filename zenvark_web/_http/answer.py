@@ -1,0 +1,25 @@
+"""An answer of no library in particular, as fallbacks make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Content: TypeAlias = bytes | str | dict[str, Any] | list[Any]
+"""A body: as it is, as text, or as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response of no library in particular.
+
+    Args:
+        content: The body: bytes as they are, a string as text, a dict or list as JSON.
+        status: The status.
+        headers: By name, or pairs.
+    """
+
+    content: Content = b""
+    status: int = 200
+    headers: Mapping[str, str] | list[tuple[str, str]] = field(default_factory=dict[str, str])

@@ -1,0 +1,174 @@
+"""What a caller gets while a circuit is open, in place of the 503."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, cast
+
+from .._core._checks import check_name
+from ..exceptions import CircuitOpenError
+from .answer import Answer, Content
+from .call import Call
+from .last_good import LastGoodResponse
+
+Make: TypeAlias = Callable[[Any, Any], Any]
+"""A function of the request and the error, sync or async. What it returns is an answer, or None
+if it has none."""
+
+
+class FixedResponse:
+    """A fallback that always answers the same.
+
+        BreakerTransport(coordinator, fallback=FixedResponse({"items": []}))
+
+    Args:
+        content: The body: bytes as they are, a string as text, a dict or list as JSON.
+        status: The status.
+        headers: More headers.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable.
+    """
+
+    def __init__(
+        self, content: Content = b"", *, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        if not isinstance(content, bytes | str | dict | list):
+            raise TypeError(f"content must be bytes, a string, a dict or a list, not {content!r}")
+        if isinstance(status, bool) or not isinstance(status, int):
+            raise TypeError(f"status must be a whole number, not {status!r}")
+        if not 200 <= status <= 599:
+            raise ValueError(f"status must be from 200 to 599, not {status!r}")
+        self._answer = Answer(content, status, dict(headers or {}))
+
+    def __repr__(self) -> str:
+        return f"FixedResponse(status={self._answer.status})"
+
+    def __call__(self, request: object, error: CircuitOpenError) -> Answer:
+        """The answer."""
+        return self._answer
+
+
+class OtherUpstream:
+    """A fallback that sends the request to another upstream.
+
+        BreakerTransport(coordinator, fallback=OtherUpstream("https://eu.api.example.com"))
+
+    The request goes with its method, path, query, headers and body. Its circuit is that of its
+    new URL; if that is open too, the caller gets what `when_open` says.
+
+    Credentials go along: name only an upstream that may see them.
+
+    Args:
+        url: Scheme, host and port of the other upstream, and perhaps the beginning of a path,
+            which goes before the request's own.
+        transport: Sends it, unguarded unless it is a `BreakerTransport` itself. It is closed
+            together with the transport whose fallback this is. Default: that transport.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable.
+    """
+
+    def __init__(self, url: str, transport: Any = None) -> None:
+        if not isinstance(url, str):
+            raise TypeError(f"url must be a string, not {url!r}")
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url, re.IGNORECASE):
+            raise ValueError(f"url must be one such as 'https://eu.example.com', not {url!r}")
+        if isinstance(transport, type) or not (
+            transport is None
+            or hasattr(transport, "handle_async_request")
+            or hasattr(transport, "handle_request")
+        ):
+            raise TypeError(f"transport must be a transport, not {transport!r}")
+        self._url = url
+        self.transport: Any = transport
+
+    def __repr__(self) -> str:
+        return f"OtherUpstream({self._url!r})"
+
+    def readdressed(self, request: Any) -> Any:
+        """The request, as it is sent to the other upstream."""
+        url = type(request.url)(self._url)
+        path = url.raw_path.rstrip(b"/") + request.url.raw_path
+        url = url.copy_with(raw_path=path)
+        extensions = {**request.extensions, "breaker": {"fallback": None}}
+        headers = request.headers.copy()
+        headers["Host"] = url.netloc.decode("ascii")
+        return type(request)(
+            request.method, url, headers=headers, stream=request.stream, extensions=extensions
+        )
+
+
+Fallback: TypeAlias = Make | OtherUpstream
+
+
+class Fallbacks:
+    """Which circuit has which fallback.
+
+    Args:
+        fallback: One for all circuits, or by circuit name: `*` and `?` stand for anything, an
+            exact name goes before a pattern, a pattern with more literal characters before one
+            with fewer.
+
+    Attributes:
+        keep: Whether any of them keeps responses that pass.
+        transports: Those of other upstreams.
+
+    Raises:
+        TypeError, ValueError: It is not usable.
+    """
+
+    __slots__ = ("_by_pattern", "_single", "keep", "transports")
+
+    def __init__(self, fallback: Any) -> None:
+        self._by_pattern: list[tuple[re.Pattern[str], Fallback]] = []
+        self._single: Fallback | None = None
+        every: list[Fallback] = []
+        if isinstance(fallback, Mapping):
+            by_name = cast(Mapping[str, Fallback], fallback)
+            for name, one in by_name.items():
+                check_name("a name in fallback", name)
+                _check(f"fallback[{name!r}]", one)
+            names = sorted(by_name, key=_specificity, reverse=True)
+            self._by_pattern = [(_pattern(name), by_name[name]) for name in names]
+            every = list(by_name.values())
+        elif fallback is not None:
+            _check("fallback", fallback)
+            self._single = fallback
+            every = [fallback]
+        self.keep = any(isinstance(one, LastGoodResponse) for one in every)
+        others = [one.transport for one in every if isinstance(one, OtherUpstream)]
+        self.transports = [transport for transport in others if transport is not None]
+
+    def of(self, circuit: str) -> Fallback | None:
+        """The fallback of a circuit, if it has one."""
+        for pattern, fallback in self._by_pattern:
+            if pattern.fullmatch(circuit):
+                return fallback
+        return self._single
+
+    def answered(self, circuit: str, request: Any, response: Any, call: Call) -> None:
+        """Let a circuit's fallback keep what comes, if it wants to."""
+        fallback = self.of(circuit)
+        if call.good and isinstance(fallback, LastGoodResponse):
+            call.keep = fallback.keep(request, response)
+
+
+def _check(what: str, fallback: object) -> None:
+    fits = callable(fallback) or isinstance(fallback, OtherUpstream)
+    if isinstance(fallback, type) or not fits:
+        raise TypeError(
+            f"{what} must be callable, such as FixedResponse({{}}) or a function of request and "
+            f"error, not {fallback!r}"
+        )
+
+
+def _specificity(pattern: str) -> tuple[bool, int]:
+    literals = sum(character not in "*?" for character in pattern)
+    return literals == len(pattern), literals
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    parts = {"*": ".*", "?": "."}
+    return re.compile("".join(parts.get(character, re.escape(character)) for character in name))

@@ -1,0 +1,108 @@
+"""What the shared code gets from a client library: httpx and httpx2 have the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .._core.states import State
+
+NAMES = frozenset({"httpx", "httpx2"})
+EXTRAS = frozenset({"httpx2"})
+
+
+class RequestLike(Protocol):
+    """What is needed of a request."""
+
+    @property
+    def method(self) -> str:
+        """In capitals."""
+        ...
+
+    @property
+    def url(self) -> Any:
+        """The library's URL."""
+        ...
+
+    @property
+    def headers(self) -> Any:
+        """The library's headers."""
+        ...
+
+    @property
+    def extensions(self) -> Any:
+        """A mapping."""
+        ...
+
+
+class ResponseLike(Protocol):
+    """What is needed of a response."""
+
+    stream: Any
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+        ...
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the body has been read, or never will be."""
+        ...
+
+    @property
+    def headers(self) -> Any:
+        """The library's headers."""
+        ...
+
+
+class Library:
+    """One client library.
+
+    Args:
+        module: `httpx` or `httpx2`.
+        async_body: Its stream for a watched body.
+        sync_body: The same for synchronous clients.
+        open_error: Its `CircuitOpenError`.
+    """
+
+    __slots__ = ("async_body", "async_stream", "module", "open_error", "sync_body", "sync_stream")
+
+    def __init__(
+        self,
+        module: Any,
+        *,
+        async_body: type[Any],
+        sync_body: type[Any],
+        open_error: Callable[[str, float, State], Any],
+    ) -> None:
+        self.module = module
+        self.async_body = async_body
+        self.sync_body = sync_body
+        self.open_error = open_error
+        self.async_stream: type[Any] = module.AsyncByteStream
+        self.sync_stream: type[Any] = module.SyncByteStream
+
+    @property
+    def name(self) -> str:
+        """What it is called (with `httpx2.alias_httpx()`, `httpx` is httpx2)."""
+        return str(self.module.__name__)
+
+    def is_foreign(self, thing: object, *bases: str) -> bool:
+        """Whether something derives from one of these classes of the other library only."""
+        if isinstance(thing, tuple(getattr(self.module, base) for base in bases)):
+            return False
+        return any(
+            cls.__name__ in bases and cls.__module__.partition(".")[0] in NAMES
+            for cls in type(thing).__mro__
+        )
+
+
+def missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """The error to raise when a client library is not installed: it says what to install."""
+    if error.name != name:  # something that the library itself needs
+        return error
+    wanted = f"zenvark-web[{name}]" if name in EXTRAS else name
+    return ModuleNotFoundError(
+        f"zenvark_web.{name} needs {name}: pip install '{wanted}'", name=name
+    )

@@ -1,0 +1,133 @@
+"""A response's body, handed on as it comes, with an eye on how it ends.
+
+Iterators and no generators: asyncio would keep a record of each. Where the wrapped body is read
+by a generator, though, clients close that generator by hand (httpx2 does), and so it is one here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+from .call import Call
+
+
+class _Body:
+    """What both kinds of bodies do. Whatever else the wrapped stream has, this one has, too."""
+
+    def __init__(self, stream: Any, call: Call) -> None:
+        self._stream = stream
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<watched {self._stream!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # it is being copied, or was never made
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+
+class AsyncBody(_Body):
+    """A body for asynchronous clients."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._stream.__aiter__()
+        if type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator):
+            return _AsyncGeneratorReading(chunks, self._call)
+        return _AsyncReading(chunks, self._call)
+
+    async def aclose(self) -> None:
+        """Settle the call, then close the wrapped body."""
+        self._call.closed()
+        await self._stream.aclose()
+
+
+class SyncBody(_Body):
+    """A body for synchronous clients."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = self._stream.__iter__()
+        if type(chunks) is GeneratorType or isinstance(chunks, Generator):
+            return _GeneratorReading(chunks, self._call)
+        return _Reading(chunks, self._call)
+
+    def close(self) -> None:
+        """Settle the call, then close the wrapped body."""
+        self._call.closed()
+        self._stream.close()
+
+
+class _AsyncReading:
+    __slots__ = ("_call", "_chunks")
+
+    def __init__(self, chunks: Any, call: Call) -> None:
+        self._chunks = chunks
+        self._call = call
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk: bytes = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            self._call.finished()
+            raise
+        except BaseException as error:
+            self._call.broke(error)
+            raise
+        if self._call.keep is not None:
+            self._call.keep.add(chunk)
+        return chunk
+
+
+class _AsyncGeneratorReading(_AsyncReading, AsyncGenerator[bytes, Any]):
+    __slots__ = ()
+
+    async def asend(self, value: Any) -> bytes:
+        return await self.__anext__()
+
+    async def athrow(self, *error: Any) -> Any:
+        return await self._chunks.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+
+
+class _Reading:
+    __slots__ = ("_call", "_chunks")
+
+    def __init__(self, chunks: Any, call: Call) -> None:
+        self._chunks = chunks
+        self._call = call
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            chunk: bytes = self._chunks.__next__()
+        except StopIteration:
+            self._call.finished()
+            raise
+        except BaseException as error:
+            self._call.broke(error)
+            raise
+        if self._call.keep is not None:
+            self._call.keep.add(chunk)
+        return chunk
+
+
+class _GeneratorReading(_Reading, Generator[bytes, Any, None]):
+    __slots__ = ()
+
+    def send(self, value: Any) -> bytes:
+        return self.__next__()
+
+    def throw(self, *error: Any) -> Any:
+        return self._chunks.throw(*error)
+
+    def close(self) -> None:
+        self._chunks.close()

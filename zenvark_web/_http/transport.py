@@ -1,0 +1,200 @@
+"""The transport, but for the names of its library: written once for httpx and httpx2, for
+asynchronous and synchronous clients.
+
+The two sides differ only in what they await. What they decide is decided in the same functions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+from ..breaker import Breaker
+from ..coordinator import Coordinator
+from ..exceptions import CircuitOpenError
+from .call import Call
+from .circuits import Circuits
+from .classify import Judge
+from .fallbacks import Fallbacks, OtherUpstream
+from .inner import Inner, check_transport
+from .library import Library, RequestLike, ResponseLike
+from .rejection import Rejection, made_now
+from .settings import Plan, WhenOpen, check_classify, check_when_open
+
+RequestT = TypeVar("RequestT", bound=RequestLike)
+ResponseT = TypeVar("ResponseT", bound=ResponseLike)
+
+
+class GuardedTransport(Generic[RequestT, ResponseT]):
+    """What both libraries' `BreakerTransport` do."""
+
+    _library: ClassVar[Library]
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        transport: Any,
+        *,
+        circuits: Any,
+        classify: Callable[[Any, Any], Any],
+        fallback: Any,
+        when_open: WhenOpen,
+    ) -> None:
+        if not isinstance(coordinator, Coordinator):
+            raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
+        check_classify(classify)
+        check_when_open(when_open)
+        fallbacks = Fallbacks(fallback)
+        for other in fallbacks.transports:
+            check_transport(self._library, "the transport of OtherUpstream", other)
+        plan = Plan(Judge(classify, coordinator.surface), fallbacks, when_open)
+        self._inner = Inner(self._library, transport)
+        self._others = fallbacks.transports
+        self._guard = Circuits(coordinator, self._library, circuits, plan).guard
+
+    def __repr__(self) -> str:
+        return f"<BreakerTransport around {self._inner!r}>"
+
+    async def handle_async_request(self, request: RequestT) -> ResponseT:
+        """Send a request, unless its circuit is open."""
+        inner = self._inner.for_async()
+        guard = self._guard(request)
+        if guard is None:
+            return cast(ResponseT, await inner.handle_async_request(request))
+        breaker, plan = guard
+        try:
+            permit = breaker.acquire()
+        except CircuitOpenError as error:
+            return await self._instead_async(
+                request, plan, Rejection(self._library, breaker, error)
+            )
+        call = Call(permit, plan.judge, request)
+        try:
+            response: ResponseT = await inner.handle_async_request(request)
+        except BaseException as error:
+            call.broke(error)
+            raise
+        if self._matters(call, request, response, breaker, plan):
+            library = self._library
+            if isinstance(response.stream, library.async_stream):
+                response.stream = library.async_body(response.stream, call)
+            else:  # a stream for synchronous clients, which this one is about to refuse
+                call.closed()
+        return response
+
+    def handle_request(self, request: RequestT) -> ResponseT:
+        """Send a request, unless its circuit is open."""
+        inner = self._inner.for_sync()
+        guard = self._guard(request)
+        if guard is None:
+            return cast(ResponseT, inner.handle_request(request))
+        breaker, plan = guard
+        try:
+            permit = breaker.acquire()
+        except CircuitOpenError as error:
+            return self._instead(request, plan, Rejection(self._library, breaker, error))
+        call = Call(permit, plan.judge, request)
+        try:
+            response: ResponseT = inner.handle_request(request)
+        except BaseException as error:
+            call.broke(error)
+            raise
+        if self._matters(call, request, response, breaker, plan):
+            library = self._library
+            if isinstance(response.stream, library.sync_stream):
+                response.stream = library.sync_body(response.stream, call)
+            else:  # a stream for asynchronous clients, which this one is about to refuse
+                call.closed()
+        return response
+
+    def _matters(
+        self, call: Call, request: RequestT, response: ResponseT, breaker: Breaker, plan: Plan
+    ) -> bool:
+        """Whether a response's body matters still."""
+        matters = call.answered(response)
+        if plan.fallbacks.keep:
+            plan.fallbacks.answered(breaker.name, request, response, call)
+        return matters
+
+    async def _instead_async(
+        self, request: RequestT, plan: Plan, rejection: Rejection
+    ) -> ResponseT:
+        fallback = plan.fallbacks.of(rejection.error.name)
+        response = None
+        if isinstance(fallback, OtherUpstream):
+            other = fallback.readdressed(request)
+            sender = self if fallback.transport is None else fallback.transport
+            response = rejection.response(await sender.handle_async_request(other))
+        elif fallback is not None:
+            made = fallback(request, rejection.error)
+            response = rejection.response(await made if inspect.isawaitable(made) else made)
+        return cast(ResponseT, rejection.answer(plan.when_open) if response is None else response)
+
+    def _instead(self, request: RequestT, plan: Plan, rejection: Rejection) -> ResponseT:
+        fallback = plan.fallbacks.of(rejection.error.name)
+        response = None
+        if isinstance(fallback, OtherUpstream):
+            other = fallback.readdressed(request)
+            sender = self if fallback.transport is None else fallback.transport
+            response = rejection.response(sender.handle_request(other))
+        elif fallback is not None:
+            response = rejection.response(made_now(fallback, fallback(request, rejection.error)))
+        return cast(ResponseT, rejection.answer(plan.when_open) if response is None else response)
+
+    async def aclose(self) -> None:
+        """Close what asynchronous clients used."""
+        try:
+            if self._inner.open_async is not None:
+                await self._inner.open_async.aclose()
+        finally:
+            await self._aclose_others()
+
+    def close(self) -> None:
+        """Close what synchronous clients used."""
+        try:
+            if self._inner.open_sync is not None:
+                self._inner.open_sync.close()
+        finally:
+            self._close_others()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.for_async().__aenter__()
+        return self
+
+    def __enter__(self) -> Self:
+        self._inner.for_sync().__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            await self._inner.for_async().__aexit__(exc_type, exc_value, traceback)
+        finally:
+            await self._aclose_others()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        try:
+            self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
+        finally:
+            self._close_others()
+
+    async def _aclose_others(self) -> None:
+        for transport in self._others:
+            if hasattr(transport, "aclose"):
+                await transport.aclose()
+
+    def _close_others(self) -> None:
+        for transport in self._others:
+            if hasattr(transport, "close"):
+                transport.close()
