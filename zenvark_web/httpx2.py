@@ -106,7 +106,7 @@ class RequestSettings(TypedDict, total=False):
     """What one request may say in `extensions={"breaker": ...}`; each goes before the
     transport's and the route's.
 
-    Args:
+    Attributes:
         name: The circuit. None or False: not protected. Left out: as mapped.
         classify: Tells the outcome.
         fallback: Makes the answer while the circuit is open. None: none does.

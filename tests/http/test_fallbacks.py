@@ -248,9 +248,14 @@ class TestOtherUpstream:
 
         other = Other(lambda _: kind.library.Response(200, text="from eu"))
         fallback = OtherUpstream("https://eu.example.com", other)
-        response = get(kind, kind.guarded(coordinator, dead(kind), fallback=fallback))
-        assert response.text == "from eu"
+        transport = kind.guarded(coordinator, dead(kind), fallback=fallback)
+        assert get(kind, transport).text == "from eu"
         assert closed == ["sync" if kind.sync else "async"]
+        if kind.sync:
+            transport.close()
+        else:
+            kind.run(transport.aclose)
+        assert closed == ["sync" if kind.sync else "async"] * 2
 
 
 def now(_: LastGoodResponse) -> float:
@@ -442,6 +447,29 @@ class TestLastGoodResponse:
         send(kind, transport, f"{base}5")
         assert [url[len(base) :] for url in fallback._stored] == ["8", "7", "5"]
         assert fallback._bytes == 20
+
+    def test_a_newer_response_takes_the_place_of_the_older(self, coordinator: Coordinator) -> None:
+        kind, fallback = KINDS[0], LastGoodResponse()
+        sizes = iter([10, 4])
+        transport = kind.guarded(
+            coordinator,
+            mock(kind, lambda _: kind.library.Response(200, content=b"x" * next(sizes))),
+            fallback=fallback,
+        )
+        send(kind, transport, URL, URL)
+        assert (fallback._bytes, len(fallback._stored)) == (4, 1)
+
+    def test_a_body_that_grows_too_large_is_let_go_of(self) -> None:
+        library = KINDS[0].library
+        fallback = LastGoodResponse(max_body=10)
+        request = library.Request("GET", URL)
+        response = library.Response(200, stream=library.ByteStream(b""))
+        keep: Any = fallback.keep(request, response)
+        for _ in range(4):
+            keep.add(b"xxxx")
+        assert keep._chunks == []
+        keep.complete()
+        assert not fallback._stored
 
     def test_bodies_that_were_not_read_to_the_end_are_not_kept(
         self, coordinator: Coordinator, stage: Backstage

@@ -80,6 +80,18 @@ def test_transport_of_the_other_library_is_refused(kind: str) -> None:
             )
 
 
+def test_other_library_is_known_by_its_classes_whatever_they_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """groq puts its own name on the classes of httpx that it exports."""
+    monkeypatch.setattr(httpx.BaseTransport, "__module__", "groq")
+    with pytest.raises(TypeError, match="belongs to another library"):
+        zenvark_web.httpx2.BreakerTransport(
+            Coordinator(),
+            httpx.HTTPTransport(verify=False),  # type: ignore[arg-type]
+        )
+
+
 def test_breaker_transport_of_the_other_module_is_refused() -> None:
     other = zenvark_web.httpx2.BreakerTransport(Coordinator())
     with pytest.raises(TypeError, match="belongs to another library"):

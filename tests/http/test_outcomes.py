@@ -20,7 +20,10 @@ from tests.http.scenarios import SCENARIOS, Caller, Scenario
 from zenvark_web import Breaker, Cause, CircuitOpenError, Coordinator, Outcome
 
 # What the bare libraries leave to the garbage collector, too, and trio does not like.
-pytestmark = pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Async generator .* was garbage collected"),
+    pytest.mark.xdist_group("settlement"),  # the last test needs what the others found
+]
 
 NAMES = {(1, 0): "success", (0, 1): "failure", (0, 0): "ignored"}
 COUNTS = {Outcome.SUCCESS: (1, 0), Outcome.FAILURE: (0, 1), Outcome.IGNORED: (0, 0)}

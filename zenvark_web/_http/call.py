@@ -79,9 +79,7 @@ class Call:
             return
         if isinstance(error, Exception):
             permit.record(self._judge(self._request, error), label(error))
-        elif isinstance(error, GeneratorExit):  # whoever waited has gone, without a word
-            permit.record(Outcome.IGNORED)
-        else:  # cancelled: that says something if it came late
+        else:  # cancelled, which says something if it came late, or abandoned
             permit.raised(error)
 
 

@@ -90,7 +90,18 @@ class HttpClassifier:
         return Outcome.IGNORED
 
 
-class Judge:
+Judge: TypeAlias = Callable[[Any, Any], Outcome]
+"""Tells the outcome of a request by its response or exception, and never raises."""
+
+
+def judge(classify: Callable[[Any, Any], Outcome], surface: Callable[[Exception], None]) -> Judge:
+    """A classifier whose mistakes cost nobody anything."""
+    if type(classify) is HttpClassifier:  # ours makes none
+        return classify
+    return _CarefulJudge(classify, surface)
+
+
+class _CarefulJudge:
     """A classifier of the user's whose mistakes cost nobody anything: the default decides then.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -90,12 +91,15 @@ class Library:
 
     def is_foreign(self, thing: object, *bases: str) -> bool:
         """Whether something derives from one of these classes of the other library only."""
-        if isinstance(thing, tuple(getattr(self.module, base) for base in bases)):
+        if isinstance(thing, self._classes(self.module, bases)):
             return False
-        return any(
-            cls.__name__ in bases and cls.__module__.partition(".")[0] in NAMES
-            for cls in type(thing).__mro__
-        )
+        # Not by the names of modules: there are packages that put their own name on classes of
+        # httpx. Of a library that nobody has imported there is no object, either.
+        others = [sys.modules.get(name) for name in NAMES]
+        return any(isinstance(thing, self._classes(other, bases)) for other in others if other)
+
+    def _classes(self, module: Any, names: tuple[str, ...]) -> tuple[type[Any], ...]:
+        return tuple(getattr(module, name) for name in names)
 
 
 def missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:

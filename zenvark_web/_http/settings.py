@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from .._core._checks import check_name
 from .._core.states import Outcome
-from .classify import Judge
+from .classify import Judge, judge
 from .fallbacks import Fallbacks
 
 WhenOpen: TypeAlias = Literal["respond", "raise"]
@@ -73,16 +73,16 @@ class Plan:
         Raises:
             TypeError, ValueError: A setting is not usable.
         """
-        judge, fallbacks, when_open = self.judge, self.fallbacks, self.when_open
+        judging, fallbacks, when_open = self.judge, self.fallbacks, self.when_open
         if "classify" in settings:
             check_classify(settings["classify"])
-            judge = Judge(settings["classify"], surface)
+            judging = judge(settings["classify"], surface)
         if "fallback" in settings:
             fallbacks = Fallbacks(settings["fallback"])
         if "when_open" in settings:
             check_when_open(settings["when_open"])
             when_open = settings["when_open"]
-        return Plan(judge, fallbacks, when_open)
+        return Plan(judging, fallbacks, when_open)
 
 
 def check_classify(classify: object) -> None:

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
 from .call import Call
 from .circuits import Circuits
-from .classify import Judge
+from .classify import judge
 from .fallbacks import Fallbacks, OtherUpstream
 from .inner import Inner, check_transport
 from .library import Library, RequestLike, ResponseLike
@@ -49,7 +48,7 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         fallbacks = Fallbacks(fallback)
         for other in fallbacks.transports:
             check_transport(self._library, "the transport of OtherUpstream", other)
-        plan = Plan(Judge(classify, coordinator.surface), fallbacks, when_open)
+        plan = Plan(judge(classify, coordinator.surface), fallbacks, when_open)
         self._inner = Inner(self._library, transport)
         self._others = fallbacks.transports
         self._guard = Circuits(coordinator, self._library, circuits, plan).guard
@@ -76,7 +75,10 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         except BaseException as error:
             call.broke(error)
             raise
-        if self._matters(call, request, response, breaker, plan):
+        matters = call.answered(response)
+        if plan.fallbacks.keep:
+            plan.fallbacks.answered(breaker.name, request, response, call)
+        if matters:
             library = self._library
             if isinstance(response.stream, library.async_stream):
                 response.stream = library.async_body(response.stream, call)
@@ -101,22 +103,16 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         except BaseException as error:
             call.broke(error)
             raise
-        if self._matters(call, request, response, breaker, plan):
+        matters = call.answered(response)
+        if plan.fallbacks.keep:
+            plan.fallbacks.answered(breaker.name, request, response, call)
+        if matters:
             library = self._library
             if isinstance(response.stream, library.sync_stream):
                 response.stream = library.sync_body(response.stream, call)
             else:  # a stream for asynchronous clients, which this one is about to refuse
                 call.closed()
         return response
-
-    def _matters(
-        self, call: Call, request: RequestT, response: ResponseT, breaker: Breaker, plan: Plan
-    ) -> bool:
-        """Whether a response's body matters still."""
-        matters = call.answered(response)
-        if plan.fallbacks.keep:
-            plan.fallbacks.answered(breaker.name, request, response, call)
-        return matters
 
     async def _instead_async(
         self, request: RequestT, plan: Plan, rejection: Rejection
