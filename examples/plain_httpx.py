@@ -35,14 +35,14 @@ async def main() -> None:
         os.environ.get("REDIS_URL"),
         namespace="plain-httpx",
         policy=BreakerPolicy(
-            strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(initial=0.5)
+            strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(initial=1.5)
         ),
         on_state_change=show,
     )
     transport = BreakerTransport(coordinator, httpx.MockTransport(upstream))
     async with coordinator, httpx.AsyncClient(transport=transport) as client:
         for number in range(1, 31):
-            broken = number < 18
+            broken = number < 12
             response = await client.get("https://api.example.com/price")
             answered_by = "breaker" if "breaker" in response.extensions else "upstream"
             print(f"{number:2}  {response.status_code} from the {answered_by}")

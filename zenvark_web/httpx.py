@@ -26,8 +26,8 @@ from .coordinator import Coordinator
 
 try:
     import httpx
-except ModuleNotFoundError as error:
-    raise missing("httpx", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("httpx", _error) from _error
 
 __all__ = [
     "Answer",

@@ -26,8 +26,8 @@ from .coordinator import Coordinator
 
 try:
     import httpx2
-except ModuleNotFoundError as error:
-    raise missing("httpx2", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("httpx2", _error) from _error
 
 __all__ = [
     "Answer",

@@ -182,7 +182,7 @@ async def cookies(request: Request) -> Response:
     response = PlainTextResponse("cookies")
     response.set_cookie("a", "1", httponly=True)
     response.set_cookie("b", "2", path="/x")
-    response.delete_cookie("c")
+    response.set_cookie("c", max_age=0)
     return response
 
 

@@ -30,7 +30,8 @@ async def served(app: ASGIApp, **settings: Any) -> AsyncIterator[httpx.AsyncClie
     before = asyncio.all_tasks()
     with socket.socket() as listener:
         listener.bind((HOST, 0))
-        config = uvicorn.Config(app, **{"lifespan": "on", "log_config": None, **settings})
+        settings = {"lifespan": "on", "log_config": None, "ws": "none", **settings}
+        config = uvicorn.Config(app, **settings)
         server = _Server(config)
         serving = asyncio.create_task(server.serve_on(listener))
         try:

@@ -19,6 +19,9 @@ from zenvark_web import (
     ProtectedRoute,
 )
 
+# Starlette leaves streams to the collector, of which trio warns.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PATIENT = BreakerPolicy(strategy=ConsecutiveFailures(1_000_000))
 EVERYTHING = {"/": ProtectedRoute(circuit="all", needs=["a", "b"]), "/plain": "plain"}
 WAYS: dict[str, list[dict[str, Any]]] = {

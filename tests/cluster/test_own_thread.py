@@ -439,7 +439,10 @@ def test_a_program_ends_when_redis_is_gone(
 def test_a_forked_process_starts_its_own(
     redis_server: ServerHandle, namespace: str, start_child: StartChild
 ) -> None:
-    parent = start_child(Path(__file__).with_name("forking.py"), redis_server.url, namespace)
+    # From 3.12 on, Python warns of a fork beside threads.
+    quiet = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    forking = Path(__file__).with_name("forking.py")
+    parent = start_child(forking, redis_server.url, namespace, env=quiet)
     child = parent.receive(within=PATIENCE)
     assert child == {"errors": {}, "recorded": 5, "state": "open", "joined": True}
     told = parent.receive(within=PATIENCE)

@@ -118,7 +118,7 @@ async def test_calls_that_end_without_a_result_are_taken_back(coordinator: Coord
     for permit in permits:
         permit.record(Outcome.IGNORED)
     await eventually(lambda: sent(coordinator)[-1] == 0)
-    assert breaker._local.flights.watched is False
+    assert breaker._local.flights.watcher is None
 
 
 async def test_a_dropped_permit_is_under_way_no_longer(coordinator: Coordinator) -> None:
@@ -193,11 +193,11 @@ async def test_works_again_after_a_restart(coordinator: Coordinator) -> None:
     calls = Calls(breaker, 5)
     await eventually(lambda: sent(coordinator)[-1:] == [5])
     await coordinator.stop()
-    assert breaker._local.flights.watched is False
+    assert breaker._local.flights.watcher is None
     before = len(sent(coordinator))
     more = Calls(breaker, MINIMUM - 5)
     await asyncio.sleep(0)
-    assert breaker._local.flights.watched is False, "nobody is there to look"
+    assert breaker._local.flights.watcher is None, "nobody is there to look"
     await coordinator.start()
     async with asyncio.timeout(10):
         last = breaker.acquire()

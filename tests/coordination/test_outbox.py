@@ -19,6 +19,7 @@ from zenvark_web import (
     State,
 )
 from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._coordination.lookout import Lookout
 from zenvark_web._coordination.outbox import COLLECTING, Outbox
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.admission import Admission
@@ -165,7 +166,7 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     )
 
     async def open_outbox() -> None:
-        outbox.open(lambda urgent: None, lambda circuit: None)
+        outbox.open(lambda urgent: None, Lookout(time.monotonic))
         circuit.record(0, False, "", time.monotonic(), 0.0)
         elsewhere(lambda: circuit.record(0, False, "", time.monotonic(), 0.0))
 

@@ -401,6 +401,24 @@ class TestIdle:
         assert bench.state is State.CLOSED
 
 
+class TestAdoption:
+    def test_goes_on_from_what_is_in_force(self) -> None:
+        bench = opened(Bench(strategy=ConsecutiveFailures(2)))
+        newer = Transition(circuit="c", generation=7, at=bench.now)
+        bench.circuit.adopt(newer, bench.now)
+        assert bench.latest is newer
+        assert bench.fail(1) is None, "it counts from nothing"
+        assert bench.fail(1) is not None
+
+    def test_whoever_has_calls_to_make_must_say_so_again(self) -> None:
+        bench = opened(Bench())
+        bench.demand()
+        bench.circuit.adopt(bench.latest, bench.now)
+        assert bench.wait(2) is None
+        assert bench.state is State.OPEN
+        assert bench.demand() is not None
+
+
 class TestRepair:
     def test_overtakes_what_an_instance_knows(self) -> None:
         bench = Bench()

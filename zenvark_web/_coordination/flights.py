@@ -17,14 +17,14 @@ class Flights:
     Attributes:
         began: The generation and the monotonic second in which each began, by a number that no
             other call under way has.
-        watched: Whether somebody will look in time for the next one to pass the limit.
+        watcher: Who will look in time for the next one to pass the limit, if anybody will.
     """
 
-    __slots__ = ("began", "limit", "watched")
+    __slots__ = ("began", "limit", "watcher")
 
     def __init__(self, limit: float) -> None:
         self.limit: float = limit
-        self.watched: bool = False
+        self.watcher: object = None
         self.began: dict[int, tuple[int, float]] = {}
 
     def end(self, call: int) -> None:

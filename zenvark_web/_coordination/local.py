@@ -268,10 +268,11 @@ class LocalCircuit:
             generation: The generation that it belongs to.
             began: The monotonic second.
         """
-        flights = self.flights
+        flights, watcher = self.flights, self.outbox.watcher
         flights.began[call] = generation, began
-        if not flights.watched:
-            self.outbox.hand_over(True, self.outbox.watch, self)
+        if flights.watcher is not watcher:  # nobody looks, or one whose run is over
+            flights.watcher = watcher
+            self.outbox.here(self.outbox.watch, self)
 
     def look(self, now: float) -> tuple[int, float | None]:
         """How many calls under way are slow already, and when the next one will be."""

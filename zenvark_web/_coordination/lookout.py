@@ -58,7 +58,7 @@ class Lookout:
     def forget(self) -> None:
         """Look at nothing any more. A call that begins asks again."""
         for circuit in self._circuits.values():
-            circuit.flights.watched = False
+            circuit.flights.watcher = None
         self._circuits.clear()
         self._looks.clear()
         self._told.clear()
@@ -70,7 +70,7 @@ class Lookout:
 
     def _look(self, circuit: LocalCircuit, now: float) -> None:
         # Before the look: a call that begins during it asks for another.
-        circuit.flights.watched = False
+        circuit.flights.watcher = None
         overdue, next_at = circuit.look(now)
         self._tell(circuit, overdue, now)
         if overdue:
@@ -82,7 +82,7 @@ class Lookout:
             self._look_again(circuit, max(next_at, now + LOOKS_APART))
 
     def _look_again(self, circuit: LocalCircuit, at: float) -> None:
-        circuit.flights.watched = True
+        circuit.flights.watcher = self
         heapq.heappush(self._looks, (at, circuit.name))
 
     def _tell(self, circuit: LocalCircuit, overdue: int, now: float) -> None:

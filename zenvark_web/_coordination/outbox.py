@@ -65,6 +65,7 @@ class Outbox:
 
     Attributes:
         thread: The reporter's thread, or None while there is no reporter.
+        watcher: Looks after calls under way, or None likewise.
     """
 
     def __init__(self, statistics: Statistics, limit: int = MAX_RUNS) -> None:
@@ -76,7 +77,7 @@ class Outbox:
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: Callable[[bool], None] = _nobody
-        self._watcher: Watcher | None = None
+        self.watcher: Watcher | None = None
         self._incoming: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._called = False  # the reporter's thread has been asked to take in what is in line,
         self._called_now = False  # and not to let it wait
@@ -94,7 +95,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self._wake = wake
-        self._watcher = watcher
+        self.watcher = watcher
         self.take_in()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
@@ -104,9 +105,9 @@ class Outbox:
                 return
             self.thread = self._loop = None
             self._wake = _nobody
-            if self._watcher is not None:
-                self._watcher.forget()
-                self._watcher = None
+            if self.watcher is not None:
+                self.watcher.forget()
+                self.watcher = None
             self.take_in()
             for circuit in self.waiting.values():
                 circuit.forget()
@@ -175,8 +176,8 @@ class Outbox:
 
     def watch(self, circuit: LocalCircuit) -> None:
         """Have a circuit looked at before a call that is under way becomes overdue."""
-        if self._watcher is not None:
-            self._watcher.watch(circuit)
+        if self.watcher is not None:
+            self.watcher.watch(circuit)
 
     def _put(
         self, urgent: bool, function: Callable[..., None], arguments: tuple[object, ...]

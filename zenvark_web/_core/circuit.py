@@ -127,6 +127,7 @@ class Circuit:
         """Go on from a transition that is in force. What upstreams asked for still holds."""
         window = self.policy.strategy.window()
         self.latest = latest
+        self._demand = Demand()
         self._enter(now, window)
 
     def report(

@@ -62,7 +62,7 @@ class Board:
     Args:
         settings: The demo's.
         fleet: What is watched.
-        on_line: Told each line of the timeline, in order.
+        on_line: Told each line of the timeline, in order as far as that is known in time.
     """
 
     def __init__(self, settings: Settings, fleet: Fleet, on_line: Callable[[Line], None]) -> None:
@@ -98,8 +98,10 @@ class Board:
         return [self._row(app) for app in self.fleet.apps]
 
     def say(self, at: float, text: str) -> None:
-        """Add to the timeline what happened at a monotonic second."""
-        insort(self.lines, Line(at - self._began, text), key=lambda line: line.at)
+        """Add to the timeline what happened at a monotonic second. What comes too late for its
+        place, from a host that is very busy, comes as soon as it can."""
+        line = Line(at - self._began, text)
+        insort(self.lines, line, lo=self._told, key=lambda line: line.at)
 
     def tell(self, held: float = HELD) -> None:
         """Tell the lines that are so old that nothing can come before them any more."""

@@ -45,7 +45,9 @@ class Fleet:
     the circuits in `down` fail, all others pass.
 
     Args:
-        policy, policies, lease_ttl: For all coordinators, as `Coordinator` has them.
+        policy: For every circuit without one of its own, as `Coordinator` has it.
+        policies: By circuit name, as `Coordinator` has them.
+        lease_ttl: Seconds after which a leader that has vanished is replaced.
 
     Attributes:
         down: The circuits whose health checks fail. `trip` adds to it, `recover` takes away.
@@ -95,7 +97,8 @@ class Fleet:
         """One more instance, started.
 
         Args:
-            policy, policies: Instead of the fleet's.
+            policy: Instead of the fleet's.
+            policies: Instead of the fleet's.
             settings: What else `Coordinator` takes: callbacks, metrics.
         """
         name = f"instance-{len(self._members) + 1}"
