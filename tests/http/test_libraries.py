@@ -13,8 +13,10 @@ import pytest
 import zenvark_web
 import zenvark_web.httpx
 import zenvark_web.httpx2
+from tests.http import server
 from tests.http.circuits import counts
-from zenvark_web import Coordinator
+from tests.http.server import Upstream
+from zenvark_web import Coordinator, HealthCheckType, ZenvarkError
 
 ROOT = Path(zenvark_web.__file__).parent
 TWINS = [(httpx, zenvark_web.httpx), (httpx2, zenvark_web.httpx2)]
@@ -202,6 +204,22 @@ except ImportError as error:
     told = python(code)
     assert f"zenvark_web.{name} needs {name}" in told
     assert advice in told
+
+
+async def test_health_checks_are_those_of_their_library(
+    twin: tuple[Any, Any], upstream: Upstream
+) -> None:
+    library, ours = twin
+    check = ours.HttpHealthCheck(upstream.url)
+    await check(HealthCheckType.RECOVERY)
+    assert library.__name__ in upstream.requests[0].headers["user-agent"]
+    upstream.answer = server.status(500)
+    with pytest.raises(ZenvarkError, match="status 500"):
+        await check(HealthCheckType.RECOVERY)
+    with server.unused_port() as port, pytest.raises(library.ConnectError):
+        await ours.HttpHealthCheck(f"http://{server.HOST}:{port}")(HealthCheckType.RECOVERY)
+    with pytest.raises(ValueError, match="url must be one such as"):
+        ours.HttpHealthCheck("nowhere")
 
 
 async def test_sync_and_async_clients_share_circuits(

@@ -7,7 +7,7 @@ The two sides differ only in what they await. What they decide is decided in the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
@@ -20,7 +20,7 @@ from .fallbacks import Fallbacks, OtherUpstream
 from .inner import Inner, check_transport
 from .library import Library, RequestLike, ResponseLike
 from .rejection import Rejection, made_now
-from .settings import Plan, WhenOpen, check_classify, check_when_open
+from .settings import Plan, RouteSettings, WhenOpen, check_classify, check_when_open
 
 RequestT = TypeVar("RequestT", bound=RequestLike)
 ResponseT = TypeVar("ResponseT", bound=ResponseLike)
@@ -46,11 +46,11 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         check_classify(classify)
         check_when_open(when_open)
         fallbacks = Fallbacks(fallback)
-        for other in fallbacks.transports:
+        self._others = [*fallbacks.transports, *_transports_of_routes(circuits)]
+        for other in self._others:
             check_transport(self._library, "the transport of OtherUpstream", other)
         plan = Plan(judge(classify, coordinator.surface), fallbacks, when_open)
         self._inner = Inner(self._library, transport)
-        self._others = fallbacks.transports
         self._guard = Circuits(coordinator, self._library, circuits, plan).guard
 
     def __repr__(self) -> str:
@@ -194,3 +194,12 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         for transport in self._others:
             if hasattr(transport, "close"):
                 transport.close()
+
+
+def _transports_of_routes(circuits: object) -> list[Any]:
+    """The transports of other upstreams that a mapping's routes have as fallbacks."""
+    if not isinstance(circuits, Mapping):
+        return []
+    targets = cast(Mapping[str, object], circuits).values()
+    routes = [target for target in targets if isinstance(target, RouteSettings)]
+    return [other for route in routes for other in Fallbacks(route.fallback).transports]
