@@ -3,13 +3,22 @@
 import re
 import string
 import threading
+from collections.abc import Callable
 
 import httpx
 import httpx2
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zenvark_web import by_header, by_host
+from zenvark_web import (
+    BreakerTransport,
+    Coordinator,
+    HttpHealthCheck,
+    OtherUpstream,
+    by_header,
+    by_host,
+)
 from zenvark_web._http import routes as module
 from zenvark_web._http.routes import Routes, fitting_name
 
@@ -193,3 +202,26 @@ def test_both_libraries_give_the_same_names(url: str) -> None:
     )
     first, second = module.host_name(httpx.URL(url)), module.host_name(httpx2.URL(url))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Routes({"https://user:secret@api.example.com/": "a"}, httpx.URL),
+        lambda: Routes({"user:secret@api.example.com": "a"}, httpx.URL),
+        lambda: OtherUpstream("https://user:secret@api.example.com"),
+        lambda: HttpHealthCheck("ftp://user:secret@api.example.com"),
+    ],
+    ids=["pattern", "host", "upstream", "check"],
+)
+def test_no_message_tells_a_password(make: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"\[secure\]@api.example.com") as caught:
+        make()
+    assert "secret" not in str(caught.value)
+
+
+def test_no_repr_tells_a_password() -> None:
+    assert "secret" not in repr(HttpHealthCheck("https://user:secret@api.example.com/health"))
+    with pytest.raises(ValueError, match="must not be empty") as caught:
+        BreakerTransport(Coordinator(), circuits={"https://user:secret@example.com": ""})
+    assert "secret" not in str(caught.value)

@@ -11,7 +11,7 @@ from .._core._checks import check_name
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import ZenvarkError
-from .library import Library
+from .library import Library, redacted
 from .routes import Routes
 from .settings import KEYS, Plan, RouteSettings
 
@@ -47,7 +47,7 @@ class Circuits:
         patterns = cast(Mapping[str, str | RouteSettings], circuits)
         for pattern, target in patterns.items():
             if not isinstance(target, RouteSettings):
-                check_name(f"circuits[{pattern!r}]", target)
+                check_name(f"circuits[{redacted(str(pattern))!r}]", target)
         routes = Routes(patterns, library.module.URL)
         return lambda request: routes(request.url)
 

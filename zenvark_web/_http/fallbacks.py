@@ -11,6 +11,7 @@ from ..exceptions import CircuitOpenError
 from .answer import Answer, Content
 from .call import Call
 from .last_good import LastGoodResponse
+from .library import redacted
 
 Make: TypeAlias = Callable[[Any, Any], Any]
 """A function of the request and the error, sync or async. What it returns is an answer, or None
@@ -74,7 +75,9 @@ class OtherUpstream:
         if not isinstance(url, str):
             raise TypeError(f"url must be a string, not {url!r}")
         if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url, re.IGNORECASE):
-            raise ValueError(f"url must be one such as 'https://eu.example.com', not {url!r}")
+            raise ValueError(
+                f"url must be one such as 'https://eu.example.com', not {redacted(url)!r}"
+            )
         if isinstance(transport, type) or not (
             transport is None
             or hasattr(transport, "handle_async_request")

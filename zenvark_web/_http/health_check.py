@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 from .._core._checks import check_number
 from .._core.states import HealthCheckType
 from ..exceptions import ZenvarkError
+from .library import redacted
 
 
 class UrlHealthCheck:
@@ -30,7 +31,7 @@ class UrlHealthCheck:
         self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
-        return f"HttpHealthCheck({self._url!r})"
+        return f"HttpHealthCheck({redacted(self._url)!r})"
 
     def for_circuit(self, name: str) -> Callable[[HealthCheckType], Awaitable[None]]:
         """The check of one circuit.
@@ -85,7 +86,9 @@ class UrlHealthCheck:
 
 
 def _no_health_url(url: str) -> ValueError:
-    return ValueError(f"url must be one such as 'https://api.example.com/health', not {url!r}")
+    return ValueError(
+        f"url must be one such as 'https://api.example.com/health', not {redacted(url)!r}"
+    )
 
 
 def _check_expected(expect: object) -> None:

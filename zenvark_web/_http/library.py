@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -100,6 +101,11 @@ class Library:
 
     def _classes(self, module: Any, names: tuple[str, ...]) -> tuple[type[Any], ...]:
         return tuple(getattr(module, name) for name in names)
+
+
+def redacted(url: str) -> str:
+    """A URL or pattern for messages and logs: without user name and password."""
+    return re.sub(r"(^|//)[^/?#]*@", r"\1[secure]@", url)
 
 
 def missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:

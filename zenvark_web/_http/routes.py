@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .._core._checks import MAX_NAME_LENGTH, check_name
+from .library import redacted
 
 T = TypeVar("T")
 
@@ -268,7 +269,7 @@ def _parsed(pattern: str, parse: Callable[[str], URLLike]) -> tuple[_Place, str]
 
 def _no_pattern(pattern: str) -> ValueError:
     return ValueError(
-        f"circuits: {pattern!r} is no URL pattern; write a host such as '*.example.com', "
+        f"circuits: {redacted(pattern)!r} is no URL pattern; write a host such as '*.example.com', "
         "optionally with scheme, port and the beginning of a path"
     )
 
