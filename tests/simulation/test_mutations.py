@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zenvark_web import Breaker, Outcome
+from zenvark_web import Breaker, BreakerPolicy, ConstantBackoff, Outcome
 from zenvark_web._coordination import campaign, leader
 from zenvark_web._coordination.accounts import Accounts
 from zenvark_web._coordination.clock import SharedClock
@@ -25,7 +25,12 @@ from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 WORLD = Settings(calls=3.0)
-BUSY = Settings(calls=12.0, circuits=1)
+HASTY = Settings(
+    calls=12.0,
+    circuits=1,
+    policy=BreakerPolicy(backoff=ConstantBackoff(0.5), max_retry_after=0),
+)
+"""Tries again while calls from before are still under way."""
 
 
 def calls_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +173,7 @@ MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
     no_order: (0, WORLD, BAD_NETWORK),
     no_catching_up: (0, WORLD, LOST_TIME),
     no_replay: (0, WORLD, TAKEOVER),
-    no_generations: (3, BUSY, DOWN_FOR_LONG),
+    no_generations: (4, HASTY, DOWN_FOR_LONG),
     no_memory_of_batches: (2, WORLD, HANGING_SERVER),
     no_giving_back: (0, WORLD, LOST_DATA),
     no_accounts: (0, WORLD, []),

@@ -147,10 +147,13 @@ class Checks:
                 f"{circuit} was closed without a success of generation {before}",
             )
         elif transition.reason.cause is Cause.TRIAL_FAILED:
-            unanswered = {"no answer", "slow"} & set(transition.reason.failures)
+            reason = transition.reason
+            told = sum(reason.instances.values())
+            unanswered = reason.failures.get("no answer", 0) + reason.failures.get("slow", 0)
+            failures = self._ended[circuit, before, True]
             self.require(
-                bool(unanswered) or self._ended[circuit, before, True] > 0,
-                f"{circuit} was opened again without a failure of generation {before}",
+                failures >= told - unanswered,
+                f"{circuit} was opened again by {failures} failures of generation {before}",
             )
 
     def appended(self, server: Server, batch: Batch) -> None:
