@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach
 from tests.cluster.store import Store
+from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import Coordinator, Role, ZenvarkError
@@ -41,10 +42,12 @@ async def open_all(fleet: Fleet, circuits: list[str]) -> None:
 
 
 async def test_circuits_of_all_shards_open_and_recover_for_all(
-    server: ServerHandle, namespace: str, start_fleet: StartFleet
+    server: ServerHandle, namespace: str, start_fleet: StartFleet, upstream: Upstream
 ) -> None:
     fleet = await start_fleet(3, server=server, shards=SHARDS, health_check=True)
+    upstream.mode = Mode.FAILING
     await open_all(fleet, CIRCUITS)
+    upstream.mode = Mode.OK
     for circuit in CIRCUITS:
         await all_reach(fleet, "closed", circuit)
     shards = stores(server, namespace)
