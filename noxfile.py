@@ -27,7 +27,8 @@ def tests(session: nox.Session) -> None:
         session.run("python", "-m", "pytest", *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, "-m", "not slow and not untraced")
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "untraced")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=zenvark_web/_core/*", "--fail-under=100")

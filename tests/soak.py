@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
+import pytest
+
 from tests.cluster.fleet import Instance, Processes, StartFleet
 from tests.helpers.servers import RedisServer, current_server
 from tests.helpers.waiting import eventually
@@ -98,7 +100,24 @@ class Soak:
 
     async def settle(self) -> None:
         """Wait until all agree on what is true."""
-        await eventually(self._agrees, within=PATIENCE, what=f"agreement, {self._unwell} unwell")
+        try:
+            await eventually(
+                self._agrees, within=PATIENCE, what=f"agreement, {self._unwell} unwell"
+            )
+        except pytest.fail.Exception:
+            for instance in self.fleet:
+                states = {circuit: await instance.state(circuit) for circuit in CIRCUITS}
+                print(f"{instance.id} {await instance.role()} {states}")
+                print(f"  {await instance.accounts()} {(await instance.events('error'))[-10:]}")
+            with self.server.client() as client:
+                for key in client.scan_iter("zenvark:*"):
+                    print(f"{key} {client.object('encoding', key)}")
+                for name, stored in client.hgetall("zenvark:{soak}:circuits").items():
+                    print(f"  {name} {stored}")
+                print(client.get("zenvark:{soak}:leader"), client.time())
+                print(client.xrevrange("zenvark:{soak}:results", count=6))
+                print(client.xrevrange("zenvark:{soak}:states", count=6), flush=True)
+            raise
 
     async def _agrees(self) -> bool:
         roles = Counter([await instance.role() for instance in self.fleet])

@@ -22,6 +22,8 @@ from zenvark_web._core.states import Transition
 from zenvark_web.backends.memory import MemoryStore
 from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
 
+pytestmark = pytest.mark.untraced
+
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 WORLD = Settings(calls=3.0)

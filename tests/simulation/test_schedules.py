@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from zenvark_web import BreakerPolicy, CountWindow, TimeWindow
 from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
 
+pytestmark = pytest.mark.untraced
+
 EXAMPLES = int(os.environ.get("SIMULATED_SCHEDULES", "8"))
 
 tenths = st.integers(0, 600).map(lambda number: number / 10)

@@ -21,6 +21,8 @@ from zenvark_web.testing._checks import Checks
 from zenvark_web.testing._network import Server
 from zenvark_web.testing._world import Simulation
 
+pytestmark = pytest.mark.untraced
+
 SLOW = BreakerPolicy(
     strategy=CountWindow(20, 0.5, 5, slow_rate=0.6),
     slow_call=1.0,

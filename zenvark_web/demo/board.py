@@ -16,9 +16,6 @@ from .watch import Watch
 KEPT = 100
 """Told lines that are kept to be seen."""
 
-HELD = 0.3
-"""Seconds that a line waits for earlier ones: apps are polled."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -103,9 +100,13 @@ class Board:
         line = Line(at - self._began, text)
         insort(self.lines, line, lo=self._told, key=lambda line: line.at)
 
-    def tell(self, held: float = HELD) -> None:
-        """Tell the lines that are so old that nothing can come before them any more."""
-        settled = time.monotonic() - self._began - held
+    def tell(self, known: float) -> None:
+        """Tell the lines that nothing can come before any more.
+
+        Args:
+            known: The monotonic second up to which all that happened has been said.
+        """
+        settled = known - self._began
         while self._told < len(self.lines) and self.lines[self._told].at <= settled:
             self._on_line(self.lines[self._told])
             self._told += 1

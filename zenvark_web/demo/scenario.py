@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,6 +45,7 @@ class Scenario:
         self._watch = board.watch
         self._traffic = board.traffic
         self._complained: set[str] = set()
+        self._known = 0.0
         self._told: set[int] = set()
         self.findings: Findings | None = None
 
@@ -57,7 +59,7 @@ class Scenario:
             except MisbehaviourError as error:
                 return str(error)
             finally:
-                self._board.tell(held=0.0)
+                self._board.tell(math.inf)
                 self._traffic.stop()
                 watching.cancel()
         return None
@@ -193,9 +195,11 @@ class Scenario:
     async def _tick(self) -> None:
         if lost := self._fleet.lost:
             raise MisbehaviourError("; ".join(lost))
+        # What is taken now may make lines that go before some there are, until the next tick.
+        self._board.tell(self._known)
+        self._known = self._watch.seen_until
         for event in self._watch.events():
             self._take(event)
-        self._board.tell()
         await asyncio.sleep(TICK)
 
     def _take(self, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +35,11 @@ class Watch:
 
     Args:
         fleet: Whose apps.
+
+    Attributes:
+        seen_until: The monotonic second up to which all is known that has happened.
+        statuses: How each app was when it was last asked.
+        alive: The apps that are looked at.
     """
 
     def __init__(self, fleet: Fleet) -> None:
@@ -41,6 +47,7 @@ class Watch:
         self._seen = dict.fromkeys(fleet.apps, 0)
         self._names: dict[str, str] = {}
         self._fresh: list[Event] = []
+        self.seen_until: float = 0.0
         self.statuses: dict[str, Status] = dict.fromkeys(fleet.apps, Status())
         self.alive: list[str] = list(fleet.apps)
 
@@ -53,7 +60,9 @@ class Watch:
     async def run(self) -> None:
         """Look again and again, for ever."""
         while True:
+            began = time.monotonic()
             await asyncio.gather(*(self._look(app) for app in self.alive))
+            self.seen_until = began
             await asyncio.sleep(INTERVAL)
 
     def forget(self, app: str) -> None:
