@@ -130,10 +130,19 @@ MUTATIONS = (
         7,
         "what Redis has lost is not written again",
         "_coordination/leader.py",
-        "            if stored.get(name, (0, 0)) < transition.order:\n",
+        "            if stored.get(name, 0) < transition.generation:\n",
         "            if False:\n",
         "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes"
         "[comes back empty]",
+    ),
+    Mutation(
+        7,
+        "a leader that outlives a loss does not look what was lost",
+        "_coordination/reader.py",
+        "            self._judge.give_back(snapshot)\n",
+        "            pass\n",
+        "tests/cluster/test_outages.py"
+        "::test_leader_whose_lease_outlives_a_loss_gives_back_what_was_lost",
     ),
     Mutation(
         7,

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach
 from tests.cluster.store import Store
+from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
 from zenvark_web import State
@@ -105,6 +106,26 @@ async def test_nobody_goes_back_to_what_an_older_copy_says(
         assert await instance.state() == ("closed", generation)
         told = [what for _, what in (await instance.events("state"))[known:]]
         assert told == ["new open"], "nobody saw it open again"
+
+
+async def test_leader_whose_lease_outlives_a_loss_gives_back_what_was_lost(
+    fresh_server: RedisServer, namespace: str, start_fleet: StartFleet, upstream: Upstream
+) -> None:
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(2, server=fresh_server, health_check=True, lease_ttl=60)
+    upstream.mode = Mode.FAILING
+    await fleet[0].fail(5)
+    await all_reach(fleet, "open")
+    fresh_server.command("SAVE")
+    upstream.mode = Mode.OK
+    await all_reach(fleet, "closed")
+    epoch, generation = store.epoch(), store.circuits()["upstream"].generation
+    fresh_server.kill()
+    fresh_server.start()
+    await eventually(lambda: store.circuits()["upstream"].generation == generation, within=PATIENCE)
+    assert store.epoch() == epoch
+    [newcomer] = await start_fleet(1, server=fresh_server, started=False)
+    assert await newcomer.start_and_call("upstream") == "passed"
 
 
 async def works_again(fleet: Fleet) -> None:

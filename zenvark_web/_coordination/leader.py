@@ -126,14 +126,19 @@ class Leader:
         """Start from what the store has, and give back what it has lost."""
         self._began_at = position_key(snapshot.results)
         self._accounts = Accounts(snapshot.accounts)
-        stored = {transition.circuit: transition.order for transition in snapshot.transitions}
+        self.give_back(snapshot)
         for name, transition in self._table.latest.items():
-            if stored.get(name, (0, 0)) < transition.order:
-                self._publish(transition)
             if transition.state is not State.CLOSED:
                 self._judge.begin(name)
         for name in self._watched:
             self._judge.begin(name)
+
+    def give_back(self, snapshot: Snapshot) -> None:
+        """Write again what the store has lost, or has only in an older state."""
+        stored = {transition.circuit: transition.generation for transition in snapshot.transitions}
+        for name, transition in self._table.latest.items():
+            if stored.get(name, 0) < transition.generation:
+                self._publish(transition)
 
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force."""

@@ -36,6 +36,10 @@ class Judge(Protocol):
         """Start from these states; results follow."""
         ...
 
+    def give_back(self, snapshot: Snapshot) -> None:
+        """The store has these states: write again what it has lost."""
+        ...
+
     def take(self, entry: ResultEntry) -> None:
         """Take in one entry of the stream of results."""
         ...
@@ -158,10 +162,14 @@ class Reader:
             self._apply(transition, fresh=False)
         self._states = snapshot.position
         self.loaded.set()
-        if self._judge is not None and self._judge_waits:
+        if self._judge is None:
+            return
+        if self._judge_waits:
             self._judge_waits = False
             self._judge.begin(snapshot)
             self._results = START
+        else:  # a lease may outlive the store's restart with an older copy
+            self._judge.give_back(snapshot)
 
     def _take_state(
         self, item: Transition | LeaderChange | Forgotten | MalformedEntryError
