@@ -27,8 +27,8 @@ STEADY = "steady"
 SHAKY = [f"shaky-{number}" for number in range(4)]
 CIRCUITS = [STEADY, *SHAKY]
 RATE = 20
-PATIENCE = 30.0
-LONGEST_CALL = 0.5
+PATIENCE = 60.0
+LONGEST_CALL = 2.0
 """Seconds that the slowest hundredth of calls may take: they do nothing, but the host is busy."""
 
 GROWTH = 16 * 1024 * 1024
@@ -108,7 +108,7 @@ class Soak:
             for instance in self.fleet:
                 states = {circuit: await instance.state(circuit) for circuit in CIRCUITS}
                 print(f"{instance.id} {await instance.role()} {states}")
-                print(f"  {await instance.accounts()} {(await instance.events('error'))[-10:]}")
+                print(f"  {await instance.counters()} {(await instance.events('error'))[-10:]}")
             with self.server.client() as client:
                 for key in client.scan_iter("zenvark:*"):
                     print(f"{key} {client.object('encoding', key)}")

@@ -137,7 +137,8 @@ def test_a_redis_that_dies_before_the_incident_makes_it_fail(fresh_server: Redis
         fresh_server.kill()
         assert demo.end() == 1, demo.output
     assert MISBEHAVED in demo.lines[-1]
-    assert "did not open in app-1, app-2, app-3, app-4 within" in demo.lines[-1]
+    # On a busy host, it may have opened before the server was killed.
+    assert re.search("did not (open|close) in app-1, app-2, app-3, app-4 within", demo.lines[-1])
     assert any(re.match(r"app-\d: Redis", text) for _, text in demo.timeline), demo.output
 
 

@@ -34,7 +34,7 @@ MOST_TOLD = 10
 """Errors that one member may surface in one fault: each of its loops tells each kind once, and a
 fault may have a second kind (a connection breaks, then none can be made)."""
 
-_BUSY = "no answer in time|the lease ran out"
+_BUSY = "no answer in time|the lease ran out|Timeout connecting"
 
 Given = str | redis.asyncio.Redis | redis.asyncio.RedisCluster
 Reach = Callable[[], Given]
@@ -259,7 +259,9 @@ class Fleet:
     def check_told(self, *, of: list[Member] | None = None, least: int = 1) -> None:
         """Each has surfaced something, and not too much."""
         for member in self.members if of is None else of:
-            assert least <= len(member.errors) <= MOST_TOLD, member.told
+            kinds = {str(error) for error in member.errors}
+            assert least <= len(kinds) <= MOST_TOLD, member.told
+            assert len(member.errors) <= 3 * MOST_TOLD, member.told  # a busy host has more outages
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[Callers]:
