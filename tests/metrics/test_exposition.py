@@ -170,7 +170,8 @@ async def test_a_circuit_opens(registry: CollectorRegistry, metrics: PrometheusM
     assert scraped.value("zenvark_transitions_total") == 1
     assert scraped.value("zenvark_batches_total") >= 1
     assert scraped.value("zenvark_transition_delay_seconds_count") == 1
-    assert scraped.value("zenvark_transition_delay_seconds_sum") > 0
+    # To a millisecond, it may have taken no time.
+    assert 0 <= scraped.value("zenvark_transition_delay_seconds_sum") < 60
 
 
 async def test_health_checks(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:
