@@ -134,6 +134,7 @@ class TestPolicy:
             ({"idle_interval": "1", "health_check": check}, TypeError, "idle_interval"),
             ({"idle_interval": 0, "health_check": check}, ValueError, "idle_interval"),
             ({"idle_interval": 60}, ValueError, "idle_interval needs a health_check"),
+            ({"cut_off": "alone"}, ValueError, "cut_off must be 'hold' or 'local'"),
         ],
     )
     def test_illegal_settings_are_refused(
