@@ -77,11 +77,14 @@ def test_the_timeline_is_told_in_plain_lines_and_in_order(runs: Runs) -> None:
     assert not set("\x1b\r") & set(demo.output)
     times = [at for at, _ in demo.timeline]
     assert times == sorted(times)
-    story = [JOINED, BREAKS, FIRST, OPEN, "1 trial call granted to app-", MENDED, CLOSED]
     told = [text for _, text in demo.timeline]
-    first = [[text.startswith(part) for text in told].index(True) for part in story]
-    assert first == sorted(first), told
-    assert int(demo.number("trial calls in the whole fleet")) >= 2
+    for story in (
+        [JOINED, BREAKS, FIRST, OPEN, "1 trial call granted to app-", CLOSED],
+        [OPEN, MENDED, CLOSED],
+    ):
+        first = [[text.startswith(part) for text in told].index(True) for part in story]
+        assert first == sorted(first), told
+    assert int(demo.number("trial calls in the whole fleet")) >= 1
 
 
 @together
