@@ -7,6 +7,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from tests.helpers.waiting import loop_rests
+
 
 class Mode(Enum):
     OK = "200 OK"
@@ -69,12 +71,14 @@ class Upstream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await loop_rests()  # in CPython, closing loses what is just being accepted
         self._server.close()
         connections = dict(self._connections)
         for connection, writer in connections.items():
             connection.cancel()
             writer.close()
         await asyncio.gather(*connections, return_exceptions=True)
+        await loop_rests()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.create_task(self._serve(reader, writer))

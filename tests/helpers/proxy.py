@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
+from tests.helpers.waiting import loop_rests
+
 ANSWERS = {
     "http": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
     "rubbish": b"\x00\xff$-7\r\n*9999999999\r\n",
@@ -114,18 +116,21 @@ class Proxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await loop_rests()  # in CPython, closing loses what is just being accepted
         self._server.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._server.wait_closed()
+        await loop_rests()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.knocks += 1
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also of one that never began
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -138,7 +143,6 @@ class Proxy:
         finally:
             if self._mode == RESETTING:
                 _reset(writer)
-            writer.close()
 
     async def _lead_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(HOST, self._port)

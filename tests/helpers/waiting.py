@@ -36,6 +36,13 @@ async def eventually(
         await asyncio.sleep(_INTERVAL)
 
 
+async def loop_rests() -> None:
+    """Let the event loop end what it has begun: connections that were accepted get their handlers,
+    and those that were closed are let go of."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 def eventually_sync(
     predicate: Callable[[], T], *, within: float = 20.0, what: str = "the condition"
 ) -> T:

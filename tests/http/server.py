@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from tests.helpers.waiting import loop_rests
+
 HOST = "127.0.0.1"
 
 
@@ -100,10 +102,12 @@ class Upstream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await loop_rests()  # in CPython, closing loses what is just being accepted
         self._server.close()
         for connection in self._serving:
             connection.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        await loop_rests()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
