@@ -1,4 +1,8 @@
-"""Fixtures that every part of the suite shares: real servers, namespaces, child processes."""
+"""Fixtures that every part of the suite shares: real servers, namespaces, child processes.
+
+Hypothesis takes the same examples in every run, and no stopwatch on busy machines.
+`HYPOTHESIS_PROFILE=search` looks for new examples, longer.
+"""
 
 import os
 import uuid
@@ -7,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import (
@@ -18,6 +23,12 @@ from tests.helpers.servers import (
     current_server,
     oldest_server,
 )
+
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 Finder = Callable[[], ServerBinary]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ._core.backoff import Backoff, ConstantBackoff, ExponentialBackoff
 from ._core.policy import BreakerPolicy, Classify, HealthCheck
 from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State
-from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow, Trip, Window
+from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow
+from ._core.windows import Trip, Window
 from ._version import version as _version
 from .backends import Backend, MemoryBackend
 from .breaker import Breaker, Permit

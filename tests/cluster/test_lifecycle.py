@@ -152,7 +152,7 @@ async def test_starts_and_stops_twice_and_at_once(fresh_server: RedisServer) -> 
     coordinator = Coordinator(fresh_server.url)
     async with nothing_left(fresh_server):
         await asyncio.gather(*(coordinator.start() for _ in range(3)))
-        assert connections(fresh_server) == 2
+        await eventually(lambda: connections(fresh_server) == 2, within=PATIENCE)
         await coordinator.start()
         await asyncio.gather(*(coordinator.stop() for _ in range(3)))
         await coordinator.stop()

@@ -266,7 +266,7 @@ def test_it_is_entered_once_at_a_time(redis_server: ServerHandle, namespace: str
             assert entered is coordinator
             with pytest.raises(RuntimeError, match="running already"), coordinator:
                 pass
-            assert coordinator.connected
+            eventually_sync(lambda: coordinator.connected, within=PATIENCE)
         assert not coordinator.connected
 
 
@@ -321,7 +321,7 @@ def test_an_error_of_the_start_is_raised_and_leaves_nothing(
             pass
         metrics.refuse = False
         with coordinator:
-            assert coordinator.connected
+            eventually_sync(lambda: coordinator.connected, within=PATIENCE)
 
 
 def test_an_interrupted_start_leaves_nothing() -> None:
@@ -348,13 +348,13 @@ async def test_asyncio_leaves_it_to_its_thread(redis_server: ServerHandle, names
             await coordinator.start()
         with pytest.raises(RuntimeError, match="in a thread of its own"):
             await coordinator.stop()
-        assert coordinator.connected
+        eventually_sync(lambda: coordinator.connected, within=PATIENCE)
     async with coordinator:
         with pytest.raises(RuntimeError, match="running already"), coordinator:
             pass
         with pytest.raises(RuntimeError, match="in an event loop"):
             coordinator.__exit__(None, None, None)
-        assert coordinator.connected
+        await eventually(lambda: coordinator.connected, within=PATIENCE)
 
 
 def test_callbacks_run_in_its_thread_and_can_neither_start_nor_stop_it(
@@ -384,7 +384,7 @@ def test_callbacks_run_in_its_thread_and_can_neither_start_nor_stop_it(
         eventually_sync(lambda: len(errors) == 2, within=PATIENCE)
         assert all("its own callbacks" in str(error) for error in errors)
         assert ran_in == ["zenvark_web"] * 2
-        assert coordinator.connected
+        eventually_sync(lambda: coordinator.connected, within=PATIENCE)
 
 
 def test_a_thread_that_is_blocked_is_left_behind_and_told(
@@ -401,7 +401,7 @@ def test_a_thread_that_is_blocked_is_left_behind_and_told(
         eventually_sync(lambda: not own_threads(), within=PATIENCE)
         monkeypatch.undo()
         with coordinator:
-            assert coordinator.connected
+            eventually_sync(lambda: coordinator.connected, within=PATIENCE)
     eventually_sync(lambda: connections(fresh_server) == 0, within=PATIENCE)
 
 

@@ -12,6 +12,7 @@ from tests.contract.stores import RedisStore, batch, lead, me, told, transition
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
+from zenvark_web._core.states import Tally
 from zenvark_web.backends import RedisBackend
 from zenvark_web.backends.base import START, Account, LeaderChange
 from zenvark_web.backends.redis import KEYS
@@ -206,7 +207,7 @@ class TestKeys:
         beat = await lead(backend)
         await backend.publish(transition(beat))
         await backend.append(batch())
-        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 1)})
+        await backend.settle(beat.epoch, "web-1", "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 

@@ -23,7 +23,7 @@ from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
 from zenvark_web.backends import Backend
-from zenvark_web.backends.base import START, Batch, Heartbeat
+from zenvark_web.backends.base import START, Account, Batch, Heartbeat
 
 BUSY = 2.0
 """Seconds that a noisy host may add to anything."""
@@ -37,9 +37,11 @@ CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "heartbeat": lambda backend: backend.heartbeat(me("web-1"), TTL, 0),
     "brief heartbeat": lambda backend: backend.heartbeat(me("web-1"), TTL, 0, brief=True),
     "load": lambda backend: backend.load(),
+    "load, leading": lambda backend: backend.load(leading=True),
     "append": lambda backend: backend.append(batch()),
     "publish": lambda backend: backend.publish(transition(BEAT)),
     "forget": lambda backend: backend.forget(transition(BEAT)),
+    "settle": lambda backend: backend.settle(1, "web-1", "7-0", {"web-1": Account(1, 1)}, {}),
     "tidy": lambda backend: backend.tidy(600, 600),
     "resign": lambda backend: backend.resign("web-9"),
     "read": lambda backend: backend.read(START, START, WAIT),

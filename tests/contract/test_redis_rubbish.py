@@ -17,9 +17,10 @@ from tests.contract.stores import (
     transition,
 )
 from zenvark_web import BackendError, MalformedEntryError
+from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend
 from zenvark_web.backends._codec import MAX_ENTRY_LENGTH, encode_batch, encode_transition
-from zenvark_web.backends.base import Account, Batch, Heartbeat, LeaderChange
+from zenvark_web.backends.base import Account, Batch, Checkpoint, Heartbeat, LeaderChange
 from zenvark_web.backends.redis import KEYS
 
 Fields = Mapping[str, str | bytes]
@@ -181,9 +182,9 @@ async def use(backend: Backend, what: str) -> None:
         await backend.append(batch())
     elif what == "circuits":
         await backend.load()
-    elif what == "accounts":
+    elif what in ("accounts", "tallies"):
         beat = await backend.heartbeat(me("web-1"), TTL, 0)
-        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 1)})
+        await backend.settle(beat.epoch, "web-1", "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
     else:
         await backend.read("0-0", None, 0)
 
@@ -212,11 +213,12 @@ async def test_accounts(redis_store: RedisStore, rubbish: str | bytes) -> None:
     assert beat.leader == "web-1"
     assert beat.news is not None
     assert beat.news.account is None
-    assert (await backend.load()).accounts == {}
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint()
     assert await backend.tidy(600, 0) in ([], [me("web-1")])
     if rubbish != "string":
-        await backend.settle(beat.epoch, "web-1", {"web-1": Account(1, 2, 3, 4)})
-        assert (await backend.load()).accounts == {"web-1": Account(1, 2, 3, 4)}
+        written = Checkpoint("7-0", {"web-1": Account(1, 2, 3, 4)})
+        await backend.settle(beat.epoch, "web-1", "7-0", written.accounts, {})
+        assert (await backend.load(leading=True)).checkpoint == written
 
 
 async def test_streams_of_the_wrong_type_break_reads_and_snapshots(
@@ -231,3 +233,60 @@ async def test_streams_of_the_wrong_type_break_reads_and_snapshots(
             await backend.load()
         redis_store.command("DEL", key)
     assert await backend.read("0-0", "0-0", 0) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "rubbish"),
+    [
+        ("", "banana"),
+        ("", "7-x"),
+        ("c", "banana"),
+        ("c", b"\xff"),
+        ("c", '["2", 1, "7-0", null, null, 0]'),
+        ("c", '["1", 1, "7-0", null, null]'),
+        ("c", '["1", -1, "7-0", null, null, 0]'),
+        ("c", '["1", 1, "7", null, null, 0]'),
+        ("c", '["1", 1, "7-0", ["s", 7, []], null, 0]'),
+        ("c", '["1", 1, "7-0", ["s", "w", [["web-1", "boom", 0]]], null, 0]'),
+        ("c", '["1", 1, "7-0", null, [1, "many", {}], 0]'),
+        ("c", '["1", 1, "7-0", null, null, Infinity]'),
+        ("c", "[" * 100_000),
+    ],
+)
+async def test_tallies(redis_store: RedisStore, field: str, rubbish: str | bytes) -> None:
+    """What is readable stays, but whoever leads next counts from the beginning."""
+    backend = redis_store.open()
+    beat = await lead(backend)
+    tallies = {"c": Tally(1, "7-0"), "d": Tally(2, "7-0")}
+    await backend.settle(beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 2)}, tallies)
+    redis_store.command("HSET", "tallies", field, rubbish)
+    snapshot = await backend.load(leading=True)
+    assert snapshot.checkpoint.position == "0-0"
+    assert snapshot.checkpoint.accounts == {"web-1": Account(1, 2)}
+    assert snapshot.checkpoint.tallies == {k: v for k, v in tallies.items() if k != field}
+    assert len(snapshot.malformed) == 1
+    assert (await backend.load()).malformed == ()
+
+
+async def test_tallies_of_the_wrong_type_are_as_good_as_none(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    redis_store.command("SET", "tallies", "banana")
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint()
+
+
+async def test_checkpoint_that_cannot_be_written_whole_goes_no_further(
+    redis_store: RedisStore,
+) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+
+    async def settle(position: str, last: int) -> None:
+        accounts, tallies = {"web-1": Account(1, last)}, {"c": Tally(last)}
+        await backend.settle(beat.epoch, beat.leader, position, accounts, tallies)
+
+    await settle("7-0", 1)
+    redis_store.command("DEL", "accounts")
+    redis_store.command("SET", "accounts", "banana")
+    with pytest.raises(BackendError, match="WRONGTYPE"):
+        await settle("8-0", 2)
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint("7-0", {}, {"c": Tally(1)})

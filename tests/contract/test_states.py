@@ -18,8 +18,8 @@ from tests.contract.stores import (
 )
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend, Cause, FencedError, Reason, State
-from zenvark_web._core.states import Transition
-from zenvark_web.backends.base import Account, Forgotten, Heartbeat, StateEntry
+from zenvark_web._core.states import Tally, Transition
+from zenvark_web.backends.base import Account, Checkpoint, Forgotten, Heartbeat, StateEntry
 
 
 async def news(backend: Backend) -> list[Transition | Forgotten]:
@@ -145,9 +145,11 @@ async def test_nothing_is_written_without_the_lease(backend: Backend, lease: obj
     with pytest.raises(FencedError):
         await backend.forget(transition(beat))
     with pytest.raises(FencedError):
-        await backend.settle(beat.epoch, beat.leader, {"web-1": Account(1, 1)})
+        await backend.settle(
+            beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 1)}, {"payments": Tally(1)}
+        )
     assert await kept(backend) == []
-    assert (await backend.load()).accounts == {}
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint()
     assert await states_of(backend) == before
 
 

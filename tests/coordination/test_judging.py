@@ -95,7 +95,7 @@ async def test_old_results_do_not_count_and_are_accounted_for_as_expired(monkeyp
     await eventually(lambda: coordinator.breaker("upstream").state is State.OPEN)
 
     async def accounted_for() -> bool:
-        account = (await store.load()).accounts.get("elsewhere")
+        account = (await store.load(leading=True)).checkpoint.accounts.get("elsewhere")
         return account == Account(first=1, last=3, evaluated=3, expired=6)
 
     await eventually(accounted_for)

@@ -13,8 +13,9 @@ from tests.contract.stores import batch, lead, me, transition
 from tests.faults.fleet import Fleet
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import BackendError
+from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend, RedisBackend
-from zenvark_web.backends.base import START, Account
+from zenvark_web.backends.base import START, Account, Checkpoint
 
 PAGE = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
 [LINE] = re.findall(r"^ACL SETUSER shop .*$", PAGE, re.MULTILINE)
@@ -73,18 +74,18 @@ async def everything(backend: Backend) -> None:
     await backend.append(batch())
     opened = transition(beat)
     await backend.publish(opened)
-    await backend.settle(beat.epoch, beat.leader, {"web-1": Account(1, 1)})
+    await backend.settle(beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
     known = await backend.heartbeat(me("web-1"), 10, 0)
     assert known.news is not None
     assert known.news.account == Account(1, 1)
     await backend.heartbeat(me("web-2"), 10, 0)
-    snapshot = await backend.load()
-    assert snapshot.accounts
+    snapshot = await backend.load(leading=True)
+    assert snapshot.checkpoint == Checkpoint("7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
     assert snapshot.transitions
     assert await backend.read(START, START, 0)
     await backend.forget(opened)
     await backend.tidy(600, -1)
-    assert not (await backend.load()).accounts
+    assert not (await backend.load(leading=True)).checkpoint.accounts
     await backend.resign("web-1")
 
 

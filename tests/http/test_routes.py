@@ -82,7 +82,7 @@ def fit(pattern: str, url: httpx.URL) -> tuple[int, int, bool, bool] | None:
     return len(path), len(host.replace("*", "")), bool(port), bool(scheme)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(PATTERNS, max_size=12, unique=True), st.lists(URLS, min_size=1, max_size=6))
 def test_the_naive_reading_finds_the_same(patterns: list[str], urls: list[str]) -> None:
     mapping = {pattern: pattern for pattern in patterns}

@@ -13,6 +13,7 @@ from zenvark_web._coordination import campaign, leader
 from zenvark_web._coordination.accounts import Accounts
 from zenvark_web._coordination.clock import SharedClock
 from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._coordination.progress import Progress
 from zenvark_web._coordination.reader import Reader
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._coordination.table import Table
@@ -98,15 +99,11 @@ def no_generations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader.Leader, "_is_new", lambda self, batch: True)
+    monkeypatch.setattr(Progress, "_is_new", lambda self, batch: True)
 
 
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(self: leader.Leader, snapshot: Any) -> None:
-        for name in self._table.latest:
-            self._judge.begin(name)
-
-    monkeypatch.setattr(leader.Leader, "begin", begin)
+    monkeypatch.setattr(leader.Leader, "_give_back_states", lambda self, snapshot: None)
 
 
 def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,6 @@ worlds = st.builds(
 @settings(
     max_examples=EXAMPLES,
     derandomize="SIMULATED_SCHEDULES" not in os.environ,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 100), world=worlds, schedule=schedules)

@@ -30,6 +30,9 @@ SLOW = BreakerPolicy(
 )
 TRIES = {Cause.TRIAL, Cause.CHECK_PASSED, Cause.CHECK_FAILED}
 
+CLOCKS_APART = 0.05
+"""Seconds by which a leader's idea of the shared time may be off."""
+
 HEARD_BY_THEN = 1.0
 """Seconds in which a leader, whoever it is, has heard what an instance was told."""
 
@@ -62,7 +65,8 @@ class Log:
         if transition.reason.cause not in TRIES:
             return
         for circuit, at, until in self.told:
-            if circuit == transition.circuit and at < now - HEARD_BY_THEN and now < until - 0.01:
+            known = circuit == transition.circuit and at < now - HEARD_BY_THEN
+            if known and now < until - CLOCKS_APART:
                 self.too_early.append(f"{now:.3f}: {transition}, told until {until:.3f}")
 
 

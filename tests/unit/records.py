@@ -4,13 +4,16 @@ from hypothesis import strategies as st
 
 from zenvark_web._core.states import (
     Cause,
+    Counted,
     Grant,
     Reason,
     Report,
     Run,
     State,
+    Tally,
     Transition,
     TrialNote,
+    TrialResults,
 )
 from zenvark_web.backends._codec import MAX_COUNT, MAX_HOLD
 from zenvark_web.backends.base import Batch
@@ -19,7 +22,7 @@ names = st.text(min_size=1, max_size=255).filter(str.isprintable)
 counts = st.integers(0, 9) | st.integers(0, MAX_COUNT)
 positive = st.integers(1, 9) | st.integers(1, MAX_COUNT)
 seconds = st.integers(0, 2**42).map(lambda ms: ms / 1000)  # what is stored is whole milliseconds
-tallies = st.dictionaries(st.text(max_size=255), counts, max_size=4)
+numbers_by_name = st.dictionaries(st.text(max_size=255), counts, max_size=4)
 
 runs = st.builds(
     Run,
@@ -54,8 +57,8 @@ reasons = st.builds(
     Reason,
     cause=st.sampled_from(Cause),
     detail=st.text(max_size=1000),
-    instances=tallies,
-    failures=tallies,
+    instances=numbers_by_name,
+    failures=numbers_by_name,
     slow_share=st.floats(0, 1),
 )
 positions = st.builds("{}-{}".format, counts, counts)
@@ -74,6 +77,22 @@ transitions = st.builds(
     position=positions,
     epoch=counts,
     leader=st.text(max_size=255),
+)
+
+counted = st.builds(
+    Counted,
+    strategy=st.text(),
+    window=st.none() | st.text(),
+    failures=st.lists(st.tuples(names, st.text(max_size=64), positive), max_size=3).map(tuple),
+)
+trial_results = st.builds(TrialResults, passed=counts, failed=counts, failures=numbers_by_name)
+tallies = st.builds(
+    Tally,
+    generation=counts,
+    position=positions,
+    counted=st.none() | counted,
+    trial=st.none() | trial_results,
+    hold=seconds,
 )
 
 json_values = st.recursive(

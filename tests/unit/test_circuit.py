@@ -206,7 +206,7 @@ class TestExplanation:
     def test_stays_short(self) -> None:
         bench = Bench(strategy=ConsecutiveFailures(MAX_EVIDENCE * 2))
         for number in range(MAX_EVIDENCE * 2):
-            assert len(bench.circuit._evidence) <= MAX_EVIDENCE
+            assert len(bench.circuit._counting._evidence) <= MAX_EVIDENCE
             bench.fail(by=f"web-{number}", label=f"E{number}")
         reason = bench.latest.reason
         assert bench.state is State.OPEN

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.circuit import LEAST_LENGTHENING, TRANSITIONS, Check, Circuit
-from zenvark_web._core.states import Grant, Report, Run, Transition
+from zenvark_web._core.states import Grant, Report, Run, Tally, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 
 WAIT = 2.0
@@ -35,6 +35,8 @@ TROUBLE = [
     "lose",
     "start",
     "silence",
+    "save",
+    "save",
     "elect",
     "elect",
     "repeat",
@@ -121,6 +123,7 @@ class Fleet(RuleBasedStateMachine):
         self.wait_began = 0  # the generation in which the circuit opened
         self.disturbed = False  # in this wait permits were taken from a silent holder
         self.held_until = 0.0  # as far as any report has told
+        self.saved: tuple[Tally | None, int] = (None, 0)  # and how much of the log is in it
 
     @initialize(
         trial_calls=st.integers(1, 3),
@@ -212,17 +215,22 @@ class Fleet(RuleBasedStateMachine):
             self._start_instance()
         elif what == "silence":
             self._wait(data.draw(st.sampled_from([0.5, 5.0])))
+        elif what == "save":
+            self.saved = self.circuit.save(self.now), len(self.log)
         elif what == "elect":
-            self._change_leader()
+            self._change_leader(*data.draw(st.sampled_from([self.saved, self.saved, (None, 0)])))
         elif what == "repeat" and self._notes():
             # Results are never counted twice (batches are numbered), but a note may come late.
             name, report, _ = data.draw(st.sampled_from(self._notes()))
             self._report(name, Report("c", trial=report.trial))
 
-    def _change_leader(self) -> None:
-        """A new one starts from the newest transition, and reads all results again."""
+    def _change_leader(self, tally: Tally | None, length: int) -> None:
+        """A new one starts from the newest transition, and reads on from what was saved, or all
+        results again."""
         self.circuit = self._lead()
-        for name, report, at in list(self.log):
+        if tally is not None:
+            assert self.circuit.restore(tally, self.now)
+        for name, report, at in self.log[length:]:
             self._take(self.circuit.report(name, report, at=at, now=self.now, replayed=True))
 
     # What must hold

@@ -9,20 +9,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.records import batches, json_values, transitions
+from tests.unit.records import batches, json_values, positions, tallies, transitions
 from zenvark_web import Cause, MalformedEntryError, Reason, State
-from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
+from zenvark_web._core.states import Grant, Report, Run, Tally, Transition, TrialNote
 from zenvark_web.backends._codec import (
     MAX_COUNT,
     MAX_ENTRY_LENGTH,
     MAX_HOLD,
     VERSION,
     decode_batch,
+    decode_position,
     decode_presence,
     decode_state_entry,
+    decode_tally,
     decode_transition,
     encode_batch,
     encode_presence,
+    encode_tally,
     encode_transition,
     readable,
 )
@@ -91,6 +94,14 @@ class TestRoundTrip:
     def test_presence(self, instance: str, version: str, fingerprint: str) -> None:
         presence = Presence(instance, version, fingerprint)
         assert decode_presence(instance, encode_presence(presence)) == presence
+
+    @given(tallies)
+    def test_tally(self, tally: Tally) -> None:
+        assert decode_tally(encode_tally(tally)) == tally
+
+    @given(positions)
+    def test_position(self, position: str) -> None:
+        assert decode_position(position) == position
 
     def test_leader_changes(self) -> None:
         entry = {"v": VERSION, "epoch": "5", "leader": "web-1"}
@@ -225,6 +236,11 @@ class TestRubbish:
         reads_or_refuses(decode_transition, text)
         presence = decode_presence("web-1", text)
         assert isinstance(presence, Presence | MalformedEntryError)
+
+    @given(rubbish)
+    def test_tally_and_position(self, text: str) -> None:
+        reads_or_refuses(decode_tally, text)
+        reads_or_refuses(decode_position, text)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", "NaN", "[" * 100_000, "\ud800"])
     def test_no_json_object(self, text: str) -> None:

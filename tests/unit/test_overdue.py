@@ -12,7 +12,7 @@ from tests.unit.bench import Bench, check, opened
 from tests.unit.test_strategies import Calls, count_windows, record, run_lists, time_windows
 from zenvark_web import ConsecutiveFailures, CountWindow, State, Strategy, TimeWindow, Trip, Window
 from zenvark_web._core.overdue import MAX_INSTANCES, OVERDUE_SILENCE, Overdue
-from zenvark_web._core.strategies import LookAhead
+from zenvark_web._core.windows import LookAhead
 
 COUNT = CountWindow(20, 1.0, 10, slow_rate=0.5)
 TIME = TimeWindow(60, 1.0, 10, slow_rate=0.5)

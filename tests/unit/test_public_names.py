@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 import zenvark_web
-from zenvark_web import Backend
+from zenvark_web import Backend, Window
+from zenvark_web._core.windows import LookAhead, Savable
 
 MODULES = [
     "zenvark_web.asgi",
@@ -127,10 +128,13 @@ def public() -> Iterator[tuple[str, object]]:
                 yield from members(f"{info.name}.{name}", value)
 
 
+PROMISES = (Backend, LookAhead, Savable, Window, httpx.AsyncBaseTransport)
+
+
 def members(owner: str, cls: type) -> Iterator[tuple[str, object]]:
-    promised = {} if cls is Backend else {**vars(Backend), **vars(httpx.AsyncBaseTransport)}
+    promises = {} if cls in PROMISES else {name for kind in PROMISES for name in vars(kind)}
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in promised:  # what it does is told where it is promised
+        if name.startswith("_") or name in promises:  # what it does is told where it is promised
             continue
         if inspect.isfunction(value) or isinstance(value, property):
             yield f"{owner}.{name}", value

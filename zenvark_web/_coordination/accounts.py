@@ -166,6 +166,10 @@ class Accounts:
             if instance in self._known:
                 self.unwritten[instance] = self._known[instance]
 
+    def write_again(self) -> None:
+        """Have all of them written again: the store has lost them."""
+        self.unwritten = dict(self._known)
+
     def written(self, accounts: Mapping[str, Account]) -> None:
         """Take note that these stand in the store."""
         for instance, account in accounts.items():

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
-from .._core.states import Report, State, Transition
+from .._core.states import Counted, Report, State, Tally, Transition
 from ..exceptions import ZenvarkError, described
 from .health import HealthChecks
 from .surface import Surface, ends_this_task
@@ -33,6 +33,7 @@ class Judge:
         checks: Runs health checks.
         max_circuits: How many closed circuits to keep count of.
         decided: Told each transition.
+        touched: Told the name of each circuit that may have changed.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Judge:
         checks: HealthChecks,
         max_circuits: int,
         decided: Callable[[Transition], None],
+        touched: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._policies = policies
         self._known = known
@@ -55,6 +57,7 @@ class Judge:
         self._checks = checks
         self._max_circuits = max_circuits
         self._decided = decided
+        self._touched = touched
         self._circuits: dict[str, Circuit] = {}
         self._timers: list[tuple[float, str]] = []
         self._timer_of: dict[str, float] = {}
@@ -75,6 +78,38 @@ class Judge:
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
         self._circuits.pop(name, None)
+        self._touched(name)
+
+    @property
+    def names(self) -> Set[str]:
+        """The circuits that are kept count of."""
+        return self._circuits.keys()
+
+    def save(self, name: str) -> Tally | None:
+        """What results have made of a circuit since its newest transition, if there is any."""
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            return None
+        try:
+            return circuit.save(self._now())
+        except BaseException as error:
+            self._failed(name, "saved", error)
+            return Tally(circuit.latest.generation, counted=Counted("", None))
+
+    def restore(self, name: str, tally: Tally) -> bool:
+        """Have a circuit go on from what another judge saved.
+
+        Returns:
+            Whether it does. If not, it has to hear its reports again.
+        """
+        try:
+            circuit = self._circuit(name)
+            if circuit.latest.generation != tally.generation:
+                self._touched(name)
+            return circuit.restore(tally, self._now())
+        except BaseException as error:
+            self._failed(name, "restored", error)
+            return False
 
     def hear(self, instance: str, report: Report, *, at: float, replayed: bool = False) -> None:
         """Have a circuit judge a report.
@@ -132,6 +167,7 @@ class Judge:
         for name, _ in zip(list(self._circuits), range(EVICTION_TRIES), strict=False):
             circuit = self._circuits.pop(name)
             if circuit.latest.state is State.CLOSED:
+                self._touched(name)
                 return
             self._circuits[name] = circuit
 
@@ -144,20 +180,25 @@ class Judge:
         Returns:
             The health check that the circuit asks for, if it does.
         """
+        self._touched(name)
         try:
             decision = decide(self._circuit(name))
             self._set_timer(name)
         except BaseException as error:
-            if ends_this_task(error):
-                raise
-            surfaced = ZenvarkError(f"circuit {name!r} could not be judged: {described(error)}")
-            surfaced.__cause__ = error
-            self._surface.error(surfaced)
+            self._failed(name, "judged", error)
             return None
         if isinstance(decision, Transition):
             self._decided(decision)
             return None
         return decision
+
+    def _failed(self, name: str, what: str, error: BaseException) -> None:
+        """Surface what a user's strategy has raised."""
+        if ends_this_task(error):
+            raise error
+        surfaced = ZenvarkError(f"circuit {name!r} could not be {what}: {described(error)}")
+        surfaced.__cause__ = error
+        self._surface.error(surfaced)
 
     def _set_timer(self, name: str) -> None:
         deadline = self._circuits[name].deadline

@@ -13,25 +13,21 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._core.policy import PolicyBook
-from .._core.states import Report, State, Transition
+from .._core.states import State, Transition
 from .._core.strategies import TimeWindow
 from ..backends.base import (
-    START,
     Backend,
-    Batch,
     Presence,
     ResultEntry,
     Snapshot,
-    position_key,
 )
 from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
 from ..statistics import Statistics
-from .accounts import MAX_SENDERS, Accounts
 from .clock import SharedClock
 from .health import HealthChecks
 from .judge import Judge
 from .outage import Outage
-from .reporter import MAX_AGE
+from .progress import Progress
 from .surface import Surface
 from .table import Table
 
@@ -102,13 +98,12 @@ class Leader:
         self._on_overtaken = on_overtaken
         self._on_present = on_present
         self._outage = Outage(surface, chance)
-        self._numbers: dict[str, int] = {}
-        self._accounts = Accounts({})
-        self._position = START
-        self._began_at = position_key(START)
         self._unpublished: deque[Transition] = deque()
         self._to_publish = asyncio.Event()
+        self._published = asyncio.Event()
+        self._published.set()
         self._fingerprints: frozenset[str] = frozenset()
+        changed: set[str] = set()
         self._judge = Judge(
             policies=policies,
             known=table.known,
@@ -118,23 +113,33 @@ class Leader:
             checks=HealthChecks(statistics, clock.monotonic),
             max_circuits=max_circuits,
             decided=self._decided,
+            touched=changed.add,
         )
+        self._progress = Progress(self._judge, changed)
 
     # What the reader brings
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Start from what the store has, and give back what it has lost."""
-        self._began_at = position_key(snapshot.results)
-        self._accounts = Accounts(snapshot.accounts)
-        self.give_back(snapshot)
+    async def begin(self, snapshot: Snapshot) -> str:
+        """Start from what the store has, and give back what it has lost.
+
+        Returns:
+            The position from which to read results.
+        """
+        self._give_back_states(snapshot)
+        position = await self._progress.begin(snapshot)
         for name, transition in self._table.latest.items():
             if transition.state is not State.CLOSED:
                 self._judge.begin(name)
         for name in self._watched:
             self._judge.begin(name)
+        return position
 
     def give_back(self, snapshot: Snapshot) -> None:
         """Write again what the store has lost, or has only in an older state."""
+        self._give_back_states(snapshot)
+        self._progress.give_back(snapshot)
+
+    def _give_back_states(self, snapshot: Snapshot) -> None:
         stored = {transition.circuit: transition.generation for transition in snapshot.transitions}
         for name, transition in self._table.latest.items():
             if stored.get(name, 0) < transition.generation:
@@ -150,26 +155,10 @@ class Leader:
 
     def take(self, entry: ResultEntry) -> None:
         """Judge one entry of the stream of results."""
-        self._position = entry.position
-        batch = entry.item
-        if isinstance(batch, MalformedEntryError):
-            self._surface.error(batch)
-            return
-        runs = [run for report in batch.reports for run in report.runs]
-        self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
-        if self._is_new(batch):
-            replayed = position_key(entry.position) <= self._began_at
-            for report in batch.reports:
-                fresh = _without_expired(report)
-                self._judge.hear(batch.instance, fresh, at=entry.at, replayed=replayed)
-
-    def _is_new(self, batch: Batch) -> bool:
-        """Whether it was not seen before: a batch whose reply was lost is sent again."""
-        newest = self._numbers.pop(batch.instance, 0)
-        self._numbers[batch.instance] = max(newest, batch.number)
-        if len(self._numbers) > MAX_SENDERS:
-            del self._numbers[next(iter(self._numbers))]
-        return batch.number > newest
+        if isinstance(entry.item, MalformedEntryError):
+            self._surface.error(entry.item)
+        for instance, report, replayed in self._progress.take(entry):
+            self._judge.hear(instance, report, at=entry.at, replayed=replayed)
 
     # Loops
 
@@ -180,11 +169,12 @@ class Leader:
         return self._publish_all, self._judge.run, self._keep_order
 
     def _decided(self, transition: Transition) -> None:
-        self._publish(replace(transition, position=self._position))
+        self._publish(replace(transition, position=self._progress.position))
 
     def _publish(self, transition: Transition) -> None:
         self._unpublished.append(self._signed(transition))
         self._to_publish.set()
+        self._published.clear()
 
     def _signed(self, transition: Transition) -> Transition:
         return replace(transition, epoch=self.epoch, leader=self._instance)
@@ -195,6 +185,7 @@ class Leader:
             self._to_publish.clear()
             while self._unpublished:
                 await self._publish_next()
+            self._published.set()
 
     async def _publish_next(self) -> None:
         try:
@@ -228,11 +219,8 @@ class Leader:
         self._on_present(present)
         for transition in self._forgettable():
             await self._backend.forget(self._signed(transition))
-        self._accounts.tell_again(presence.instance for presence in present)
-        if self._accounts.unwritten:
-            accounts = dict(self._accounts.unwritten)
-            await self._backend.settle(self.epoch, self._instance, accounts)
-            self._accounts.written(accounts)
+        self._progress.met(present)
+        await self._progress.write(self._backend, self.epoch, self._instance, self._published)
 
     def _results_age(self) -> float:
         """The seconds for which results are kept: as long as a successor may need them."""
@@ -286,9 +274,3 @@ class Leader:
                 )
             )
         self._fingerprints = fingerprints
-
-
-def _without_expired(report: Report) -> Report:
-    if all(run.age <= MAX_AGE for run in report.runs):
-        return report
-    return replace(report, runs=tuple(run for run in report.runs if run.age <= MAX_AGE))

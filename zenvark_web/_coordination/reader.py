@@ -32,8 +32,12 @@ WAIT = 2.0
 class Judge(Protocol):
     """What the reader needs of a leader."""
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Start from these states; results follow."""
+    async def begin(self, snapshot: Snapshot) -> str:
+        """Start from these states.
+
+        Returns:
+            The position after which results are wanted.
+        """
         ...
 
     def give_back(self, snapshot: Snapshot) -> None:
@@ -95,7 +99,7 @@ class Reader:
         self.loaded = asyncio.Event()
 
     def serve(self, judge: Judge | None) -> None:
-        """Read results for a leader from their beginning, or for none any more."""
+        """Read results for a leader, or for none any more."""
         self._judge = judge
         self._judge_waits = judge is not None
         self._results = None
@@ -109,10 +113,9 @@ class Reader:
             circuits: How many circuits the store keeps. If the leader knows more, it gives them
                 back.
         """
-        if position_key(last_state) < position_key(self._states):
+        began_anew = position_key(last_state) < position_key(self._states)
+        if began_anew or (self._judge is not None and circuits < len(self._table.latest)):
             self.refresh()
-        elif self._judge is not None and circuits < len(self._table.latest):
-            self.serve(self._judge)
 
     def refresh(self) -> None:
         """Take the states from a snapshot before reading on."""
@@ -133,7 +136,7 @@ class Reader:
                 self._outage.over()
 
     async def _step(self) -> None:
-        if self._stale or self._judge_waits:
+        while self._stale or self._judge_waits:  # it may become the leader while it loads
             await self._load()
         entries = await self._backend.read(self._states, self._results, WAIT)
         turn = Turn()
@@ -151,7 +154,8 @@ class Reader:
     async def _load(self) -> None:
         self._stale = False
         asked = self._clock.monotonic()
-        snapshot = await self._backend.load()
+        judge = self._judge
+        snapshot = await self._backend.load(leading=judge is not None)
         self._link.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
         for error in snapshot.malformed:
@@ -162,14 +166,19 @@ class Reader:
             self._apply(transition, fresh=False)
         self._states = snapshot.position
         self.loaded.set()
-        if self._judge is None:
-            return
+        if judge is not None and judge is self._judge:
+            await self._inform(judge, snapshot)
+
+    async def _inform(self, judge: Judge, snapshot: Snapshot) -> None:
         if self._judge_waits:
-            self._judge_waits = False
-            self._judge.begin(snapshot)
+            position = await judge.begin(snapshot)
+            if judge is self._judge:
+                self._judge_waits = False
+                self._results = position
+            return
+        judge.give_back(snapshot)  # a lease may outlive the store's restart with an older copy
+        if self._results and position_key(snapshot.results) < position_key(self._results):
             self._results = START
-        else:  # a lease may outlive the store's restart with an older copy
-            self._judge.give_back(snapshot)
 
     def _take_state(
         self, item: Transition | LeaderChange | Forgotten | MalformedEntryError

@@ -26,9 +26,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from .evidence import Evidence
+from .counting import Counting
 from .hold import Hold
-from .overdue import Overdue
 from .policy import BreakerPolicy
 from .states import (
     Cause,
@@ -38,10 +37,10 @@ from .states import (
     Report,
     Run,
     State,
+    Tally,
     Transition,
     TrialNote,
 )
-from .strategies import LookAhead, Window
 from .trial import Demand, Trial
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -112,7 +111,7 @@ class Circuit:
         self._demand = Demand()
         self._hold = Hold(policy.max_retry_after)
         self._next_attempt_at: float | None = None
-        self._enter(now, policy.strategy.window())
+        self._enter(now, Counting(policy.strategy))
 
     @property
     def deadline(self) -> float | None:
@@ -125,10 +124,10 @@ class Circuit:
 
     def adopt(self, latest: Transition, now: float) -> None:
         """Go on from a transition that is in force. What upstreams asked for still holds."""
-        window = self.policy.strategy.window()
+        counting = Counting(self.policy.strategy)
         self.latest = latest
         self._demand = Demand()
-        self._enter(now, window)
+        self._enter(now, counting)
 
     def report(
         self, instance: str, report: Report, *, at: float, now: float, replayed: bool = False
@@ -157,7 +156,8 @@ class Circuit:
                 if transition is not None:
                     return transition
         if self.latest.state is State.CLOSED:
-            return self._look_ahead(at, now)
+            reason = self._counting.look_ahead(at, now)
+            return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
             return self._hear(self._trial, report.trial, now)
         wanted = report.blocked > 0 and not replayed
@@ -186,10 +186,13 @@ class Circuit:
         """Take in how a health check ended: with no error, or with one (for people)."""
         if check.generation != self.latest.generation:
             return None
-        if check.type is HealthCheckType.IDLE:
-            return self._idle_checked(error, now)
+        idle = check.type is HealthCheckType.IDLE
         if error is not None:
-            return self._open(Reason(cause=Cause.CHECK_FAILED, detail=error), now)
+            cause = Cause.IDLE_CHECK_FAILED if idle else Cause.CHECK_FAILED
+            return self._open(Reason(cause=cause, detail=error), now)
+        if idle:
+            self._await_quiet(now)
+            return None
         self._passed += 1
         if self._passed >= self.policy.healthy_after:
             detail = f"{_times(self._passed, 'health check')} passed"
@@ -210,13 +213,40 @@ class Circuit:
         detail = f"an instance knew generation {seen}, the store only {known}"
         return self._move(Reason(cause=Cause.REPAIRED, detail=detail), now, generation=seen + 1)
 
+    # From one leader to the next
+
+    def save(self, now: float) -> Tally | None:
+        """What results have made of it since its newest transition, if it is worth keeping."""
+        counted = self._counting.save() if self._counting.has_begun else None
+        trial = None if self._trial is None else self._trial.save()
+        hold = self._hold.until if self._hold.until > now else 0.0
+        if counted or trial or hold:
+            return Tally(self.latest.generation, counted=counted, trial=trial, hold=hold)
+        return None
+
+    def restore(self, tally: Tally, now: float) -> bool:
+        """Go on from what another leader's circuit has saved.
+
+        Args:
+            tally: What it has saved. Of another generation's, only what the upstream asked for
+                still holds.
+            now: The leader's seconds.
+
+        Returns:
+            Whether all that it knew is known now. If not, its results have to be reported again.
+        """
+        self._hold.heed(tally.hold - now, now, now)
+        if tally.generation != self.latest.generation:
+            return True
+        if tally.trial is not None and self._trial is not None:
+            self._trial.restore(tally.trial)
+        return tally.counted is None or self._counting.restore(tally.counted)
+
     # What each state starts with
 
-    def _enter(self, now: float, window: Window) -> None:
+    def _enter(self, now: float, counting: Counting) -> None:
         latest = self.latest
-        self._window = window
-        self._evidence = Evidence()
-        self._overdue = Overdue()
+        self._counting = counting
         self._trial: Trial | None = None
         self._owed: tuple[int, int] | None = None
         self._passed = 0
@@ -240,7 +270,7 @@ class Circuit:
         since: float | None = None,
     ) -> Transition:
         latest = self.latest
-        window = self.policy.strategy.window()  # a user's may raise: then nothing has moved
+        counting = Counting(self.policy.strategy)  # a user's may raise: then nothing has moved
         self.latest = Transition(
             circuit=latest.circuit,
             generation=latest.generation + 1 if generation is None else generation,
@@ -253,56 +283,29 @@ class Circuit:
             grant=grant,
             reason=reason,
         )
-        self._enter(now, window)
+        self._enter(now, counting)
         return self.latest
-
-    # What instances say besides results
 
     def _note(self, instance: str, report: Report, now: float) -> None:
         if report.blocked:
             self._demand.note(instance, now)
         is_current = report.generation == self.latest.generation
-        self._overdue.note(instance, report.overdue if is_current else 0, now)
+        self._counting.note(instance, report.overdue if is_current else 0, now)
 
     # Closed: counting
 
     def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
         if self.latest.state is State.CLOSED:
-            return self._watch(instance, run, at, now)
+            self._await_quiet(now)
+            reason = self._counting.record(instance, run, at)
+            return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
             self._trial.settle(run)
         return None
 
-    def _watch(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
-        self._await_quiet(now)
-        trip = self._window.record(run.failed, run.slow, run.count, at)
-        if run.failed:
-            counted = run.count if trip is None else trip.after
-            self._evidence.add(instance, run.label, counted)
-        if trip is None:
-            return None
-        return self._open(self._evidence.explain(trip, self.policy.strategy, {}), now, since=at)
-
-    def _look_ahead(self, at: float, now: float) -> Transition | None:
-        """Open if it must be once the calls that are overdue have ended."""
-        overdue = self._overdue.total(now)
-        if not overdue or not isinstance(self._window, LookAhead):
-            return None
-        trip = self._window.overdue(overdue, at)
-        if trip is None:
-            return None
-        reason = self._evidence.explain(trip, self.policy.strategy, self._overdue.counts)
-        return self._open(reason, now, since=at)
-
     def _await_quiet(self, now: float) -> None:
         if self.policy.idle_interval is not None:
             self._next_attempt_at = now + self.policy.idle_interval
-
-    def _idle_checked(self, error: str | None, now: float) -> Transition | None:
-        if error is None:
-            self._await_quiet(now)
-            return None
-        return self._open(Reason(cause=Cause.IDLE_CHECK_FAILED, detail=error), now)
 
     # Open: waiting
 

@@ -6,9 +6,13 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 from .states import Cause, Reason
-from .strategies import Strategy, Trip
+from .strategies import Strategy
+from .windows import Trip
 
 MAX_EVIDENCE = 256
+
+MAX_SUMMARY = 32
+"""How many kinds of failures are kept for the next leader; the oldest give way."""
 
 
 class Evidence:
@@ -25,6 +29,14 @@ class Evidence:
     def add(self, instance: str, label: str, count: int) -> None:
         """Take in failures of one kind on one instance."""
         self._failures.append((instance, label, count))
+
+    def summary(self) -> tuple[tuple[str, str, int], ...]:
+        """The failures by instance and kind, in the order of the newest of each kind."""
+        kinds: dict[tuple[str, str], int] = {}
+        for instance, label, count in self._failures:
+            kinds[instance, label] = kinds.pop((instance, label), 0) + count
+        newest = list(kinds.items())[-MAX_SUMMARY:]
+        return tuple((instance, label, count) for (instance, label), count in newest)
 
     def explain(self, trip: Trip, strategy: Strategy, in_flight: Mapping[str, int]) -> Reason:
         """Why a window has tripped.

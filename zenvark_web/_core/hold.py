@@ -27,6 +27,6 @@ class Hold:
             at: When that was so, by the time stamps of the stream.
             now: The leader's seconds. (The store's clock may have been set since it leads.)
         """
-        if seconds and self._longest:
+        if seconds is not None and seconds > 0 and self._longest:
             until = min(at + min(seconds, self._longest), now + self._longest)
             self.until = max(self.until, until)

@@ -169,12 +169,10 @@ class PolicyBook:
     def fingerprint(self) -> str:
         """A short digest of everything that can be compared between processes: functions are
         named, not compared."""
-        described = [_describe(self._default)]
-        described += [f"{name}={_describe(policy)}" for name, policy in sorted(self.exact.items())]
-        described += [
-            f"{pattern.pattern}={_describe(policy)}" for pattern, policy in self._patterns
-        ]
-        return hashlib.sha256("\n".join(described).encode("utf-8", "replace")).hexdigest()[:16]
+        lines = [described(self._default)]
+        lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
+        lines += [f"{pattern.pattern}={described(policy)}" for pattern, policy in self._patterns]
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _check_policy(what: str, policy: object) -> None:
@@ -195,13 +193,14 @@ def _regex(pattern: str) -> str:
     return "".join(parts.get(character, re.escape(character)) for character in pattern)
 
 
-def _describe(part: object) -> str:
+def described(part: object) -> str:
+    """A setting as text that is the same in every process, as far as it can be compared."""
     if isinstance(part, int | float):
         return repr(float(part))  # 5 and 5.0 are the same setting
     kind = type(part)
     if kind in (str, tuple, range):
         return repr(part)
     if is_dataclass(kind):
-        inner = ", ".join(_describe(getattr(part, f.name)) for f in fields(kind))
+        inner = ", ".join(described(getattr(part, f.name)) for f in fields(kind))
         return f"{kind.__qualname__}({inner})"
     return getattr(part, "__qualname__", kind.__qualname__)

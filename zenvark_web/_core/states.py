@@ -211,3 +211,52 @@ class Report:
     generation: int = 0
     hold: float | None = None
     overdue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a closed circuit has counted.
+
+    Args:
+        strategy: What made the window.
+        window: The window as it saved itself; None if it can't.
+        failures: The newest failures: whose they were, what, and how many.
+    """
+
+    strategy: str
+    window: str | None
+    failures: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResults:
+    """How the trial calls of the current grant have ended so far.
+
+    Args:
+        passed: How many passed.
+        failed: How many failed.
+        failures: The failures by what they were.
+    """
+
+    passed: int
+    failed: int
+    failures: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What results have made of a circuit since its newest transition, for whoever leads next.
+
+    Args:
+        generation: Since which transition.
+        position: The result entry up to which they are in it.
+        counted: What it has counted, if it is closed.
+        trial: How its trial goes, if it is half-open.
+        hold: Until when the upstream wants to be left alone, in the shared clock's seconds.
+    """
+
+    generation: int
+    position: str = "0-0"
+    counted: Counted | None = None
+    trial: TrialResults | None = None
+    hold: float = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .states import Grant, Run, TrialNote
+from .states import Grant, Run, TrialNote, TrialResults
 
 HOLDER_SILENCE = 3.0
 """Seconds without a word from a grant's holder after which its permits go to another."""
@@ -83,6 +83,17 @@ class Trial:
             self.labels[run.label or "slow"] += run.count
         else:
             self.passed += run.count
+
+    def save(self) -> TrialResults | None:
+        """The results so far, if there are any."""
+        if not self.passed and not self.failed:
+            return None
+        return TrialResults(self.passed, self.failed, dict(self.labels))
+
+    def restore(self, results: TrialResults) -> None:
+        """Take up results that another leader counted."""
+        self.passed, self.failed = results.passed, results.failed
+        self.labels = Counter(results.failures)
 
     def hear(self, note: TrialNote, now: float) -> None:
         """Take in the holder's note. Calls that do not end count as failed at last."""

@@ -16,13 +16,16 @@ from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
     Cause,
+    Counted,
     Grant,
     Reason,
     Report,
     Run,
     State,
+    Tally,
     Transition,
     TrialNote,
+    TrialResults,
 )
 from ..exceptions import MalformedEntryError
 from .base import Account, Batch, Forgotten, LeaderChange, Presence
@@ -253,6 +256,67 @@ def decode_account(text: str) -> Account:
         return Account(*(_whole(number) for number in numbers))
 
     return _guarded("account", text, decode)
+
+
+def encode_tally(tally: Tally) -> str:
+    """What the hash of tallies holds of a circuit."""
+    counted, trial = tally.counted, tally.trial
+    return _dump(
+        [
+            VERSION,
+            tally.generation,
+            tally.position,
+            counted and [counted.strategy, counted.window, counted.failures],
+            trial and [trial.passed, trial.failed, dict(trial.failures)],
+            _ms(tally.hold),
+        ]
+    )
+
+
+def decode_tally(text: str) -> Tally:
+    """The tally in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or none.
+    """
+
+    def decode() -> Tally:
+        version, generation, position, counted, trial, hold = _parse(text, list)
+        _check_version({"v": version})
+        return Tally(
+            _whole(generation),
+            _position(position),
+            None if counted is None else _unpack_counted(counted),
+            None if trial is None else _unpack_trial(trial),
+            _whole(hold) / 1000,
+        )
+
+    return _guarded("tally", text, decode)
+
+
+def decode_position(text: str) -> str:
+    """A position in a stream.
+
+    Raises:
+        MalformedEntryError: It is none.
+    """
+    return _guarded("position", text, lambda: _position(text))
+
+
+def _unpack_counted(packed: Any) -> Counted:
+    strategy, window, failures = packed
+    return Counted(
+        _text(strategy),
+        None if window is None else _text(window),
+        tuple(
+            (_name(who), _text(what)[:64], _whole(count, least=1)) for who, what, count in failures
+        ),
+    )
+
+
+def _unpack_trial(packed: Any) -> TrialResults:
+    passed, failed, failures = packed
+    return TrialResults(_whole(passed), _whole(failed), _counts(failures))
 
 
 def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from .._core.states import Report, Transition
+from .._core.states import Report, Tally, Transition
 from ..exceptions import MalformedEntryError
 
 START = "0-0"
@@ -103,6 +103,21 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far leaders have come with results, and what those have made of circuits.
+
+    Args:
+        position: All results up to here are in the tallies and the accounts.
+        accounts: What has been made of each instance's results.
+        tallies: By circuit. Each tells how far it goes, which may be further.
+    """
+
+    position: str = START
+    accounts: Mapping[str, Account] = field(default_factory=dict[str, Account])
+    tallies: Mapping[str, Tally] = field(default_factory=dict[str, Tally])
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Where a newcomer starts.
 
@@ -111,7 +126,7 @@ class Snapshot:
         transitions: The newest one of each circuit.
         position: Read states from here on.
         results: The newest position in the stream of results.
-        accounts: What has been made of each instance's results.
+        checkpoint: What leaders have made of results; only for one who leads.
         malformed: What could not be read, and was skipped.
     """
 
@@ -119,7 +134,7 @@ class Snapshot:
     transitions: tuple[Transition, ...]
     position: str
     results: str
-    accounts: Mapping[str, Account] = field(default_factory=dict[str, Account])
+    checkpoint: Checkpoint = Checkpoint()
     malformed: tuple[MalformedEntryError, ...] = ()
 
 
@@ -197,8 +212,13 @@ class Backend(Protocol):
         of states."""
         ...
 
-    async def load(self) -> Snapshot:
-        """The current states, with the position that belongs to them."""
+    async def load(self, *, leading: bool = False) -> Snapshot:
+        """The current states, with the position that belongs to them.
+
+        Args:
+            leading: With the checkpoint, if there is one. If a part of it cannot be read, it
+                begins at the start: all results must be counted again.
+        """
         ...
 
     async def append(self, batch: Batch) -> float:
@@ -238,14 +258,23 @@ class Backend(Protocol):
         """
         ...
 
-    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
-        """Write down what has been made of instances' results; each is told its own account with
-        its heartbeats.
+    async def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
+        """Write down what has been made of results, in one step or not at all. Each instance is
+        told its own account with its heartbeats; the rest is for whoever leads next.
 
         Args:
             epoch: The lease under which it is written, its epoch ...
             leader: ... and its holder.
-            accounts: By instance.
+            position: The checkpoint's position from now on.
+            accounts: By instance; those of others stay as they are.
+            tallies: By circuit; those of others stay as they are. None: it has none any more.
 
         Raises:
             FencedError: The lease is not the current one.

@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from .._core.states import Transition
+from .._core.states import Tally, Transition
 from ..exceptions import FencedError, MalformedEntryError
 from . import _codec
 from .base import (
     START,
     Account,
     Batch,
+    Checkpoint,
     Entry,
     Heartbeat,
     News,
@@ -59,7 +60,9 @@ class MemoryStore:
         self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
         self._instances: dict[str, tuple[float, Presence]] = {}
+        self._checkpoint = START
         self._accounts: dict[str, Account] = {}
+        self._tallies: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
@@ -101,7 +104,7 @@ class MemoryStore:
             self._lease = None
             self._tell_leader(self._epoch, "")
 
-    def load(self) -> Snapshot:
+    def load(self, *, leading: bool = False) -> Snapshot:
         transitions: list[Transition] = []
         malformed: list[MalformedEntryError] = []
         for stored in self._circuits.values():
@@ -114,9 +117,13 @@ class MemoryStore:
             tuple(transitions),
             self._states.last_position,
             self._results.last_position,
-            dict(self._accounts),
+            self._load_checkpoint() if leading else Checkpoint(),
             tuple(malformed),
         )
+
+    def _load_checkpoint(self) -> Checkpoint:
+        tallies = {name: _codec.decode_tally(text) for name, text in self._tallies.items()}
+        return Checkpoint(self._checkpoint, dict(self._accounts), tallies)
 
     def append(self, batch: Batch) -> float:
         now = self._clock()
@@ -149,9 +156,22 @@ class MemoryStore:
         self._states.add({"v": _codec.VERSION, **fields})
         return True
 
-    def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
+    def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
         self._check_lease(epoch, leader)
+        self._checkpoint = position
         self._accounts.update(accounts)
+        for name, tally in tallies.items():
+            if tally is None:
+                self._tallies.pop(name, None)
+            else:
+                self._tallies[name] = _codec.encode_tally(tally)
 
     def read(self, states: str, results: str | None) -> Sequence[Entry]:
         """What stands after these positions, without waiting."""
@@ -217,8 +237,8 @@ class MemoryBackend:
         self._store.resign(instance)
         self._tell()
 
-    async def load(self) -> Snapshot:
-        return self._store.load()
+    async def load(self, *, leading: bool = False) -> Snapshot:
+        return self._store.load(leading=leading)
 
     async def append(self, batch: Batch) -> float:
         now = self._store.append(batch)
@@ -235,8 +255,15 @@ class MemoryBackend:
         self._tell()
         return forgotten
 
-    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
-        self._store.settle(epoch, leader, accounts)
+    async def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
+        self._store.settle(epoch, leader, position, accounts, tallies)
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         entries = self._store.read(states, results)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, Protocol, TypeAlias, cast
@@ -24,21 +24,17 @@ from redis.exceptions import NoScriptError, RedisError
 
 from .. import _forks
 from .._core._checks import check_name
-from .._core.states import Transition
+from .._core.states import Tally, Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
-from . import _codec
+from . import _codec, _replies
 from ._turns import Turn
 from .base import (
     Account,
     Batch,
     Entry,
     Heartbeat,
-    News,
     Presence,
-    ResultEntry,
     Snapshot,
-    StateEntry,
-    position_key,
 )
 
 RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
@@ -48,7 +44,7 @@ LONGEST_WAIT = 2.0
 READ_SLACK = 3.0
 """Seconds that a blocking read may take longer than it was told to wait."""
 
-KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts")
+KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies")
 MAX_RESULTS = 100_000
 MAX_STATES = 10_000
 READ_COUNT = 250
@@ -100,44 +96,19 @@ class RedisBackend:
             MAX_STATES,
         )
         return Heartbeat(
-            int(epoch), _text(leader), int(left) / 1000, _news(*news) if news else None
+            int(epoch),
+            _replies.text(leader),
+            int(left) / 1000,
+            _replies.news(*news) if news else None,
         )
 
     async def resign(self, instance: str) -> None:
         keys = ("leader", "states", "instances")
         await self._script("resign", keys, instance, _codec.VERSION, MAX_STATES)
 
-    async def load(self) -> Snapshot:
-        keys = ("circuits", "states", "results", "accounts")
-        now, states, results, stored, accounts = await self._script("load", keys)
-        transitions: list[Transition] = []
-        malformed: list[MalformedEntryError] = []
-        turn = Turn()
-        for text in stored[1::2]:
-            await turn.share()
-            try:
-                transitions.append(_codec.decode_transition(_text(text)))
-            except MalformedEntryError as error:
-                malformed.append(error)
-        return Snapshot(
-            now=int(now) / 1000,
-            transitions=tuple(transitions),
-            position=_text(states),
-            results=_text(results),
-            accounts=self._accounts(accounts, malformed),
-            malformed=tuple(malformed),
-        )
-
-    def _accounts(
-        self, stored: Sequence[bytes | str], malformed: list[MalformedEntryError]
-    ) -> Mapping[str, Account]:
-        accounts: dict[str, Account] = {}
-        for instance, text in zip(stored[::2], stored[1::2], strict=True):
-            try:
-                accounts[_text(instance)] = _codec.decode_account(_text(text))
-            except MalformedEntryError as error:
-                malformed.append(error)
-        return accounts
+    async def load(self, *, leading: bool = False) -> Snapshot:
+        keys = ("circuits", "states", "results", "accounts", "tallies")
+        return await _replies.snapshot(await self._script("load", keys, int(leading)))
 
     async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]
@@ -168,15 +139,27 @@ class RedisBackend:
         )
         return _done(done, transition.epoch)
 
-    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
-        pairs = [
-            part
-            for instance, account in accounts.items()
-            for part in (instance, _codec.encode_account(account))
-        ]
-        _done(
-            await self._script("settle", ("leader", "accounts"), f"{epoch}:{leader}", *pairs), epoch
+    async def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
+        pairs: list[str] = []
+        for instance, account in accounts.items():
+            pairs += instance, _codec.encode_account(account)
+        turn = Turn()
+        for circuit, tally in tallies.items():
+            await turn.share()
+            pairs += circuit, "" if tally is None else _codec.encode_tally(tally)
+        keys = ("leader", "accounts", "tallies")
+        lease = f"{epoch}:{leader}"
+        done = await self._script(
+            "settle", keys, lease, len(accounts), *pairs, _replies.POSITION, position
         )
+        _done(done, epoch)
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         keys, positions = [self._keys["states"]], [states]
@@ -193,7 +176,7 @@ class RedisBackend:
                 )  # fmt: skip
             entries: list[Entry] = []
             turn = Turn()
-            for entry in self._decode(reply):
+            for entry in _replies.entries(reply, self._keys["states"]):
                 entries.append(entry)
                 await turn.share()
             return entries
@@ -207,17 +190,9 @@ class RedisBackend:
         )
         present: list[Presence | MalformedEntryError] = []
         for instance, text in zip(stored[::2], stored[1::2], strict=True):
-            presence = _text(text).split(" ", 2)[-1]
-            present.append(_codec.decode_presence(_text(instance), presence))
+            presence = _replies.text(text).split(" ", 2)[-1]
+            present.append(_codec.decode_presence(_replies.text(instance), presence))
         return [item for item in present if isinstance(item, Presence)]
-
-    def _decode(self, reply: object) -> Iterable[Entry]:
-        for stream, position, fields in _flatten(reply):
-            if stream == self._keys["states"]:
-                yield StateEntry(position, _codec.readable(_codec.decode_state_entry, fields))
-            else:
-                at = position_key(position)[0] / 1000
-                yield ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
 
     async def _script(self, name: str, keys: Sequence[str], *args: str | int) -> Any:
         source, digest = _SCRIPTS[name]
@@ -338,14 +313,6 @@ def _done(answer: int, epoch: int) -> bool:
     return bool(answer)
 
 
-def _news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
-    try:
-        known = _codec.decode_account(_text(account)) if account else None
-    except MalformedEntryError:  # a leader writes it anew
-        known = None
-    return News(int(now) / 1000, _text(last_state), int(circuits), known)
-
-
 def _load_scripts() -> Mapping[str, tuple[str, str]]:
     scripts: dict[str, tuple[str, str]] = {}
     for file in files(__name__.rpartition(".")[0]).joinpath("scripts").iterdir():
@@ -357,25 +324,6 @@ def _load_scripts() -> Mapping[str, tuple[str, str]]:
 
 
 _SCRIPTS = _load_scripts()
-
-
-def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
-    """The entries of an XREAD reply, which has three shapes depending on the client's options."""
-    streams: Iterable[tuple[Any, Any]] = getattr(reply, "items", lambda: reply or ())()
-    for stream, entries in streams:
-        for position, fields in entries[0] if _is_nested(entries) else entries:
-            named: Mapping[Any, Any] = fields or {}
-            pairs = {_text(name): _text(value) for name, value in named.items()}
-            yield _text(stream), _text(position), pairs
-
-
-def _is_nested(entries: Any) -> bool:
-    """Whether the entries stand in a list of their own within the list."""
-    return bool(entries) and type(entries[0]) is list and type(entries[0][0]) in {list, tuple}
-
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _place(url: str) -> str:

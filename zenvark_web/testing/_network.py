@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
-from .._core.states import Transition
+from .._core.states import Tally, Transition
 from ..backends.base import Account, Batch, Entry, Heartbeat, Presence, Snapshot
 from ..backends.memory import MAX_RESULTS, MAX_STATES, MemoryStore
 from ..exceptions import BackendError, ZenvarkError
@@ -187,8 +187,8 @@ class SimulatedBackend:
     async def resign(self, instance: str) -> None:
         await self._command(lambda store: store.resign(instance))
 
-    async def load(self) -> Snapshot:
-        return await self._command(lambda store: store.load())
+    async def load(self, *, leading: bool = False) -> Snapshot:
+        return await self._command(lambda store: store.load(leading=leading))
 
     async def append(self, batch: Batch) -> float:
         def append(store: MemoryStore) -> float:
@@ -212,8 +212,15 @@ class SimulatedBackend:
     async def forget(self, transition: Transition) -> bool:
         return await self._command(lambda store: store.forget(transition))
 
-    async def settle(self, epoch: int, leader: str, accounts: Mapping[str, Account]) -> None:
-        await self._command(lambda store: store.settle(epoch, leader, accounts))
+    async def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
+        await self._command(lambda store: store.settle(epoch, leader, position, accounts, tallies))
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         return await self._command(lambda store: store.tidy(results_age, instance_age))

@@ -1,16 +1,23 @@
--- The snapshot a newcomer starts from: the states, and the positions that belong to them.
+-- The snapshot a newcomer starts from: the states, and the positions that belong to them. A leader
+-- also gets what leaders have made of results.
 --
--- KEYS  1 circuits    2 states    3 results    4 accounts
+-- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies
+-- ARGV  1 whether it leads, 0 or 1
 -- Returns  now in ms, the newest position in states, the newest position in results,
---          {circuit, transition, circuit, transition, ...}, {instance, account, ...}
+--          {circuit, transition, circuit, transition, ...},
+--          {instance, account, ...}, {circuit, tally, ...}
 
 local function newest(stream)
     local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     return entry and entry[1] or '0-0'
 end
 
+local function made_of_results(hash)
+    local kept = ARGV[1] == '1' and redis.pcall('HGETALL', hash) or {}
+    return kept.err and {} or kept -- never worth failing for
+end
+
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-local accounts = redis.pcall('HGETALL', KEYS[4]) -- never worth failing for
 return {now, newest(KEYS[2]), newest(KEYS[3]), redis.call('HGETALL', KEYS[1]),
-    accounts.err and {} or accounts}
+    made_of_results(KEYS[4]), made_of_results(KEYS[5])}

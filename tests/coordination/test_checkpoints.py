@@ -1,0 +1,360 @@
+"""Where a new leader begins: at what the last one wrote down, if that can be taken up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from tests.helpers.waiting import eventually
+from zenvark_web import (
+    BackendError,
+    BreakerPolicy,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    CountWindow,
+    MemoryBackend,
+    State,
+    Strategy,
+    TimeWindow,
+    Trip,
+)
+from zenvark_web._coordination import leader as leading
+from zenvark_web._core.states import Report, Run, Tally, Transition
+from zenvark_web.backends.base import START, Account, Batch, Entry, Snapshot
+
+THRESHOLD = 5
+BUILT_IN = [
+    ConsecutiveFailures(THRESHOLD),
+    CountWindow(10, 0.9, THRESHOLD),
+    TimeWindow(60, 0.9, THRESHOLD),
+]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.02)
+
+
+class Store(MemoryBackend):
+    """Knows from where results were read and what was written down, and can be told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_from: list[str] = []
+        self.markers = 0
+        self.publishes = True
+        self.settles = True
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        if results is not None:
+            self.read_from.append(results)
+        return await super().read(states, results, wait)
+
+    async def publish(self, transition: Transition) -> bool:
+        if not self.publishes:
+            raise BackendError("not now")
+        return await super().publish(transition)
+
+    async def settle(
+        self,
+        epoch: int,
+        leader: str,
+        position: str,
+        accounts: Mapping[str, Account],
+        tallies: Mapping[str, Tally | None],
+    ) -> None:
+        if not self.settles:
+            raise BackendError("not now")
+        await super().settle(epoch, leader, position, accounts, tallies)
+
+    async def kept(self) -> Snapshot:
+        return await self.load(leading=True)
+
+    async def is_written_down(self) -> None:
+        """Wait until what stands in the stream is in the checkpoint."""
+        await eventually(self._is_written_down, what="a checkpoint")
+
+    async def _is_written_down(self) -> bool:
+        snapshot = await self.kept()
+        return snapshot.checkpoint.position == snapshot.results
+
+
+@dataclass
+class Sender:
+    """An instance of its own, as the store sees it."""
+
+    store: Store
+    name: str = "elsewhere"
+    number: int = 0
+
+    async def send(self, *reports: Report) -> None:
+        self.number += 1
+        await self.again(*reports)
+
+    async def again(self, *reports: Report) -> None:
+        now = (await self.store.load()).now
+        await self.store.append(Batch(self.name, self.number, now, reports))
+
+    async def fail(self, count: int, circuit: str = "upstream") -> None:
+        await self.send(failures(count, circuit))
+
+
+def failures(count: int, circuit: str = "upstream", generation: int = 0) -> Report:
+    run = Run(generation, failed=True, slow=False, count=count, label="boom")
+    return Report(circuit, (run,), generation=generation)
+
+
+@asynccontextmanager
+async def leader(
+    store: Store, strategy: Strategy = BUILT_IN[0], **more: Any
+) -> AsyncIterator[Coordinator]:
+    policy = BreakerPolicy(strategy=strategy, backoff=ConstantBackoff(600))
+    store.read_from.clear()
+    async with Coordinator(store, policy=policy, **more) as coordinator:
+        await eventually(lambda: coordinator.role == "leader", what="it leads")
+        yield coordinator
+
+
+async def opens(coordinator: Coordinator, circuit: str = "upstream") -> None:
+    breaker = coordinator.breaker(circuit)
+    await eventually(lambda: breaker.state is State.OPEN, what=f"{circuit} opens")
+
+
+async def judged(coordinator: Coordinator, store: Store) -> None:
+    """Wait until everything written so far has been judged."""
+    store.markers += 1
+    marker = f"marker {store.markers}"
+    await Sender(store, marker).fail(100, marker)
+    await opens(coordinator, marker)
+
+
+@pytest.mark.parametrize("strategy", BUILT_IN, ids=repr)
+async def test_failures_on_both_sides_of_a_takeover_open_together(strategy: Strategy) -> None:
+    store = Store()
+    sender = Sender(store)
+    for _ in range(THRESHOLD - 1):
+        async with leader(store, strategy) as coordinator:
+            await sender.fail(1)
+            await judged(coordinator, store)
+            await store.is_written_down()
+            assert coordinator.breaker("upstream").state is State.CLOSED
+            position = (await store.kept()).results
+        store._store._results.trim(float("inf"))  # nobody needs them any more
+    async with leader(store, strategy) as coordinator:
+        await judged(coordinator, store)
+        assert START not in store.read_from
+        assert store.read_from[0] >= position
+        await sender.fail(1)
+        await opens(coordinator)
+
+
+async def test_what_came_after_the_checkpoint_is_read_again() -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(2)
+        await judged(coordinator, store)
+        await store.is_written_down()
+        store.settles = False
+        await sender.fail(2)
+        await judged(coordinator, store)
+    store.settles = True
+    async with leader(store) as coordinator:
+        await judged(coordinator, store)
+        assert coordinator.breaker("upstream").state is State.CLOSED, "none counts twice"
+        await sender.fail(1)
+        await opens(coordinator)
+
+
+async def test_a_batch_that_is_sent_again_to_the_next_leader_counts_once() -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(4)
+        await judged(coordinator, store)
+        await store.is_written_down()
+    async with leader(store) as coordinator:
+        await sender.again(failures(4))
+        await judged(coordinator, store)
+        assert coordinator.breaker("upstream").state is State.CLOSED
+        await sender.fail(1)
+        await opens(coordinator)
+
+
+async def test_results_are_not_passed_over_before_their_verdict_is_published() -> None:
+    store = Store()
+    sender = Sender(store)
+    errors: list[Exception] = []
+    async with leader(store, on_error=errors.append) as coordinator:
+        await sender.fail(4)
+        await judged(coordinator, store)
+        await store.is_written_down()
+        written = (await store.kept()).checkpoint
+        store.publishes = False
+        await sender.fail(1)
+        await eventually(lambda: errors, what="the verdict cannot be published")
+        await asyncio.sleep(0.2)  # ten times as long as it takes to write one down
+        assert (await store.kept()).checkpoint == written
+    store.publishes = True
+    async with leader(store) as coordinator:
+        await opens(coordinator)
+
+
+async def test_a_changed_strategy_counts_from_the_beginning() -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(3)
+        await sender.fail(3, "same")
+        await judged(coordinator, store)
+        await store.is_written_down()
+    changed = BreakerPolicy(strategy=ConsecutiveFailures(4))
+    async with leader(store, policies={"upstream": changed}) as coordinator:
+        await judged(coordinator, store)
+        assert START in store.read_from
+        await sender.fail(1, "same")
+        await judged(coordinator, store)
+        assert coordinator.breaker("same").state is State.CLOSED, "none counts twice"
+        await sender.fail(1)
+        await opens(coordinator)
+        await sender.fail(1, "same")
+        await opens(coordinator, "same")
+
+
+class Threshold:
+    """A user's strategy, which does not save its windows."""
+
+    def window(self) -> "Threshold":
+        window = type(self)()
+        window.failures = 0
+        return window
+
+    def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
+        self.failures += failed * count
+        if self.failures < THRESHOLD:
+            return None
+        return Trip(count, self.failures, self.failures, 0)
+
+
+class Saving(Threshold):
+    """One that does."""
+
+    def save(self) -> str:
+        return str(self.failures)
+
+    def restore(self, saved: str) -> None:
+        self.failures = int(saved)
+
+
+class Forgetful(Saving):
+    def restore(self, saved: str) -> None:
+        raise RuntimeError("what was it?")
+
+
+class Shy(Saving):
+    def save(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [(Threshold(), ""), (Saving(), ""), (Forgetful(), "what was it"), (Shy(), "no words")],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+async def test_strategies_of_users_lose_nothing(strategy: Strategy, told: str) -> None:
+    store = Store()
+    sender = Sender(store)
+    errors: list[Exception] = []
+    own = {"own": BreakerPolicy(strategy=strategy)}
+    for number in range(3):
+        async with leader(store, policies=own, on_error=errors.append) as coordinator:
+            await sender.send(failures(1, "own"), failures(1))
+            await judged(coordinator, store)
+            await store.is_written_down()
+            if number:
+                assert (START in store.read_from) == (type(strategy) is not Saving)
+    async with leader(store, policies=own, on_error=errors.append) as coordinator:
+        await sender.send(failures(1, "own"), failures(1))
+        await judged(coordinator, store)
+        assert coordinator.breaker("own").state is State.CLOSED
+        assert coordinator.breaker("upstream").state is State.CLOSED
+        await sender.send(failures(1, "own"), failures(1))
+        await opens(coordinator, "own")
+        await opens(coordinator)
+    assert all(told in str(error) for error in errors)
+    assert bool(errors) == bool(told)
+
+
+async def test_what_the_store_has_lost_is_written_again() -> None:
+    """It came back with an older copy, and the leader has not even noticed."""
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(4)
+        await judged(coordinator, store)
+        await store.is_written_down()
+        before = (await store.kept()).checkpoint
+        store._store._tallies.clear()
+        store._store._accounts.clear()
+        store._store._checkpoint = START
+        coordinator._session._memberships[0]._reader.refresh()
+        await sender.fail(1, "other")
+        await store.is_written_down()
+        after = (await store.kept()).checkpoint
+        assert after.tallies["upstream"].counted == before.tallies["upstream"].counted
+        assert after.accounts.keys() >= before.accounts.keys()
+
+
+async def test_a_stream_that_has_begun_anew_is_read_from_its_beginning() -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(4)
+        await judged(coordinator, store)
+        await store.is_written_down()
+    store._store._checkpoint = "999999999999999-0"
+    async with leader(store) as coordinator:
+        await sender.fail(1)
+        await opens(coordinator)
+        await store.is_written_down()
+
+
+async def test_nothing_is_kept_of_circuits_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store, max_breakers=10) as coordinator:
+        for number in range(50):
+            await sender.fail(1, f"host {number}")
+        await judged(coordinator, store)
+        await store.is_written_down()
+        assert len((await store.kept()).checkpoint.tallies) <= 10
+        await sender.fail(100)
+        await opens(coordinator)
+        await store.is_written_down()
+        assert "upstream" not in (await store.kept()).checkpoint.tallies
+
+
+async def test_a_tally_of_an_earlier_generation_goes() -> None:
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(1)
+        await judged(coordinator, store)
+        await store.is_written_down()
+        stale = (await store.kept()).checkpoint.tallies["upstream"]
+        await sender.fail(4)
+        await opens(coordinator)
+        await store.is_written_down()
+        old = {"upstream": replace(stale, generation=0)}
+        beat = await store.heartbeat(coordinator._parts.presence, 5, 0)
+        position = (await store.kept()).checkpoint.position
+        await store.settle(beat.epoch, beat.leader, position, {}, old)
+    async with leader(store) as coordinator:
+        await judged(coordinator, store)
+        assert coordinator.breaker("upstream").generation == 1
+        await store.is_written_down()
+        assert "upstream" not in (await store.kept()).checkpoint.tallies

@@ -1,0 +1,158 @@
+"""How far a leader has come with results, and what it writes down of that for its successor.
+
+A leader counts every result once, however often it was sent. Now and then it writes a checkpoint:
+what it has counted so far for each circuit that has changed, what became of each instance's
+results, and the position in the stream up to which all of that goes. The next leader reads on from
+there. Only what can't be taken up (a strategy of another kind, or a user's own that does not save
+its windows) is counted anew, from the oldest results that are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from .._core.states import Report, Tally
+from ..backends._turns import Turn
+from ..backends.base import (
+    START,
+    Backend,
+    Batch,
+    Presence,
+    ResultEntry,
+    Snapshot,
+    position_key,
+)
+from ..exceptions import MalformedEntryError
+from .accounts import MAX_SENDERS, Accounts
+from .judge import Judge
+from .reporter import MAX_AGE
+
+
+class Progress:
+    """A leader's way through the stream of results.
+
+    Args:
+        judge: What counts them.
+        changed: The circuits that have changed since they were last written.
+
+    Attributes:
+        position: The newest entry that was taken.
+    """
+
+    def __init__(self, judge: Judge, changed: set[str]) -> None:
+        self._judge = judge
+        self._changed = changed
+        self._accounts = Accounts({})
+        self._numbers: dict[str, int] = {}
+        self._counted_up_to: Mapping[str, tuple[int, int]] = {}
+        self._there_before = position_key(START)
+        self._written = START
+        self.position = START
+
+    async def begin(self, snapshot: Snapshot) -> str:
+        """Take up where the last leader's checkpoint ends.
+
+        Returns:
+            The position from which to read on.
+        """
+        checkpoint = snapshot.checkpoint
+        self._there_before = position_key(snapshot.results)
+        self._accounts = Accounts(checkpoint.accounts)
+        self._written = checkpoint.position
+        restored = await self._restore(checkpoint.tallies)
+        if position_key(checkpoint.position) > self._there_before:
+            return START  # the stream has begun anew, and all in it is new
+        self._counted_up_to = restored
+        if len(restored) < len(checkpoint.tallies):
+            return START
+        self._numbers = {name: account.last for name, account in checkpoint.accounts.items()}
+        self.position = checkpoint.position
+        return checkpoint.position
+
+    async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, tuple[int, int]]:
+        """How far the circuits go that could be taken up."""
+        restored: dict[str, tuple[int, int]] = {}
+        turn = Turn()
+        for circuit, tally in tallies.items():
+            await turn.share()
+            if self._judge.restore(circuit, tally):
+                restored[circuit] = position_key(tally.position)
+        return restored
+
+    def give_back(self, snapshot: Snapshot) -> None:
+        """Write everything again, unless the store still has what was written last."""
+        if snapshot.checkpoint.position != self._written:
+            self._accounts.write_again()
+            self._changed |= self._judge.names
+
+    def take(self, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
+        """What is to be counted of an entry: by whom, reports without what has expired, and
+        whether they were there before this leader."""
+        self.position = entry.position
+        batch = entry.item
+        if isinstance(batch, MalformedEntryError):
+            return
+        runs = [run for report in batch.reports for run in report.runs]
+        self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
+        if not self._is_new(batch):
+            return
+        key = position_key(entry.position)
+        for report in batch.reports:
+            if key > self._counted_up_to.get(report.circuit, (0, 0)):
+                yield batch.instance, _without_expired(report), key <= self._there_before
+
+    def _is_new(self, batch: Batch) -> bool:
+        """Whether it was not seen before: a batch whose reply was lost is sent again."""
+        newest = self._numbers.pop(batch.instance, 0)
+        self._numbers[batch.instance] = max(newest, batch.number)
+        if len(self._numbers) > MAX_SENDERS:
+            del self._numbers[next(iter(self._numbers))]
+        return batch.number > newest
+
+    def met(self, present: Iterable[Presence]) -> None:
+        """Take note of who is there."""
+        self._accounts.tell_again(presence.instance for presence in present)
+
+    async def write(
+        self, backend: Backend, epoch: int, leader: str, published: asyncio.Event
+    ) -> None:
+        """Write a checkpoint, if there is something new.
+
+        Args:
+            backend: Where to.
+            epoch: The lease's epoch.
+            leader: Its holder.
+            published: Set while all that was decided stands in the store. As long as it does not,
+                results that have decided something must not be passed over.
+        """
+        position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
+        if position_key(position) < self._there_before or not (accounts or changed):
+            return
+        names = list(changed)
+        changed.clear()
+        try:
+            tallies = await self._tallies(names)
+            await published.wait()
+            await backend.settle(epoch, leader, position, accounts, tallies)
+        except BaseException:
+            changed.update(names)
+            raise
+        self._accounts.written(accounts)
+        self._written = position
+
+    async def _tallies(self, names: Iterable[str]) -> Mapping[str, Tally | None]:
+        tallies: dict[str, Tally | None] = {}
+        turn = Turn()
+        for name in names:
+            await turn.share()
+            tally = self._judge.save(name)
+            tallies[name] = tally and replace(tally, position=self.position)
+        return tallies
+
+
+def _without_expired(report: Report) -> Report:
+    if all(run.age <= MAX_AGE for run in report.runs):
+        return report
+    return replace(report, runs=tuple(run for run in report.runs if run.age <= MAX_AGE))

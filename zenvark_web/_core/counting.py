@@ -1,0 +1,71 @@
+"""What a circuit counts while it is closed, and how that outlives the leader that counts."""
+
+from __future__ import annotations
+
+from .evidence import Evidence
+from .overdue import Overdue
+from .policy import described
+from .states import Counted, Reason, Run
+from .strategies import Strategy
+from .windows import LookAhead, Savable
+
+
+class Counting:
+    """A window, and with what to explain its verdict.
+
+    Args:
+        strategy: Makes the window.
+    """
+
+    __slots__ = ("_evidence", "_overdue", "_strategy", "_window", "has_begun")
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._window = strategy.window()
+        self._evidence = Evidence()
+        self._overdue = Overdue()
+        self.has_begun = False
+
+    def note(self, instance: str, overdue: int, now: float) -> None:
+        """Take note of how many of an instance's calls are slow though they have not ended."""
+        self._overdue.note(instance, overdue, now)
+
+    def record(self, instance: str, run: Run, at: float) -> Reason | None:
+        """Count results. Why the circuit must open, if it must."""
+        self.has_begun = True
+        trip = self._window.record(run.failed, run.slow, run.count, at)
+        if run.failed:
+            counted = run.count if trip is None else trip.after
+            self._evidence.add(instance, run.label, counted)
+        return None if trip is None else self._evidence.explain(trip, self._strategy, {})
+
+    def look_ahead(self, at: float, now: float) -> Reason | None:
+        """Why the circuit must open, if it must once the calls that are overdue have ended."""
+        overdue = self._overdue.total(now)
+        if not overdue or not isinstance(self._window, LookAhead):
+            return None
+        trip = self._window.overdue(overdue, at)
+        if trip is None:
+            return None
+        return self._evidence.explain(trip, self._strategy, self._overdue.counts)
+
+    def save(self) -> Counted:
+        """What has been counted. Calls under way are not: instances tell of them again."""
+        window = self._window.save() if isinstance(self._window, Savable) else None
+        return Counted(described(self._strategy), window, self._evidence.summary())
+
+    def restore(self, counted: Counted) -> bool:
+        """Take up what was counted elsewhere, unless it was counted in another way.
+
+        Returns:
+            Whether that was done. If not, the results must be counted again.
+        """
+        if counted.window is None or counted.strategy != described(self._strategy):
+            return False
+        if not isinstance(self._window, Savable):
+            return False
+        self._window.restore(counted.window)
+        for instance, label, count in counted.failures:
+            self._evidence.add(instance, label, count)
+        self.has_begun = True
+        return True

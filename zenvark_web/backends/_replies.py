@@ -1,0 +1,126 @@
+"""What a Redis server answers, as records. Answers may be bytes or text, as the client likes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from .._core.states import Tally, Transition
+from ..exceptions import MalformedEntryError
+from . import _codec
+from ._turns import Turn
+from .base import (
+    START,
+    Account,
+    Checkpoint,
+    Entry,
+    News,
+    ResultEntry,
+    Snapshot,
+    StateEntry,
+    position_key,
+)
+
+Text: TypeAlias = "bytes | str"
+
+POSITION = ""
+"""The field of `tallies` that belongs to no circuit: how far all of them go."""
+
+
+def text(value: Text) -> str:
+    """An answer as text, whatever it holds."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
+
+
+def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
+    """A hash."""
+    return dict(zip(map(text, flat[::2]), map(text, flat[1::2]), strict=True))
+
+
+def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
+    """What a heartbeat brings along."""
+    try:
+        known = _codec.decode_account(text(account)) if account else None
+    except MalformedEntryError:  # a leader writes it anew
+        known = None
+    return News(int(now) / 1000, text(last_state), int(circuits), known)
+
+
+async def snapshot(reply: Sequence[Any]) -> Snapshot:
+    """What `load.lua` tells."""
+    now, states, results, circuits, accounts, tallies = reply
+    transitions: list[Transition] = []
+    malformed: list[MalformedEntryError] = []
+    turn = Turn()
+    for stored in circuits[1::2]:
+        await turn.share()
+        try:
+            transitions.append(_codec.decode_transition(text(stored)))
+        except MalformedEntryError as error:
+            malformed.append(error)
+    return Snapshot(
+        now=int(now) / 1000,
+        transitions=tuple(transitions),
+        position=text(states),
+        results=text(results),
+        checkpoint=await _checkpoint(pairs(accounts), pairs(tallies), malformed),
+        malformed=tuple(malformed),
+    )
+
+
+async def _checkpoint(
+    accounts: Mapping[str, str],
+    tallies: Mapping[str, str],
+    malformed: list[MalformedEntryError],
+) -> Checkpoint:
+    position = START
+    known: dict[str, Account] = {}
+    counted: dict[str, Tally] = {}
+    for instance, stored in accounts.items():
+        try:
+            known[instance] = _codec.decode_account(stored)
+        except MalformedEntryError as error:
+            malformed.append(error)
+    turn = Turn()
+    complete = True
+    for circuit, stored in tallies.items():
+        await turn.share()
+        try:
+            if circuit == POSITION:
+                position = _codec.decode_position(stored)
+            else:
+                counted[circuit] = _codec.decode_tally(stored)
+        except MalformedEntryError as error:
+            malformed.append(error)
+            complete = False
+    return Checkpoint(position if complete else START, known, counted)
+
+
+def entries(reply: Any, states: str) -> Iterable[Entry]:
+    """The entries in an answer to `XREAD`.
+
+    Args:
+        reply: The answer.
+        states: The key of the stream of states.
+    """
+    for stream, position, fields in _flatten(reply):
+        if stream == states:
+            yield StateEntry(position, _codec.readable(_codec.decode_state_entry, fields))
+        else:
+            at = position_key(position)[0] / 1000
+            yield ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
+
+
+def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
+    """The entries of an XREAD reply, which has three shapes depending on the client's options."""
+    streams: Iterable[tuple[Any, Any]] = getattr(reply, "items", lambda: reply or ())()
+    for stream, entries in streams:
+        for position, fields in entries[0] if _is_nested(entries) else entries:
+            named: Mapping[Any, Any] = fields or {}
+            pairs = {text(name): text(value) for name, value in named.items()}
+            yield text(stream), text(position), pairs
+
+
+def _is_nested(entries: Any) -> bool:
+    """Whether the entries stand in a list of their own within the list."""
+    return bool(entries) and type(entries[0]) is list and type(entries[0][0]) in {list, tuple}
