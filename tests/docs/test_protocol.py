@@ -18,8 +18,19 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import State
 from zenvark_web._coordination import campaign, leader
-from zenvark_web._core.states import Cause, Grant, Report, Run, Transition, TrialNote
+from zenvark_web._core.states import (
+    Cause,
+    Counted,
+    Grant,
+    Report,
+    Run,
+    Tally,
+    Transition,
+    TrialNote,
+    TrialResults,
+)
 from zenvark_web.backends import RedisBackend, _codec
+from zenvark_web.backends._replies import POSITION
 from zenvark_web.backends.base import Account, Batch, Presence
 from zenvark_web.backends.redis import KEYS
 
@@ -43,6 +54,9 @@ RUN = listed("`runs`: a list of")
 NOTE = listed("- `trial`:")
 GRANT = listed(r"\| `grant` \|")
 ACCOUNT = listed("field in `accounts` is")
+TALLY = listed("A circuit's field is")
+COUNTED = listed("what a closed circuit has counted,")
+RESULTS_OF_TRIAL = listed("how the trial calls of a half-open circuit have ended,")
 TRANSITION = [name for row in rows(PAGE, "## An entry of `states`") for name in words(row[0])]
 RESULTS = [name for row in rows(PAGE, "## An entry of `results`") for name in words(row[0])]
 STATES = [words(item) for item in items(PAGE, "## An entry of `states`")]
@@ -130,6 +144,26 @@ def test_elements_of_the_small_lists() -> None:
     assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
     transition = json.loads(_codec.encode_transition(Transition(circuit="x", grant=grant)))
     assert transition["grant"] == ["web-1", 2, 1]
+
+
+def test_elements_of_a_tally() -> None:
+    version, *names = TALLY
+    assert version == _codec.VERSION
+    assert [field.name for field in fields(Tally)] == names
+    assert [field.name for field in fields(Counted)] == COUNTED
+    assert [field.name for field in fields(TrialResults)] == RESULTS_OF_TRIAL
+    counted = Counted("strategy", "window", (("web-1", "boom", 2),))
+    tally = Tally(1, "7-0", counted, TrialResults(3, 4, {"boom": 4}), 5.5)
+    assert json.loads(_codec.encode_tally(tally)) == [
+        version,
+        1,
+        "7-0",
+        ["strategy", "window", [["web-1", "boom", 2]]],
+        [3, 4, {"boom": 4}],
+        5500,
+    ]
+    described = [words(item)[0] for item in items(PAGE, "## Tallies")]
+    assert described == names
 
 
 def test_words_for_states_and_causes() -> None:
@@ -276,6 +310,9 @@ async def test_what_a_server_holds(stored: Stored) -> None:
     assert {len(grant) for grant in grants} == {len(GRANT)}
     for text in stored.hashes["accounts"].values():
         assert len(json.loads(text)) == len(ACCOUNT)
+    for circuit, text in stored.hashes["tallies"].items():
+        assert circuit == POSITION or len(json.loads(text)) == len(TALLY)
+    assert re.fullmatch(r"\d+-\d+", stored.hashes["tallies"][POSITION])
     for text in stored.hashes["instances"].values():
         assert re.fullmatch(r"\d+ (leader|follower) \{.*\}", text)
 
