@@ -20,6 +20,7 @@ from zenvark_web._coordination.table import Table
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.states import Transition
+from zenvark_web.backends.base import START
 from zenvark_web.backends.memory import MemoryStore
 from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
 
@@ -86,6 +87,21 @@ def no_replay(monkeypatch: pytest.MonkeyPatch) -> None:
             self._results = (await self._backend.load()).results
 
     monkeypatch.setattr(Reader, "_load", from_now_on)
+
+
+def no_taking_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Circuit, "restore", lambda self, tally, now: True)
+
+
+def counting_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = Progress.begin
+
+    async def from_the_start(self: Progress, snapshot: Any) -> str:
+        await begin(self, snapshot)
+        self._counted_up_to, self._numbers = {}, {}
+        return START
+
+    monkeypatch.setattr(Progress, "begin", from_the_start)
 
 
 def no_generations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +181,14 @@ TAKEOVER = [
 ]
 """The upstream fails just while there is no leader."""
 
+SELDOM = Settings(instances=3, circuits=1, calls=0.04)
+"""So few calls that failures in a row last longer than a checkpoint and a leader."""
+
+LEADERS_GO = [
+    Fault(5, Kind.UPSTREAM_FAILS, target=0, lasts=200),
+    Fault(40, Kind.PROCESS_RESTARTS, target=-1),
+]
+
 MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
     calls_that_wait: (0, WORLD, []),
     no_fence: (7, WORLD, SLEEPING_LEADER),
@@ -172,6 +196,8 @@ MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
     no_order: (0, WORLD, BAD_NETWORK),
     no_catching_up: (0, WORLD, LOST_TIME),
     no_replay: (0, WORLD, TAKEOVER),
+    no_taking_up: (0, SELDOM, LEADERS_GO),
+    counting_twice: (0, SELDOM, LEADERS_GO),
     no_generations: (4, HASTY, DOWN_FOR_LONG),
     no_memory_of_batches: (2, WORLD, HANGING_SERVER),
     no_giving_back: (0, WORLD, LOST_DATA),
