@@ -188,7 +188,7 @@ class Outbox:
 
     def _call(self, now: bool) -> None:
         """Have the line taken in: now, or in a while. (If this gets lost with a thread that is
-        ended in the midst of it, the reporter still looks once a second.)"""
+        ended in the midst of it, the reporter still looks now and then.)"""
         self._called = True
         if now:
             self._called_now = True

@@ -29,6 +29,9 @@ GATHERING = 0.1
 NOTE_INTERVAL = 1.0
 """Seconds between two words about a grant that this instance holds."""
 
+LOOK_INTERVAL = 5.0
+"""Seconds after which it looks whether there is something that nobody told it of."""
+
 SHORTEST_INTERVAL = 0.005
 BURST = 20
 """So many urgent writes may follow each other at once; then they are spaced, so that an upstream
@@ -188,7 +191,8 @@ class Reporter:
                 self._draft = None
 
     async def _gather(self) -> None:
-        if await _within(self._something, NOTE_INTERVAL):
+        interval = NOTE_INTERVAL if self._table.tries else LOOK_INTERVAL
+        if await _within(self._something, interval):
             await _within(self._urgent, GATHERING)
         self._outbox.take_in()
         for circuit in self._table.trials():

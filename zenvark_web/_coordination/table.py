@@ -135,6 +135,11 @@ class Table:
             if circuit is not None:
                 self._admit(circuit)
 
+    @property
+    def tries(self) -> bool:
+        """Whether this instance holds a grant."""
+        return bool(self._holding)
+
     def trials(self) -> Iterator[LocalCircuit]:
         """The local circuits on which this instance holds a grant."""
         for name in tuple(self._holding):
@@ -151,6 +156,7 @@ class Table:
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:
             self._holding[circuit.name] = None
+            self._outbox.here(self._outbox.add, circuit, False)  # the leader wants to hear of it
         else:
             self._holding.pop(circuit.name, None)
 
