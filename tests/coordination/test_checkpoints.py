@@ -329,6 +329,9 @@ async def test_nothing_is_kept_of_circuits_that_are_gone(monkeypatch: pytest.Mon
     async with leader(store, max_breakers=10) as coordinator:
         for number in range(50):
             await sender.fail(1, f"host {number}")
+            if number % 5 == 0:
+                await judged(coordinator, store)
+                await store.is_written_down()
         await judged(coordinator, store)
         await store.is_written_down()
         assert len((await store.kept()).checkpoint.tallies) <= 10
