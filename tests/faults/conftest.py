@@ -42,6 +42,13 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results count for longer than a busy host takes to send them after a fault."""
+    for module in ("reporter", "progress"):
+        monkeypatch.setattr(f"zenvark_web._coordination.{module}.MAX_AGE", 60.0)
+
+
+@pytest.fixture
 async def proxy(fresh_server: RedisServer) -> AsyncIterator[Proxy]:
     """In front of a server of its own. In the end nobody is connected to either."""
     async with proxy_of(fresh_server) as proxy:

@@ -42,7 +42,7 @@ FAULTS: dict[str, Callable[[Proxy], object]] = {
 }
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon", "lasting")
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_calls_go_on_and_all_heals(kind: str, side_by_side: SideBySide) -> None:
     await side_by_side(way_of_all_breaks, kind)
@@ -72,7 +72,7 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
         await fleet.accounts_close(lost=False)
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon", "lasting")
 @pytest.mark.parametrize("kind", ["hangs", "only requests get through", "breaks in replies"])
 async def test_leader_alone_is_cut_off(kind: str, side_by_side: SideBySide) -> None:
     await side_by_side(leaders_way_breaks, kind)

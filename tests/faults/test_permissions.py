@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
 NEEDED = re.findall(r"\+\S+", LINE)
 NEEDED_OF_A_CLUSTER = re.findall(r"\+\S+", OF_A_CLUSTER)
 
-pytestmark = pytest.mark.usefixtures("soon")
+pytestmark = pytest.mark.usefixtures("soon", "lasting")
 
 
 def permit(server: ServerHandle, namespace: str, *, but: str = "", more: Sequence[str] = ()) -> str:
