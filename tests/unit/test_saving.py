@@ -13,6 +13,7 @@ from tests.unit.records import json_values
 from tests.unit.test_strategies import Calls, count_windows, record, run_lists, time_windows
 from zenvark_web import ConsecutiveFailures, CountWindow, State, Strategy, TimeWindow, Trip
 from zenvark_web._core.evidence import MAX_SUMMARY
+from zenvark_web._core.policy import described
 from zenvark_web._core.states import Counted, Tally, TrialNote
 from zenvark_web._core.windows import LookAhead, Savable
 
@@ -188,6 +189,37 @@ class TestClosed:
         assert not successor(bench, strategy=Mine()).circuit.restore(tally, bench.now)
         claimed = Tally(0, counted=Counted(tally.counted.strategy, "window"))
         assert not successor(bench, strategy=Mine()).circuit.restore(claimed, bench.now)
+
+    @pytest.mark.parametrize(
+        ("strategy", "broken"),
+        [
+            (ConsecutiveFailures(5), "[null,[[1.0,4,false],[2.0,-1,false]]]"),
+            (CountWindow(5, 1.0, 5), "[[1,4],[7,1]]"),
+            (TimeWindow(10, 1.0, 5), "[[100,4,4,0],[100,1,2,0]]"),
+        ],
+        ids=repr,
+    )
+    def test_rubbish_leaves_nothing_behind(self, strategy: Strategy, broken: str) -> None:
+        bench = Bench(strategy=strategy)
+        counted = Counted(described(strategy), broken, (("web-1", "boom", 4),))
+        with pytest.raises(ValueError, match=r"."):
+            bench.circuit.restore(Tally(0, counted=counted), bench.now)
+        assert bench.fail(4, by="a") is None
+        moved = bench.fail(by="a")
+        assert moved is not None
+        assert moved.reason.instances == {"a": 5}
+
+    def test_it_may_be_restored_twice(self) -> None:
+        strategy = CountWindow(10, 1.0, 9)
+        bench = Bench(strategy=strategy)
+        bench.fail(4)
+        other = successor(bench, strategy=strategy)
+        for _ in range(2):
+            assert other.circuit.restore(saved(bench), bench.now)
+        assert other.fail(4) is None
+        moved = other.fail()
+        assert moved is not None
+        assert moved.reason.instances == {"a": 9}
 
     def test_explanation_stays_short(self) -> None:
         bench = Bench(strategy=ConsecutiveFailures(1000))

@@ -60,11 +60,13 @@ class Counting:
         Returns:
             Whether that was done. If not, the results must be counted again.
         """
+        window = self._strategy.window()  # a new one: `restore` may raise half-way
         if counted.window is None or counted.strategy != described(self._strategy):
             return False
-        if not isinstance(self._window, Savable):
+        if not isinstance(window, Savable):
             return False
-        self._window.restore(counted.window)
+        window.restore(counted.window)
+        self._window, self._evidence = window, Evidence()
         for instance, label, count in counted.failures:
             self._evidence.add(instance, label, count)
         self.has_begun = True
