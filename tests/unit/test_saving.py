@@ -77,10 +77,10 @@ class TestWindows:
             (CountWindow(3, 0.5), "[[4,1]]"),
             (CountWindow(3, 0.5), "[[0,1.5]]"),
             (TimeWindow(3, 0.5), "[]"),
-            (TimeWindow(3, 0.5), "[[7,1,2,0]]"),
-            (TimeWindow(3, 0.5), "[[7,1,0,2]]"),
-            (TimeWindow(3, 0.5), "[[7,1,-1,0]]"),
-            (TimeWindow(3, 0.5), "[[7,1,1,0],[40,1,1,0]]"),
+            (TimeWindow(3, 0.5), "[7,[0,1,2,0]]"),
+            (TimeWindow(3, 0.5), "[7,[0,1,0,2]]"),
+            (TimeWindow(3, 0.5), "[7,[0,1,-1,0]]"),
+            (TimeWindow(3, 0.5), "[7,[0,1,1,0],[30,1,1,0]]"),
         ],
     )
     def test_refuse_what_cannot_be(self, strategy: Strategy, saved: str) -> None:
@@ -195,7 +195,7 @@ class TestClosed:
         [
             (ConsecutiveFailures(5), "[null,[[1.0,4,false],[2.0,-1,false]]]"),
             (CountWindow(5, 1.0, 5), "[[1,4],[7,1]]"),
-            (TimeWindow(10, 1.0, 5), "[[100,4,4,0],[100,1,2,0]]"),
+            (TimeWindow(10, 1.0, 5), "[100,[0,4,4,0],[1,1,2,0]]"),
         ],
         ids=repr,
     )

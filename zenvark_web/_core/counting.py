@@ -17,13 +17,14 @@ class Counting:
         strategy: Makes the window.
     """
 
-    __slots__ = ("_evidence", "_overdue", "_strategy", "_window", "has_begun")
+    __slots__ = ("_description", "_evidence", "_overdue", "_strategy", "_window", "has_begun")
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
         self._window = strategy.window()
         self._evidence = Evidence()
         self._overdue = Overdue()
+        self._description = ""  # it takes a while to make, and is seldom needed
         self.has_begun = False
 
     def note(self, instance: str, overdue: int, now: float) -> None:
@@ -52,7 +53,8 @@ class Counting:
     def save(self) -> Counted:
         """What has been counted. Calls under way are not: instances tell of them again."""
         window = self._window.save() if isinstance(self._window, Savable) else None
-        return Counted(described(self._strategy), window, self._evidence.summary())
+        self._description = self._description or described(self._strategy)
+        return Counted(self._description, window, self._evidence.summary())
 
     def restore(self, counted: Counted) -> bool:
         """Take up what was counted elsewhere, unless it was counted in another way.

@@ -298,18 +298,17 @@ class LastSeconds:
 
     def save(self) -> str:
         newest = self._newest or 0
-        numbers = range(newest - BUCKETS + 1, newest + 1)
-        kept = [[number, *self._buckets[number % BUCKETS]] for number in numbers]
-        return _dump([bucket for bucket in kept if bucket[1] or bucket[0] == newest])
+        kept = [[back, *self._buckets[(newest - back) % BUCKETS]] for back in range(BUCKETS)]
+        return _dump([newest, *(bucket for bucket in kept if bucket[1])])
 
     def restore(self, saved: str) -> None:
-        kept = [tuple(map(_whole, bucket)) for bucket in json.loads(saved)]
-        newest = max(number for number, *_ in kept)
-        for number, calls, failures, slow in kept:
-            if number <= newest - BUCKETS or max(failures, slow) > calls:
-                raise ValueError(f"{number}: {calls} calls, {failures} failed, {slow} slow")
-            self._add(self._buckets[number % BUCKETS], calls, failures, slow)
-        self._newest = newest
+        newest, *kept = json.loads(saved)
+        self._newest = _whole(newest)
+        for bucket in kept:
+            back, calls, failures, slow = map(_whole, bucket)
+            if back >= BUCKETS or max(failures, slow) > calls:
+                raise ValueError(f"{calls} calls, {failures} failed, {slow} slow, {back} steps ago")
+            self._add(self._buckets[(self._newest - back) % BUCKETS], calls, failures, slow)
 
     def _inside(self, at: float) -> tuple[int, int, int]:
         """Calls, failures and slow calls of the window that ends at a time. Nothing is moved: late
@@ -379,8 +378,7 @@ def _bisect(holds: Callable[[int], bool], low: int, high: int) -> int | None:
     return low
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+_dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _whole(value: Any) -> int:

@@ -39,6 +39,8 @@ S = TypeVar("S")
 T = TypeVar("T")
 Fields = Mapping[str, str]
 
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def encode_batch(batch: Batch) -> dict[str, str]:
     """One entry of the stream of results. Ages and times are whole milliseconds."""
@@ -342,10 +344,6 @@ def _parse(text: str, kind: type[object]) -> Any:
     if not isinstance(parsed, kind):
         raise TypeError(f"not a {kind.__name__}")
     return parsed
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _ms(seconds: float) -> int:
