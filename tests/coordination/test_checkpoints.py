@@ -1,7 +1,7 @@
 """Where a new leader begins: at what the last one wrote down, if that can be taken up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,8 +23,9 @@ from zenvark_web import (
     Trip,
 )
 from zenvark_web._coordination import leader as leading
+from zenvark_web._coordination.progress import Progress
 from zenvark_web._core.states import Report, Run, Tally, Transition
-from zenvark_web.backends.base import START, Account, Batch, Entry, Snapshot
+from zenvark_web.backends.base import START, Account, Batch, Entry, ResultEntry, Snapshot
 
 THRESHOLD = 5
 BUILT_IN = [
@@ -48,10 +49,13 @@ class Store(MemoryBackend):
         self.markers = 0
         self.publishes = True
         self.settles = True
+        self.reads = True
+        self.settled = 0
 
     async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
         if results is not None:
             self.read_from.append(results)
+            results = results if self.reads else None
         return await super().read(states, results, wait)
 
     async def publish(self, transition: Transition) -> bool:
@@ -70,9 +74,17 @@ class Store(MemoryBackend):
         if not self.settles:
             raise BackendError("not now")
         await super().settle(epoch, leader, position, accounts, tallies)
+        self.settled += 1
 
     async def kept(self) -> Snapshot:
         return await self.load(leading=True)
+
+    async def results_of(self, circuit: str) -> ResultEntry:
+        entries = [
+            entry for entry in await self.read(START, START, 0) if isinstance(entry, ResultEntry)
+        ]
+        batches = [(entry, entry.item) for entry in entries if isinstance(entry.item, Batch)]
+        return next(entry for entry, item in batches if item.reports[0].circuit == circuit)
 
     async def is_written_down(self) -> None:
         """Wait until what stands in the stream is in the checkpoint."""
@@ -307,6 +319,72 @@ async def test_what_the_store_has_lost_is_written_again() -> None:
         after = (await store.kept()).checkpoint
         assert after.tallies["upstream"].counted == before.tallies["upstream"].counted
         assert after.accounts.keys() >= before.accounts.keys()
+
+
+async def test_tallies_that_are_lost_alone_are_counted_anew() -> None:
+    """The accounts still say that their results were seen."""
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(4)
+        await judged(coordinator, store)
+        await store.is_written_down()
+    store._store._tallies.clear()
+    store._store._checkpoint = START
+    for _ in range(2):
+        async with leader(store) as coordinator:
+            await judged(coordinator, store)
+            await store.is_written_down()
+    async with leader(store) as coordinator:
+        await sender.fail(1)
+        await opens(coordinator)
+
+
+async def test_a_leader_that_never_gets_to_the_end_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its successor does not begin at the beginning again."""
+    store = Store()
+    await store.append(Batch("elsewhere", 1, 2e9, (failures(4),)))
+    middle = (await store.kept()).results
+    await store.append(Batch("elsewhere", 2, 2e9, (failures(1),)))
+    take = Progress.take
+
+    def stuck(self: Progress, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
+        return iter(()) if entry.position != middle else take(self, entry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "take", stuck)
+        async with leader(store):
+            await eventually(lambda: store._store._checkpoint == middle, what="a checkpoint")
+    async with leader(store) as coordinator:
+        await opens(coordinator)
+        assert START not in store.read_from
+
+
+async def test_what_was_taken_up_may_go_further_than_what_was_read_since() -> None:
+    """A circuit that is written again says how far it goes, or some would count twice."""
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        await sender.fail(1, "first")
+        await sender.fail(3)
+        await judged(coordinator, store)
+        await store.is_written_down()
+        first = (await store.results_of("first")).position
+    store._store._checkpoint = first  # as if the tally had been taken a moment later
+    store._store._accounts[sender.name] = Account(1, 1, 1)
+    store.reads = False
+    async with leader(store) as coordinator:
+        coordinator._session._memberships[0]._reader._judge._progress._changed.add("upstream")
+        await eventually(lambda: store.settled > 1, what="a checkpoint")
+        assert (await store.kept()).checkpoint.position == first
+    store.reads = True
+    async with leader(store) as coordinator:
+        await judged(coordinator, store)
+        await sender.fail(1)
+        await judged(coordinator, store)
+        assert coordinator.breaker("upstream").state is State.CLOSED
+        await sender.fail(1)
+        await opens(coordinator)
 
 
 async def test_a_stream_that_has_begun_anew_is_read_from_its_beginning() -> None:

@@ -34,7 +34,7 @@ MOST_TOLD = 10
 """Errors that one member may surface in one fault: each of its loops tells each kind once, and a
 fault may have a second kind (a connection breaks, then none can be made)."""
 
-_BUSY = "no answer in time|the lease ran out|Timeout connecting"
+_BUSY = r"no answer in time|the lease ran out|the lease of epoch \d+ is over|Timeout connecting"
 
 Given = str | redis.asyncio.Redis | redis.asyncio.RedisCluster
 Reach = Callable[[], Given]

@@ -4,7 +4,6 @@ thread waited for itself, and with it the event loop."""
 
 import gc
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +16,9 @@ from zenvark_web._core.admission import Admission
 from zenvark_web._core.states import Grant, Transition, TrialNote
 from zenvark_web.breaker import Breaker
 from zenvark_web.statistics import Statistics
+
+NOW = 1000.0
+"""Time stands still: a permit that nobody takes for a second lapses."""
 
 
 class CollectingAdmission(Admission):
@@ -36,16 +38,16 @@ def half_open_circuit(permits: int) -> LocalCircuit:
     admission = CollectingAdmission("web-1")
     grant = Grant(holder="web-1", permits=permits)
     trial = Transition(circuit="c", generation=2, state=State.HALF_OPEN, grant=grant)
-    admission.apply(trial, time.monotonic(), 0)
+    admission.apply(trial, NOW, 0)
     surface = Surface(
-        statistics, time.monotonic, on_error=None, on_state_change=None, on_role_change=None
+        statistics, lambda: NOW, on_error=None, on_state_change=None, on_role_change=None
     )
     return LocalCircuit(
         name="c",
         policy=BreakerPolicy(),
         admission=admission,
         outbox=Outbox(statistics),
-        monotonic=time.monotonic,
+        monotonic=lambda: NOW,
         surface=surface,
     )
 
@@ -61,7 +63,7 @@ def take_another(circuit: LocalCircuit) -> None:
 
 
 def tell(circuit: LocalCircuit) -> None:
-    circuit.note(time.monotonic())
+    circuit.note(NOW)
 
 
 @pytest.mark.parametrize("do", [take_another, tell])
@@ -76,4 +78,4 @@ def test_collector_may_strike_under_the_lock(do: Callable[[LocalCircuit], None])
         assert not thread.is_alive(), "it waits for itself"
     finally:
         gc.enable()
-    assert circuit.note(time.monotonic()) == TrialNote(2, unused=2, held=0)
+    assert circuit.note(NOW) == TrialNote(2, unused=2, held=0)

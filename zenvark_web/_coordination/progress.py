@@ -48,6 +48,7 @@ class Progress:
         self._numbers: dict[str, int] = {}
         self._counted_up_to: Mapping[str, tuple[int, int]] = {}
         self._there_before = position_key(START)
+        self._writes_from = position_key(START)
         self._written = START
         self.position = START
 
@@ -65,7 +66,10 @@ class Progress:
         if position_key(checkpoint.position) > self._there_before:
             return START  # the stream has begun anew, and all in it is new
         self._counted_up_to = restored
-        if len(restored) < len(checkpoint.tallies):
+        # Accounts may be left where the tallies are lost: then they know of what is not counted.
+        complete = checkpoint.position != START or not checkpoint.accounts
+        if not complete or len(restored) < len(checkpoint.tallies):
+            self._writes_from = self._there_before  # to write less than there was would lose some
             return START
         self._numbers = {name: account.last for name, account in checkpoint.accounts.items()}
         self.position = checkpoint.position
@@ -128,7 +132,7 @@ class Progress:
                 results that have decided something must not be passed over.
         """
         position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
-        if position_key(position) < self._there_before or not (accounts or changed):
+        if position_key(position) < self._writes_from or not (accounts or changed):
             return
         names = list(changed)
         changed.clear()
@@ -148,8 +152,15 @@ class Progress:
         for name in names:
             await turn.share()
             tally = self._judge.save(name)
-            tallies[name] = tally and replace(tally, position=self.position)
+            tallies[name] = tally and replace(tally, position=self._reached(name))
         return tallies
+
+    def _reached(self, circuit: str) -> str:
+        """The entry up to which a circuit's results are counted: what was taken up may go further
+        than what was read since."""
+        taken_up = self._counted_up_to.get(circuit, (0, 0))
+        read = position_key(self.position)
+        return self.position if read >= taken_up else "{}-{}".format(*taken_up)
 
 
 def _without_expired(report: Report) -> Report:
