@@ -221,6 +221,35 @@ class TestClosed:
         assert moved is not None
         assert moved.reason.instances == {"a": 9}
 
+    def test_window_that_takes_too_much_room_is_counted_again(self) -> None:
+        strategy = CountWindow(10_000, 1.0)
+        bench = Bench(strategy=strategy)
+        for number in range(5_000):
+            bench.calls(1, failed=bool(number % 2))
+        counted = saved(bench).counted
+        assert counted is not None
+        assert counted.window is None
+        assert not successor(bench, strategy=strategy).circuit.restore(saved(bench), bench.now)
+
+    def test_window_that_saves_something_else_than_text_is_told(self) -> None:
+        class Mine:
+            def window(self) -> Any:
+                return self
+
+            def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
+                return None
+
+            def save(self) -> Any:
+                return {"failures": 3}
+
+            def restore(self, saved: str) -> None:
+                raise AssertionError
+
+        bench = Bench(strategy=Mine())
+        bench.fail()
+        with pytest.raises(TypeError, match="must return a str, not dict"):
+            bench.circuit.save(bench.now)
+
     def test_explanation_stays_short(self) -> None:
         bench = Bench(strategy=ConsecutiveFailures(1000))
         for number in range(200):

@@ -9,6 +9,10 @@ from .states import Counted, Reason, Run
 from .strategies import Strategy
 from .windows import LookAhead, Savable
 
+LONGEST_WINDOW = 8_192
+"""Characters that a window may save. All windows of a fleet are read in one go at a takeover; what
+takes more room is not saved."""
+
 
 class Counting:
     """A window, and with what to explain its verdict.
@@ -52,9 +56,16 @@ class Counting:
 
     def save(self) -> Counted:
         """What has been counted. Calls under way are not: instances tell of them again."""
-        window = self._window.save() if isinstance(self._window, Savable) else None
         self._description = self._description or described(self._strategy)
-        return Counted(self._description, window, self._evidence.summary())
+        return Counted(self._description, self._saved_window(), self._evidence.summary())
+
+    def _saved_window(self) -> str | None:
+        if not isinstance(self._window, Savable):
+            return None
+        saved: object = self._window.save()
+        if not isinstance(saved, str):
+            raise TypeError(f"save() of a window must return a str, not {type(saved).__name__}")
+        return saved if len(saved) <= LONGEST_WINDOW else None
 
     def restore(self, counted: Counted) -> bool:
         """Take up what was counted elsewhere, unless it was counted in another way.

@@ -89,7 +89,7 @@ class Savable(Protocol):
     """
 
     def save(self) -> str:
-        """Everything the window knows, as a text."""
+        """Everything the window knows, as a text. One of more than 8,192 characters is not kept."""
         ...
 
     def restore(self, saved: str) -> None:
