@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tests.helpers.servers import ServerHandle
-from zenvark_web._core.states import Transition
+from zenvark_web._core.states import Tally, Transition
 from zenvark_web.backends import _codec
 
 
@@ -32,6 +32,15 @@ class Store:
         """The snapshot that a newcomer starts from."""
         stored = self._ask("HGETALL", "circuits")
         return {name: _codec.decode_transition(text) for name, text in stored.items()}
+
+    def tallies(self) -> dict[str, Tally]:
+        """What a new leader would go on from."""
+        stored = self._ask("HGETALL", "tallies")
+        return {name: _codec.decode_tally(text) for name, text in stored.items() if name}
+
+    def lose_results(self) -> None:
+        """Trim all of them."""
+        self._ask("XTRIM", "results", "MAXLEN", "0")
 
     def transitions(self, circuit: str) -> list[Transition]:
         """What was broadcast of a circuit, in order."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from tests.cluster.fleet import PATIENCE, Fleet, Instance, StartFleet, all_reach, split
@@ -59,6 +59,31 @@ async def test_killed_leader_is_replaced_and_what_was_reported_counts(
         leader.id: 3,
         **{follower.id: 1 for follower in followers[:2]},
     }
+
+
+async def test_killed_leaders_checkpoint_is_taken_up(
+    server: ServerHandle, namespace: str, start_fleet: StartFleet
+) -> None:
+    store = Store(server, namespace)
+    fleet = await start_fleet(3, server=server, threshold=5, wait=60, housekeeping=0.1)
+    leader, followers = await split(fleet)
+    await leader.fail(2)
+    await followers[0].fail(2)
+    await eventually(lambda: sum(count for *_, count in failures_in(store)) == 4, within=PATIENCE)
+    store.lose_results()  # all that is known of them stands in the checkpoint
+
+    leader.process.kill()
+    await split(followers)
+    await followers[1].fail()
+    await all_reach(followers, "open")
+    opened = store.circuits()["upstream"]
+    assert opened.reason.instances == {leader.id: 2, followers[0].id: 2, followers[1].id: 1}
+
+
+def failures_in(store: Store) -> Sequence[tuple[str, str, int]]:
+    """Those that a checkpoint holds."""
+    tally = store.tallies().get("upstream")
+    return () if tally is None or tally.counted is None else tally.counted.failures
 
 
 async def test_leader_that_stops_hands_over_at_once(

@@ -42,7 +42,12 @@ NUMBERS = [
     ("architecture.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s is replaced"),
     ("strategies.md", "_core.counting", "LONGEST_WINDOW", "in up to {:,} characters"),
     ("strategies.md", "_coordination.leader", "TIDY_INTERVAL", "to Redis every {:.0f} s"),
-    ("architecture.md", "_coordination.leader", "TIDY_INTERVAL", "every {:.0f} s the leader writes"),
+    (
+        "architecture.md",
+        "_coordination.leader",
+        "TIDY_INTERVAL",
+        "every {:.0f} s the leader",
+    ),
     ("strategies.md", "_coordination.reporter", "MAX_AGE", "more than {:.0f} s old"),
     ("health-checks.md", "_coordination.health", "CHECK_TIMEOUT", "A check has {:.0f} s"),
     ("health-checks.md", "_coordination.health", "MAX_CHECKS", "at most {} checks at a time"),
