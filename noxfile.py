@@ -1,5 +1,6 @@
 """One command per job: `nox -s tests`, `nox -s lint`, … CI runs the same."""
 
+import os
 import re
 import zipfile
 from itertools import chain
@@ -59,7 +60,8 @@ def simulate(session: nox.Session) -> None:
     """Many seeds in virtual time, then many generated schedules of faults; `-- --seeds 1000` for
     other seeds, `-- --seed 7` for the history of one."""
     session.install("-e", ".", *_group("tests"))
-    session.run("python", "-m", "zenvark_web.testing", *session.posargs)
+    jobs = ("--jobs", str(os.cpu_count() or 1))
+    session.run("python", "-m", "zenvark_web.testing", *jobs, *session.posargs)
     if not session.posargs:
         schedules = {"SIMULATED_SCHEDULES": "500"}
         patient = ("-o", "faulthandler_timeout=0", "tests/simulation/test_schedules.py")

@@ -21,6 +21,13 @@ def test_many_seeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert told.endswith("; 0 failed\n")
 
 
+def test_several_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--seeds", "3", "--jobs", "2") == 0
+    assert ", 3 seeds in " in capsys.readouterr().out
+
+
 def test_seeds_that_fail_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

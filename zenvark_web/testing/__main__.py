@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 from ._settings import Settings, ViolationError
 from ._world import simulate
+
+Outcome: TypeAlias = tuple[int, float, str]
+"""A seed, its virtual hours, and what did not hold (or nothing)."""
 
 
 def variants(seed: int, settings: Settings) -> Settings:
@@ -23,6 +29,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200, help="how many to run (200)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--seed", type=int, help="run this one and print its history")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time (1)")
     parser.add_argument("--instances", type=int, default=Settings.instances)
     parser.add_argument("--circuits", type=int, default=Settings.circuits)
     parser.add_argument("--calls", type=float, default=Settings.calls, help="a second and instance")
@@ -39,19 +46,34 @@ def main() -> None:
         return
     began = time.perf_counter()
     seeds = range(options.first, options.first + options.seeds)
-    failed = list(_failures(seeds, settings))
+    failed = list(_failures(_run_all(seeds, settings, options.jobs)))
     print(f"{len(seeds)} seeds in {time.perf_counter() - began:.0f} s", end="; ")
     print(f"{len(failed)} failed{': --seed ' if failed else ''}{', '.join(map(str, failed))}")
     sys.exit(bool(failed))
 
 
-def _failures(seeds: range, settings: Settings) -> Iterator[int]:
+def _run_all(seeds: range, settings: Settings, jobs: int) -> Iterator[Outcome]:
+    run = partial(_run, settings=settings)
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as processes:
+        yield from processes.map(run, seeds)
+
+
+def _run(seed: int, settings: Settings) -> Outcome:
+    try:
+        return seed, simulate(seed, variants(seed, settings)).seconds / 3600, ""
+    except ViolationError as error:
+        return seed, 0.0, str(error).partition("\n")[0]
+
+
+def _failures(outcomes: Iterable[Outcome]) -> Iterator[int]:
     hours = 0.0
-    for seed in seeds:
-        try:
-            hours += simulate(seed, variants(seed, settings)).seconds / 3600
-        except ViolationError as error:
-            print(str(error).partition("\n")[0], flush=True)
+    for seed, more, violation in outcomes:
+        hours += more
+        if violation:
+            print(violation, flush=True)
             yield seed
     print(f"{hours:.1f} virtual hours", end=", ")
 
