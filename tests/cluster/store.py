@@ -49,13 +49,17 @@ class Store:
             entry for entry in entries if isinstance(entry, Transition) and entry.circuit == circuit
         ]
 
-    def reported(self, circuit: str) -> Counter[str]:
-        """The results that instances have sent: "successes" and "failures"."""
+    def reported(self, circuit: str, *, repeated: bool = False) -> Counter[str]:
+        """The results that instances have sent: "successes" and "failures".
+
+        Args:
+            circuit: Of which circuit.
+            repeated: Those that were sent again, too: a busy host may answer too late.
+        """
         counts: Counter[str] = Counter()
-        batches = map(_codec.decode_batch, self._entries("results"))
-        # A batch whose answer came too late on a busy host was sent again.
+        batches = [_codec.decode_batch(entry) for entry in self._entries("results")]
         once = {(batch.instance, batch.number): batch for batch in batches}
-        for batch in once.values():
+        for batch in batches if repeated else once.values():
             for report in batch.reports:
                 if report.circuit == circuit:
                     for run in report.runs:

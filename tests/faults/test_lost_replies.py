@@ -36,7 +36,7 @@ async def test_results_that_were_written_twice_count_once(
             await member.fail(failures, "payments")
             await eventually(lambda: proxy.lost, what="a lost reply")
             proxy.lost = 0
-        await eventually(lambda: stored.reported("payments")["failures"] == 8)
+        await eventually(lambda: stored.reported("payments", repeated=True)["failures"] == 8)
         await fleet.open("judged later")
         assert [member.state("payments") for member in fleet.members] == [State.CLOSED] * 2
         await two.fail(1, "payments")
