@@ -38,6 +38,11 @@ class Traffic:
         self._calls: set[asyncio.Task[None]] = set()
         self._source = asyncio.create_task(self._run())
 
+    @property
+    def ended(self) -> int:
+        """How many calls ended since they were counted last."""
+        return self._ended.total()
+
     def counts(self) -> Counts:
         """The calls that ended since this was last asked."""
         seconds = sorted(self._seconds)

@@ -114,9 +114,14 @@ class Callers:
     async def check(self, usual: float, seconds: float) -> None:
         """For so long, calls go on by the last states, as fast as ever."""
         await self._watch(seconds)
+        traffics = list(chain.from_iterable(self._traffic.values()))
+        await eventually(
+            lambda: all(traffic.ended > RATE * seconds / 20 for traffic in traffics),
+            within=PATIENCE,  # a busy host has its own idea of a rate
+            what="calls that go on",
+        )
         for counts in self._counts("up"):
             assert counts["ended"].keys() == {"passed"}
-            assert counts["ended"]["passed"] > RATE * seconds / 20
             assert counts["p99"] < 10 * usual + 0.05
         for counts in self._counts("down"):
             assert counts["ended"].keys() == {"rejected"}
