@@ -116,7 +116,7 @@ def floors(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, with every warning an error; `-- serve` shows it while you write."""
-    _check_navigation(session)
+    _check_pages(session)
     session.install("-e", ".", *_group("docs"))
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
@@ -168,13 +168,17 @@ def _floors() -> list[str]:
     return [requirement.split(",")[0].replace(">=", "==") for requirement in listed]
 
 
-def _check_navigation(session: nox.Session) -> None:
-    # A page that the navigation names but that is missing passes the strict build.
+def _check_pages(session: nox.Session) -> None:
+    """What the strict build lets pass: a page that the navigation names but that is missing, and
+    what a merge has left behind."""
     config = (ROOT / "mkdocs.yml").read_text()
     named = set(re.findall(r"^ +- .*?([\w/-]+\.md)$", config, re.MULTILINE))
-    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
-    if odd := named ^ pages:
+    pages = {path.relative_to(ROOT / "docs").as_posix(): path for path in ROOT.glob("docs/**/*.md")}
+    if odd := named ^ pages.keys():
         session.error(f"either in docs/ or in the navigation, not in both: {sorted(odd)}")
+    for name, path in pages.items():
+        if re.search(r"^(<{7}|>{7}) ", path.read_text(), re.MULTILINE):
+            session.error(f"an unfinished merge is in docs/{name}")
 
 
 def _check_contents(session: nox.Session, built: Path) -> None:
