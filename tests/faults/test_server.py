@@ -181,8 +181,7 @@ async def test_moment_of_trouble(moment: str, fresh_server: RedisServer, namespa
                 await fleet.reach(State.OPEN, f"after {number}")
             await fleet.works()
             await callers.check(usual, 0.2)
-        for member in fleet.members:
-            assert len(member.errors) <= 6 * 3, member.told
+        fleet.check_told_little()
         async with Fleet(lambda: fresh_server.url, namespace=namespace) as newcomers:
             await newcomers.reach(State.OPEN, "down")
             await newcomers.reach(State.OPEN, "after 2")
@@ -216,11 +215,27 @@ async def key_is_something_else(key: str, server: RedisServer, namespace: str) -
             server.command("DEL", name)
             await fleet.works()
             await callers.check(usual, 0.2)
-        assert all(len(member.errors) <= 20 for member in fleet.members), fleet.errors
+        fleet.check_told_little()
         fleet.forget_errors()
         await fleet.works()
         assert not fleet.unexcused
         await fleet.accounts_close(lost=True)
+
+
+async def test_trouble_that_stays_is_told_once(fresh_server: RedisServer, namespace: str) -> None:
+    """Though the leader's other business with the server goes well meanwhile."""
+    async with Fleet(lambda: fresh_server.url, namespace=namespace, lease_ttl=30) as fleet:
+        await eventually(lambda: replaced(fresh_server, f"zenvark:{{{namespace}}}:accounts"))
+        for number in range(5):
+            await fleet.open(f"meanwhile {number}")
+            failed = refusals(fresh_server)
+            await eventually(lambda failed=failed: refusals(fresh_server) > failed, within=PATIENCE)
+        assert len(fleet.members[0].errors) == 1, fleet.errors
+
+
+def refusals(server: RedisServer) -> int:
+    """How many commands the server has answered with WRONGTYPE."""
+    return int(server.info("errorstats").get("errorstat_WRONGTYPE", {"count": 0})["count"])
 
 
 async def test_keys_are_thrown_out(fresh_server: RedisServer, namespace: str) -> None:

@@ -97,7 +97,8 @@ class Leader:
         self._on_fenced = on_fenced
         self._on_overtaken = on_overtaken
         self._on_present = on_present
-        self._outage = Outage(surface, chance)
+        self._publishing = Outage(surface, chance)
+        self._tidying = Outage(surface, chance)
         self._unpublished: deque[Transition] = deque()
         self._to_publish = asyncio.Event()
         self._published = asyncio.Event()
@@ -195,9 +196,9 @@ class Leader:
             self._on_fenced()
             await asyncio.get_running_loop().create_future()  # until cancelled
         except BackendError as error:
-            await asyncio.sleep(self._outage.failed(error))
+            await asyncio.sleep(self._publishing.failed(error))
         else:
-            self._outage.over()
+            self._publishing.over()
             self._statistics.transitions += 1
             self._unpublished.popleft()
             if not in_force:
@@ -211,7 +212,9 @@ class Leader:
             except FencedError:
                 pass  # the next transition or heartbeat tells
             except BackendError as error:
-                self._outage.failed(error)
+                self._tidying.failed(error)
+            else:
+                self._tidying.over()
 
     async def _tidy(self) -> None:
         present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
