@@ -49,6 +49,9 @@ HERE = Path(__file__).parent
 notes: list[str] = []
 """What apps did besides answering; each run begins with none."""
 
+streaming: list[str] = []
+"""The endless streams that have begun and not ended."""
+
 
 class OwnError(Exception):
     """One that the apps have a handler for."""
@@ -134,12 +137,14 @@ async def streamed_and_broken(request: Request) -> Response:
 
 
 async def endless_chunks() -> AsyncIterator[bytes]:
+    streaming.append("endless")
     try:
         while True:
             yield b"tick"
             await anyio.sleep(0.001)
     finally:
         notes.append("stream ended")
+        streaming.remove("endless")
 
 
 async def endless(request: Request) -> Response:
