@@ -45,13 +45,16 @@ class Storm:
         self._victims: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
+        before = self.ended.total()
         tasks = [asyncio.create_task(self._one()) for _ in range(REQUESTS)]
         self._victims = self._chance.sample(tasks, REQUESTS // 3)
         async with asyncio.timeout(100):
             await asyncio.gather(*tasks)
-        assert self.ended.total() == REQUESTS
+        assert self.ended.total() == before + REQUESTS
 
     def strike(self) -> None:
+        while self._victims and self._victims[-1].done():  # most of those that were rejected
+            self._victims.pop()
         if self._victims and self._chance.random() < 0.3:
             self._victims.pop().cancel()
 
@@ -206,9 +209,10 @@ async def test_every_trial_permit_comes_back(
     storm = Storm(client(coordinator, ledger, upstream))
     upstream.answer = moody(storm, bad=False)
     await half_opened(breaker)
-    await storm.run()
-    assert storm.ended["passed"] > 0
-    assert storm.ended["cancelled"] > 0
+    while not (storm.ended["passed"] and storm.ended["cancelled"]):
+        # On a busy host, permits may go back before there was a use for them.
+        await eventually(lambda: takes_a_call(breaker), within=PATIENCE)
+        await storm.run()
 
     async def closed() -> bool:
         if breaker.state is not State.CLOSED and takes_a_call(breaker):
