@@ -244,7 +244,9 @@ async def test_what_finds_no_room_is_dropped_counted_and_told():
         )
         assert coordinator.statistics.dropped > 0
         assert len([error for error in told if isinstance(error, BackendError)]) == 1
-    assert coordinator.statistics.dropped == 24_000, "what waited when it stopped counts too"
+    counts = coordinator.statistics
+    # What waited when it stopped counts too; on a busy host some of it has expired.
+    assert counts.dropped + counts.expired == counts.recorded == 24_000
 
 
 @pytest.mark.parametrize("told_twice", [False, True])
