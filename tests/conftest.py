@@ -23,6 +23,7 @@ from tests.helpers.servers import (
     current_server,
     oldest_server,
 )
+from zenvark_web.backends import redis
 
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -60,6 +61,12 @@ def oldest_redis_server() -> Iterator[ServerHandle]:
     """The oldest supported server, shared by the session like `redis_server`."""
     with RedisServer(_found(oldest_server)) as server:
         yield server
+
+
+@pytest.fixture
+def patient_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every error is looked at: that a busy host kept a command waiting is none then."""
+    monkeypatch.setattr(redis, "COMMAND_TIMEOUT", 30.0)
 
 
 @pytest.fixture

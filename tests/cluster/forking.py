@@ -7,8 +7,11 @@ import sys
 import time
 
 from zenvark_web import BreakerPolicy, ConstantBackoff, Coordinator, Outcome, State
+from zenvark_web.backends import redis
 
 PATIENCE = 20.0
+
+redis.COMMAND_TIMEOUT = PATIENCE  # a busy host is no error
 
 coordinator = Coordinator(
     sys.argv[1], namespace=sys.argv[2], policy=BreakerPolicy(backoff=ConstantBackoff(60))

@@ -237,6 +237,7 @@ async def test_start_after_stop_goes_on_where_the_fleet_is(fresh_server: RedisSe
             await breaker.execute(answer)
 
 
+@pytest.mark.usefixtures("patient_commands")
 def test_two_event_loops_one_after_the_other(fresh_server: RedisServer) -> None:
     coordinator = Coordinator(fresh_server.url, policy=BreakerPolicy(backoff=ConstantBackoff(60)))
 
@@ -252,6 +253,7 @@ def test_two_event_loops_one_after_the_other(fresh_server: RedisServer) -> None:
     assert connections(fresh_server) == 0
 
 
+@pytest.mark.usefixtures("patient_commands")
 def test_loop_that_ends_without_a_stop(fresh_server: RedisServer) -> None:
     coordinator = Coordinator(fresh_server.url, policy=BreakerPolicy(backoff=ConstantBackoff(60)))
 

@@ -357,6 +357,7 @@ async def test_asyncio_leaves_it_to_its_thread(redis_server: ServerHandle, names
         await eventually(lambda: coordinator.connected, within=PATIENCE)
 
 
+@pytest.mark.usefixtures("patient_commands")
 def test_callbacks_run_in_its_thread_and_can_neither_start_nor_stop_it(
     redis_server: ServerHandle, namespace: str
 ) -> None:

@@ -98,6 +98,7 @@ async def test_role_is_that_of_any_shard(
     assert [what for _, what in await one.events("role")] == ["leader", "follower"]
 
 
+@pytest.mark.usefixtures("patient_commands")
 async def test_instances_that_disagree_on_the_shards_are_told(
     server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

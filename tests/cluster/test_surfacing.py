@@ -41,7 +41,7 @@ class NoOrdinaryError(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def brief_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def brief_limits(patient_commands: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, sooner."""
     monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.2)
     monkeypatch.setattr(surface, "CALLBACK_TIMEOUT", 0.2)

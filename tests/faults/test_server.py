@@ -222,6 +222,7 @@ async def key_is_something_else(key: str, server: RedisServer, namespace: str) -
         await fleet.accounts_close(lost=True)
 
 
+@pytest.mark.usefixtures("patient_commands")
 async def test_trouble_that_stays_is_told_once(fresh_server: RedisServer, namespace: str) -> None:
     """Though the leader's other business with the server goes well meanwhile."""
     async with Fleet(lambda: fresh_server.url, namespace=namespace, lease_ttl=30) as fleet:

@@ -19,7 +19,10 @@ from zenvark_web import (
     ConstantBackoff,
     Coordinator,
 )
+from zenvark_web.backends import redis
 from zenvark_web.metrics import PrometheusMetrics
+
+redis.COMMAND_TIMEOUT = 30.0  # a busy host is no error
 
 url, namespace, max_breakers, backoff = sys.argv[1:]
 coordinator = Coordinator(
