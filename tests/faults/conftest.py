@@ -43,9 +43,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results count for longer than a busy host takes to send them after a fault."""
+    """Results count, and are waited for, longer than a busy host takes after a fault."""
     for module in ("reporter", "progress"):
         monkeypatch.setattr(f"zenvark_web._coordination.{module}.MAX_AGE", 60.0)
+    monkeypatch.setattr("zenvark_web._coordination.accounts.GIVEN_UP_AFTER", 60.0)
 
 
 @pytest.fixture

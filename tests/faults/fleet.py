@@ -28,7 +28,7 @@ PATIENCE = 40.0
 """Seconds in which a busy host gets round to anything."""
 
 THRESHOLD = 5
-RATE = 50
+RATE = 20
 """Calls per second that each member makes of a circuit."""
 
 MOST_TOLD = 10
@@ -117,7 +117,7 @@ class Callers:
         await self._watch(seconds)
         traffics = list(chain.from_iterable(self._traffic.values()))
         await eventually(
-            lambda: all(traffic.ended > RATE * seconds / 20 for traffic in traffics),
+            lambda: all(traffic.ended > RATE * seconds / 4 for traffic in traffics),
             within=PATIENCE,  # a busy host has its own idea of a rate
             what="calls that go on",
         )
@@ -258,10 +258,14 @@ class Fleet:
     def errors(self) -> str:
         return "\n".join(member.told for member in self.members if member.errors)
 
-    @property
-    def unexcused(self) -> str:
-        """What has surfaced, but for what a busy host has without any fault."""
-        return "\n".join(line for line in self.errors.splitlines() if not re.search(_BUSY, line))
+    def unexcused(self, *, lost: bool = False) -> str:
+        """What has surfaced, but for what a busy host has without any fault.
+
+        Args:
+            lost: Whether results may have been lost: that is told when it is noticed, maybe late.
+        """
+        excused = f"{_BUSY}|ResultsLostError" if lost else _BUSY
+        return "\n".join(line for line in self.errors.splitlines() if not re.search(excused, line))
 
     def check_told(self, *, of: list[Member] | None = None, least: int = 1) -> None:
         """Each has surfaced something, and not too much."""

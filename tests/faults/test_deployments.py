@@ -69,7 +69,7 @@ async def test_sentinel_promotes_the_replica(trouble: str, namespace: str) -> No
             await fleet.works()
             async with fleet.calling() as callers:
                 usual = await callers.usual()
-                assert not fleet.unexcused
+                assert not fleet.unexcused()
                 epoch = Store(watched.primary, namespace).epoch()
                 watched.primary.kill() if trouble == "dies" else watched.primary.pause()
                 await callers.check(usual, 0.5)
@@ -145,7 +145,7 @@ async def test_shards_work_on_all_nodes(cluster: Cluster, namespace: str) -> Non
     sharded = Sharded(cluster, namespace)
     async with sharded.fleet as fleet:
         await sharded.works(ALL)
-        assert not fleet.unexcused
+        assert not fleet.unexcused()
         await fleet.accounts_close(lost=False)
     for shard in ALL:
         kept = f"zenvark:{{{sharded.namespace}/{shard}}}:circuits"
@@ -197,7 +197,7 @@ async def test_tls(fresh_server: RedisServer, namespace: str, tmp_path: Path) ->
         url = f"{proxy.url}?ssl_ca_certs={certificate.path}"
         async with Fleet(lambda: url, lambda: url, namespace=namespace) as fleet:
             await fleet.works()
-            assert not fleet.unexcused
+            assert not fleet.unexcused()
             proxy.switch("closing")
             await eventually(lambda: all(member.errors for member in fleet.members))
             proxy.heal()

@@ -101,7 +101,7 @@ async def test_any_other_reply(script: str, proxy: Proxy, stored: Store, namespa
                 await newcomer.reach(State.OPEN, "new 0")
         await eventually(lambda: proxy.lost, within=PATIENCE, what="a lost reply")
         await fleet.works()
-        assert len(fleet.unexcused.splitlines()) <= 1
+        assert len(fleet.unexcused().splitlines()) <= 1
 
 
 async def test_leave_that_was_taken(proxy: Proxy, stored: Store, namespace: str) -> None:

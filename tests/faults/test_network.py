@@ -55,7 +55,7 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
     ):
         async with fleet.calling() as callers:
             usual = await callers.usual()
-            assert not fleet.unexcused
+            assert not fleet.unexcused()
             FAULTS[kind](proxy)
             for member in fleet.members:
                 await member.fail(2, "meanwhile")
@@ -68,7 +68,7 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
         fleet.check_told()
         fleet.forget_errors()
         await fleet.works()
-        assert not fleet.unexcused
+        assert not fleet.unexcused()
         await fleet.accounts_close(lost=False)
 
 
@@ -131,7 +131,7 @@ async def way_is_slow(kind: str, server: RedisServer, namespace: str) -> None:
             proxy.heal()
             await fleet.works()
             assert await fleet.leader() is leader
-        assert not fleet.unexcused
+        assert not fleet.unexcused()
 
 
 async def test_process_joins_over_a_slow_network(

@@ -52,7 +52,7 @@ async def test_enough(server: ServerHandle, namespace: str) -> None:
         server.command("SCRIPT", "FLUSH")
         await fleet.works()
         await fleet.accounts_close(lost=False)
-        assert not fleet.unexcused
+        assert not fleet.unexcused()
     assert denied(server) <= {"client|setinfo", "client"}  # Redis 6.2 names no subcommand
 
 
@@ -61,7 +61,7 @@ async def test_enough_with_shards(server: ServerHandle, namespace: str) -> None:
     async with Fleet(url_of(url), url_of(url), namespace=namespace, shards=3) as fleet:
         for _ in range(4):
             await fleet.works()
-        assert not fleet.unexcused
+        assert not fleet.unexcused()
 
 
 def url_of(url: str) -> Callable[[], str]:
