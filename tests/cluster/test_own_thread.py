@@ -328,7 +328,7 @@ def test_an_interrupted_start_leaves_nothing() -> None:
     class Interrupting:
         def attach(self, coordinator: Coordinator) -> None:
             signal.pthread_kill(main, signal.SIGINT)
-            time.sleep(0.3)
+            time.sleep(1.0)
 
         def update(self, coordinator: Coordinator) -> None: ...
 

@@ -34,9 +34,16 @@ def test_cancellation_after_the_limit_is_a_failure(
     transport = kind.guarded(coordinator, kind.real_transport(), circuits=lambda _: "upstream")
 
     async def give_up() -> None:
-        async with kind.client(transport, timeout=PATIENCE) as client:
-            with anyio.move_on_after(0.4):
-                await client.get(stage.upstream.url)
+        async with (
+            kind.client(transport, timeout=PATIENCE) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(client.get, stage.upstream.url)
+            with anyio.fail_after(PATIENCE):
+                while not stage.upstream.requests:
+                    await anyio.sleep(0.002)
+            await anyio.sleep(0.2)
+            tasks.cancel_scope.cancel()
 
     kind.run(give_up)
     successes, failures = stage.counts(breaker)
