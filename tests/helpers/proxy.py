@@ -183,6 +183,6 @@ async def _pipe(
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Have the connection end with a reset, not in good order."""
     connection: socket.socket | None = writer.get_extra_info("socket")
-    if connection is not None:
+    if connection is not None and connection.fileno() != -1:  # the other side may have gone first
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
