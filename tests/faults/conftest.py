@@ -72,6 +72,7 @@ def outcomes() -> dict[str, Outcomes]:
     return {}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Scenarios that run side by side do so once, in one of the processes that share the tests."""
     for item in items:
