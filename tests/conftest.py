@@ -34,14 +34,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 Finder = Callable[[], ServerBinary]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Without their groups, tests that share scenarios would run them all in several processes."""
-    if getattr(session.config.option, "loadgroup", False):
-        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
-        if lost := [item.nodeid for item in grouped if "@" not in item.nodeid]:
-            raise pytest.UsageError(f"this pytest-xdist loses the groups of tests: {lost[0]}")
-
-
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """redis-py runs on asyncio only, and so do we."""

@@ -87,6 +87,8 @@ def side_by_side(
     """Runs a scenario of all the kinds that a test has (its parameter `kind`) at the same time,
     as most of it is waiting. Each test then tells how its own kind went."""
     test = request.node.originalname
+    if hasattr(request.config, "workerinput"):
+        assert "@" in request.node.nodeid, "one process for all of a group needs --dist loadgroup"
 
     async def run(scenario: Scenario, kind: str) -> None:
         if test not in outcomes:
