@@ -178,6 +178,7 @@ def moody(storm: Storm, *, bad: bool) -> server.Answer:
     return answer
 
 
+@pytest.mark.untraced
 async def test_results_add_up(
     coordinator: Coordinator, upstream: Upstream, ledger: tuple[Ledger, Any, Any]
 ) -> None:
