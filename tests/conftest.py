@@ -65,7 +65,7 @@ def oldest_redis_server() -> Iterator[ServerHandle]:
 
 @pytest.fixture
 def patient_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every error is looked at: that a busy host kept a command waiting is none then."""
+    """For tests that look at every error: a busy host that keeps a command waiting makes none."""
     monkeypatch.setattr(redis, "COMMAND_TIMEOUT", 30.0)
 
 

@@ -328,16 +328,24 @@ def test_an_interrupted_start_leaves_nothing() -> None:
     class Interrupting:
         def attach(self, coordinator: Coordinator) -> None:
             signal.pthread_kill(main, signal.SIGINT)
-            time.sleep(1.0)
+            assert interrupted.wait(PATIENCE)
 
         def update(self, coordinator: Coordinator) -> None: ...
 
         def detach(self, coordinator: Coordinator) -> None: ...
 
-    main = threading.get_ident()
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    main, interrupted = threading.get_ident(), threading.Event()
     coordinator = Coordinator(metrics=Interrupting())
-    with no_thread_left(), pytest.raises(KeyboardInterrupt):
-        coordinator.__enter__()
+    usual = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with no_thread_left(), pytest.raises(KeyboardInterrupt):
+            coordinator.__enter__()
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert "stopped" in repr(coordinator)
 
 

@@ -88,8 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def side_by_side(
     request: pytest.FixtureRequest, outcomes: dict[str, Outcomes], namespace: str
 ) -> SideBySide:
-    """Runs a scenario of all the kinds that a test has (its parameter `kind`) at the same time,
-    as most of it is waiting. Each test then tells how its own kind went."""
+    """Runs a scenario of all the kinds that a test has (its parameter `kind`), several at the same
+    time, as most of it is waiting. Each test then tells how its own kind went."""
     test = request.node.originalname
     if hasattr(request.config, "workerinput"):
         assert "@" in request.node.nodeid, "one process for all of a group needs --dist loadgroup"
