@@ -4,6 +4,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
+from tests.helpers.ports import HOST, Port
+
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -20,7 +22,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._server: ThreadingHTTPServer | None = None
-        self._port = 0
+        self._port = Port()
         self.start()
 
     def __enter__(self) -> Self:
@@ -28,18 +30,18 @@ class Upstream:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._port.release()
 
     @property
     def circuit(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{HOST}:{self._port.number}"
 
     @property
     def url(self) -> str:
         return f"http://{self.circuit}"
 
     def start(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), _Handler)
-        self._port = self._server.server_port
+        self._server = ThreadingHTTPServer((HOST, self._port.number), _Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:

@@ -10,7 +10,8 @@ from typing import Self
 from redis.crc import key_slot
 
 from tests.helpers.children import Child
-from tests.helpers.servers import HOST, RedisServer
+from tests.helpers.ports import HOST
+from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually_sync
 
 PRIMARY = "zenvark"

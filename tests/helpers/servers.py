@@ -9,9 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -25,10 +23,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.helpers.children import Child
+from tests.helpers.ports import HOST, Port
 from tests.helpers.waiting import eventually_sync
 
 ROOT = Path(__file__).parents[2]
-HOST = "127.0.0.1"
 
 URL_VARIABLE = "ZENVARK_TEST_REDIS_URL"
 OLD_VARIABLE = "ZENVARK_TEST_REDIS_OLD"
@@ -181,7 +179,7 @@ class RedisServer(ServerHandle):
         self.replica_of = replica_of
         self._config = dict(config or {})
         self._directory = tempfile.TemporaryDirectory(prefix="zenvark-redis-")
-        self._port = _Port(highest=_HIGHEST_PORT_WITH_A_BUS if cluster else 65535)
+        self._port = Port(highest=_HIGHEST_PORT_WITH_A_BUS) if cluster else Port()
         self._child: Child | None = None
         super().__init__(self._make_url())
 
@@ -330,31 +328,3 @@ class RedisServer(ServerHandle):
 
     def _caught_up(self) -> bool:
         return bool(self.info("replication")["master_link_status"] == "up")
-
-
-class _Port:
-    """A free port on the loopback, kept for one server also while that server is down."""
-
-    def __init__(self, *, highest: int) -> None:
-        self._highest = highest
-        self.choose()
-
-    def choose(self) -> None:
-        while (held := _bound_socket()).getsockname()[1] > self._highest:
-            held.close()
-        self.number: int = held.getsockname()[1]
-        # Linux lets a server listen where we are merely bound, and gives the port to nobody
-        # else, not even to a client that knocks at it and could end up talking to itself.
-        self._held = held
-        if sys.platform != "linux":
-            held.close()
-
-    def release(self) -> None:
-        self._held.close()
-
-
-def _bound_socket() -> socket.socket:
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((HOST, 0))
-    return bound

@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.helpers import servers
+from tests.helpers.ports import HOST
 from tests.helpers.servers import (
     RedisServer,
     ServerBinary,
@@ -100,7 +101,7 @@ def test_paused_server_can_be_restarted(own_server: RedisServer) -> None:
 def test_password_is_required_and_part_of_the_url(binary: ServerBinary) -> None:
     with RedisServer(binary, password="pass/word") as server:
         assert server.command("PING")
-        stranger = redis.Redis(host=servers.HOST, port=server.port, protocol=2, retry=NO_RETRY)
+        stranger = redis.Redis(host=HOST, port=server.port, protocol=2, retry=NO_RETRY)
         with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
 
