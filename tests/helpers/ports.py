@@ -17,10 +17,15 @@ class Port:
 
     def __init__(self, *, highest: int = 65535) -> None:
         self._highest = highest
-        self.choose()
+        self._take()
 
-    def choose(self) -> None:
-        """Take another one."""
+    def move(self) -> None:
+        """Take another one, and leave this one to anybody."""
+        before = self._held
+        self._take()
+        before.close()
+
+    def _take(self) -> None:
         while (held := _bound_socket()).getsockname()[1] > self._highest:
             held.close()
         self.number: int = held.getsockname()[1]

@@ -270,7 +270,7 @@ class RedisServer(ServerHandle):
         return f"redis://{login}{HOST}:{self.port}/0"
 
     def _move_to_another_port(self) -> None:
-        self._port.choose()
+        self._port.move()
         self.url = self._make_url()
 
     def _spawn(self) -> Child:

@@ -28,3 +28,14 @@ def test_nobody_else_gets_it_until_it_is_released() -> None:
     port.release()
     with socket.socket() as other:
         other.bind((HOST, port.number))
+
+
+def test_moves_within_its_range_and_leaves_nothing_open() -> None:
+    port = Port(highest=40_000)
+    before = port.number
+    port.move()
+    assert port.number != before
+    assert max(port.number, before) <= 40_000
+    with socket.socket() as other:
+        other.bind((HOST, before))
+    port.release()

@@ -1,5 +1,6 @@
 """The servers that the suite stands on do what their methods say."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_each_fresh_server_is_empty_and_alone(fresh_server: RedisServer) -> None
 def test_no_other_test_uses_this_namespace(server: ServerHandle, namespace: str) -> None:
     assert server.command("EXISTS", f"zenvark:{{{namespace}}}:epoch") == 0
     server.command("SET", f"zenvark:{{{namespace}}}:epoch", 1)
+
+
+def test_server_moves_when_the_port_of_its_bus_is_taken() -> None:
+    server = RedisServer(cluster=True)
+    taken = server.port
+    with socket.socket() as other:
+        other.bind((HOST, taken + 10_000))
+        other.listen()
+        with server:
+            assert server.port != taken
+            assert server.command("PING")
 
 
 def test_killed_server_is_gone_and_restarts_empty_on_its_port(own_server: RedisServer) -> None:
