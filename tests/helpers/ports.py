@@ -1,9 +1,12 @@
 """Ports on the loopback that stay their server's while it is down."""
 
+import random
 import socket
 import sys
+from collections.abc import Sequence
 
 HOST = "127.0.0.1"
+ANY = (0,)
 
 
 class Port:
@@ -12,11 +15,14 @@ class Port:
     Whoever knocks meanwhile is refused.
 
     Args:
-        highest: The highest number that will do.
+        among: The numbers that will do.
+
+    Raises:
+        RuntimeError: None of them is free.
     """
 
-    def __init__(self, *, highest: int = 65535) -> None:
-        self._highest = highest
+    def __init__(self, *, among: Sequence[int] = ANY) -> None:
+        self._among = among
         self._take()
 
     def move(self) -> None:
@@ -25,23 +31,28 @@ class Port:
         self._take()
         before.close()
 
-    def _take(self) -> None:
-        while (held := _bound_socket()).getsockname()[1] > self._highest:
-            held.close()
-        self.number: int = held.getsockname()[1]
-        # Linux lets a server listen where we are merely bound, and gives the port to nobody
-        # else, not even to a client that knocks at it and could end up talking to itself.
-        self._held = held
-        if sys.platform != "linux":
-            held.close()
-
     def release(self) -> None:
         """Leave it to anybody."""
         self._held.close()
 
+    def _take(self) -> None:
+        self._held = _bound_socket(self._among)
+        self.number: int = self._held.getsockname()[1]
+        if sys.platform != "linux":
+            self._held.close()  # a server could not listen where we are bound
 
-def _bound_socket() -> socket.socket:
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind((HOST, 0))
-    return bound
+
+def _bound_socket(among: Sequence[int]) -> socket.socket:
+    for number in random.sample(among, len(among)):
+        bound = socket.socket()
+        try:
+            bound.bind((HOST, number))
+        except OSError:  # somebody has it
+            bound.close()
+            continue
+        # Bound without this option nobody shares it with us. With it from now on, Linux lets a
+        # server listen where we are merely bound, and gives the port to nobody else, not even to
+        # a client that knocks at it and could end up talking to itself.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return bound
+    raise RuntimeError(f"no port is free among {among}")

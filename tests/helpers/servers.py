@@ -38,7 +38,8 @@ OLDEST_DIRECTORY = ROOT / ".redis-oldest"
 _PROGRAMS = ("valkey-server", "redis-server")
 _START_ATTEMPTS = 3
 _START_TIMEOUT = 10.0
-_HIGHEST_PORT_WITH_A_BUS = 65535 - 10000
+# A cluster's server listens 10,000 higher, too: above 61,000 Linux gives ports to nobody unasked.
+_PORTS_WITH_A_BUS = range(61_000 - 10_000, 65_536 - 10_000)
 _SLOTS = range(16384)
 _MEASURING = frozenset({"info", "auth", "hello", "client", "client|setinfo", "client|setname"})
 
@@ -179,7 +180,7 @@ class RedisServer(ServerHandle):
         self.replica_of = replica_of
         self._config = dict(config or {})
         self._directory = tempfile.TemporaryDirectory(prefix="zenvark-redis-")
-        self._port = Port(highest=_HIGHEST_PORT_WITH_A_BUS) if cluster else Port()
+        self._port = Port(among=_PORTS_WITH_A_BUS) if cluster else Port()
         self._child: Child | None = None
         super().__init__(self._make_url())
 
