@@ -33,6 +33,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 Finder = Callable[[], ServerBinary]
 
+LONGEST_ID = 100
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Huge values have short ids: pytest puts the test's name into the environment, and no
+    process can be started with a huge one there."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{argname}-of-{len(val)}"
+    return None
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -272,13 +272,16 @@ class TestTidy:
 
     async def test_forgets_the_silent(self, store: Store) -> None:
         backend = store.open()
+        silence = 0.3
         await backend.heartbeat(me("silent"), 30, 0)
 
         async def forgotten() -> bool:
+            began = time.monotonic()
             await backend.heartbeat(me("loud"), 30, 0)
-            present = await backend.tidy(600, 0.3)
-            assert me("loud") in present
-            return me("silent") not in present
+            present = await backend.tidy(600, silence)
+            too_busy = time.monotonic() - began >= silence
+            assert me("loud") in present or too_busy
+            return present == [me("loud")]
 
         await eventually(forgotten, within=10)
 

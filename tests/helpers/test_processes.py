@@ -26,6 +26,11 @@ def test_commands_are_answered(start_child: StartChild, target: Path | str) -> N
     assert child.stop() == 0
 
 
+@pytest.mark.parametrize("value", ["x" * 200_000])
+def test_starts_in_a_test_of_a_huge_value(start_child: StartChild, value: str) -> None:
+    assert start_child(MODULE).call("echo", value=len(value)) == len(value)
+
+
 async def test_commands_are_answered_to_async_tests(start_child: StartChild) -> None:
     child = start_child(MODULE)
     assert await child.acall("echo", value=1) == 1
