@@ -11,6 +11,9 @@ from zenvark_web import Cause, State
 WANTED = 2.5
 """Seconds that the upstream wants to be left alone: many times as long as the backoff waits."""
 
+CLOCK = 0.3
+"""Seconds by which a busy leader may misjudge the shared clock: half of the answer's way to it."""
+
 
 async def all_wait(fleet: Fleet, least: float) -> None:
     """Every instance gets to know that so many seconds are left."""
@@ -33,7 +36,7 @@ async def test_longest_retry_after_wins_and_nobody_tries_before(
     await fleet[1].let_go(retry_after=WANTED)
     await eventually(lambda: len(store.transitions("upstream")) == 2, within=PATIENCE)
     opened, longer = store.transitions("upstream")
-    assert 0.2 < opened.delay <= 1.0  # what a busy leader leaves of it
+    assert 0.2 < opened.delay < 1.0 + CLOCK  # what a busy leader leaves of it
     assert (longer.reason.cause, longer.previous, longer.state) == (
         Cause.RETRY_AFTER,
         State.OPEN,
@@ -50,7 +53,7 @@ async def test_longest_retry_after_wins_and_nobody_tries_before(
         Cause.TRIAL_PASSED,
     ]
     grant = store.transitions("upstream")[2]
-    assert grant.at + 0.001 >= longer.retry_at >= opened.at + WANTED - 0.1
+    assert grant.at + 0.001 >= longer.retry_at >= opened.at + WANTED - CLOCK
     assert {hit.generation for hit in upstream.calls} <= {grant.generation, grant.generation + 1}
 
 
@@ -83,7 +86,7 @@ async def test_takeover_keeps_it(start_fleet: StartFleet, store: Store) -> None:
     await split(rest)
     await all_wait(rest, 150)
     [opened] = store.transitions("upstream")
-    assert 150 < opened.delay <= 200
+    assert 150 < opened.delay < 200 + CLOCK
     assert "the upstream asked to wait" in opened.reason.detail
 
 

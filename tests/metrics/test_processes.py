@@ -40,13 +40,20 @@ def merged(directory: Path) -> Scrape:
 
 @pytest.fixture
 def start_worker(start_child: StartChild, tmp_path: Path, namespace: str) -> StartWorker:
-    def start(url: str = "", *, max_breakers: int = 10_000, backoff: float = 60) -> ChildProcess:
+    def start(
+        url: str = "",
+        *,
+        max_breakers: int = 10_000,
+        backoff: float = 60,
+        strategy: str = "streak",
+    ) -> ChildProcess:
         worker = start_child(
             "tests.metrics.worker",
             url,
             namespace,
             str(max_breakers),
             str(backoff),
+            strategy,
             env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
         )
         worker.call("start", within=30)
@@ -62,7 +69,8 @@ def add(one: list[float], other: list[float]) -> list[float]:
 async def test_numbers_of_two_processes_add_up(
     start_worker: StartWorker, redis_server: ServerHandle, tmp_path: Path, namespace: str
 ) -> None:
-    one, two = start_worker(redis_server.url), start_worker(redis_server.url)
+    # Opens with the last of these calls, in whichever order the two report them.
+    one, two = (start_worker(redis_server.url, strategy="window") for _ in range(2))
     one.call("call", circuit="payments", times=7)
     one.call("call", circuit="payments", seconds=0.03)
     two.call("call", circuit="payments", times=4)

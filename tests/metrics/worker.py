@@ -1,7 +1,7 @@
 """One process of a server that has several.
 
-Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep, and the
-seconds after which an open circuit is tried again.
+Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep, the seconds
+after which an open circuit is tried again, and which strategy opens it.
 """
 
 import asyncio
@@ -18,17 +18,23 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    CountWindow,
 )
 from zenvark_web.backends import redis
 from zenvark_web.metrics import PrometheusMetrics
 
 redis.COMMAND_TIMEOUT = 30.0  # a busy host is no error
 
-url, namespace, max_breakers, backoff = sys.argv[1:]
+STRATEGIES = {
+    "streak": ConsecutiveFailures(5),
+    "window": CountWindow(19, failure_rate=0.3, minimum_calls=19),
+}
+
+url, namespace, max_breakers, backoff, strategy = sys.argv[1:]
 coordinator = Coordinator(
     url or None,
     namespace=namespace,
-    policy=BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(float(backoff))),
+    policy=BreakerPolicy(strategy=STRATEGIES[strategy], backoff=ConstantBackoff(float(backoff))),
     max_breakers=int(max_breakers),
     metrics=PrometheusMetrics(labels={"service": "shop"}),
 )
