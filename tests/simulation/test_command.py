@@ -44,3 +44,10 @@ def test_history_of_one(
     monkeypatch.setattr("sys.argv", ["simulate", *SHORT, "--seed", "5"])
     main()
     assert "is a leader now" in capsys.readouterr().out
+
+
+def test_impossible_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--calls", "0") == 2
+    assert "error: calls must be above 0, not 0.0" in capsys.readouterr().err

@@ -80,11 +80,20 @@ def test_accounts_close_of_an_instance_that_was_struck_off_the_list() -> None:
     simulate(18, Settings(), [Fault(5, Kind.HOST_IS_CUT_OFF, lasts=20)])
 
 
+def test_circuits_that_are_seldom_called_have_the_time_to_agree() -> None:
+    """A fleet that had not made the five calls yet was said not to agree."""
+    seldom = Settings(instances=3, circuits=30, calls=0.2)
+    down = Fault(0, Kind.UPSTREAM_CHANGES, 1)
+    assert simulate(300, seldom, [down]).transitions >= 1
+    assert simulate(300, seldom, [down, replace(down, at=2000)]).transitions >= 3
+
+
 # How a violation shows itself
 
 
 def test_violation_tells_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zenvark_web.testing._world.CALM", 0.0)
+    monkeypatch.setattr("zenvark_web.testing._world.ENOUGH_CALLS", 0.0)
     schedule = [Fault(0, Kind.UPSTREAM_CHANGES, 1), Fault(0.5, Kind.HOST_SLEEPS, -1, 2.5)]
     world = Settings(instances=2)
     with pytest.raises(ViolationError) as raised:

@@ -35,12 +35,15 @@ def main() -> None:
     parser.add_argument("--calls", type=float, default=Settings.calls, help="a second and instance")
     parser.add_argument("--hours", type=float, default=Settings.seconds / 3600, help="of faults")
     options = parser.parse_args()
-    settings = Settings(
-        instances=options.instances,
-        circuits=options.circuits,
-        calls=options.calls,
-        seconds=options.hours * 3600,
-    )
+    try:
+        settings = Settings(
+            instances=options.instances,
+            circuits=options.circuits,
+            calls=options.calls,
+            seconds=options.hours * 3600,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     if options.seed is not None:
         print("\n".join(simulate(options.seed, variants(options.seed, settings)).history))
         return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .._core._checks import check_number, check_whole
 from .._core.policy import BreakerPolicy
 
 
@@ -31,6 +32,9 @@ class Settings:
         policy: The circuits' policy, if not the simulation's own (five failures in a row, short
             waits). A health check in it is replaced by one of the simulated upstream, and
             `cut_off` by the setting above.
+
+    Raises:
+        TypeError, ValueError: A number is none, or out of range.
     """
 
     instances: int = 4
@@ -42,6 +46,13 @@ class Settings:
     calls: float = 6.0
     lease_ttl: float = 2.0
     policy: BreakerPolicy | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("instances", self.instances)
+        check_whole("circuits", self.circuits)
+        check_number("seconds", self.seconds, least=0)
+        check_number("faults", self.faults, least=0)
+        check_number("calls", self.calls, above=0)
 
 
 @dataclass
