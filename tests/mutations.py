@@ -228,6 +228,23 @@ MUTATIONS = (
         "tests/faults/test_hosts.py::test_clocks_an_hour_wrong",
     ),
     Mutation(
+        9,
+        "time stamps that stand still are believed",
+        "_coordination/clock.py",
+        "self._newest > self._clock.now() + AHEAD\n",
+        "False\n",
+        "tests/coordination/test_shared_clock.py"
+        "::test_failures_count_after_successes_though_the_clock_was_set_back",
+    ),
+    Mutation(
+        7,
+        "a lease from an older copy of the store is kept without leading",
+        "_coordination/campaign.py",
+        "            if beat.epoch < self.epoch:  #",
+        "            if False:  #",
+        "tests/cluster/test_takeover.py::test_lease_from_an_older_copy_of_the_store_is_given_back",
+    ),
+    Mutation(
         10,
         "an error of the background is not told",
         "_coordination/surface.py",

@@ -25,6 +25,10 @@ class Store:
         lease = self._ask("GET", "leader")
         return str(lease).partition(":")[2] if lease else None
 
+    def put_lease(self, epoch: int, instance: str) -> None:
+        """Have that instance hold it, as an older copy of the store may say."""
+        self._ask("SET", "leader", f"{epoch}:{instance}", "PX", "60000")
+
     def epoch(self) -> int:
         return int(self._ask("GET", "epoch") or 0)
 

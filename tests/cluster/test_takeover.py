@@ -61,6 +61,26 @@ async def test_killed_leader_is_replaced_and_what_was_reported_counts(
     }
 
 
+async def test_lease_from_an_older_copy_of_the_store_is_given_back(
+    server: ServerHandle, namespace: str, start_fleet: StartFleet
+) -> None:
+    """Its holder knew of a newer one, so it did not lead; but it renewed the lease, for ever."""
+    store = Store(server, namespace)
+    fleet = await start_fleet(2, server=server, wait=60)
+    first, [second] = await split(fleet)
+    older = store.epoch()
+    await first.stop()
+    await second.becomes("leader")
+    await first.start()
+    newer = store.epoch()
+    assert newer > older
+    store.put_lease(older, first.id)
+    await eventually(lambda: store.epoch() > newer, within=PATIENCE, what="a newer lease")
+    await split(fleet)
+    await second.fail(5)
+    await all_reach(fleet, "open")
+
+
 async def test_killed_leaders_checkpoint_is_taken_up(
     server: ServerHandle, namespace: str, start_fleet: StartFleet
 ) -> None:

@@ -13,9 +13,13 @@ from zenvark_web import (
     Coordinator,
     HealthCheckType,
     MemoryBackend,
+    Outcome,
+    Role,
     State,
     TimeWindow,
 )
+from zenvark_web._coordination import leader
+from zenvark_web.backends.base import Batch
 
 HOUR = 3600.0
 
@@ -86,3 +90,77 @@ async def test_a_newcomer_is_told_an_honest_wait_after_a_jump():
         async with Coordinator(backend, policy=policy) as two:
             assert two.breaker("upstream").state is State.OPEN
             assert 0 <= two.breaker("upstream").retry_after <= 30
+
+
+class SlowWithFailures(MemoryBackend):
+    """Failures take a little longer to get here than successes."""
+
+    async def append(self, batch: Batch) -> float:
+        if any(run.failed for report in batch.reports for run in report.runs):
+            await asyncio.sleep(0.02)
+        return await super().append(batch)
+
+
+@pytest.mark.parametrize("jump", [-HOUR, -60.0])
+async def test_failures_count_after_successes_though_the_clock_was_set_back(jump: float) -> None:
+    """The stream's time stamps stand still until the clock has made up for it: by these, the
+    failures ended before the successes."""
+    clock = JumpingClock()
+    backend = SlowWithFailures(clock)
+    async with Coordinator(backend) as one, Coordinator(backend) as two:
+        await succeeds(one)
+        clock.offset += jump
+        await succeeds(two)
+        await succeeds(one)
+        await trip(two)
+        await eventually(lambda: one.breaker("upstream").state is State.OPEN)
+
+
+async def test_failures_count_after_what_a_checkpoint_tells_of_lost_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.02)
+    clock = JumpingClock()
+    backend = MemoryBackend(clock)
+    async with Coordinator(backend) as one:
+        await succeeds(one)
+
+        async def written_down() -> bool:
+            return "upstream" in (await backend.load(leading=True)).checkpoint.tallies
+
+        await eventually(written_down)
+    clock.offset -= HOUR
+    backend._store._results = type(backend._store._results)(clock, 1000)
+    async with Coordinator(backend) as two:
+        await trip(two)
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+async def test_an_upstreams_wait_is_as_long_as_ever_though_the_clock_was_set_back(
+    takeover: bool,
+) -> None:
+    clock = JumpingClock()
+    backend = MemoryBackend(clock)
+    async with Coordinator(backend) as one, Coordinator(backend) as two:
+        await succeeds(one)
+        await succeeds(two)
+        clock.offset -= 100
+        await succeeds(two)
+        await succeeds(one)
+        leads, other = (one, two) if one.role is Role.LEADER else (two, one)
+        if takeover:
+            await leads.stop()
+            await eventually(lambda: other.role is Role.LEADER)
+        for _ in range(5):
+            permit = other.breaker("upstream").acquire()
+            permit.record(Outcome.FAILURE, retry_after=50)
+        await eventually(lambda: other.breaker("upstream").state is State.OPEN)
+        assert 30 < other.breaker("upstream").retry_after < 51
+
+
+async def succeeds(coordinator: Coordinator) -> None:
+    """Make calls until some have been reported."""
+    enough = coordinator.statistics.batches + 3
+    while coordinator.statistics.batches < enough:
+        await coordinator.breaker("upstream").execute(succeed)
+        await asyncio.sleep(0)

@@ -88,6 +88,48 @@ def test_circuits_that_are_seldom_called_have_the_time_to_agree() -> None:
     assert simulate(300, seldom, [down, replace(down, at=2000)]).transitions >= 3
 
 
+LOSS_AND_A_CLOCK_SET_BACK = [
+    Fault(9, Kind.SERVER_COMES_BACK_OLD, -1, lasts=7.8),
+    Fault(11.8, Kind.SERVER_CLOCK_JUMPS, -1, amount=-0.8),
+    Fault(20, Kind.UPSTREAM_FAILS, -1, lasts=17),
+]
+
+BAD_MOMENT = [
+    Fault(11, Kind.NETWORK_IS_BAD, 410, lasts=4.4, amount=-0.84),
+    Fault(13.6, Kind.HOST_HEARS_NOTHING, 68, lasts=3.2),
+]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_results_count_whose_time_stamps_begin_below_those_that_were_lost(shards: int) -> None:
+    """Failures seemed to have ended before successes that were read before the loss."""
+    simulate(1396, Settings(shards=shards), LOSS_AND_A_CLOCK_SET_BACK)
+
+
+@pytest.mark.parametrize(
+    ("seed", "shards"),
+    [
+        pytest.param(2, 1, id="results were taken for counted"),
+        pytest.param(1396, 1, id="a leader held an older lease of its own"),
+        pytest.param(2, 2, id="a follower held an older lease of its own"),
+    ],
+)
+def test_leader_of_a_bad_moment_copes_with_such_a_loss(seed: int, shards: int) -> None:
+    simulate(seed, Settings(shards=shards), [*LOSS_AND_A_CLOCK_SET_BACK, *BAD_MOMENT])
+
+
+@pytest.mark.parametrize("target", [0, -1], ids=["trial calls", "health check"])
+def test_recovery_does_not_wait_for_such_a_clock(
+    target: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which had half a minute to make up. Blocked calls were taken for old ones, and what the
+    upstream had asked for for a time still to come."""
+    monkeypatch.setattr("zenvark_web.testing._world.CALM", 15.0)
+    loss = LOSS_AND_A_CLOCK_SET_BACK[:2]
+    fails = Fault(20, Kind.UPSTREAM_FAILS, target, lasts=4)
+    simulate(2, Settings(), [*loss, fails, *BAD_MOMENT])
+
+
 # How a violation shows itself
 
 

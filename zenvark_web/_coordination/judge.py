@@ -111,7 +111,15 @@ class Judge:
             self._failed(name, "restored", error)
             return False
 
-    def hear(self, instance: str, report: Report, *, at: float, replayed: bool = False) -> None:
+    def hear(
+        self,
+        instance: str,
+        report: Report,
+        *,
+        at: float,
+        replayed: bool = False,
+        stands_still: bool = False,
+    ) -> None:
         """Have a circuit judge a report.
 
         Args:
@@ -119,12 +127,15 @@ class Judge:
             report: What it says.
             at: When it arrived.
             replayed: Whether it was there before this judge.
+            stands_still: Whether that time does not go on, though time does.
         """
         now = self._now()
         self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
         self._guarded(
             report.circuit,
-            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
+            lambda circuit: circuit.report(
+                instance, report, at=at, now=now, replayed=replayed, stands_still=stands_still
+            ),
         )
 
     def heard_at(self, name: str) -> float | None:

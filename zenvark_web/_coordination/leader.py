@@ -17,13 +17,15 @@ from .._core.states import State, Transition
 from .._core.strategies import TimeWindow
 from ..backends.base import (
     Backend,
+    Checkpoint,
     Presence,
     ResultEntry,
     Snapshot,
+    position_key,
 )
 from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
 from ..statistics import Statistics
-from .clock import SharedClock
+from .clock import SharedClock, Stamps
 from .health import HealthChecks
 from .judge import Judge
 from .outage import Outage
@@ -117,6 +119,7 @@ class Leader:
             touched=changed.add,
         )
         self._progress = Progress(self._judge, changed)
+        self._stamps = Stamps(clock)
 
     # What the reader brings
 
@@ -128,6 +131,7 @@ class Leader:
         """
         self._give_back_states(snapshot)
         position = await self._progress.begin(snapshot)
+        self._stamps.take(_newest_counted(snapshot.checkpoint))
         for name, transition in self._table.latest.items():
             if transition.state is not State.CLOSED:
                 self._judge.begin(name)
@@ -158,8 +162,9 @@ class Leader:
         """Judge one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
             self._surface.error(entry.item)
+        at, stands_still = self._stamps.take(entry.at)
         for instance, report, replayed in self._progress.take(entry):
-            self._judge.hear(instance, report, at=entry.at, replayed=replayed)
+            self._judge.hear(instance, report, at=at, replayed=replayed, stands_still=stands_still)
 
     # Loops
 
@@ -277,3 +282,10 @@ class Leader:
                 )
             )
         self._fingerprints = fingerprints
+
+
+def _newest_counted(checkpoint: Checkpoint) -> float:
+    """The time stamp of the newest entry in what was counted, which the store may have lost."""
+    positions = [checkpoint.position, *(tally.position for tally in checkpoint.tallies.values())]
+    newest, _ = max(map(position_key, positions))
+    return newest / 1000

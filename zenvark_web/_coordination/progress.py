@@ -86,7 +86,13 @@ class Progress:
         return restored
 
     def give_back(self, snapshot: Snapshot) -> None:
-        """Write everything again, unless the store still has what was written last."""
+        """Write everything again, unless the store still has what was written last. If it has lost
+        results, positions may begin anew below those that were known."""
+        end = position_key(snapshot.results)
+        if end < position_key(self.position):
+            self._counted_up_to = {}
+            self._there_before = end
+            self._writes_from = min(self._writes_from, end)
         if snapshot.checkpoint.position != self._written:
             self._accounts.write_again()
             self._changed |= self._judge.names

@@ -130,7 +130,14 @@ class Circuit:
         self._enter(now, counting)
 
     def report(
-        self, instance: str, report: Report, *, at: float, now: float, replayed: bool = False
+        self,
+        instance: str,
+        report: Report,
+        *,
+        at: float,
+        now: float,
+        replayed: bool = False,
+        stands_still: bool = False,
     ) -> Transition | None:
         """Take in what one instance says.
 
@@ -141,18 +148,21 @@ class Circuit:
             now: The leader's seconds, for what it does itself.
             replayed: Whether a new leader reads it again. Old results count, but that calls were
                 blocked or under way then tells nothing of now.
+            stands_still: Whether time stamps do not go on, because the store's clock was set back.
+                Then the order of reports alone tells what ended first.
 
         Returns:
             The transition that follows, or None. Results after the deciding one belong to a
             generation that is over, and are left out.
         """
         self.heard_at = now
-        self._hold.heed(report.hold, at, now)
+        self._hold.heed(report.hold, now if stands_still else at, now)
         if not replayed:
             self._note(instance, report, now)
         for run in report.runs:
             if run.generation == self.latest.generation:
-                transition = self._count(instance, run, at - run.age, now)
+                ended = at if stands_still else at - run.age
+                transition = self._count(instance, run, ended, now)
                 if transition is not None:
                     return transition
         if self.latest.state is State.CLOSED:
