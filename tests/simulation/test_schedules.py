@@ -130,6 +130,11 @@ def test_recovery_does_not_wait_for_such_a_clock(
     simulate(2, Settings(), [*loss, fails, *BAD_MOMENT])
 
 
+def test_leader_does_not_ask_again_and_again_in_the_last_moment_of_its_lease() -> None:
+    """It did, a thousand times over, until the moment had passed."""
+    simulate(3009, Settings(cut_off="local"))
+
+
 # How a violation shows itself
 
 

@@ -26,6 +26,9 @@ ABSTENTION = 1.0
 GRACE = 0.002
 """Seconds after the end of a lease at which it has ended for certain."""
 
+MOMENT = 0.001
+"""Seconds of a lease in which nothing can be done any more: nobody tries to."""
+
 
 class Campaign:
     """The loop that keeps this instance known, and a leader if it can be.
@@ -154,7 +157,7 @@ class Campaign:
     def _failed(self, error: BackendError | TimeoutError) -> float:
         self._link.failed(Asker.CAMPAIGN)
         self._announce_at = float("-inf")
-        if self.leading and self._clock.monotonic() >= self._held_until:
+        if self.leading and self._clock.monotonic() >= self._held_until - MOMENT:
             self._deposed()
         if isinstance(error, TimeoutError):
             error = BackendError("the lease ran out before it could be renewed")
