@@ -3,8 +3,8 @@
 from typing import Any
 
 from zenvark_web import BreakerPolicy, ExponentialBackoff, HealthCheckType
-from zenvark_web._core.circuit import TRANSITIONS, Check, Circuit
-from zenvark_web._core.states import Cause, Report, Run, State, Transition, TrialNote
+from zenvark_web._core.circuit import Check, Circuit
+from zenvark_web._core.states import TRANSITIONS, Cause, Report, Run, State, Transition, TrialNote
 
 BACKOFF = ExponentialBackoff(initial=1, multiplier=2, maximum=60, jitter=0)
 

@@ -19,9 +19,9 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import LONGEST_LEAP, STEADY, TRANSITIONS, Check
+from zenvark_web._core.circuit import LONGEST_LEAP, STEADY, Check
 from zenvark_web._core.evidence import MAX_EVIDENCE
-from zenvark_web._core.states import Run, Transition
+from zenvark_web._core.states import TRANSITIONS, Run, Transition
 
 
 def half_open_with_a_check() -> Bench:

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
-from zenvark_web._core.circuit import LEAST_LENGTHENING, TRANSITIONS, Check, Circuit
-from zenvark_web._core.states import Grant, Report, Run, Tally, Transition
+from zenvark_web._core.circuit import LEAST_LENGTHENING, Check, Circuit
+from zenvark_web._core.states import TRANSITIONS, Grant, Report, Run, Tally, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 
 WAIT = 2.0

@@ -22,14 +22,14 @@ call it told: no attempt to recover is made before then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from .counting import Counting
 from .hold import Hold
 from .policy import BreakerPolicy
 from .states import (
+    TRANSITIONS,
     Cause,
     Grant,
     HealthCheckType,
@@ -42,27 +42,6 @@ from .states import (
     TrialNote,
 )
 from .trial import Demand, Trial
-
-TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
-    {
-        (State.CLOSED, Cause.TRIPPED): State.OPEN,
-        (State.CLOSED, Cause.IDLE_CHECK_FAILED): State.OPEN,
-        (State.CLOSED, Cause.REPAIRED): State.CLOSED,
-        (State.OPEN, Cause.CHECK_FAILED): State.OPEN,
-        (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
-        (State.OPEN, Cause.RETRY_AFTER): State.OPEN,
-        (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
-        (State.OPEN, Cause.REPAIRED): State.OPEN,
-        (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
-        (State.HALF_OPEN, Cause.TRIAL_FAILED): State.OPEN,
-        (State.HALF_OPEN, Cause.TRIAL_PASSED): State.CLOSED,
-        # Only where a new policy brought a health check while a trial was under way.
-        (State.HALF_OPEN, Cause.CHECK_FAILED): State.OPEN,
-        (State.HALF_OPEN, Cause.CHECK_PASSED): State.CLOSED,
-        (State.HALF_OPEN, Cause.REPAIRED): State.OPEN,
-    }
-)
-"""Every legal move. Anything else raises and changes nothing."""
 
 STEADY = 10.0
 """A closed circuit forgets how often it had to wait after so many seconds, or after twice its

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from types import MappingProxyType
 
 
 class State(StrEnum):
@@ -62,6 +63,28 @@ class Cause(StrEnum):
     """The upstream asked for a longer wait."""
     REPAIRED = "repaired"
     """The store had lost what the fleet knew; the state was written again."""
+
+
+TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
+    {
+        (State.CLOSED, Cause.TRIPPED): State.OPEN,
+        (State.CLOSED, Cause.IDLE_CHECK_FAILED): State.OPEN,
+        (State.CLOSED, Cause.REPAIRED): State.CLOSED,
+        (State.OPEN, Cause.CHECK_FAILED): State.OPEN,
+        (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
+        (State.OPEN, Cause.RETRY_AFTER): State.OPEN,
+        (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
+        (State.OPEN, Cause.REPAIRED): State.OPEN,
+        (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
+        (State.HALF_OPEN, Cause.TRIAL_FAILED): State.OPEN,
+        (State.HALF_OPEN, Cause.TRIAL_PASSED): State.CLOSED,
+        # Only where a new policy brought a health check while a trial was under way.
+        (State.HALF_OPEN, Cause.CHECK_FAILED): State.OPEN,
+        (State.HALF_OPEN, Cause.CHECK_PASSED): State.CLOSED,
+        (State.HALF_OPEN, Cause.REPAIRED): State.OPEN,
+    }
+)
+"""Every legal move. Anything else raises and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING
 from .._coordination.accounts import MAX_BATCHES
 from .._coordination.health import MAX_CHECKS
 from .._coordination.reporter import MAX_AGE
-from .._core.circuit import TRANSITIONS
-from .._core.states import Cause, Report, Run, State, Transition
+from .._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from .._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..backends.base import Batch
 from ..breaker import Breaker
