@@ -46,6 +46,11 @@ class Store:
         """Trim all of them."""
         self._ask("XTRIM", "results", "MAXLEN", "0")
 
+    def hold_time_stamps(self, seconds: float) -> None:
+        """Have those of results stand still, as if the clock had been set back by so much."""
+        now, _ = self._server.command("TIME")
+        self._ask("XSETID", "results", f"{int((int(now) + seconds) * 1000)}-0")
+
     def transitions(self, circuit: str) -> list[Transition]:
         """What was broadcast of a circuit, in order."""
         entries = (_codec.decode_state_entry(fields) for fields in self._entries("states"))

@@ -3,9 +3,9 @@
 import asyncio
 from functools import partial
 
-from tests.cluster.fleet import PATIENCE, StartFleet, all_reach, split
+from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach, split
 from tests.cluster.store import Store
-from tests.helpers.servers import ServerHandle
+from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 
 
@@ -34,6 +34,29 @@ async def test_one_failure_less_than_the_threshold_opens_nothing(
     assert [await instance.state() for instance in fleet] == [("closed", 0)] * 2
     await fleet[0].fail()
     await all_reach(fleet, "open")
+
+
+async def test_failures_that_come_late_open_though_time_stamps_stand_still(
+    fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
+) -> None:
+    """By the time stamps, they ended before the successes that came at once."""
+    store = Store(fresh_server, namespace)
+    fleet = await start_fleet(2, server=fresh_server, threshold=5, wait=60)
+    await succeed_each(fleet, store, 1)
+    store.hold_time_stamps(3600)
+    await succeed_each(fleet, store, 2)
+    fresh_server.command("CLIENT", "PAUSE", 300, "WRITE")
+    await fleet[0].fail(5)
+    await all_reach(fleet, "open")
+
+
+async def succeed_each(fleet: Fleet, store: Store, times: int) -> None:
+    """Each makes one more call, and it is reported, as all calls so far."""
+    for instance in fleet:
+        await instance.succeed()
+    await eventually(
+        lambda: store.reported("upstream")["successes"] == times * len(fleet), within=PATIENCE
+    )
 
 
 async def test_all_are_told_once_and_the_transition_says_who_failed(

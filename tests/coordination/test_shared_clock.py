@@ -2,11 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from tests.helpers.waiting import eventually
 from zenvark_web import (
+    BackendError,
     BreakerPolicy,
     CircuitOpenError,
     ConstantBackoff,
@@ -17,9 +19,11 @@ from zenvark_web import (
     Role,
     State,
     TimeWindow,
+    Trip,
+    Window,
 )
 from zenvark_web._coordination import leader
-from zenvark_web.backends.base import Batch
+from zenvark_web.backends.base import Batch, Entry
 
 HOUR = 3600.0
 
@@ -116,12 +120,28 @@ async def test_failures_count_after_successes_though_the_clock_was_set_back(jump
         await eventually(lambda: one.breaker("upstream").state is State.OPEN)
 
 
+class Losing(MemoryBackend):
+    """Loses its results when it is told to, as a server does that comes back."""
+
+    lost = False
+
+    def lose_results(self) -> None:
+        self._store._results = type(self._store._results)(self._store._clock, 1000)
+        self.lost = True
+
+    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+        if self.lost:
+            self.lost = False
+            raise BackendError("it was away")
+        return await super().read(states, results, wait)
+
+
 async def test_failures_count_after_what_a_checkpoint_tells_of_lost_results(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.02)
     clock = JumpingClock()
-    backend = MemoryBackend(clock)
+    backend = Losing(clock)
     async with Coordinator(backend) as one:
         await succeeds(one)
 
@@ -130,9 +150,40 @@ async def test_failures_count_after_what_a_checkpoint_tells_of_lost_results(
 
         await eventually(written_down)
     clock.offset -= HOUR
-    backend._store._results = type(backend._store._results)(clock, 1000)
+    backend.lose_results()
     async with Coordinator(backend) as two:
         await trip(two)
+
+
+class Unsaved:
+    """A strategy whose windows each leader counts anew. They never open."""
+
+    def window(self) -> Window:
+        return self
+
+    def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
+        return None
+
+
+async def test_checkpoints_are_written_after_results_were_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a leader that reads all again first, which need not come as far as there was any more."""
+    monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.02)
+    clock = JumpingClock()
+    backend = Losing(clock)
+    policy = BreakerPolicy(strategy=Unsaved())
+    async with Coordinator(backend, policy=policy) as one:
+        await succeeds(one)
+        await eventually(lambda: settled(one))
+    async with Coordinator(backend, policy=policy) as two:
+        await succeeds(two)
+        await eventually(lambda: settled(two))
+        clock.offset -= HOUR
+        backend.lose_results()
+        await succeeds(two)
+        await eventually(lambda: settled(two))
+        assert two.statistics.dropped == 0
 
 
 @pytest.mark.parametrize("takeover", [False, True])
@@ -164,3 +215,9 @@ async def succeeds(coordinator: Coordinator) -> None:
     while coordinator.statistics.batches < enough:
         await coordinator.breaker("upstream").execute(succeed)
         await asyncio.sleep(0)
+
+
+def settled(coordinator: Coordinator) -> bool:
+    """Whether it is known of all results what became of them."""
+    counted = coordinator.statistics
+    return counted.recorded == counted.evaluated + counted.expired + counted.dropped
