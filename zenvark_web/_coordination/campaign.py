@@ -129,8 +129,7 @@ class Campaign:
             self._on_news(beat.news)
         if beat.leader == self._me.instance:
             if beat.epoch < self.epoch:  # from an older copy of the store; kept, nobody would lead
-                self._yields = True
-                return 0.0
+                return await self._yield()
             self._elected(beat.epoch)
             wait = self._ttl / RENEWALS_PER_LEASE
         else:
