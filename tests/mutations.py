@@ -237,6 +237,15 @@ MUTATIONS = (
         "::test_failures_count_after_successes_though_the_clock_was_set_back",
     ),
     Mutation(
+        9,
+        "a leader does not know which times its predecessor has counted",
+        "_coordination/leader.py",
+        "    return max([position / 1000, *told])\n",
+        "    return position / 1000\n",
+        "tests/simulation/test_schedules.py"
+        "::test_leader_goes_on_from_what_was_counted_since_such_a_loss",
+    ),
+    Mutation(
         7,
         "a lease from an older copy of the store is kept without leading",
         "_coordination/campaign.py",

@@ -10,7 +10,9 @@ from zenvark_web.backends.base import Account, Checkpoint
 ACCOUNTS = {"web-1": Account(1, 5, 30, 2), "web-2": Account(3, 4)}
 TALLIES = {
     "payments": Tally(
-        4, "8-1", Counted("ConsecutiveFailures(5.0)", "[null,[]]", (("web-1", "HTTP 503", 2),))
+        4,
+        "8-1",
+        Counted("ConsecutiveFailures(5.0)", "[null,[]]", (("web-1", "HTTP 503", 2),), 8.25),
     ),
     "trying": Tally(7, "7-0", trial=TrialResults(1, 2, {"HTTP 500": 2})),
     "held": Tally(1, "7-3", hold=1234.567),

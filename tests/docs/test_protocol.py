@@ -152,13 +152,13 @@ def test_elements_of_a_tally() -> None:
     assert [field.name for field in fields(Tally)] == names
     assert [field.name for field in fields(Counted)] == COUNTED
     assert [field.name for field in fields(TrialResults)] == RESULTS_OF_TRIAL
-    counted = Counted("strategy", "window", (("web-1", "boom", 2),))
+    counted = Counted("strategy", "window", (("web-1", "boom", 2),), 6.0001)
     tally = Tally(1, "7-0", counted, TrialResults(3, 4, {"boom": 4}), 5.5)
     assert json.loads(_codec.encode_tally(tally)) == [
         version,
         1,
         "7-0",
-        ["strategy", "window", [["web-1", "boom", 2]]],
+        ["strategy", "window", [["web-1", "boom", 2]], 6001],
         [3, 4, {"boom": 4}],
         5500,
     ]

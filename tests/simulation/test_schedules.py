@@ -118,6 +118,14 @@ def test_leader_of_a_bad_moment_copes_with_such_a_loss(seed: int, shards: int) -
     simulate(seed, Settings(shards=shards), [*LOSS_AND_A_CLOCK_SET_BACK, *BAD_MOMENT])
 
 
+@pytest.mark.parametrize("dies", [[26], [26, 33]], ids=["second leader", "third leader"])
+def test_leader_goes_on_from_what_was_counted_since_such_a_loss(dies: list[float]) -> None:
+    """What that had been told stood after all time stamps that its successor found."""
+    *loss, fails = LOSS_AND_A_CLOCK_SET_BACK
+    deaths = [Fault(at, Kind.HOST_DIES, -1) for at in dies]
+    simulate(1396, Settings(), [*loss, *deaths, replace(fails, at=40)])
+
+
 @pytest.mark.parametrize("target", [0, -1], ids=["trial calls", "health check"])
 def test_recovery_does_not_wait_for_such_a_clock(
     target: int, monkeypatch: pytest.MonkeyPatch

@@ -185,6 +185,7 @@ class TestClosed:
             "TestClosed.test_window_that_cannot_save_itself_is_counted_again.<locals>.Mine",
             None,
             (("a", "", 1),),
+            bench.now,
         )
         assert not successor(bench, strategy=Mine()).circuit.restore(tally, bench.now)
         claimed = Tally(0, counted=Counted(tally.counted.strategy, "window"))

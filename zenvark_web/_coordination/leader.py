@@ -285,7 +285,9 @@ class Leader:
 
 
 def _newest_counted(checkpoint: Checkpoint) -> float:
-    """The time stamp of the newest entry in what was counted, which the store may have lost."""
-    positions = [checkpoint.position, *(tally.position for tally in checkpoint.tallies.values())]
-    newest, _ = max(map(position_key, positions))
-    return newest / 1000
+    """The newest time in what was counted. The store may have lost the entries that had it, and
+    one of the leaders before may have counted on from there."""
+    tallies = checkpoint.tallies.values()
+    position, _ = max(map(position_key, [checkpoint.position, *(t.position for t in tallies)]))
+    told = [tally.counted.newest for tally in tallies if tally.counted is not None]
+    return max([position / 1000, *told])

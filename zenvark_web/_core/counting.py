@@ -21,7 +21,15 @@ class Counting:
         strategy: Makes the window.
     """
 
-    __slots__ = ("_description", "_evidence", "_overdue", "_strategy", "_window", "has_begun")
+    __slots__ = (
+        "_description",
+        "_evidence",
+        "_newest",
+        "_overdue",
+        "_strategy",
+        "_window",
+        "has_begun",
+    )
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
@@ -29,6 +37,7 @@ class Counting:
         self._evidence = Evidence()
         self._overdue = Overdue()
         self._description = ""  # it takes a while to make, and is seldom needed
+        self._newest = 0.0
         self.has_begun = False
 
     def note(self, instance: str, overdue: int, now: float) -> None:
@@ -38,6 +47,7 @@ class Counting:
     def record(self, instance: str, run: Run, at: float) -> Reason | None:
         """Count results. Why the circuit must open, if it must."""
         self.has_begun = True
+        self._newest = max(self._newest, at)
         trip = self._window.record(run.failed, run.slow, run.count, at)
         if run.failed:
             counted = run.count if trip is None else trip.after
@@ -57,7 +67,8 @@ class Counting:
     def save(self) -> Counted:
         """What has been counted. Calls under way are not: instances tell of them again."""
         self._description = self._description or described(self._strategy)
-        return Counted(self._description, self._saved_window(), self._evidence.summary())
+        summary = self._evidence.summary()
+        return Counted(self._description, self._saved_window(), summary, self._newest)
 
     def _saved_window(self) -> str | None:
         if not isinstance(self._window, Savable):
@@ -82,5 +93,6 @@ class Counting:
         self._window, self._evidence = window, Evidence()
         for instance, label, count in counted.failures:
             self._evidence.add(instance, label, count)
+        self._newest = counted.newest
         self.has_begun = True
         return True

@@ -244,11 +244,13 @@ class Counted:
         strategy: What made the window.
         window: The window as it saved itself; None if it can't.
         failures: The newest failures: whose they were, what, and how many.
+        newest: The newest time that the window was told, in the shared clock's seconds.
     """
 
     strategy: str
     window: str | None
     failures: tuple[tuple[str, str, int], ...] = ()
+    newest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,7 +268,7 @@ def encode_tally(tally: Tally) -> str:
             VERSION,
             tally.generation,
             tally.position,
-            counted and [counted.strategy, counted.window, counted.failures],
+            counted and _pack_counted(counted),
             trial and [trial.passed, trial.failed, dict(trial.failures)],
             _ms(tally.hold),
         ]
@@ -305,14 +305,20 @@ def decode_position(text: str) -> str:
     return _guarded("position", text, lambda: _position(text))
 
 
+def _pack_counted(counted: Counted) -> list[Any]:
+    newest = math.ceil(counted.newest * 1000)  # what is told after it must not stand before it
+    return [counted.strategy, counted.window, counted.failures, newest]
+
+
 def _unpack_counted(packed: Any) -> Counted:
-    strategy, window, failures = packed
+    strategy, window, failures, newest = packed
     return Counted(
         _text(strategy),
         None if window is None else _text(window),
         tuple(
             (_name(who), _text(what)[:64], _whole(count, least=1)) for who, what, count in failures
         ),
+        _whole(newest) / 1000,
     )
 
 
