@@ -68,14 +68,13 @@ async def test_sentinel_promotes_the_replica(trouble: str, namespace: str) -> No
         async with Fleet(watched.client, watched.client, namespace=namespace) as fleet:
             await fleet.works()
             async with fleet.calling() as callers:
-                usual = await callers.usual()
                 assert not fleet.unexcused()
                 epoch = Store(watched.primary, namespace).epoch()
                 watched.primary.kill() if trouble == "dies" else watched.primary.pause()
-                await callers.check(usual, 0.5)
+                await callers.check(0.5)
                 await eventually(watched.sentinel.promoted, within=PATIENCE, what="a promotion")
                 await fleet.works()
-                await callers.check(usual, 0.2)
+                await callers.check(0.2)
             assert Store(watched.replica, namespace).epoch() > epoch
             fleet.check_told()
             if trouble == "hangs":
@@ -164,15 +163,14 @@ async def node_is_away(sharded: Sharded, node: RedisServer, begin: str, end: str
     """The other nodes' shards go on; the shard of this one follows when it is back."""
     async with sharded.fleet as fleet, fleet.calling() as callers:
         await sharded.works(ALL)
-        usual = await callers.usual()
         getattr(node, begin)()
-        await callers.check(usual, 0.5)
+        await callers.check(0.5)
         await sharded.works(ALL - sharded.shards_of(node))
-        await callers.check(usual, 0.2)
+        await callers.check(0.2)
         await asyncio.to_thread(getattr(node, end))
         await eventually(sharded.cluster.settled, within=PATIENCE, what="a cluster")
         await sharded.works(ALL)
-        await callers.check(usual, 0.2)
+        await callers.check(0.2)
 
 
 async def test_node_dies_and_its_replica_takes_over(cluster: Cluster, namespace: str) -> None:
@@ -180,9 +178,8 @@ async def test_node_dies_and_its_replica_takes_over(cluster: Cluster, namespace:
     dying = cluster.nodes[0]
     async with sharded.fleet as fleet, fleet.calling() as callers:
         await sharded.works(ALL)
-        usual = await callers.usual()
         dying.kill()
-        await callers.check(usual, 0.5)
+        await callers.check(0.5)
         await sharded.works(ALL - sharded.shards_of(dying))
         await sharded.works(ALL)
         assert cluster.replica.info("replication")["role"] == "master"

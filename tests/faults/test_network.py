@@ -55,17 +55,16 @@ async def way_of_all_breaks(kind: str, server: RedisServer, namespace: str) -> N
         Fleet(*[lambda: proxy.url] * 3, namespace=namespace, lease_ttl=1.2) as fleet,
     ):
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             assert not fleet.unexcused()
             FAULTS[kind](proxy)
             for member in fleet.members:
                 await member.fail(2, "meanwhile")
-            await callers.check(usual, FAULT)
+            await callers.check(FAULT)
             assert not any(member.coordinator.connected for member in fleet.members)
             proxy.heal()
             await fleet.reach(State.OPEN, "meanwhile")
             await fleet.works()
-            await callers.check(usual, 0.2)
+            await callers.check(0.2)
         fleet.check_told()
         fleet.forget_errors()
         await fleet.works()
@@ -91,12 +90,11 @@ async def leaders_way_breaks(kind: str, server: RedisServer, namespace: str) -> 
         for other in others:
             await other.coordinator.start()
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             FAULTS[kind](proxy)
             for other in others:
                 await other.fail(3, "others see")
             await lonely.fail(5, "lonely sees")
-            await callers.check(usual, FAULT)
+            await callers.check(FAULT)
             await eventually(lambda: sum(other.leads for other in others) == 1, within=PATIENCE)
             await fleet.reach(State.OPEN, "others see", of=others)
             assert not lonely.leads
@@ -126,10 +124,9 @@ async def way_is_slow(kind: str, server: RedisServer, namespace: str) -> None:
         Fleet(*[lambda: proxy.url] * 2, namespace=namespace, lease_ttl=6.0) as fleet,
     ):
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             leader = await fleet.leader()
             getattr(proxy, kind).delay = 0.05
-            checking = asyncio.create_task(callers.check(usual, 1.0))
+            checking = asyncio.create_task(callers.check(1.0))
             await fleet.open("meanwhile")
             await fleet.recovers("brief meanwhile")
             await checking

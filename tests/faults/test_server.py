@@ -108,11 +108,10 @@ async def of_no_use(kind: str, server: RedisServer, namespace: str) -> None:
         run = client.client().execute_command
         async with Fleet(*[lambda: url] * 2, namespace=namespace) as fleet:
             async with fleet.calling() as callers:
-                usual = await callers.usual()
                 assert not fleet.unexcused()
                 fault.begin(run)
                 await fleet.fail("meanwhile")
-                await callers.check(usual, FAULT)
+                await callers.check(FAULT)
                 assert {member.state("meanwhile") for member in fleet.members} == {State.CLOSED}
                 fault.end(run)
                 await fleet.reach(State.OPEN, "meanwhile")
@@ -139,7 +138,6 @@ async def test_loads_its_data_for_a_while(fresh_server: RedisServer, namespace: 
         client.mset({f"unrelated {number}": "" for number in range(2000)})
     async with Fleet(*[lambda: fresh_server.url] * 2, namespace=namespace) as fleet:
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             fresh_server.command("SAVE")
             fresh_server.kill()
             fresh_server._config |= {
@@ -148,7 +146,7 @@ async def test_loads_its_data_for_a_while(fresh_server: RedisServer, namespace: 
             }
             restarting = asyncio.create_task(asyncio.to_thread(fresh_server.start))
             await fleet.fail("meanwhile")
-            await callers.check(usual, FAULT * 0.5)
+            await callers.check(FAULT * 0.5)
             await restarting
             await fleet.reach(State.OPEN, "meanwhile")
             await fleet.works()
@@ -172,7 +170,6 @@ async def test_moment_of_trouble(moment: str, fresh_server: RedisServer, namespa
     """It happens again and again, in the midst of calls and failures."""
     async with Fleet(*[lambda: fresh_server.url] * 3, namespace=namespace) as fleet:
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             fresh_server.command("SAVE")
             for number in range(3):
                 await fleet.members[number].fail(2, f"before {number}")
@@ -180,7 +177,7 @@ async def test_moment_of_trouble(moment: str, fresh_server: RedisServer, namespa
                 await fleet.fail(f"after {number}")
                 await fleet.reach(State.OPEN, f"after {number}")
             await fleet.works()
-            await callers.check(usual, 0.2)
+            await callers.check(0.2)
         fleet.check_told_little()
         async with Fleet(lambda: fresh_server.url, namespace=namespace) as newcomers:
             await newcomers.reach(State.OPEN, "down")
@@ -204,17 +201,16 @@ async def key_is_something_else(key: str, server: RedisServer, namespace: str) -
     name = f"zenvark:{{{namespace}}}:{key}"
     async with Fleet(*[lambda: server.url] * 2, namespace=namespace) as fleet:
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             await eventually(lambda: replaced(server, name))
             await fleet.fail("meanwhile")
-            await callers.check(usual, FAULT)
+            await callers.check(FAULT)
             if key in NEEDED_TO_LEAD:
                 await eventually(lambda: not any(member.leads for member in fleet.members))
             if key != "epoch":  # asked for at a takeover
                 await eventually(lambda: "WRONGTYPE" in fleet.errors, within=PATIENCE)
             server.command("DEL", name)
             await fleet.works()
-            await callers.check(usual, 0.2)
+            await callers.check(0.2)
         fleet.check_told_little()
         fleet.forget_errors()
         await fleet.works()
@@ -245,14 +241,13 @@ async def test_keys_are_thrown_out(fresh_server: RedisServer, namespace: str) ->
     circuits = f"zenvark:{{{namespace}}}:circuits"
     async with Fleet(*[lambda: fresh_server.url] * 2, namespace=namespace) as fleet:
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             limit = fresh_server.info("memory")["used_memory"] + 2_000_000
             fresh_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
             fresh_server.command("CONFIG", "SET", "maxmemory", limit)
             for round_ in range(3):
                 await eventually(lambda: not filled(fresh_server, circuits), within=PATIENCE)
                 await fleet.fail(f"meanwhile {round_}")
-            await callers.check(usual, 0.2)
+            await callers.check(0.2)
             fresh_server.command("CONFIG", "SET", "maxmemory", 0)
             await fleet.works()
         await eventually(lambda: fresh_server.command("HGET", circuits, "down"), within=PATIENCE)
@@ -277,7 +272,6 @@ async def test_rubbish_comes_in(fresh_server: RedisServer, namespace: str) -> No
     prefix = f"zenvark:{{{namespace}}}:"
     async with Fleet(*[lambda: fresh_server.url] * 2, namespace=namespace) as fleet:
         async with fleet.calling() as callers:
-            usual = await callers.usual()
             began = time.monotonic()
             with fresh_server.client() as client:
                 for number in range(200):
@@ -285,7 +279,7 @@ async def test_rubbish_comes_in(fresh_server: RedisServer, namespace: str) -> No
                     client.xadd(prefix + "states", {"transition": "banana"})
                     client.hset(prefix + "circuits", f"rubbish {number}", "banana")
             await fleet.works()
-            await callers.check(usual, 0.2)
+            await callers.check(0.2)
         spells = 1 + (time.monotonic() - began) // 10
         for member in fleet.members:
             # Ten of a class are told in ten seconds, however many there are.
