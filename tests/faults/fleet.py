@@ -165,8 +165,8 @@ class Fleet:
     """
 
     def __init__(self, *ways: Reach, namespace: str, **settings: Any) -> None:
-        settings = {"namespace": namespace, "lease_ttl": 0.6, **settings}
-        self.members = [Member(way(), **settings) for way in ways]
+        self._settings = {"namespace": namespace, "lease_ttl": 0.6, **settings}
+        self.members = [Member(way(), **self._settings) for way in ways]
         self._numbers = count()
         self._began = time.monotonic()
 
@@ -185,6 +185,14 @@ class Fleet:
             within=3 * PATIENCE,  # scenarios side by side do not end together
             what="an end of all tasks",
         )
+
+    @asynccontextmanager
+    async def newcomer(self, url: str) -> AsyncIterator[Member]:
+        """One more for as long as the block lasts. Tasks that it leaves behind are noticed when the
+        fleet ends: before, a member that gets to lead meanwhile has new ones of its own."""
+        member = Member(url, **self._settings)
+        async with member.coordinator:
+            yield member
 
     async def leader(self) -> Member:
         """The one member that leads."""

@@ -96,9 +96,8 @@ async def test_any_other_reply(script: str, proxy: Proxy, stored: Store, namespa
         await fleet.works()
         proxy.lose_reply(call_of(script))
         if script == "load":
-            newcomer = Fleet(lambda: proxy.url, namespace=namespace)
-            async with newcomer:
-                await newcomer.reach(State.OPEN, "new 0")
+            async with fleet.newcomer(proxy.url) as newcomer:
+                await fleet.reach(State.OPEN, "new 0", of=[newcomer])
         await eventually(lambda: proxy.lost, within=PATIENCE, what="a lost reply")
         await fleet.works()
         assert len(fleet.unexcused().splitlines()) <= 1

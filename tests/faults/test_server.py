@@ -179,9 +179,9 @@ async def test_moment_of_trouble(moment: str, fresh_server: RedisServer, namespa
             await fleet.works()
             await callers.check(0.2)
         fleet.check_told_little()
-        async with Fleet(lambda: fresh_server.url, namespace=namespace) as newcomers:
-            await newcomers.reach(State.OPEN, "down")
-            await newcomers.reach(State.OPEN, "after 2")
+        async with fleet.newcomer(fresh_server.url) as newcomer:
+            await fleet.reach(State.OPEN, "down", of=[newcomer])
+            await fleet.reach(State.OPEN, "after 2", of=[newcomer])
         await fleet.accounts_close(lost=True)
         fleet.forget_errors()
         await fleet.works()
