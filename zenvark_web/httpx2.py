@@ -34,13 +34,13 @@ __all__ = [
     "BreakerStatus",
     "BreakerTransport",
     "CircuitOpenError",
+    "CircuitRoute",
     "FixedResponse",
     "HttpClassifier",
     "HttpHealthCheck",
     "LastGoodResponse",
     "OtherUpstream",
     "RequestSettings",
-    "Route",
     "by_header",
     "by_host",
     "default_classify",
@@ -76,7 +76,7 @@ Fallback: TypeAlias = Make | OtherUpstream
 WhenOpen: TypeAlias = Literal["respond", "raise"]
 
 
-class Route(RouteSettings):
+class CircuitRoute(RouteSettings):
     """A circuit's name, with settings for its requests that go before the transport's.
 
     Where a mapping or a function names a circuit, and in `extensions={"breaker": ...}`.
@@ -120,7 +120,9 @@ class RequestSettings(TypedDict, total=False):
 
 
 Circuits: TypeAlias = (
-    Mapping[str, str] | Mapping[str, str | Route] | Callable[[httpx2.Request], str | Route | None]
+    Mapping[str, str]
+    | Mapping[str, str | CircuitRoute]
+    | Callable[[httpx2.Request], str | CircuitRoute | None]
 )
 
 
@@ -179,8 +181,8 @@ class BreakerTransport(
             `httpx2.HTTPTransport()`, made when it is first needed.
         circuits: A request's circuit: a mapping from URL patterns (hosts with `*`, optionally
             with scheme, port and the beginning of a path) to names, or a function that may
-            return None: not protected. In place of a name, a `Route` has settings of its own.
-            One request: `extensions={"breaker": name or None or RequestSettings(...)}`.
+            return None: not protected. In place of a name, a `CircuitRoute` has settings of
+            its own. One request: `extensions={"breaker": name or None or RequestSettings(...)}`.
         classify: Tells the outcome of an exchange.
         fallback: Makes the answer while the circuit is open, sync or async: a response, or bytes,
             text or JSON; None if it has none. What it raises, the caller gets. A mapping gives

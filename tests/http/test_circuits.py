@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts
 from tests.http.stub import Stub
-from zenvark_web import BreakerTransport, Coordinator, Route, ZenvarkError, by_host
+from zenvark_web import BreakerTransport, CircuitRoute, Coordinator, ZenvarkError, by_host
 from zenvark_web._http.routes import MAX_CACHED_HOSTS, Routes
 
 URL = "https://api.example.com/charges"
@@ -298,7 +298,7 @@ async def test_request_goes_out_though_its_circuit_cannot_be_told(
         ("named", "named"),
         (None, None),
         (False, None),
-        (Route("named"), "named"),
+        (CircuitRoute("named"), "named"),
         ({"name": "named"}, "named"),
         ({"name": None}, None),
         ({"name": False}, None),

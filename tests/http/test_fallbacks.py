@@ -256,7 +256,7 @@ class TestOtherUpstream:
         else:
             kind.run(transport.aclose)
         assert closed == ["sync" if kind.sync else "async"] * 2
-        route = kind.ours.Route(NAME, fallback=fallback)
+        route = kind.ours.CircuitRoute(NAME, fallback=fallback)
         transport = kind.guarded(coordinator, dead(kind), circuits={"*": route})
         assert get(kind, transport).text == "from eu"
         assert closed == ["sync" if kind.sync else "async"] * 3

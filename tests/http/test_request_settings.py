@@ -9,7 +9,14 @@ import zenvark_web.httpx
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts, opened
 from tests.http.stub import Stub
-from zenvark_web import BreakerTransport, Coordinator, FixedResponse, HttpClassifier, Outcome, Route
+from zenvark_web import (
+    BreakerTransport,
+    CircuitRoute,
+    Coordinator,
+    FixedResponse,
+    HttpClassifier,
+    Outcome,
+)
 
 URL = "https://api.example.com/charges"
 NAME = "api.example.com"
@@ -33,9 +40,9 @@ async def test_a_route_has_settings_of_its_own(brisk: Coordinator) -> None:
         brisk,
         Stub(),
         circuits={
-            "strict.example": Route("strict", when_open="raise"),
+            "strict.example": CircuitRoute("strict", when_open="raise"),
             "plain.example": "plain",
-            "kind.example": Route("kind", fallback=FixedResponse("sorry")),
+            "kind.example": CircuitRoute("kind", fallback=FixedResponse("sorry")),
         },
     )
     with pytest.raises(zenvark_web.httpx.CircuitOpenError):
@@ -49,7 +56,7 @@ async def test_a_route_classifies_for_itself(coordinator: Coordinator) -> None:
         coordinator,
         Stub(httpx.Response(404)),
         circuits={
-            "a.example": Route("a", classify=HttpClassifier(failure_statuses={404})),
+            "a.example": CircuitRoute("a", classify=HttpClassifier(failure_statuses={404})),
             "b.example": "b",
         },
     )
@@ -60,7 +67,7 @@ async def test_a_route_classifies_for_itself(coordinator: Coordinator) -> None:
 
 
 async def test_a_function_may_return_a_route(coordinator: Coordinator) -> None:
-    route = Route("route", classify=always(Outcome.FAILURE))
+    route = CircuitRoute("route", classify=always(Outcome.FAILURE))
     transport = BreakerTransport(coordinator, Stub(), circuits=lambda _: route)
     await get(transport)
     await get(transport)
@@ -71,7 +78,7 @@ async def test_one_request_says_how_it_is_classified(coordinator: Coordinator) -
     transport = BreakerTransport(coordinator, Stub())
     await get(transport, {"classify": always(Outcome.FAILURE)})
     await get(transport, {"classify": always(Outcome.IGNORED)})
-    await get(transport, Route(NAME, classify=always(Outcome.FAILURE)))
+    await get(transport, CircuitRoute(NAME, classify=always(Outcome.FAILURE)))
     await get(transport)
     assert counts(coordinator.breaker(NAME)) == (1, 2)
 
@@ -91,7 +98,9 @@ async def test_one_request_says_what_it_wants_while_the_circuit_is_open(
 
 async def test_its_word_goes_before_the_routes(brisk: Coordinator) -> None:
     await opened(brisk.breaker("route"))
-    transport = BreakerTransport(brisk, Stub(), circuits={"*": Route("route", when_open="raise")})
+    transport = BreakerTransport(
+        brisk, Stub(), circuits={"*": CircuitRoute("route", when_open="raise")}
+    )
     assert (await get(transport, {"when_open": "respond"})).status_code == 503
 
 
@@ -141,4 +150,4 @@ async def test_mapping_that_raises_costs_nothing(
 )
 def test_bad_routes_are_refused(settings: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        Route(**{"name": "name", **settings})
+        CircuitRoute(**{"name": "name", **settings})

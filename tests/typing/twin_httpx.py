@@ -12,13 +12,13 @@ from zenvark_web.httpx import (
     Answer,
     BreakerTransport,
     CircuitOpenError,
+    CircuitRoute,
     FixedResponse,
     HttpClassifier,
     HttpHealthCheck,
     LastGoodResponse,
     OtherUpstream,
     RequestSettings,
-    Route,
     by_header,
     by_host,
     default_classify,
@@ -38,8 +38,8 @@ BreakerTransport(coordinator, httpx.Client())  # type: ignore[arg-type]
 
 
 # Which circuit, and with which settings.
-def by_tenant(request: httpx.Request) -> str | Route | None:
-    return Route("tenant", when_open="raise") if request.url.path else None
+def by_tenant(request: httpx.Request) -> str | CircuitRoute | None:
+    return CircuitRoute("tenant", when_open="raise") if request.url.path else None
 
 
 BreakerTransport(coordinator, circuits=by_tenant)
@@ -47,11 +47,12 @@ BreakerTransport(coordinator, circuits=by_host)
 BreakerTransport(coordinator, circuits=by_header("X-Tenant"))
 BreakerTransport(coordinator, circuits={"*.example.com": "shop"})
 BreakerTransport(
-    coordinator, circuits={"*.example.com": "shop", "*.example.org": Route("other", fallback=None)}
+    coordinator,
+    circuits={"*.example.com": "shop", "*.example.org": CircuitRoute("other", fallback=None)},
 )
 BreakerTransport(coordinator, circuits={"*.example.com": 7})  # type: ignore[dict-item]
-Route("name", when_open="return")  # type: ignore[arg-type]
-Route()  # type: ignore[call-arg]
+CircuitRoute("name", when_open="return")  # type: ignore[arg-type]
+CircuitRoute()  # type: ignore[call-arg]
 RequestSettings(name="shop", classify=HttpClassifier(), when_open="raise")
 RequestSettings(name=False, fallback=None)
 RequestSettings(nome="shop")  # type: ignore[typeddict-unknown-key]

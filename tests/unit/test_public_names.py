@@ -50,6 +50,20 @@ def test_names_are_sorted_and_told() -> None:
     assert dir(zenvark_web) == zenvark_web.__all__
 
 
+@pytest.mark.parametrize(
+    "beside", ["starlette.routing", "starlette.responses", "fastapi", "httpx", "redis.asyncio"]
+)
+def test_no_name_hides_one_that_an_app_imports_beside_it(beside: str) -> None:
+    module = importlib.import_module(beside)
+    theirs = {
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__.startswith(beside.partition(".")[0])
+    }
+    assert theirs
+    assert not (theirs - {"State"}) & set(zenvark_web.__all__)  # hardly imported from there
+
+
 def test_star_import_gives_them_all() -> None:
     assert python(
         "from zenvark_web import *; import zenvark_web\n"
