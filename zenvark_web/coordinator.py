@@ -18,7 +18,7 @@ from ._parts import Parts
 from .backends import Backend, MemoryBackend, RedisBackend
 from .breaker import Breaker
 from .events import StateChange
-from .exceptions import ZenvarkError
+from .exceptions import StopError
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Coordinator:
 
     def _leave_thread(self) -> None:
         if not self._own_thread.leave():
-            self.surface(ZenvarkError(f"{self!r}: something blocks its thread, it did not end"))
+            self.surface(StopError(f"{self!r}: something blocks its thread, it did not end"))
 
     def _begin_anew(self) -> object:
         """In a child process after a fork: a coordinator that has not been started."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.asgi.messages import Script
-from zenvark_web import Coordinator, ProtectedRoute, ZenvarkError
+from zenvark_web import Coordinator, ProtectedRoute, RoutingError
 from zenvark_web.asgi import BreakerMiddleware
 from zenvark_web.asgi._routes import PathPatterns, finder
 
@@ -127,7 +127,7 @@ class TestAskingAFunction:
         errors: list[Exception] = []
         assert finder(lambda _: answer, errors.append)(Script().scope()) is None
         [error] = errors
-        assert isinstance(error, ZenvarkError)
+        assert isinstance(error, RoutingError)
         assert "what routes gave" in str(error)
 
     def test_so_is_what_it_raises(self) -> None:

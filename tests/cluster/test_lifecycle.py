@@ -206,7 +206,7 @@ async def test_stop_gives_up_on_a_health_check_that_will_not_be_cancelled(
         began = time.monotonic()
         await coordinator.stop()
         assert time.monotonic() - began < 8.0
-        assert coordinator.statistics.errors["ZenvarkError"] == 1
+        assert coordinator.statistics.errors["StopError"] == 1
         await eventually(lambda: connections(fresh_server) == 0, within=PATIENCE)
 
         clinging = asyncio.all_tasks() - before

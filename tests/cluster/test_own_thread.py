@@ -403,7 +403,7 @@ def test_a_thread_that_is_blocked_is_left_behind_and_told(
     with no_thread_left():
         with held_up(fresh_server.url, "shop") as (coordinator, release):
             pass
-        assert "ZenvarkError" in coordinator.statistics.errors
+        assert "StopError" in coordinator.statistics.errors
         with pytest.raises(RuntimeError, match="running already"), coordinator:
             pass
         release()

@@ -11,7 +11,7 @@ from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
-from zenvark_web import Coordinator, Role, ZenvarkError
+from zenvark_web import Coordinator, PolicyMismatchError, Role
 from zenvark_web._coordination import campaign, leader
 
 SHARDS = 4
@@ -109,5 +109,5 @@ async def test_instances_that_disagree_on_the_shards_are_told(
         Coordinator(server.url, namespace=namespace, shards=4, on_error=errors.append),
     ):
         await eventually(lambda: errors, within=PATIENCE, what="an error")
-    assert all(isinstance(error, ZenvarkError) for error in errors)
+    assert all(isinstance(error, PolicyMismatchError) for error in errors)
     assert "instances disagree on their policies or shards (2 versions" in str(errors[0])

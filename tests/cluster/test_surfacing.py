@@ -22,9 +22,9 @@ from zenvark_web import (
     Role,
     State,
     StateChange,
+    StrategyError,
     Trip,
     Window,
-    ZenvarkError,
 )
 from zenvark_web._coordination import health, surface
 
@@ -276,7 +276,7 @@ async def test_strategy_or_backoff_that_raises(
         await works(coordinator, "another")
         assert coordinator.breaker("odd").state is State.CLOSED
         assert "odd" in str(errors[0])
-        assert {type(error) for error in errors} == {ZenvarkError}
+        assert {type(error) for error in errors} == {StrategyError}
 
 
 async def test_strategy_that_raises_for_an_open_circuit_of_an_earlier_leader(

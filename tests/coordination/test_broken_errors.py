@@ -43,7 +43,7 @@ async def test_a_health_check_and_a_callback_that_raise_broken_errors():
         await asyncio.gather(breaker.execute(fail), return_exceptions=True)
         await eventually(lambda: breaker.state is State.OPEN)
         await eventually(lambda: breaker.state is State.CLOSED)
-        await eventually(lambda: coordinator.statistics.errors["BrokenError"] == 2)
+        await eventually(lambda: coordinator.statistics.errors["CallbackError"] == 2)
 
 
 class Fussy:
@@ -62,7 +62,7 @@ async def test_a_circuit_whose_next_window_could_not_be_made_moves_later():
     async with Coordinator(policy=BreakerPolicy(strategy=Fussy())) as coordinator:
         breaker = coordinator.breaker("upstream")
         await asyncio.gather(breaker.execute(fail), return_exceptions=True)
-        await eventually(lambda: coordinator.statistics.errors["ZenvarkError"] == 1)
+        await eventually(lambda: coordinator.statistics.errors["StrategyError"] == 1)
         assert breaker.state is State.CLOSED
         await asyncio.gather(breaker.execute(fail), return_exceptions=True)
         await eventually(lambda: breaker.state is State.OPEN, what="the circuit opens after all")

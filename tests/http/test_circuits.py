@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts
 from tests.http.stub import Stub
-from zenvark_web import BreakerTransport, CircuitRoute, Coordinator, ZenvarkError, by_host
+from zenvark_web import BreakerTransport, CircuitRoute, Coordinator, RoutingError, by_host
 from zenvark_web._http.routes import MAX_CACHED_HOSTS, Routes
 
 URL = "https://api.example.com/charges"
@@ -287,7 +287,7 @@ async def test_request_goes_out_though_its_circuit_cannot_be_told(
 ) -> None:
     assert await circuit_of(URL, coordinator, circuits) is None
     [error] = await eventually(lambda: errors, within=PATIENCE)
-    assert isinstance(error, ZenvarkError)
+    assert isinstance(error, RoutingError)
     assert message in str(error)
     assert isinstance(error.__cause__, Exception)
 

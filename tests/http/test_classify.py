@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts
 from tests.http.stub import Chunks, Stub
-from zenvark_web import BreakerTransport, Coordinator, Outcome, ZenvarkError, default_classify
+from zenvark_web import BreakerTransport, ClassifierError, Coordinator, Outcome, default_classify
 
 URL = "https://api.example.com/charges"
 NAME = "api.example.com"
@@ -123,7 +123,7 @@ async def test_when_it_fails_the_default_decides(
     await send(coordinator, Stub(httpx.Response(status)), classify)
     assert counts(coordinator.breaker(NAME)) == ((1, 0) if status == 200 else (0, 1))
     [error] = await eventually(lambda: errors, within=PATIENCE)
-    assert isinstance(error, ZenvarkError)
+    assert isinstance(error, ClassifierError)
     assert message in str(error)
 
 

@@ -20,11 +20,11 @@ from zenvark_web import (
     Cause,
     ConsecutiveFailures,
     ConstantBackoff,
+    HealthCheckError,
     HealthCheckType,
     HttpHealthCheck,
     State,
     StateChange,
-    ZenvarkError,
 )
 
 RECOVERY = HealthCheckType.RECOVERY
@@ -84,7 +84,7 @@ async def test_other_status_fails(
 ) -> None:
     upstream.answer = server.status(status, "Location: /elsewhere")
     settings: Any = {} if expect is None else {"expect": expect}
-    with pytest.raises(ZenvarkError, match=f"^status {status}$"):
+    with pytest.raises(HealthCheckError, match=f"^status {status}$"):
         await HttpHealthCheck(upstream.url, **settings)(RECOVERY)
     assert len(upstream.requests) == 1
 

@@ -16,7 +16,7 @@ import zenvark_web.httpx2
 from tests.http import server
 from tests.http.circuits import counts
 from tests.http.server import Upstream
-from zenvark_web import Coordinator, HealthCheckType, ZenvarkError
+from zenvark_web import Coordinator, HealthCheckError, HealthCheckType
 
 ROOT = Path(zenvark_web.__file__).parent
 TWINS = [(httpx, zenvark_web.httpx), (httpx2, zenvark_web.httpx2)]
@@ -214,7 +214,7 @@ async def test_health_checks_are_those_of_their_library(
     await check(HealthCheckType.RECOVERY)
     assert library.__name__ in upstream.requests[0].headers["user-agent"]
     upstream.answer = server.status(500)
-    with pytest.raises(ZenvarkError, match="status 500"):
+    with pytest.raises(HealthCheckError, match="status 500"):
         await check(HealthCheckType.RECOVERY)
     with server.unused_port() as port, pytest.raises(library.ConnectError):
         await ours.HttpHealthCheck(f"http://{server.HOST}:{port}")(HealthCheckType.RECOVERY)

@@ -2,16 +2,26 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 
 from zenvark_web import (
     BackendError,
+    CallbackError,
     CircuitOpenError,
+    ClassifierError,
     FencedError,
+    HealthCheckError,
     MalformedEntryError,
+    MetricsError,
+    PolicyMismatchError,
     ResultsLostError,
+    RoutingError,
+    StopError,
+    StrategyError,
     ZenvarkError,
+    exceptions,
 )
 
 ERRORS = [
@@ -20,6 +30,14 @@ ERRORS = [
     FencedError("over"),
     MalformedEntryError("rubbish"),
     ResultsLostError(3, 4),
+    CallbackError("trouble", circuit="payments", source="mine"),
+    ClassifierError("trouble", circuit="payments", source="mine"),
+    HealthCheckError("trouble", circuit="payments", source="mine"),
+    RoutingError("trouble", circuit="payments", source="mine"),
+    StopError("trouble", circuit="payments", source="mine"),
+    StrategyError("trouble", circuit="payments", source="mine"),
+    PolicyMismatchError("two versions"),
+    MetricsError("broken"),
 ]
 
 
@@ -52,3 +70,16 @@ def test_they_say_what_happened() -> None:
 def test_open_error_knows_its_circuit() -> None:
     error = CircuitOpenError("payments", 2.5)
     assert (error.name, error.retry_after) == ("payments", 2.5)
+
+
+def test_the_tree_is_drawn_in_full() -> None:
+    drawn = re.findall(r"[├└]── (\w+)", exceptions.__doc__ or "")
+    assert sorted(drawn) == sorted(kind.__name__ for kind in ZenvarkError.__subclasses__())
+    assert {type(error).__name__ for error in ERRORS} == set(drawn)
+
+
+def test_an_error_because_of_another_tells_both() -> None:
+    cause = LookupError("region")
+    error = ClassifierError.because(cause, "classify failed", circuit="payments", source="mine")
+    assert str(error) == "classify failed: LookupError: region"
+    assert (error.__cause__, error.circuit, error.source) == (cause, "payments", "mine")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
 from .._core.states import Counted, Report, State, Tally, Transition
-from ..exceptions import ZenvarkError, described
+from ..exceptions import StrategyError
 from .health import HealthChecks
 from .surface import Surface, ends_this_task
 
@@ -207,9 +207,8 @@ class Judge:
         """Surface what a user's strategy has raised."""
         if ends_this_task(error):
             raise error
-        surfaced = ZenvarkError(f"circuit {name!r} could not be {what}: {described(error)}")
-        surfaced.__cause__ = error
-        self._surface.error(surfaced)
+        what = f"circuit {name!r} could not be {what}"
+        self._surface.error(StrategyError.because(error, what, circuit=name))
 
     def _set_timer(self, name: str) -> None:
         deadline = self._circuits[name].deadline

@@ -23,7 +23,7 @@ from ..backends.base import (
     Snapshot,
     position_key,
 )
-from ..exceptions import BackendError, FencedError, MalformedEntryError, ZenvarkError
+from ..exceptions import BackendError, FencedError, MalformedEntryError, PolicyMismatchError
 from ..statistics import Statistics
 from .clock import SharedClock, Stamps
 from .health import HealthChecks
@@ -275,7 +275,7 @@ class Leader:
     def _compare(self, fingerprints: frozenset[str]) -> None:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:
             self._surface.error(
-                ZenvarkError(
+                PolicyMismatchError(
                     "instances disagree on their policies or shards "
                     f"({len(fingerprints)} versions: {', '.join(sorted(fingerprints))}); "
                     "those of the leader decide"

@@ -18,7 +18,7 @@ from typing import Protocol
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
-from ..exceptions import CircuitOpenError, ZenvarkError, described
+from ..exceptions import CircuitOpenError, ClassifierError
 from ..statistics import DURATION_BOUNDS, Distribution
 from .flights import Flights
 from .outbox import Outbox, PendingRun
@@ -153,9 +153,8 @@ class LocalCircuit:
                 return outcome
             raise TypeError(f"classify must return an Outcome, not {outcome!r}")
         except Exception as error:
-            surfaced = ZenvarkError(f"circuit {self.name!r}: classify failed: {described(error)}")
-            surfaced.__cause__ = error
-            self.surface.error(surfaced)
+            what = f"circuit {self.name!r}: classify failed"
+            self.surface.error(ClassifierError.because(error, what, circuit=self.name))
             return otherwise
 
     def succeeded(self, generation: int, ended: float, elapsed: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from .._core.states import Role
-from ..exceptions import ZenvarkError
+from ..exceptions import StopError
 from .leaderships import Leaderships
 from .membership import Loop, Membership, end
 from .shard import Member, Shard
@@ -86,7 +86,7 @@ class Session:
         if late:
             self._runner.cancel()
             self._member.surface.error(
-                ZenvarkError(
+                StopError(
                     f"stop() gave up after {STOP_PATIENCE:g} s: "
                     "a health check or a callback does not let itself be cancelled"
                 )

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 
 from .._core.states import Role
 from ..events import StateChange
-from ..exceptions import ZenvarkError, text_of
+from ..exceptions import CallbackError, text_of
 from ..statistics import Statistics
+from .floods import INTERVAL, Floods, Verdict
 
 logger = logging.getLogger("zenvark_web")
 
@@ -25,10 +26,6 @@ Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
 
 CALLBACK_TIMEOUT = 10.0
 MAX_WAITING = 1_000
-
-FLOOD = 10
-FLOOD_INTERVAL = 10.0
-"""Of one class of errors, so many are told within so many seconds; all are counted."""
 
 
 def ends_this_task(error: BaseException) -> bool:
@@ -60,14 +57,13 @@ class Surface:
         on_role_change: Callback | None,
     ) -> None:
         self._statistics = statistics
-        self._monotonic = monotonic
         self._on_error = on_error
         self._on_state_change = on_state_change
         self._on_role_change = on_role_change
         self._waiting: deque[tuple[Callback, object]] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told: dict[str, tuple[float, int]] = {}
+        self._floods = Floods(monotonic)
 
     def open(self) -> None:
         """Get ready for use in the running loop."""
@@ -107,7 +103,9 @@ class Surface:
 
     def _call(self, callback: Callback, argument: object) -> None:
         if len(self._waiting) >= MAX_WAITING:
-            self._log(ZenvarkError(f"{MAX_WAITING} callbacks are waiting, one was left out"))
+            name = _name_of(callback)
+            what = f"callback {name!r} was left out once: {MAX_WAITING} callbacks are waiting"
+            self._log(CallbackError(what, source=name))
             return
         self._waiting.append((callback, argument))
         if self._loop is not None:
@@ -123,22 +121,22 @@ class Surface:
         except BaseException as raised:
             if ends_this_task(raised):
                 raise
-            error = raised if isinstance(raised, Exception) else ZenvarkError(repr(raised))
-            context = f"callback {getattr(callback, '__qualname__', callback)!r} failed: "
-            told = self._log(error, context)
+            name = _name_of(callback)
+            error = CallbackError.because(raised, f"callback {name!r} failed", source=name)
+            told = self._log(error)
             if told and self._on_error is not None and callback is not self._on_error:
                 self._call(self._on_error, error)
 
-    def _log(self, error: Exception, context: str = "") -> bool:
+    def _log(self, error: Exception) -> bool:
         """Count an error, and log it unless there is a flood of its kind; tells which."""
         name = self._statistics.error_surfaced(error)
-        now = self._monotonic()
-        began, told = self._told.get(name, (now, 0))
-        if now - began >= FLOOD_INTERVAL:
-            began, told = now, 0
-        self._told[name] = (began, told + 1)
-        if told >= FLOOD:
-            return False
-        more = f" (further {name}s are only counted for a while)" if told + 1 == FLOOD else ""
-        logger.error("%s%s%s", context, text_of(error) or type(error).__name__, more)
-        return True
+        verdict = self._floods.verdict(name, error)
+        if verdict is Verdict.TOLD:
+            logger.error("%s", text_of(error) or type(error).__name__)
+        elif verdict is Verdict.HELD_BACK_FIRST:
+            logger.error("Many %ss: some are only counted for %g s", name, INTERVAL)
+        return verdict is Verdict.TOLD
+
+
+def _name_of(callback: Callback) -> str:
+    return getattr(callback, "__qualname__", None) or type(callback).__qualname__

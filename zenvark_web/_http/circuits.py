@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from .. import exceptions
 from .._core._checks import check_name
 from ..breaker import Breaker
 from ..coordinator import Coordinator
-from ..exceptions import ZenvarkError
+from ..exceptions import RoutingError
 from .library import Library, redacted
 from .routes import Routes
 from .settings import KEYS, Plan, RouteSettings
@@ -103,6 +102,4 @@ class Circuits:
         return plan
 
     def _surface(self, what: str, cause: Exception) -> None:
-        error = ZenvarkError(f"{what}: {exceptions.described(cause)}")
-        error.__cause__ = cause
-        self._coordinator.surface(error)
+        self._coordinator.surface(RoutingError.because(cause, what, source=what))

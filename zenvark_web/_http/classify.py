@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, cast
 
 from .._core.states import Outcome
-from ..exceptions import ZenvarkError, described
+from ..exceptions import ClassifierError
 
 SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED  # a faster look-up
 
@@ -126,9 +126,9 @@ class _CarefulJudge:
                 return outcome
             raise TypeError(f"classify must return an Outcome, not {outcome!r}")
         except Exception as cause:
-            error = ZenvarkError(f"classify failed, the default decides: {described(cause)}")
-            error.__cause__ = cause
-            self._surface(error)
+            name = getattr(self._classify, "__qualname__", type(self._classify).__qualname__)
+            what = f"classify failed ({name}), the default decides"
+            self._surface(ClassifierError.because(cause, what, source=name))
             return DEFAULT(request, ended)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 
 from .._core._checks import check_number
 from .._core.states import HealthCheckType
-from ..exceptions import ZenvarkError
+from ..exceptions import HealthCheckError
 from .library import redacted
 
 
@@ -49,7 +49,7 @@ class UrlHealthCheck:
 
         Raises:
             HTTPError, TimeoutError: There was no answer (the library's error), or not in time.
-            ZenvarkError: It had another status.
+            HealthCheckError: It had another status.
         """
         await self._check(self._url)
 
@@ -64,7 +64,7 @@ class UrlHealthCheck:
             client.stream("GET", url) as response,
         ):
             if response.status_code not in self._expect:
-                raise ZenvarkError(f"status {response.status_code}")
+                raise HealthCheckError(f"status {response.status_code}")
 
     def _verify(self, url: str) -> ssl.SSLContext | bool:
         """One TLS context for all checks: making one takes a while."""

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from .._core._checks import check_name
 from ..breaker import Permit
 from ..coordinator import Coordinator
-from ..exceptions import CircuitOpenError, ZenvarkError, described
+from ..exceptions import CircuitOpenError, RoutingError
 from ._answers import Fallback
 
 
@@ -145,11 +145,8 @@ class _Asked:
         try:
             return _protection("what routes gave", self._ask(scope))
         except Exception as error:
-            surfaced = ZenvarkError(
-                f"a request's route could not be told, it is not protected: {described(error)}"
-            )
-            surfaced.__cause__ = error
-            self._surface(surfaced)
+            what = "a request's route could not be told, it is not protected"
+            self._surface(RoutingError.because(error, what, source="routes"))
             return None
 
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from .. import exceptions
 from .._core.states import Role, State
 from ..breaker import Breaker
 from ..coordinator import Coordinator
-from ..exceptions import (
-    BackendError,
-    FencedError,
-    MalformedEntryError,
-    ResultsLostError,
-    ZenvarkError,
-)
+from ..exceptions import ZenvarkError
 from ..statistics import Distribution
 from ._families import (
     BATCHES,
@@ -37,7 +32,13 @@ from ._families import (
 
 T = TypeVar("T")
 
-OWN_ERRORS = (BackendError, FencedError, MalformedEntryError, ResultsLostError, ZenvarkError)
+OWN_ERRORS = tuple(
+    error.__name__
+    for error in vars(exceptions).values()
+    if isinstance(error, type)
+    and issubclass(error, ZenvarkError)
+    and error not in {ZenvarkError, exceptions.CircuitOpenError}
+)
 """Shown before they happen, as 0, so that a rate sees the first one too."""
 
 STATES = {state: tuple(float(case is state) for case in State) for state in State}
@@ -81,7 +82,7 @@ def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Co
     yield Count(statistics, EVALUATED, (), (statistics.evaluated,))
     yield Count(statistics, LOST, ("dropped",), (statistics.dropped,))
     yield Count(statistics, LOST, ("expired",), (statistics.expired,))
-    errors = dict.fromkeys((error.__name__ for error in OWN_ERRORS), 0)
+    errors = dict.fromkeys(OWN_ERRORS, 0)
     for name, number in {**errors, **dict(copied(statistics.errors.items()))}.items():
         yield Count(statistics, ERRORS, (name,), (number,))
     yield Count(statistics, BATCHES, (), (statistics.batches,))

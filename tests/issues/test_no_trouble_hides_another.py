@@ -1,0 +1,120 @@
+"""Eleven kinds of trouble were one class, and the limit on floods went by class: a classifier that
+raised with each call kept everything else from the log and from `on_error` for good."""
+
+import asyncio
+import logging
+from collections import Counter
+
+import pytest
+
+from tests.helpers.waiting import eventually
+from zenvark_web import (
+    BackendError,
+    BreakerPolicy,
+    CallbackError,
+    ClassifierError,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    MemoryBackend,
+    PolicyMismatchError,
+    StrategyError,
+)
+
+
+def oops(ended: object) -> object:
+    raise LookupError("oops")
+
+
+BROKEN = BreakerPolicy(classify=oops)
+
+
+async def succeed() -> None:
+    """All is well."""
+
+
+async def fail() -> None:
+    raise ConnectionError
+
+
+async def flood(coordinator: Coordinator, circuit: str = "broken", times: int = 300) -> None:
+    for _ in range(times):
+        await coordinator.breaker(circuit).execute(succeed)
+
+
+async def test_a_broken_classifier_hides_no_other_kind() -> None:
+    class Moody:
+        def window(self) -> object:
+            raise RuntimeError("no mood")
+
+    def complain(change: object) -> None:
+        raise LookupError("region")
+
+    told: list[Exception] = []
+    store = MemoryBackend()
+    policies = {
+        "broken": BROKEN,
+        "moody": BreakerPolicy(strategy=Moody()),
+        "upstream": BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(60)),
+    }
+    one = Coordinator(store, policies=policies, on_error=told.append, on_state_change=complain)
+    async with one:
+        flooding = asyncio.create_task(keep_flooding(one))
+        await eventually(lambda: len(told) >= 10)
+        for name in ("moody", "upstream"):
+            await asyncio.gather(one.breaker(name).execute(fail), return_exceptions=True)
+        async with Coordinator(store):
+            wanted = {ClassifierError, StrategyError, CallbackError, PolicyMismatchError}
+            await eventually(lambda: {type(error) for error in told} >= wanted, within=30)
+        flooding.cancel()
+    kinds = Counter(type(error) for error in told)
+    counted = one.statistics.errors
+    assert counted["ClassifierError"] > kinds[ClassifierError]
+    assert counted["StrategyError"] == kinds[StrategyError] >= 1
+    assert counted["CallbackError"] == kinds[CallbackError] >= 1
+
+
+async def keep_flooding(coordinator: Coordinator) -> None:
+    while True:
+        await flood(coordinator)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_broken_classifier_does_not_hide_that_of_another_circuit() -> None:
+    told: list[Exception] = []
+    policies = {f"broken {number}": BROKEN for number in range(100)}
+    async with Coordinator(policies=policies, on_error=told.append) as coordinator:
+        for name in policies:
+            await flood(coordinator, name)
+        await eventually(lambda: {error.circuit for error in told} == set(policies))
+        assert len(told) < 300  # of 30,000
+
+
+async def test_what_a_flood_holds_back_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "zenvark_web"):
+        async with Coordinator(policy=BROKEN) as coordinator:
+            await flood(coordinator)
+    assert len(caplog.records) == 11
+    assert coordinator.statistics.errors == {"ClassifierError": 300}
+    assert "ClassifierError" in caplog.records[-1].getMessage()
+
+
+async def test_strangers_without_end_take_no_more_memory_or_lines() -> None:
+    told: list[Exception] = []
+    async with Coordinator(on_error=told.append) as coordinator:
+        for number in range(10_000):
+            coordinator.surface(ClassifierError("broken", circuit=str(number)))
+        coordinator.surface(BackendError("gone"))
+        await eventually(lambda: any(isinstance(error, BackendError) for error in told))
+    assert len(told) == 201
+
+
+async def test_one_kind_about_one_thing_does_not_hide_what_else_causes_it() -> None:
+    """A connection that comes and goes, and then a missing permission."""
+    told: list[Exception] = []
+    async with Coordinator(on_error=told.append) as coordinator:
+        for _ in range(100):
+            coordinator.surface(BackendError.because(ConnectionError("lost"), "XADD"))
+        coordinator.surface(BackendError.because(PermissionError("XADD"), "XADD"))
+        await eventually(lambda: any("PermissionError" in str(error) for error in told))
+    assert len(told) == 11

@@ -1,0 +1,93 @@
+"""Which of many errors are told: enough to know each trouble, too few to drown in.
+
+Each class of errors has a limit of its own, and in it each source, so that no trouble hides
+another. All are counted in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TypeAlias
+
+from ..exceptions import ZenvarkError
+
+INTERVAL = 10.0
+"""Seconds after which all begins anew for a class of errors."""
+
+PER_SOURCE = 10
+"""Of one class about one source, so many are told within an interval."""
+
+SOURCES = 200
+"""Of one class, the first errors of so many sources are told within an interval."""
+
+REPETITIONS = 50
+"""Of one class, so many that are not the first of their source are told within an interval."""
+
+Source: TypeAlias = tuple[str | None, str, type[BaseException | None]]
+
+
+class Verdict(Enum):
+    """Whether an error is told."""
+
+    TOLD = auto()
+    HELD_BACK_FIRST = auto()
+    """It is the first of its class and interval that is not told."""
+    HELD_BACK = auto()
+
+
+class Floods:
+    """Limits what is told. May be asked from any thread.
+
+    Args:
+        monotonic: This host's monotonic seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._kinds: dict[str, _Interval] = {}
+
+    def verdict(self, kind: str, error: Exception) -> Verdict:
+        """Whether to tell an error.
+
+        Args:
+            kind: The name of its class, of which there is a bounded number.
+            error: The error.
+        """
+        now = self._monotonic()
+        interval = self._kinds.get(kind)
+        if interval is None or now - interval.began >= INTERVAL:
+            interval = self._kinds[kind] = _Interval(now)
+        return interval.verdict(_source(error))
+
+
+class _Interval:
+    """What has been told of one class since the interval began."""
+
+    __slots__ = ("_held_back", "_repetitions", "_told", "began")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self._told: dict[Source, int] = {}
+        self._repetitions = 0
+        self._held_back = False
+
+    def verdict(self, source: Source) -> Verdict:
+        told = self._told.get(source, 0)
+        if told:
+            room = told < PER_SOURCE and self._repetitions < REPETITIONS
+            self._repetitions += room
+        else:
+            room = len(self._told) < SOURCES
+        if room:
+            self._told[source] = told + 1
+            return Verdict.TOLD
+        first, self._held_back = not self._held_back, True
+        return Verdict.HELD_BACK_FIRST if first else Verdict.HELD_BACK
+
+
+def _source(error: Exception) -> Source:
+    cause = type(error.__cause__)
+    if isinstance(error, ZenvarkError):
+        return error.circuit, error.source, cause
+    return None, "", cause
