@@ -90,6 +90,14 @@ def endurance(session: nox.Session) -> None:
 
 
 @nox.session
+def service(session: nox.Session) -> None:
+    """A realistic service as a whole: FastAPI under uvicorn and gunicorn, Celery's forked workers,
+    the SDKs of model providers, event streams."""
+    session.install("-e", ".", *_group("service"))
+    session.run("python", "-m", "pytest", "-m", "slow", "tests/service", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))
