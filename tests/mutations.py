@@ -289,8 +289,8 @@ MUTATIONS = (
         11,
         "a cancelled call counts as a failure however short it was",
         "_coordination/local.py",
-        "        return elapsed > self.slow_after and _is_cancellation(error)\n",
-        "        return _is_cancellation(error)\n",
+        "        return elapsed > self.slow_after and _is_cancelled(error)\n",
+        "        return _is_cancelled(error)\n",
         "tests/coordination/test_cancelled.py::test_others_are_ignored",
     ),
     Mutation(

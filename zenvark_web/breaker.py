@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
-from .exceptions import CircuitOpenError
+from ._rejections import rejected
 from .statistics import Distribution
 
 P = ParamSpec("P")
@@ -89,14 +89,14 @@ class Permit:
         if local.cancelled_late(error, self._time(local.monotonic())):
             self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
         else:
-            self.record(local.outcome_of_error(error), type(error).__name__)
+            self.record(*local.judged(error))
 
     def _time(self, now: float) -> float:
         """The seconds that count as the call's duration."""
         return now - self._began if self._elapsed is None else self._elapsed
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.IGNORED:
+        if outcome is Outcome.IGNORED or outcome is Outcome.ANSWERED:
             return
         local = self._local
         now = local.monotonic()
@@ -161,6 +161,8 @@ class _TrialPermit(Permit):
     __slots__ = ()
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
+            outcome = Outcome.SUCCESS
         super()._settle(outcome, label, retry_after)
         self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
 
@@ -278,7 +280,7 @@ class Breaker:
             if taken:
                 return _TrialPermit(local, generation, now)
         local.block(now)
-        raise CircuitOpenError(local.name, admission.retry_after(now))
+        raise rejected(local.name, admission.retry_after(now))
 
     def require(self) -> None:
         """Refuse to begin what will need this circuit later on, while it is open.
@@ -294,7 +296,7 @@ class Breaker:
         if admission.state is State.OPEN:
             now = local.monotonic()
             local.block(now)
-            raise CircuitOpenError(local.name, admission.retry_after(now))
+            raise rejected(local.name, admission.retry_after(now))
 
     def guard(self) -> Guard:
         """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.

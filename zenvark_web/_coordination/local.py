@@ -6,8 +6,6 @@ and only wakes the reporter when a new run begins.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -15,10 +13,12 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Protocol
 
+from .._cancellations import is_cancellation, nobody_asked_for
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
-from ..exceptions import CircuitOpenError, ClassifierError
+from .._rejections import leaves_that_count
+from ..exceptions import ClassifierError
 from ..statistics import DURATION_BOUNDS, Distribution
 from .flights import Flights
 from .outbox import Outbox, PendingRun
@@ -131,10 +131,23 @@ class LocalCircuit:
             return Outcome.SUCCESS
         return self._classified(self.classify, result, Outcome.SUCCESS)
 
-    def outcome_of_error(self, error: BaseException) -> Outcome:
-        """The outcome of a call that raised. What is no `Exception` (a cancellation) says
-        nothing of the upstream, nor does a rejection by another circuit."""
-        if not isinstance(error, Exception) or isinstance(error, CircuitOpenError):
+    def judged(self, error: BaseException) -> tuple[Outcome, str]:
+        """The outcome of a call that raised, and what it is called if it is a failure.
+
+        Of a group, only those errors count that are no rejections: one failure in it is one of
+        the call.
+        """
+        outcomes = [
+            (self._outcome_of_error(leaf), type(leaf).__name__) for leaf in leaves_that_count(error)
+        ]
+        return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
+
+    def _outcome_of_error(self, error: BaseException) -> Outcome:
+        """What is no `Exception` (a cancellation) says nothing of the upstream, unless nobody
+        has asked for the cancellation."""
+        if nobody_asked_for(error):
+            return Outcome.FAILURE
+        if not isinstance(error, Exception):
             return Outcome.IGNORED
         if self.classify is None:
             return Outcome.FAILURE
@@ -143,7 +156,7 @@ class LocalCircuit:
     def cancelled_late(self, error: BaseException, elapsed: float) -> bool:
         """Whether a call was cancelled when it had become slow. Where calls are bounded by
         `asyncio.timeout`, an upstream that hangs causes nothing but cancellations."""
-        return elapsed > self.slow_after and _is_cancellation(error)
+        return elapsed > self.slow_after and _is_cancelled(error)
 
     def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
         """What the user's classifier says, if it says something usable."""
@@ -370,8 +383,14 @@ class LocalCircuit:
         return self.admission.closed and not self._runs
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    if isinstance(error, asyncio.CancelledError):
-        return True
-    trio = sys.modules.get("trio")  # only who has imported it can be cancelled by it
-    return trio is not None and isinstance(error, trio.Cancelled)
+WEIGHTS = {Outcome.FAILURE: 3, Outcome.SUCCESS: 2, Outcome.ANSWERED: 1, Outcome.IGNORED: 0}
+
+
+def _weight(ended: tuple[Outcome, str]) -> int:
+    return WEIGHTS[ended[0]]
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether nothing but cancellations counts in an error."""
+    counted = list(leaves_that_count(error))
+    return bool(counted) and all(map(is_cancellation, counted))

@@ -29,6 +29,9 @@ class Outcome(Enum):
     FAILURE = "failure"
     IGNORED = "ignored"
     """Says nothing about the upstream: the caller cancelled it, or broke it himself."""
+    ANSWERED = "answered"
+    """The upstream answered, which says nothing of how well it is (an HTTP 404): ignored while the
+    circuit is closed, but a trial call has passed."""
 
 
 class Role(StrEnum):

@@ -1,0 +1,134 @@
+"""What is a rejection, and what of a group counts beside it."""
+
+import asyncio
+import contextvars
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zenvark_web import CircuitOpenError, State
+from zenvark_web._http.problem import BreakerStatus
+from zenvark_web._rejections import collecting, leaves_that_count, rejected, rejection_in, told_by
+
+
+class Response:
+    def __init__(self, extensions: object) -> None:
+        self.extensions = extensions
+
+
+class StatusError(Exception):
+    """As both libraries and the SDKs built on them raise it."""
+
+    def __init__(self, response: object) -> None:
+        self.response = response
+
+
+class AwkwardError(Exception):
+    @property
+    def response(self) -> object:
+        raise RuntimeError("there is none")
+
+
+OURS = Response({"breaker": BreakerStatus("payments", State.OPEN, 7.0)})
+
+
+def chained(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REJECTIONS = [
+    CircuitOpenError("payments", 7.0),
+    StatusError(OURS),
+    chained(OSError(), CircuitOpenError("payments", 7.0)),
+    chained(OSError(), chained(OSError(), StatusError(OURS))),
+    chained(OSError(), ExceptionGroup("", [CircuitOpenError("payments", 7.0)])),
+]
+OTHERS = [
+    OSError(),
+    KeyboardInterrupt(),
+    asyncio.CancelledError(),
+    AwkwardError(),
+    StatusError(Response(None)),
+    StatusError(Response({})),
+    StatusError(Response({"breaker": "somebody else's"})),
+    StatusError({"Error": {}}),
+    chained(OSError(), KeyboardInterrupt()),
+    chained(OSError(), ExceptionGroup("", [CircuitOpenError("payments", 7.0), OSError()])),
+]
+
+
+@pytest.mark.parametrize("error", REJECTIONS, ids=range(len(REJECTIONS)))
+def test_rejections(error: Exception) -> None:
+    found = rejection_in(error)
+    assert found is not None
+    assert (found.name, found.retry_after) == ("payments", 7.0)
+    assert not list(leaves_that_count(error))
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=range(len(OTHERS)))
+def test_others(error: BaseException) -> None:
+    assert rejection_in(error) is None
+    assert list(leaves_that_count(error)) == [error]
+
+
+def grouped(leaves: st.SearchStrategy[BaseException]) -> st.SearchStrategy[BaseException]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, min_size=1, max_size=3).map(
+            lambda errors: BaseExceptionGroup("", errors)
+        ),
+    )
+
+
+@given(grouped(st.floats(0, 60).map(lambda wait: CircuitOpenError("payments", wait))))
+def test_a_group_of_nothing_but_rejections_is_that_with_the_longest_wait(
+    error: BaseException,
+) -> None:
+    waits = [leaf.retry_after for leaf in flat(error) if isinstance(leaf, CircuitOpenError)]
+    found = rejection_in(error)
+    assert found is not None
+    assert found.retry_after == max(waits)
+
+
+@given(grouped(st.sampled_from([*REJECTIONS, *OTHERS])))
+def test_of_a_mixed_group_the_others_count(error: BaseException) -> None:
+    counted = [leaf for leaf in flat(error) if leaf in OTHERS]
+    assert list(leaves_that_count(error)) == counted
+    assert (rejection_in(error) is None) == bool(counted)
+
+
+def flat(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in flat(inner)]
+    return [error]
+
+
+def test_an_endless_chain_ends() -> None:
+    error = OSError()
+    error.__cause__ = chained(OSError(), error)
+    assert rejection_in(error) is None
+    error.__cause__ = ExceptionGroup("", [error, error])
+    assert rejection_in(error) is None
+
+
+def test_a_response_tells_of_one() -> None:
+    told = told_by(OURS)
+    assert told is not None
+    assert told.name == "payments"
+    assert told_by(Response({})) is None
+
+
+def test_collected_with_those_further_out() -> None:
+    with collecting() as outer:
+        assert rejected("first", 1.0).name == "first"
+        with collecting() as inner:
+            rejected("second", 9.0)
+            contextvars.copy_context().run(rejected, "third", 3.0)
+        rejected("last", 2.0)
+    rejected("nobody's", 99.0)
+    assert (inner.count, outer.count) == (2, 4)
+    assert inner.longest is not None
+    assert outer.longest is not None
+    assert inner.longest.name == outer.longest.name == "second"

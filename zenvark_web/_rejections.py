@@ -1,0 +1,142 @@
+"""What is a rejection, in whatever form it arrives further out.
+
+A call that an open circuit did not let through tells nothing of any other upstream. It reaches an
+outer circuit, a middleware or a caller as itself, in the exception group of a task group, as the
+cause of another error, or as the HTTP error that a client made of our own 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .exceptions import CircuitOpenError
+
+EXTENSION = "breaker"
+"""The key under which the extensions of a response tell that a breaker made it."""
+
+LONGEST_CHAIN = 100
+"""Causes that are looked at: a chain may have been made endless by hand."""
+
+
+def rejection_in(error: BaseException, depth: int = LONGEST_CHAIN) -> CircuitOpenError | None:
+    """The rejection that an error is: the error itself, the one that it was raised from, the one
+    that an HTTP response in it tells of, or of a group of nothing but rejections that with the
+    longest wait. None if there is anything else in it.
+
+    Args:
+        error: What arrived.
+        depth: How many causes to look at.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return _rejection_of(error, depth)
+    found: list[CircuitOpenError] = []
+    for leaf in _leaves(error):
+        rejection = _rejection_of(leaf, depth)
+        if rejection is None:
+            return None
+        found.append(rejection)
+    return max(found, key=_wait, default=None)
+
+
+def leaves_that_count(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, however deep, that are no rejections; of what is no group, the error
+    itself, unless it is one."""
+    return (leaf for leaf in _leaves(error) if _rejection_of(leaf) is None)
+
+
+def told_by(response: object) -> CircuitOpenError | None:
+    """The rejection of which a response tells that a breaker made, or a fallback in its place."""
+    try:
+        extensions: object = getattr(response, "extensions", None)
+        status: Any = extensions.get(EXTENSION) if isinstance(extensions, Mapping) else None
+        return None if status is None else CircuitOpenError(status.name, float(status.retry_after))
+    except Exception:  # somebody else's extension of that name, or a property that raises
+        return None
+
+
+class Rejections:
+    """The rejections met in one request, wherever they were caught.
+
+    Args:
+        outer: Those of a request that this one is part of.
+
+    Attributes:
+        count: How many.
+        longest: That of the circuit that stays open for longest, without its traceback.
+    """
+
+    __slots__ = ("_outer", "count", "longest")
+
+    def __init__(self, outer: Rejections | None = None) -> None:
+        self._outer = outer
+        self.count: int = 0
+        self.longest: CircuitOpenError | None = None
+
+    def add(self, name: str, retry_after: float) -> None:
+        """Take note of one."""
+        self.count += 1
+        if self.longest is None or retry_after > self.longest.retry_after:
+            self.longest = CircuitOpenError(name, retry_after)
+        if self._outer is not None:
+            self._outer.add(name, retry_after)
+
+
+_collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[Rejections]:
+    """Collect the rejections met from here on, in the tasks and threads, too, that are begun
+    inside the block and take its context variables with them."""
+    rejections = Rejections(_collecting.get())
+    token = _collecting.set(rejections)
+    try:
+        yield rejections
+    finally:
+        _collecting.reset(token)
+
+
+def rejected(name: str, retry_after: float) -> CircuitOpenError:
+    """The error for a call that is not let through. Whoever collects them is told."""
+    rejections = _collecting.get()
+    if rejections is not None:
+        rejections.add(name, retry_after)
+    return CircuitOpenError(name, retry_after)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting += reversed(error.exceptions)
+        else:
+            yield error
+
+
+def _rejection_of(leaf: BaseException, depth: int = LONGEST_CHAIN) -> CircuitOpenError | None:
+    seen: BaseException | None = leaf
+    while isinstance(seen, Exception) and depth:
+        if isinstance(seen, CircuitOpenError):
+            return seen
+        if isinstance(seen, ExceptionGroup):
+            return rejection_in(seen, depth - 1)
+        told = told_by(_response_of(seen))
+        if told is not None:
+            return told
+        seen, depth = seen.__cause__, depth - 1
+    return None
+
+
+def _response_of(error: BaseException) -> object:
+    try:
+        return getattr(error, "response", None)
+    except Exception:  # a property that raises
+        return None
+
+
+def _wait(error: CircuitOpenError) -> float:
+    return error.retry_after
