@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from ._coordination.host import Host
 from ._coordination.local import LocalCircuit
+from ._coordination.log import Log
 from ._coordination.shard import Shard, shard_of
 from ._coordination.surface import Surface
 from ._core._checks import check_name
@@ -35,6 +36,7 @@ class Parts:
         self,
         *,
         host: Host,
+        namespace: str,
         backends: Sequence[Backend],
         policies: PolicyBook,
         lease_ttl: float,
@@ -51,6 +53,7 @@ class Parts:
         self.max_breakers = max_breakers
         self._make_surface = partial(
             Surface,
+            log=Log(namespace, lambda: self.presence.instance),
             monotonic=host.monotonic,
             on_error=on_error,
             on_state_change=on_state_change,

@@ -121,6 +121,7 @@ class Coordinator:
             _check_callable(what, callback)
         self._parts = Parts(
             host=self._host,
+            namespace=namespace,
             backends=self._backends(redis, namespace, shards),
             policies=PolicyBook(policy, policies or {}),
             lease_ttl=lease_ttl,

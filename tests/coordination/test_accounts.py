@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from zenvark_web import ResultsLostError
 from zenvark_web._coordination import accounts
 from zenvark_web._coordination.accounts import Accounts, Ledger
+from zenvark_web._coordination.log import Log
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.states import Report, Run
 from zenvark_web.backends.base import Account, Batch
@@ -24,6 +25,7 @@ class Sender:
         surface = Surface(
             self.statistics,
             time.monotonic,
+            log=Log("shop", str),
             on_error=None,
             on_state_change=None,
             on_role_change=None,

@@ -19,6 +19,7 @@ from zenvark_web import (
     State,
 )
 from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._coordination.log import Log
 from zenvark_web._coordination.lookout import Lookout
 from zenvark_web._coordination.outbox import COLLECTING, Outbox
 from zenvark_web._coordination.surface import Surface
@@ -154,7 +155,12 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     statistics = Statistics()
     outbox = Outbox(statistics)
     surface = Surface(
-        statistics, time.monotonic, on_error=None, on_state_change=None, on_role_change=None
+        statistics,
+        time.monotonic,
+        log=Log("shop", str),
+        on_error=None,
+        on_state_change=None,
+        on_role_change=None,
     )
     circuit = LocalCircuit(
         name="upstream",

@@ -10,6 +10,7 @@ import pytest
 
 from zenvark_web import BreakerPolicy, Outcome, State
 from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._coordination.log import Log
 from zenvark_web._coordination.outbox import Outbox
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.admission import Admission
@@ -40,7 +41,12 @@ def half_open_circuit(permits: int) -> LocalCircuit:
     trial = Transition(circuit="c", generation=2, state=State.HALF_OPEN, grant=grant)
     admission.apply(trial, NOW, 0)
     surface = Surface(
-        statistics, lambda: NOW, on_error=None, on_state_change=None, on_role_change=None
+        statistics,
+        lambda: NOW,
+        log=Log("shop", str),
+        on_error=None,
+        on_state_change=None,
+        on_role_change=None,
     )
     return LocalCircuit(
         name="c",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 
 
@@ -17,10 +18,14 @@ class Asker(Enum):
 class Link:
     """What each loop's newest question to the store came to.
 
+    Args:
+        again: Called when all loops have an answer after one had none.
+
     One that has not been answered yet is no trouble: a start is no outage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, again: Callable[[], None]) -> None:
+        self._again = again
         self._answered = dict.fromkeys(Asker, False)
         self._failed = dict.fromkeys(Asker, False)
         self._changed = asyncio.Event()
@@ -50,6 +55,8 @@ class Link:
         self._failed[asker] = not answered
         if self.cut_off is not before:
             self._changed.set()
+            if before:
+                self._again()
 
     async def changes(self) -> None:
         """Wait until `cut_off` changes."""

@@ -45,7 +45,7 @@ class Membership:
         self._leaderships = leaderships
         self._start = start
         self._leading: list[asyncio.Task[None]] = []
-        self._link = Link()
+        self._link = Link(member.surface.connected_again)
         self._reader = Reader(
             backend=shard.backend,
             table=shard.table,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,11 +15,10 @@ from typing import Any, TypeAlias
 
 from .._core.states import Role
 from ..events import StateChange
-from ..exceptions import CallbackError, text_of
+from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, Floods, Verdict
-
-logger = logging.getLogger("zenvark_web")
+from .log import Log
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
 
@@ -44,6 +42,7 @@ class Surface:
     Args:
         statistics: Counts errors.
         monotonic: This host's monotonic seconds.
+        log: Writes the log's lines.
         on_error, on_state_change, on_role_change: The user's callbacks.
     """
 
@@ -52,11 +51,13 @@ class Surface:
         statistics: Statistics,
         monotonic: Callable[[], float],
         *,
+        log: Log,
         on_error: Callback | None,
         on_state_change: Callback | None,
         on_role_change: Callback | None,
     ) -> None:
         self._statistics = statistics
+        self._log = log
         self._on_error = on_error
         self._on_state_change = on_state_change
         self._on_role_change = on_role_change
@@ -64,30 +65,47 @@ class Surface:
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._floods = Floods(monotonic)
+        self._warned: set[str] = set()
 
     def open(self) -> None:
         """Get ready for use in the running loop."""
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
+        self._warned.clear()
 
     def error(self, error: Exception) -> None:
         """Surface an error of the background, from any thread."""
-        if self._log(error) and self._on_error is not None:
+        if self._tell(error) and self._on_error is not None:
             self._call(self._on_error, error)
 
     def state_changed(self, change: StateChange) -> None:
         """Tell that a circuit changed its state here."""
-        logger.info(
-            "circuit %r: %s -> %s (%s)", change.name, change.previous, change.state, change.reason
-        )
+        self._log.state_changed(change)
         if self._on_state_change is not None:
             self._call(self._on_state_change, change)
 
     def role_changed(self, role: Role) -> None:
         """Tell that this instance leads now, or no longer."""
-        logger.info("this instance is now a %s", role)
+        self._log.role_changed(role)
         if self._on_role_change is not None:
             self._call(self._on_role_change, role)
+
+    def connected_again(self) -> None:
+        """Tell that the store answers after an outage."""
+        self._log.connected_again()
+
+    def never_started(self, circuit: str) -> None:
+        """Warn once that results come in which nobody will judge; from any thread."""
+        self._once("never_started", circuit, self._log.never_started)
+
+    def not_running(self, circuit: str) -> None:
+        """Warn once that calls of an open circuit pass, as nobody finds out how its upstream is;
+        from any thread."""
+        self._once("not_running", circuit, self._log.not_running)
+
+    def check_fails(self, circuit: str, told: str) -> None:
+        """Tell that a health check fails, after it passed or in another way than before."""
+        self._log.check_fails(circuit, told)
 
     async def run(self) -> None:
         """Run callbacks as they come, for ever."""
@@ -105,7 +123,7 @@ class Surface:
         if len(self._waiting) >= MAX_WAITING:
             name = _name_of(callback)
             what = f"callback {name!r} was left out once: {MAX_WAITING} callbacks are waiting"
-            self._log(CallbackError(what, source=name))
+            self._tell(CallbackError(what, source=name))
             return
         self._waiting.append((callback, argument))
         if self._loop is not None:
@@ -123,18 +141,24 @@ class Surface:
                 raise
             name = _name_of(callback)
             error = CallbackError.because(raised, f"callback {name!r} failed", source=name)
-            told = self._log(error)
+            told = self._tell(error)
             if told and self._on_error is not None and callback is not self._on_error:
                 self._call(self._on_error, error)
 
-    def _log(self, error: Exception) -> bool:
+    def _once(self, what: str, circuit: str, write: Callable[[str], None]) -> None:
+        """Write a line, the first time since the coordinator was made or started."""
+        if what not in self._warned:
+            self._warned.add(what)
+            write(circuit)
+
+    def _tell(self, error: Exception) -> bool:
         """Count an error, and log it unless there is a flood of its kind; tells which."""
         name = self._statistics.error_surfaced(error)
         verdict = self._floods.verdict(name, error)
         if verdict is Verdict.TOLD:
-            logger.error("%s", text_of(error) or type(error).__name__)
+            self._log.error(error)
         elif verdict is Verdict.HELD_BACK_FIRST:
-            logger.error("Many %ss: some are only counted for %g s", name, INTERVAL)
+            self._log.held_back(name, INTERVAL)
         return verdict is Verdict.TOLD
 
 

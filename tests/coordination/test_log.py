@@ -1,0 +1,320 @@
+"""What the log says: whatever happens has a template of its own, its facts in fields, and what to
+do in its text."""
+
+import asyncio
+import json
+import logging
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.servers import RedisServer
+from tests.helpers.waiting import eventually
+from zenvark_web import (
+    BackendError,
+    BreakerPolicy,
+    Cause,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    MemoryBackend,
+    Outcome,
+    Reason,
+    Role,
+    State,
+    StateChange,
+    ZenvarkError,
+    exceptions,
+)
+from zenvark_web._coordination import log
+from zenvark_web._coordination.log import Log
+
+PAGE = (Path(__file__).parents[2] / "docs/logging.md").read_text()
+SOON = BreakerPolicy(strategy=ConsecutiveFailures(2), backoff=ConstantBackoff(0.05))
+STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+async def fail() -> None:
+    raise ConnectionError("down")
+
+
+async def open_it(coordinator: Coordinator, name: str = "payments") -> None:
+    breaker = coordinator.breaker(name)
+    for _ in range(2):
+        await asyncio.gather(breaker.execute(fail), return_exceptions=True)
+    await eventually(lambda: breaker.state == "open")
+
+
+def extra(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in STANDARD}
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[logging.LogRecord]]:
+    caplog.set_level(logging.INFO, "zenvark_web")
+
+    def of(event: str) -> list[logging.LogRecord]:
+        return [r for r in caplog.records if getattr(r, "zenvark_event", None) == event]
+
+    return of
+
+
+async def test_the_life_of_a_circuit(lines: Callable[[str], list[logging.LogRecord]]) -> None:
+    async with Coordinator(namespace="shop", policy=SOON) as coordinator:
+        breaker = coordinator.breaker("payments")
+        await open_it(coordinator)
+        await eventually(lambda: try_once(coordinator, Outcome.FAILURE))
+        await eventually(lambda: lines("circuit_stays_open"))
+        await eventually(lambda: try_once(coordinator, Outcome.SUCCESS))
+        await eventually(lambda: breaker.state == "closed")
+        instance = coordinator.instance_id
+    [opened], [stays], [closed] = map(
+        lines, ("circuit_open", "circuit_stays_open", "circuit_closed")
+    )
+    assert [opened.levelname, stays.levelname, closed.levelname] == ["WARNING", "INFO", "INFO"]
+    assert {record.levelname for record in lines("circuit_half_open")} == {"INFO"}
+    assert "payments is open" in opened.getMessage()
+    assert "2 x ConnectionError" in opened.getMessage()
+    assert extra(opened) == {
+        "zenvark_event": "circuit_open",
+        "zenvark_namespace": "shop",
+        "zenvark_instance": instance,
+        "zenvark_circuit": "payments",
+        "zenvark_previous": "closed",
+        "zenvark_state": "open",
+        "zenvark_generation": 1,
+        "zenvark_cause": "tripped",
+        "zenvark_detail": "2 of 2 calls failed: ConsecutiveFailures(threshold=2)",
+        "zenvark_failures": "2 x ConnectionError",
+    }
+    for record in (opened, stays, closed):
+        assert "[namespace=shop circuit=payments" in record.getMessage()
+        assert f"instance={instance}]" in record.getMessage()
+        json.dumps(extra(record))
+
+
+def try_once(coordinator: Coordinator, outcome: Outcome) -> bool:
+    try:
+        coordinator.breaker("payments").acquire().record(outcome, "HTTP 503")
+    except exceptions.CircuitOpenError:
+        return False
+    return True
+
+
+async def test_whoever_comes_when_a_circuit_is_open_is_told(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    store = MemoryBackend()
+    lasting = BreakerPolicy(strategy=ConsecutiveFailures(2), backoff=ConstantBackoff(60))
+    async with Coordinator(store, policy=lasting) as first:
+        await open_it(first)
+        async with Coordinator(store, policy=lasting) as second:
+            await eventually(lambda: len(lines("circuit_open")) == 2)
+            names = {vars(record)["zenvark_instance"] for record in lines("circuit_open")}
+            assert names == {first.instance_id, second.instance_id}
+
+
+async def test_an_outage_begins_and_ends(
+    fresh_server: RedisServer, lines: Callable[[str], list[logging.LogRecord]]
+) -> None:
+    async with Coordinator(fresh_server.url) as coordinator:
+        await eventually(lambda: coordinator.connected)
+        assert not lines("connected_again")
+        fresh_server.kill()
+        await eventually(lambda: lines("error"))
+        fresh_server.start()
+        await eventually(lambda: lines("connected_again"))
+        assert lines("connected_again")[0].levelname == "INFO"
+    record = lines("error")[0]
+    assert vars(record)["zenvark_error"] == "BackendError"
+    assert "store" in record.msg
+    assert "ConnectionError" in record.getMessage()
+    assert record.exc_info
+
+
+async def test_roles(lines: Callable[[str], list[logging.LogRecord]]) -> None:
+    async with Coordinator():
+        await eventually(lambda: lines("role"))
+    assert [vars(record)["zenvark_role"] for record in lines("role")] == ["leader", "follower"]
+    assert len({record.msg for record in lines("role")}) == 2
+
+
+class BuggyStore(MemoryBackend):
+    """The library's own mistake."""
+
+    loads = 0
+
+    async def load(self, *, leading: bool = False) -> object:
+        self.loads += 1
+        if self.loads == 1:
+            raise LookupError("a bug")
+        return await super().load(leading=leading)
+
+
+async def test_what_is_unexpected_has_its_class_and_traceback(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    async with Coordinator(BuggyStore()):
+        [record] = await eventually(lambda: lines("error"))
+    assert record.msg.startswith(log.UNEXPECTED)
+    assert "LookupError: a bug" in record.getMessage()
+    assert vars(record)["zenvark_error"] == "LookupError"
+    assert record.exc_info
+    assert record.exc_info[0] is LookupError
+
+
+async def test_a_users_mistake_has_its_traceback(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    def tell(role: object) -> None:
+        raise KeyError("region")
+
+    async with Coordinator(on_role_change=tell):
+        await eventually(lambda: lines("error"))
+    [record, *_] = lines("error")
+    assert "KeyError: 'region'" in record.getMessage()
+    assert "test_a_users_mistake_has_its_traceback" in record.getMessage()
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], exceptions.CallbackError)
+    assert isinstance(record.exc_info[1].__cause__, KeyError)
+
+
+def all_kinds() -> list[ZenvarkError]:
+    kinds = [k for k in ZenvarkError.__subclasses__() if k.__module__ == exceptions.__name__]
+    kinds.remove(exceptions.CircuitOpenError)
+    return [k(3, 4) if k is exceptions.ResultsLostError else k("trouble") for k in kinds]
+
+
+async def test_each_kind_has_a_template_whatever_its_text(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    """Error trackers group by template: it is constant, and no other kind has it."""
+    async with Coordinator() as coordinator:
+        for error in all_kinds():
+            coordinator.surface(error)
+            coordinator.surface(error)
+        coordinator.surface(LookupError("one"))
+        coordinator.surface(ValueError("another"))
+    templates: dict[object, set[object]] = {}
+    for record in lines("error"):
+        templates.setdefault(vars(record)["zenvark_error"], set()).add(record.msg)
+    assert all(len(told) == 1 for told in templates.values())
+    assert templates.pop("LookupError") == templates.pop("ValueError")
+    assert len({str(*told) for told in templates.values()}) == len(templates) == len(all_kinds())
+
+
+def test_a_kind_made_by_someone_else_has_its_parents_template(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OwnError(BackendError):
+        pass
+
+    Log("shop", str).error(OwnError("gone"))
+    assert caplog.records[0].msg == log.ERRORS[BackendError] + log.WHERE
+
+
+def test_an_error_about_a_circuit_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    Log("shop", lambda: "web-1").error(
+        exceptions.StrategyError("could not be judged", circuit="payments")
+    )
+    [record] = caplog.records
+    assert vars(record)["zenvark_circuit"] == "payments"
+    assert "[namespace=shop circuit=payments instance=web-1]" in record.getMessage()
+    assert not record.exc_info
+
+
+async def test_warnings_are_told_once_in_a_run(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    coordinator = Coordinator(namespace="shop")
+    surface = coordinator._parts.surface
+    for _ in range(2):
+        for _ in range(3):
+            surface.never_started("payments")
+            surface.not_running("mail")
+        async with coordinator:
+            pass
+    for event in ("never_started", "not_running"):
+        assert [record.levelname for record in lines(event)] == ["WARNING"] * 2
+        assert all("tart" in record.getMessage() for record in lines(event))
+    assert {vars(r)["zenvark_circuit"] for r in lines("not_running")} == {"mail"}
+
+
+def test_a_health_check_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    Log("shop", str).check_fails("payments", "TypeError: no such argument")
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert vars(record)["zenvark_detail"] == "TypeError: no such argument"
+    assert "TypeError: no such argument" in record.getMessage()
+
+
+def test_nothing_is_worked_out_for_lines_that_nobody_reads() -> None:
+    def instance() -> str:
+        raise AssertionError
+
+    logger = logging.getLogger("zenvark_web")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        Log("shop", instance).connected_again()
+    finally:
+        logger.setLevel(before)
+
+
+def test_an_opening_is_seen_where_logging_is_not_configured() -> None:
+    """As under a plain uvicorn: only warnings and worse reach stderr."""
+    program = """
+        import asyncio
+        from zenvark_web import *
+
+        async def main():
+            policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(60))
+            async with Coordinator(namespace="shop", policy=policy) as coordinator:
+                breaker = coordinator.breaker("payments")
+                breaker.acquire().record(Outcome.FAILURE, "HTTP 503")
+                while breaker.state == "closed":
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    [line] = done.stderr.splitlines()
+    assert re.search("payments is open.*1 x HTTP 503.*namespace=shop", line)
+
+
+def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zenvark_web")
+    told = Log("shop", str)
+    for error in all_kinds():
+        told.error(error)
+    told.held_back("BackendError", 10)
+    for previous, state in [("closed", "open"), ("open", "half_open"), ("half_open", "open")]:
+        told.state_changed(change(previous, state))
+    told.state_changed(change("half_open", "closed"))
+    told.role_changed(Role.LEADER)
+    told.connected_again()
+    told.never_started("payments")
+    told.not_running("payments")
+    told.check_fails("payments", "down")
+    tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))
+    assert tabled == {(vars(r)["zenvark_event"], r.levelname) for r in caplog.records}
+    fields = {field for record in caplog.records for field in extra(record)}
+    assert set(re.findall(r"^\| `(zenvark_\w+)` \|", PAGE, re.MULTILINE)) == fields
+    for error in all_kinds():
+        assert f"`{type(error).__name__}`" in PAGE
+
+
+def change(previous: str, state: str) -> StateChange:
+    reason = Reason(cause=Cause.TRIPPED)
+    return StateChange("payments", State(previous), State(state), 1, reason)
