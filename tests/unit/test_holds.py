@@ -95,12 +95,6 @@ class TestWhileClosed:
         assert bench.wait(59.9) is None
         assert isinstance(bench.wait(0.2), Check)
 
-    def test_a_leap_of_the_clock_is_no_wait(self) -> None:
-        """The leader's time goes on as it was when it began to lead; the stream's may leap."""
-        bench = bench_with()
-        bench.circuit.report("a", held_report(10), at=bench.now + 86_400, now=bench.now)
-        assert opened(bench).latest.delay == bench.circuit.policy.max_retry_after
-
 
 class TestWhileOpen:
     @pytest.mark.parametrize("settings", [{}, {"health_check": check}], ids=["trial", "check"])
@@ -176,7 +170,7 @@ class TestWhileOpen:
         bench.hold(60)
         assert bench.answer(asked) is None
         bench.answer(bench.wait_for_check(60))
-        bench.circuit._hold.heed(30, bench.now, bench.now)
+        bench.circuit._hold.heed(30, bench.now)
         assert bench.wait(29.9) is None
 
     def test_a_new_leader_tells_what_the_old_one_did_not(self) -> None:

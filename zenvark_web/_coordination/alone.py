@@ -68,7 +68,7 @@ class Alone:
         self._chance = chance
         self._max_circuits = max_circuits
         self._unsent = unsent
-        self._now = clock.frozen()
+        self._frame = clock.frame()
         self._judge: Judge | None = None
         self._starts: dict[str, int] = {}
         self._newest = 0
@@ -83,11 +83,11 @@ class Alone:
 
     async def _step_in(self) -> None:
         self._newest += 1  # no call that began under an earlier word of its own counts
-        self._now = self._clock.frozen()
+        self._frame = self._clock.frame()
         self._judge = judge = Judge(
             policies=self._policies,
             known=self._start,
-            now=self._now,
+            frame=self._frame,
             chance=self._chance,
             surface=self._surface,
             checks=HealthChecks(self._statistics, self._clock.monotonic),
@@ -158,7 +158,7 @@ class Alone:
 
     def _hear(self, report: Report) -> None:
         if self._judge is not None:
-            self._judge.hear(self._instance, report, at=self._now())
+            self._judge.hear(self._instance, report, at=self._frame.now())
 
     async def _tell_notes(self) -> None:
         while True:

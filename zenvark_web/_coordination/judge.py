@@ -15,6 +15,7 @@ from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
 from .._core.states import Counted, Report, State, Tally, Transition
 from ..exceptions import StrategyError
+from .clock import Frame
 from .health import HealthChecks
 from .surface import Surface, ends_this_task
 
@@ -27,13 +28,15 @@ class Judge:
     Args:
         policies: The policies of circuits.
         known: Tells a circuit's newest transition, from which it starts.
-        now: The seconds by which it judges.
+        frame: The seconds by which it judges. Transitions come and go in the shared clock's.
         chance: Makes random numbers from 0 to 1.
         surface: Where the errors of users' strategies go.
         checks: Runs health checks.
         max_circuits: How many closed circuits to keep count of.
-        decided: Told each transition.
+        decided: Told each transition, signed.
         touched: Told the name of each circuit that may have changed.
+        epoch: The lease under which it judges, for its signature.
+        leader: Who judges, for its signature.
     """
 
     def __init__(
@@ -41,23 +44,29 @@ class Judge:
         *,
         policies: PolicyBook,
         known: Callable[[str], Transition],
-        now: Callable[[], float],
+        frame: Frame,
         chance: Callable[[], float],
         surface: Surface,
         checks: HealthChecks,
         max_circuits: int,
         decided: Callable[[Transition], None],
         touched: Callable[[str], None] = lambda name: None,
+        epoch: int = 0,
+        leader: str = "",
     ) -> None:
         self._policies = policies
         self._known = known
-        self._now = now
+        self._frame = frame
+        self._now = frame.now
         self._chance = chance
         self._surface = surface
         self._checks = checks
         self._max_circuits = max_circuits
         self._decided = decided
         self._touched = touched
+        self._epoch = epoch
+        self._leader = leader
+        self._checking: dict[str, int] = {}
         self._circuits: dict[str, Circuit] = {}
         self._timers: list[tuple[float, str]] = []
         self._timer_of: dict[str, float] = {}
@@ -71,9 +80,15 @@ class Judge:
         """Go on from a transition that is now in force, unless it is this judge's own."""
         name = transition.circuit
         circuit = self._circuits.get(name)
-        if circuit is not None and transition.order > circuit.latest.order:
-            now = self._now()
-            self._guarded(name, lambda circuit: circuit.adopt(_not_ahead(transition, now), now))
+        if circuit is None or not self._is_news(transition, circuit.latest):
+            return
+        entered = self._entered(transition)
+        self._guarded(name, lambda circuit: circuit.adopt(entered, self._now()))
+
+    def _is_news(self, transition: Transition, latest: Transition) -> bool:
+        if (transition.epoch, transition.leader) == (self._epoch, self._leader):
+            return transition.generation > latest.generation
+        return transition.order > latest.order
 
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
@@ -91,10 +106,13 @@ class Judge:
         if circuit is None:
             return None
         try:
-            return circuit.save(self._now())
+            tally = circuit.save(self._now())
         except BaseException as error:
             self._failed(name, "saved", error)
             return Tally(circuit.latest.generation, counted=Counted("", None))
+        if tally is None or not tally.hold:
+            return tally
+        return replace(tally, hold=self._frame.leaving(tally.hold))
 
     def restore(self, name: str, tally: Tally) -> bool:
         """Have a circuit go on from what another judge saved.
@@ -106,7 +124,8 @@ class Judge:
             circuit = self._circuit(name)
             if circuit.latest.generation != tally.generation:
                 self._touched(name)
-            return circuit.restore(tally, self._now())
+            hold = self._frame.entering(tally.hold)
+            return circuit.restore(replace(tally, hold=hold), self._now())
         except BaseException as error:
             self._failed(name, "restored", error)
             return False
@@ -118,24 +137,20 @@ class Judge:
         *,
         at: float,
         replayed: bool = False,
-        stands_still: bool = False,
     ) -> None:
         """Have a circuit judge a report.
 
         Args:
             instance: Whose it is.
             report: What it says.
-            at: When it arrived.
+            at: When it arrived, in the seconds of this judge's frame.
             replayed: Whether it was there before this judge.
-            stands_still: Whether that time does not go on, though time does.
         """
         now = self._now()
         self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
         self._guarded(
             report.circuit,
-            lambda circuit: circuit.report(
-                instance, report, at=at, now=now, replayed=replayed, stands_still=stands_still
-            ),
+            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
         )
 
     def heard_at(self, name: str) -> float | None:
@@ -150,7 +165,10 @@ class Judge:
                 self._timers_changed.clear()
                 for name in self._due():
                     check = self._guarded(name, lambda circuit: circuit.due(self._now()))
-                    if check is not None:
+                    # A circuit that was forgotten while it is being checked begins anew, and asks
+                    # again: the check under way answers it.
+                    if check is not None and self._checking.get(name) != check.generation:
+                        self._checking[name] = check.generation
                         tasks.create_task(self._check(name, check))
                 wait = self._timers[0][0] - self._now() if self._timers else None
                 try:
@@ -169,9 +187,24 @@ class Judge:
         return circuit
 
     def _make(self, latest: Transition) -> Circuit:
-        now = self._now()
         policy = self._policies[latest.circuit]
-        return Circuit(policy, _not_ahead(latest, now), now, self._chance)
+        return Circuit(policy, self._entered(latest), self._now(), self._chance)
+
+    def _entered(self, transition: Transition) -> Transition:
+        """A transition in this judge's seconds, as if decided now if the store's clock was set back
+        since it was."""
+        at = min(self._frame.entering(transition.at), self._now())
+        return replace(transition, at=at)
+
+    def _signed(self, transition: Transition) -> Transition:
+        """A transition in the shared clock's seconds, and known again when it comes back."""
+        return replace(
+            transition,
+            at=self._frame.leaving(transition.at),
+            since=self._frame.leaving(transition.since),
+            epoch=self._epoch,
+            leader=self._leader,
+        )
 
     def _evict(self) -> None:
         """Forget a closed circuit, the one not heard of for longest if there is no better."""
@@ -199,7 +232,7 @@ class Judge:
             self._failed(name, "judged", error)
             return None
         if isinstance(decision, Transition):
-            self._decided(decision)
+            self._decided(self._signed(decision))
             return None
         return decision
 
@@ -229,10 +262,9 @@ class Judge:
         return [name for name in names if name in self._circuits]
 
     async def _check(self, name: str, check: Check) -> None:
-        error = await self._checks.run(name, self._policies[name], check)
+        try:
+            error = await self._checks.run(name, self._policies[name], check)
+        finally:
+            if self._checking.get(name) == check.generation:
+                del self._checking[name]
         self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
-
-
-def _not_ahead(transition: Transition, now: float) -> Transition:
-    """A transition as if decided now, if the store's clock was set back since it was."""
-    return replace(transition, at=now) if transition.at > now else transition

@@ -13,7 +13,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._core.policy import PolicyBook
-from .._core.states import State, Transition
+from .._core.states import Report, State, Transition
 from .._core.strategies import TimeWindow
 from ..backends.base import (
     Backend,
@@ -25,7 +25,7 @@ from ..backends.base import (
 )
 from ..exceptions import BackendError, FencedError, MalformedEntryError, PolicyMismatchError
 from ..statistics import Statistics
-from .clock import SharedClock, Stamps
+from .clock import SharedClock
 from .health import HealthChecks
 from .judge import Judge
 from .outage import Outage
@@ -90,8 +90,9 @@ class Leader:
         self._backend = backend
         self._table = table
         self._policies = policies
-        self._now = clock.frozen()
-        self._leads_since = self._now()
+        self._clock = clock
+        self._frame = clock.frame()
+        self._leads_since = self._frame.now()
         self._surface = surface
         self._statistics = statistics
         self._max_circuits = max_circuits
@@ -110,16 +111,17 @@ class Leader:
         self._judge = Judge(
             policies=policies,
             known=table.known,
-            now=self._now,
+            frame=self._frame,
             chance=chance,
             surface=surface,
             checks=HealthChecks(statistics, clock.monotonic),
             max_circuits=max_circuits,
             decided=self._decided,
             touched=changed.add,
+            epoch=epoch,
+            leader=instance,
         )
         self._progress = Progress(self._judge, changed)
-        self._stamps = Stamps(clock)
 
     # What the reader brings
 
@@ -129,9 +131,9 @@ class Leader:
         Returns:
             The position from which to read results.
         """
+        self._frame.begin_after(_newest_counted(snapshot.checkpoint))
         self._give_back_states(snapshot)
         position = await self._progress.begin(snapshot)
-        self._stamps.take(_newest_counted(snapshot.checkpoint))
         for name, transition in self._table.latest.items():
             if transition.state is not State.CLOSED:
                 self._judge.begin(name)
@@ -162,9 +164,10 @@ class Leader:
         """Judge one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
             self._surface.error(entry.item)
-        at, stands_still = self._stamps.take(entry.at)
+        at, told = self._frame.arrived(entry.at)
         for instance, report, replayed in self._progress.take(entry):
-            self._judge.hear(instance, report, at=at, replayed=replayed, stands_still=stands_still)
+            heard = report if told else _without_ages(report)
+            self._judge.hear(instance, heard, at=at, replayed=replayed)
 
     # Loops
 
@@ -243,9 +246,8 @@ class Leader:
 
     def _forgettable(self) -> list[Transition]:
         """Circuits that nobody calls: those long so, and as many more as there are too many."""
-        now = self._now()
         idle = [
-            (now - self._idle_since(transition), transition)
+            (self._idle_for(transition), transition)
             for transition in self._table.latest.values()
             if self._policies[transition.circuit].idle_interval is None
         ]
@@ -259,13 +261,14 @@ class Leader:
             forgettable += [transition for _, transition in quiet[:surplus]]
         return forgettable[:FORGET_AT_ONCE]
 
-    def _idle_since(self, transition: Transition) -> float:
-        """Since when a circuit is of no use: nobody calls it, and it is closed or waits for calls
+    def _idle_for(self, transition: Transition) -> float:
+        """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
         to try with. (One with a health check recovers by itself: its last check is not long ago.)
         """
         waits = transition.state is not State.CLOSED
-        return max(
-            self._heard_at(transition.circuit), transition.retry_at if waits else transition.at
+        since = transition.retry_at if waits else transition.at
+        return min(
+            self._frame.now() - self._heard_at(transition.circuit), self._clock.now() - since
         )
 
     def _heard_at(self, name: str) -> float:
@@ -282,6 +285,11 @@ class Leader:
                 )
             )
         self._fingerprints = fingerprints
+
+
+def _without_ages(report: Report) -> Report:
+    """A report for which only the order of entries tells when it was."""
+    return replace(report, runs=tuple(replace(run, age=0.0) for run in report.runs))
 
 
 def _newest_counted(checkpoint: Checkpoint) -> float:

@@ -72,7 +72,7 @@ class Circuit:
     Args:
         policy: Its settings.
         latest: Its newest transition.
-        now: The shared clock's seconds.
+        now: The leader's seconds, in which all times here are.
         chance: Makes random numbers from 0 to 1, for jitter.
 
     Attributes:
@@ -116,32 +116,28 @@ class Circuit:
         at: float,
         now: float,
         replayed: bool = False,
-        stands_still: bool = False,
     ) -> Transition | None:
         """Take in what one instance says.
 
         Args:
             instance: Who says it.
             report: Its results, oldest first, and what else it has to say.
-            at: When it arrived in the store, by the time stamps of the stream.
-            now: The leader's seconds, for what it does itself.
+            at: When it arrived in the store, in the leader's seconds: not ahead of `now`.
+            now: The leader's seconds.
             replayed: Whether a new leader reads it again. Old results count, but that calls were
                 blocked or under way then tells nothing of now.
-            stands_still: Whether time stamps do not go on, because the store's clock was set back.
-                Then the order of reports alone tells what ended first.
 
         Returns:
             The transition that follows, or None. Results after the deciding one belong to a
             generation that is over, and are left out.
         """
         self.heard_at = now
-        self._hold.heed(report.hold, now if stands_still else at, now)
+        self._hold.heed(report.hold, at)
         if not replayed:
             self._note(instance, report, now)
         for run in report.runs:
             if run.generation == self.latest.generation:
-                ended = at if stands_still else at - run.age
-                transition = self._count(instance, run, ended, now)
+                transition = self._count(instance, run, at - run.age, now)
                 if transition is not None:
                     return transition
         if self.latest.state is State.CLOSED:
@@ -224,7 +220,7 @@ class Circuit:
         Returns:
             Whether all that it knew is known now. If not, its results have to be reported again.
         """
-        self._hold.heed(tally.hold - now, now, now)
+        self._hold.heed(tally.hold - now, now)
         if tally.generation != self.latest.generation:
             return True
         if tally.trial is not None and self._trial is not None:

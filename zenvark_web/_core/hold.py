@@ -19,14 +19,12 @@ class Hold:
         self._longest = longest
         self.until: float = 0.0
 
-    def heed(self, seconds: float | None, at: float, now: float) -> None:
+    def heed(self, seconds: float | None, at: float) -> None:
         """Take in what it asked for.
 
         Args:
             seconds: How long it wants to be left alone; None if it has not asked.
-            at: When that was so, by the time stamps of the stream.
-            now: The leader's seconds. (The store's clock may have been set since it leads.)
+            at: When that was so, in the leader's seconds.
         """
         if seconds is not None and seconds > 0 and self._longest:
-            until = min(at + min(seconds, self._longest), now + self._longest)
-            self.until = max(self.until, until)
+            self.until = max(self.until, at + min(seconds, self._longest))

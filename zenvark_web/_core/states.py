@@ -1,6 +1,7 @@
 """The words of the core: states, outcomes, and the records that instances exchange.
 
-All times are seconds of the one shared clock (Redis' own), never of a host.
+Times in the records that are exchanged are seconds of the one shared clock (Redis' own), never of
+a host. A leader's circuits have them in the leader's own seconds.
 """
 
 from __future__ import annotations
@@ -247,7 +248,7 @@ class Counted:
         strategy: What made the window.
         window: The window as it saved itself; None if it can't.
         failures: The newest failures: whose they were, what, and how many.
-        newest: The newest time that the window was told, in the shared clock's seconds.
+        newest: The newest time that the window was told, in that leader's own seconds.
     """
 
     strategy: str

@@ -51,8 +51,8 @@ class Window(Protocol):
             failed: Whether they failed.
             slow: Whether they took longer than the policy's `slow_call`.
             count: How many, at least one.
-            now: When, in seconds of the one shared clock. It does not run backwards by more than
-                the age of a late report.
+            now: When, in seconds. They begin anywhere, follow no jump of a clock, and do not run
+                backwards by more than the age of a late report.
 
         Returns:
             The verdict at the first call that calls for opening, or None.
@@ -72,7 +72,7 @@ class LookAhead(Protocol):
 
         Args:
             count: How many, at least one.
-            at: When, in seconds of the shared clock.
+            at: When, in the same seconds.
 
         Returns:
             The verdict if they were recorded as slow now, or None. Nothing is recorded.
