@@ -304,7 +304,7 @@ MUTATIONS = (
     Mutation(
         11,
         "a permit that was dropped is under way for ever",
-        "breaker.py",
+        "_permits.py",
         "        if not self.recorded:\n            self._local.flights.end(id(self))\n",
         "        pass\n",
         "tests/coordination/test_in_flight.py::test_a_dropped_permit_is_under_way_no_longer",

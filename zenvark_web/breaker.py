@@ -3,172 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import wraps
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from types import TracebackType
+from functools import partial, wraps
+from inspect import isawaitable
+from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
+from ._awaitables import (
+    explain,
+    is_async,
+    is_callers_mistake,
+    is_future,
+    is_generator,
+    makes_generators,
+    not_awaitable,
+)
 from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
+from ._flows import WHOSE, WORD, Flow, carrier, current, left, under_way
+from ._permits import Permit, TimedPermit, TrialPermit, permit_inside
 from ._rejections import rejected
 from .statistics import Distribution
+
+__all__ = ["Breaker", "Guard", "Permit"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Permit:
-    """Leave to make one call. Tell how it ended, exactly once.
-
-    As a context manager (with `with` or `async with`) it tells that itself: an exception is
-    judged as the policy says, anything else is a success.
-
-    Attributes:
-        recorded: Whether it has been told.
-    """
-
-    __slots__ = ("_began", "_elapsed", "_generation", "_local", "recorded")
-
-    def __init__(self, local: LocalCircuit, generation: int, began: float) -> None:
-        self._local = local
-        self._generation = generation
-        self._began = began
-        self._elapsed: float | None = None
-        self.recorded: bool = False
-
-    def __repr__(self) -> str:
-        return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"
-
-    def stop_clock(self) -> None:
-        """End the time that counts as the call's duration, though its outcome is to come: what
-        the caller does with a response's body does not make the upstream slow."""
-        self._elapsed = self._local.monotonic() - self._began
-
-    def record(
-        self, outcome: Outcome, label: str = "", *, retry_after: float | None = None
-    ) -> None:
-        """Tell how the call ended.
-
-        Args:
-            outcome: The outcome.
-            label: What a failure was (an exception's name, a status), for the explanation of
-                what opened a circuit.
-            retry_after: Seconds from now before which the upstream wants no further call, as a
-                failure said it (an HTTP `Retry-After`, RFC 9110, section 10.2.3). While the
-                circuit is open, the fleet makes no attempt to recover before then. The longest
-                one that is still to come holds, up to the policy's `max_retry_after`. What is
-                negative or no finite number is ignored.
-
-        Raises:
-            RuntimeError: It has been told already.
-        """
-        if self.recorded:
-            raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
-        self.recorded = True
-        self._settle(outcome, label, retry_after)
-
-    def returned(self, result: object) -> None:
-        """Tell that the call returned; the policy's classifier judges what.
-
-        Raises:
-            RuntimeError: The outcome has been told already.
-        """
-        self.record(self._local.outcome_of_result(result), type(result).__name__)
-
-    def raised(self, error: BaseException) -> None:
-        """Tell that the call raised; the policy's classifier judges what.
-
-        A cancellation is ignored, unless the call had taken longer than the policy's `slow_call`:
-        then it is a failure.
-
-        Raises:
-            RuntimeError: The outcome has been told already.
-        """
-        local = self._local
-        if local.cancelled_late(error, self._time(local.monotonic())):
-            self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
-        else:
-            self.record(*local.judged(error))
-
-    def _time(self, now: float) -> float:
-        """The seconds that count as the call's duration."""
-        return now - self._began if self._elapsed is None else self._elapsed
-
-    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.IGNORED or outcome is Outcome.ANSWERED:
-            return
-        local = self._local
-        now = local.monotonic()
-        if outcome is Outcome.SUCCESS:
-            local.succeeded(self._generation, now, self._time(now))
-            return
-        if retry_after is not None:
-            local.hold(retry_after, now)
-        local.record(self._generation, True, label, now, self._time(now))
-
-    def __enter__(self) -> Permit:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.record(Outcome.SUCCESS)
-        else:
-            self.raised(error)
-
-    async def __aenter__(self) -> Permit:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-
-class _TimedPermit(Permit):
-    """One of a circuit that knows slow calls: it is looked after while it is under way."""
-
-    __slots__ = ()
-
-    def __init__(self, local: LocalCircuit, generation: int, began: float) -> None:
-        super().__init__(local, generation, began)
-        local.begin(id(self), generation, began)
-
-    def stop_clock(self) -> None:
-        super().stop_clock()
-        self._local.flights.end(id(self))
-
-    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        self._local.flights.end(id(self))
-        super()._settle(outcome, label, retry_after)
-
-    def __del__(self) -> None:
-        if not self.recorded:
-            self._local.flights.end(id(self))
-
-
-class _TrialPermit(Permit):
-    """One of the few permits of a half-open circuit. It must come back, come what may."""
-
-    __slots__ = ()
-
-    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
-            outcome = Outcome.SUCCESS
-        super()._settle(outcome, label, retry_after)
-        self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
-
-    def __del__(self) -> None:
-        if not self.recorded:
-            self.record(Outcome.IGNORED)
 
 
 class Guard:
@@ -184,7 +44,7 @@ class Guard:
         if self._permit is not None:
             raise RuntimeError("a guard is entered once: call guard() again")
         self._permit = self._breaker.acquire()
-        return self._permit
+        return self._permit.__enter__()
 
     def __exit__(
         self,
@@ -192,11 +52,8 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        permit = self._permit
-        if (
-            permit is not None and not permit.recorded
-        ):  # unless the block has told the outcome itself
-            permit.__exit__(kind, error, traceback)
+        if self._permit is not None:
+            self._permit.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> Permit:
         return self.__enter__()
@@ -222,7 +79,7 @@ class Breaker:
 
     def __init__(self, local: LocalCircuit) -> None:
         self._local = local
-        self._permit = _TimedPermit if local.timed else Permit
+        self._permit = TimedPermit if local.timed else Permit
 
     def __repr__(self) -> str:
         return f"<Breaker {self.name!r} {self.state} generation={self.generation}>"
@@ -271,6 +128,10 @@ class Breaker:
         local = self._local
         admission = local.admission
         now = local.monotonic()
+        if current.get() is not None:
+            inside = permit_inside(local, now)
+            if inside is not None:
+                return inside
         generation = admission.generation  # first: it may change at any time, and so must be old
         if admission.closed:
             return self._permit(local, generation, now)
@@ -278,7 +139,7 @@ class Breaker:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
             if taken:
-                return _TrialPermit(local, generation, now)
+                return TrialPermit(local, generation, now)
         local.block(now)
         raise rejected(local.name, admission.retry_after(now))
 
@@ -311,49 +172,79 @@ class Breaker:
     ) -> T:
         """Call an async function, unless the circuit is open, and take note of how it ends.
 
+        Calls of the same circuit that the function makes are part of this one.
+
         Raises:
             CircuitOpenError: The circuit did not let the call pass.
+            TypeError: It is no async function, or takes no such arguments. That counts as no call.
         """
         local = self._local
         admission = local.admission
         generation = admission.generation
-        if not admission.closed or not local.plain:
+        outer = current.get()
+        if outer is not None:
+            outer = under_way(outer)
+        if not admission.closed or not local.plain or (outer and carrier(outer, local)):
             return await _execute(self.acquire(), function, *args, **kwargs)
-        # A permit in two local variables: this is the path of nearly all calls.
+        # A permit and a flow in local variables: this is the path of nearly all calls.
+        awaitable: Any = None
         began = local.monotonic()
+        flow: Flow = [local, generation, outer, None]
+        current.set(flow)
         try:
-            result = await function(*args, **kwargs)
+            awaitable = function(*args, **kwargs)
+            if awaitable.__class__ is not CoroutineType and not isawaitable(awaitable):
+                raise TypeError(not_awaitable(function, awaitable))
+            result: T = await awaitable
         except BaseException as error:
-            Permit(local, generation, began).raised(error)
+            left(flow)
+            _broken(Permit(local, generation, began, flow), function, awaitable, error)
             raise
-        ended = local.monotonic()
-        local.succeeded(generation, ended, ended - began)
+        current.set(outer)
+        if flow[WORD] is None:
+            flow[WHOSE] = None
+            ended = local.monotonic()
+            local.succeeded(generation, ended, ended - began)
+        else:
+            Permit(local, generation, began, flow).returned(result)
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for a plain function, from any thread.
 
+        If the function gives back a coroutine, a future or anything else that is to be awaited,
+        the call is under way until that has ended.
+
         Raises:
             CircuitOpenError: The circuit did not let the call pass.
+            TypeError: It is no function, or takes no such arguments, or gives back a generator:
+                guard the loop over it with `guard()` instead. That counts as no call.
         """
         permit = self.acquire()
+        permit.carry()
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            permit.raised(error)
+            permit.set_down()
+            _broken(permit, function, None, error)
             raise
-        permit.returned(result)
-        return result
+        permit.set_down()
+        if result.__class__ in PLAIN:
+            permit.returned(result)
+            return result
+        return cast(T, _guarded(permit, function, result))
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, async or not: each call of it goes through `execute`.
+        """Decorate a function, async or not: each call of it goes through `execute`, or
+        `execute_sync`.
 
         Raises:
             TypeError: It is a generator; guard the loop over it with `guard()` instead.
         """
-        if isgeneratorfunction(function) or isasyncgenfunction(function):
+        explain(function)
+        if makes_generators(function):
             raise TypeError("a breaker cannot decorate a generator: use guard() around its loop")
-        if iscoroutinefunction(function):
+        if is_async(function):
 
             @wraps(function)
             async def call(*args: Any, **kwargs: Any) -> Any:
@@ -368,13 +259,72 @@ class Breaker:
         return cast(F, call_sync)
 
 
+PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
+"""Results that need no look: nothing of them is still to come."""
+
+
 async def _execute(
     permit: Permit, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> T:
+    awaitable: Any = None
+    permit.carry()
     try:
-        result = await function(*args, **kwargs)
+        awaitable = function(*args, **kwargs)
+        if not isawaitable(awaitable):
+            raise TypeError(not_awaitable(function, awaitable))
+        result: T = await awaitable
     except BaseException as error:
-        permit.raised(error)
+        permit.set_down()
+        _broken(permit, function, awaitable, error)
         raise
+    permit.set_down()
     permit.returned(result)
     return result
+
+
+def _broken(permit: Permit, function: object, awaitable: object, error: BaseException) -> None:
+    """Take note of what was raised, unless the caller has made a mistake with the function."""
+    if is_callers_mistake(error) and not isawaitable(awaitable):
+        permit.record(Outcome.IGNORED)
+        explain(function)
+    else:
+        permit.raised(error)
+
+
+def _guarded(permit: Permit, function: object, result: Any) -> object:
+    """What a plain function gave back, guarded until it has ended."""
+    if isawaitable(result) and not is_future(result):
+        return _awaited(permit, result)
+    if is_future(result):
+        result.add_done_callback(partial(_settled, permit))
+    elif is_generator(result):
+        permit.record(Outcome.IGNORED)
+        raise TypeError(
+            f"{function!r} returned a generator, whose work is still to come: use guard() around "
+            "its loop"
+        )
+    else:
+        permit.returned(result)
+    return result
+
+
+async def _awaited(permit: Permit, awaitable: Awaitable[T]) -> T:
+    permit.carry()
+    try:
+        result = await awaitable
+    except BaseException as error:
+        permit.set_down()
+        permit.raised(error)
+        raise
+    permit.set_down()
+    permit.returned(result)
+    return result
+
+
+def _settled(permit: Permit, future: Any) -> None:
+    if future.cancelled():
+        permit.record(Outcome.IGNORED)
+    elif (error := future.exception()) is not None:
+        permit.raised(error)
+    else:
+        permit.returned(future.result())

@@ -209,7 +209,7 @@ class LocalCircuit:
             elapsed: The seconds it took.
         """
         urgent = failed or elapsed > self.slow_after or not self.admission.closed
-        result = (generation, failed, label[:MAX_LABEL], ended, elapsed)
+        result = (generation, failed, _storable(label), ended, elapsed)
         if not self.outbox.hand_over(urgent, self._record, *result):
             self.outbox.turn_away()
 
@@ -381,6 +381,12 @@ class LocalCircuit:
     def quiet(self) -> bool:
         """Whether nothing would be lost if this circuit were forgotten here."""
         return self.admission.closed and not self._runs
+
+
+def _storable(label: str) -> str:
+    """A label that can be written down: UTF-8 has no lone surrogates."""
+    label = label[:MAX_LABEL]
+    return label if label.isascii() else label.encode("utf-8", "replace").decode()
 
 
 WEIGHTS = {Outcome.FAILURE: 3, Outcome.SUCCESS: 2, Outcome.ANSWERED: 1, Outcome.IGNORED: 0}

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TypeGuard
 
 MAX_NAME_LENGTH = 255
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a real number (a `bool` is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_number(
@@ -22,7 +28,7 @@ def check_number(
         TypeError: It is no number (a `bool` is none either).
         ValueError: It is out of range, infinite or not a number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise TypeError(f"{what} must be a number{unit and ' of ' + unit}, not {value!r}")
     _check_range(what, value, above=above, least=least, most=most)
 

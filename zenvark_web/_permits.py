@@ -1,0 +1,261 @@
+"""Leave to make one call, of each kind that there is."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from ._coordination.local import LocalCircuit
+from ._core._checks import is_number
+from ._core.states import Outcome
+from ._flows import GENERATION, WHOSE, WORD, Flow, begun, carrier, current, entered, last_word, left
+
+
+class Permit:
+    """Leave to make one call. Tell how it ended, exactly once.
+
+    As a context manager (with `with` or `async with`) it tells that itself, unless the block has:
+    an exception is judged as the policy says, anything else is a success. Calls of the same
+    circuit inside the block are part of this one: they pass, and count once, as this one.
+
+    Attributes:
+        recorded: Whether it has been told.
+    """
+
+    __slots__ = ("_began", "_elapsed", "_flow", "_generation", "_local", "recorded")
+
+    def __init__(
+        self, local: LocalCircuit, generation: int, began: float, flow: Flow | None = None
+    ) -> None:
+        self._local = local
+        self._generation = generation
+        self._began = began
+        self._elapsed: float | None = None
+        self._flow = flow
+        self.recorded: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"
+
+    def stop_clock(self) -> None:
+        """End the time that counts as the call's duration, though its outcome is to come: what
+        the caller does with a response's body does not make the upstream slow."""
+        self._elapsed = self._local.monotonic() - self._began
+
+    def carry(self) -> None:
+        """From here on, in this task or thread and those begun in it, calls of the same circuit
+        are part of this one. For what acquires a permit and is no context manager; `set_down` it
+        in the same task or thread."""
+        if self._flow is None:
+            self._flow = begun(self._local, self._generation)
+        else:
+            entered(self._flow)
+
+    def set_down(self) -> None:
+        """From here on, calls are no part of this one any more."""
+        if self._flow is not None:
+            left(self._flow)
+
+    def record(
+        self, outcome: Outcome, label: str = "", *, retry_after: float | None = None
+    ) -> None:
+        """Tell how the call ended.
+
+        If the last call of the same circuit that was part of this one has failed, this one has,
+        whatever is told.
+
+        Args:
+            outcome: The outcome.
+            label: What a failure was (an exception's name, a status), for the explanation of
+                what opened a circuit.
+            retry_after: Seconds from now before which the upstream wants no further call, as a
+                failure said it (an HTTP `Retry-After`, RFC 9110, section 10.2.3). While the
+                circuit is open, the fleet makes no attempt to recover before then. The longest
+                one that is still to come holds, up to the policy's `max_retry_after`. What is
+                negative or no finite number is ignored.
+
+        Raises:
+            RuntimeError: It has been told already.
+            TypeError: An argument is of a wrong type; nothing has been told then.
+        """
+        if self.recorded:
+            raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
+        if (
+            outcome.__class__ is not Outcome
+            or label.__class__ is not str
+            or retry_after is not None
+        ):
+            _check_told(outcome, label, retry_after)
+        self.recorded = True
+        if self._flow is not None:
+            outcome, label = last_word(self._flow, outcome, label)
+        self._settle(outcome, label, retry_after)
+
+    def returned(self, result: object) -> None:
+        """Tell that the call returned; the policy's classifier judges what.
+
+        Raises:
+            RuntimeError: The outcome has been told already.
+        """
+        self.record(self._local.outcome_of_result(result), type(result).__name__)
+
+    def raised(self, error: BaseException) -> None:
+        """Tell that the call raised; the policy's classifier judges what.
+
+        A cancellation is ignored, unless the call had taken longer than the policy's `slow_call`,
+        or nobody has asked this task for it: then it is a failure. A rejection by another circuit
+        is ignored, too. Of a group, each error is judged, and one failure is enough.
+
+        Raises:
+            RuntimeError: The outcome has been told already.
+        """
+        local = self._local
+        if local.cancelled_late(error, self._time(local.monotonic())):
+            self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
+        else:
+            self.record(*local.judged(error))
+
+    def _time(self, now: float) -> float:
+        """The seconds that count as the call's duration."""
+        return now - self._began if self._elapsed is None else self._elapsed
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if outcome is Outcome.IGNORED or outcome is Outcome.ANSWERED:
+            return
+        local = self._local
+        now = local.monotonic()
+        if outcome is Outcome.SUCCESS:
+            local.succeeded(self._generation, now, self._time(now))
+            return
+        if retry_after is not None:
+            local.hold(retry_after, now)
+        local.record(self._generation, True, label, now, self._time(now))
+
+    def __enter__(self) -> Permit:
+        self.carry()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.set_down()
+        if self.recorded:
+            return
+        if error is None:
+            self.record(Outcome.SUCCESS)
+        else:
+            self.raised(error)
+
+    async def __aenter__(self) -> Permit:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+class TimedPermit(Permit):
+    """One of a circuit that knows slow calls: it is looked after while it is under way."""
+
+    __slots__ = ()
+
+    def __init__(self, local: LocalCircuit, generation: int, began: float) -> None:
+        super().__init__(local, generation, began)
+        local.begin(id(self), generation, began)
+
+    def stop_clock(self) -> None:
+        super().stop_clock()
+        self._local.flights.end(id(self))
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        self._local.flights.end(id(self))
+        super()._settle(outcome, label, retry_after)
+
+    def __del__(self) -> None:
+        if not self.recorded:
+            self._local.flights.end(id(self))
+
+
+class TrialPermit(Permit):
+    """One of the few permits of a half-open circuit. It must come back, come what may."""
+
+    __slots__ = ()
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
+            outcome = Outcome.SUCCESS
+        super()._settle(outcome, label, retry_after)
+        self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
+
+    def __del__(self) -> None:
+        if not self.recorded:
+            self.record(Outcome.IGNORED)
+
+
+class CarriedPermit(Permit):
+    """One of a call that is part of another one of the same circuit.
+
+    Args:
+        local: The circuit.
+        generation: The generation of the call further out.
+        began: The monotonic second.
+        carrier: The flow that it is part of.
+    """
+
+    __slots__ = ("_carrier", "_trial")
+
+    def __init__(self, local: LocalCircuit, generation: int, began: float, carrier: Flow) -> None:
+        super().__init__(local, generation, began)
+        self._carrier = carrier
+        self._trial = not local.admission.closed
+
+    def carry(self) -> None:
+        """Calls inside this one are part of the same."""
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if self._carrier[WHOSE] is not None:
+            if outcome is Outcome.FAILURE and retry_after is not None:
+                self._local.hold(retry_after, self._local.monotonic())
+            if outcome is not Outcome.IGNORED:
+                self._carrier[WORD] = outcome, label
+        elif not self._trial:  # it goes on by itself: the call further out has ended
+            super()._settle(outcome, label, retry_after)
+
+
+class CheckPermit(Permit):
+    """One of a call that its circuit's health check makes: the check tells how it ended."""
+
+    __slots__ = ()
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        pass
+
+
+def permit_inside(local: LocalCircuit, now: float) -> Permit | None:
+    """The permit of a call that is part of what is under way here, if it is part of anything.
+
+    Args:
+        local: The circuit that the call is for.
+        now: The monotonic second.
+    """
+    flow = carrier(current.get(), local)
+    if flow is None:
+        return None
+    if flow[WHOSE] is local:
+        return CarriedPermit(local, flow[GENERATION], now, flow)
+    return CheckPermit(local, local.admission.generation, now)
+
+
+def _check_told(outcome: object, label: object, retry_after: object) -> None:
+    if outcome.__class__ is not Outcome:
+        raise TypeError(f"outcome must be an Outcome such as Outcome.FAILURE, not {outcome!r}")
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a string such as 'HTTP 503', not {label!r}")
+    if retry_after is not None and not is_number(retry_after):
+        raise TypeError(f"retry_after must be a number of seconds or None, not {retry_after!r}")
