@@ -131,7 +131,7 @@ MUTATIONS = (
         5,
         "results are passed over before their verdict is published",
         "_coordination/progress.py",
-        "            await published.wait()\n",
+        "            await caught_up()\n",
         "",
         "tests/coordination/test_checkpoints.py"
         "::test_results_are_not_passed_over_before_their_verdict_is_published",

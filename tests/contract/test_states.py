@@ -87,6 +87,30 @@ class TestPublish:
             assert await backend.publish(opening) is True
         assert await kept(backend) == both
 
+    async def test_writes_many_in_one_go(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        many = [transition(beat, 1, f"circuit-{number:03}") for number in range(250)]
+        assert await backend.publish(*many) is True
+        assert await news(backend) == await kept(backend) == many
+        assert await backend.publish(*many) is True, "the first answer may have been lost"
+        assert await news(backend) == many
+
+    async def test_one_that_is_overtaken_keeps_no_other_back(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        newer = transition(beat, 5, "b")
+        await backend.publish(newer)
+        before, after = transition(beat, 1, "a"), transition(beat, 1, "c")
+        assert await backend.publish(before, transition(beat, 4, "b"), after) is False
+        assert await kept(backend) == [before, newer, after]
+        assert await news(backend) == [newer, before, after]
+
+    async def test_many_of_one_circuit_keep_their_order(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        steps = [transition(beat, generation) for generation in (1, 2, 3)]
+        assert await backend.publish(*steps) is True
+        assert await news(backend) == steps
+        assert await kept(backend) == steps[-1:]
+
     async def test_one_of_many_at_once_wins(self, store: Store) -> None:
         beat = await lead(store.open())
         rivals = [transition(beat, 1, delay=float(n)) for n in range(8)]
@@ -140,10 +164,11 @@ async def test_nothing_is_written_without_the_lease(backend: Backend, lease: obj
     assert callable(lease)
     beat = await lease(backend)
     before = await states_of(backend)
-    with pytest.raises(FencedError):
-        await backend.publish(transition(beat))
-    with pytest.raises(FencedError):
-        await backend.forget(transition(beat))
+    for many in ([transition(beat)], [transition(beat, 1, name) for name in ("a", "b")]):
+        with pytest.raises(FencedError):
+            await backend.publish(*many)
+        with pytest.raises(FencedError):
+            await backend.forget(*many)
     with pytest.raises(FencedError):
         await backend.settle(
             beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 1)}, {"payments": Tally(1)}
@@ -162,6 +187,17 @@ class TestForget:
         assert await backend.forget(closed) is True
         assert await kept(backend) == [other]
         assert await news(backend) == [closed, other, Forgotten("payments", 4)]
+
+    async def test_drops_many_in_one_go(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        many = [transition(beat, 1, f"circuit-{number:03}") for number in range(250)]
+        moved_on = transition(beat, 2, "circuit-100")
+        await backend.publish(*many, moved_on)
+        assert await backend.forget(*many) is False
+        assert await kept(backend) == [moved_on]
+        assert (await news(backend))[251:] == [
+            Forgotten(name.circuit, 1) for name in many if name.circuit != "circuit-100"
+        ]
 
     async def test_leaves_a_circuit_that_has_moved_on(self, backend: Backend) -> None:
         beat = await lead(backend)

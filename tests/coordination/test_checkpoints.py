@@ -58,10 +58,10 @@ class Store(MemoryBackend):
             results = results if self.reads else None
         return await super().read(states, results, wait)
 
-    async def publish(self, transition: Transition) -> bool:
+    async def publish(self, *transitions: Transition) -> bool:
         if not self.publishes:
             raise BackendError("not now")
-        return await super().publish(transition)
+        return await super().publish(*transitions)
 
     async def settle(
         self,

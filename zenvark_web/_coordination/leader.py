@@ -7,14 +7,15 @@ notice), so every write is checked against the lease by the store itself.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
 from .._core.policy import PolicyBook
 from .._core.states import Report, State, Transition
 from .._core.strategies import TimeWindow
+from ..backends._codec import check_storable
+from ..backends._turns import Turn
 from ..backends.base import (
     Backend,
     Checkpoint,
@@ -30,6 +31,7 @@ from .health import HealthChecks
 from .judge import Judge
 from .outage import Outage
 from .progress import Progress
+from .publishing import LARGEST_BATCH, Publisher
 from .surface import Surface
 from .table import Table
 
@@ -44,7 +46,11 @@ since it could have recovered by a trial call. Nor do more than the most that ar
 for longer than `QUIET_FOR`: somebody may be making names up."""
 
 QUIET_FOR = 60.0
-FORGET_AT_ONCE = 1_000
+
+QUIET_IN_A_CROWD = 5.0
+"""The same where there are more than twice as many."""
+
+FORGET_AT_ONCE = 10_000
 
 
 class Leader:
@@ -94,23 +100,23 @@ class Leader:
         self._frame = clock.frame()
         self._leads_since = self._frame.now()
         self._surface = surface
-        self._statistics = statistics
         self._max_circuits = max_circuits
         self._watched = watched
-        self._on_fenced = on_fenced
-        self._on_overtaken = on_overtaken
         self._on_present = on_present
-        self._publishing = Outage(surface, chance)
+        self._publisher = Publisher(
+            backend=backend,
+            surface=surface,
+            statistics=statistics,
+            chance=chance,
+            on_fenced=on_fenced,
+            on_overtaken=on_overtaken,
+        )
         self._tidying = Outage(surface, chance)
-        self._unpublished: deque[Transition] = deque()
-        self._to_publish = asyncio.Event()
-        self._published = asyncio.Event()
-        self._published.set()
         self._fingerprints: frozenset[str] = frozenset()
         changed: set[str] = set()
         self._judge = Judge(
             policies=policies,
-            known=table.known,
+            known=self._known,
             frame=self._frame,
             chance=chance,
             surface=surface,
@@ -175,42 +181,23 @@ class Leader:
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What there is to run in order to lead. Not in a task group here: one that is being
         cancelled does not pass a further cancellation on, and the first may be lost."""
-        return self._publish_all, self._judge.run, self._keep_order
+        return self._publisher.run, self._judge.run, self._keep_order
+
+    def _known(self, circuit: str) -> Transition:
+        """A circuit's newest transition, also if it is on its way only."""
+        known, newest = self._table.known(circuit), self._publisher.newest(circuit)
+        return known if newest is None or newest.order < known.order else newest
 
     def _decided(self, transition: Transition) -> None:
+        """Have it published. One that nobody could read raises, and then nothing is decided."""
+        check_storable(transition)
         self._publish(replace(transition, position=self._progress.position))
 
     def _publish(self, transition: Transition) -> None:
-        self._unpublished.append(self._signed(transition))
-        self._to_publish.set()
-        self._published.clear()
+        self._publisher.publish(self._signed(transition))
 
     def _signed(self, transition: Transition) -> Transition:
         return replace(transition, epoch=self.epoch, leader=self._instance)
-
-    async def _publish_all(self) -> None:
-        while True:
-            await self._to_publish.wait()
-            self._to_publish.clear()
-            while self._unpublished:
-                await self._publish_next()
-            self._published.set()
-
-    async def _publish_next(self) -> None:
-        try:
-            in_force = await self._backend.publish(self._unpublished[0])
-        except FencedError as error:
-            self._surface.error(error)
-            self._on_fenced()
-            await asyncio.get_running_loop().create_future()  # until cancelled
-        except BackendError as error:
-            await asyncio.sleep(self._publishing.failed(error))
-        else:
-            self._publishing.over()
-            self._statistics.transitions += 1
-            self._unpublished.popleft()
-            if not in_force:
-                self._on_overtaken()
 
     async def _keep_order(self) -> None:
         while True:
@@ -228,10 +215,16 @@ class Leader:
         present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
         self._compare(frozenset(presence.fingerprint for presence in present))
         self._on_present(present)
-        for transition in self._forgettable():
-            await self._backend.forget(self._signed(transition))
+        await self._forget()
         self._progress.met(present)
-        await self._progress.write(self._backend, self.epoch, self._instance, self._published)
+        await self._progress.write(
+            self._backend, self.epoch, self._instance, self._publisher.caught_up
+        )
+
+    async def _forget(self) -> None:
+        forgettable = await self._forgettable()
+        for batch in _batches(forgettable, LARGEST_BATCH):
+            await self._backend.forget(*map(self._signed, batch))
 
     def _results_age(self) -> float:
         """The seconds for which results are kept: as long as a successor may need them."""
@@ -244,36 +237,38 @@ class Leader:
         ]
         return min(max(RESULTS_AGE, *needed), LONGEST_RESULTS_AGE)
 
-    def _forgettable(self) -> list[Transition]:
-        """Circuits that nobody calls: those long so, and as many more as there are too many."""
-        idle = [
-            (self._idle_for(transition), transition)
-            for transition in self._table.latest.values()
-            if self._policies[transition.circuit].idle_interval is None
+    async def _forgettable(self) -> Sequence[Transition]:
+        """Circuits that nobody calls: those long so, and as many more as there are too many, the
+        ones first that were not called for longest."""
+        turn = Turn()
+        idle: list[tuple[float, Transition]] = []
+        for transition in list(self._table.latest.values()):
+            await turn.share()
+            quiet_for = self._idle_for(transition)
+            if self._policies[transition.circuit].idle_interval is None and quiet_for > 0:
+                idle.append((quiet_for, transition))
+        idle.sort(key=itemgetter(0), reverse=True)
+        surplus = len(self._table.latest) - self._max_circuits
+        crowd = surplus - self._max_circuits
+        forgettable = [
+            transition
+            for place, (quiet_for, transition) in enumerate(idle)
+            if quiet_for > FORGET_AFTER
+            or (place < surplus and quiet_for > QUIET_FOR)
+            or (place < crowd and quiet_for > QUIET_IN_A_CROWD)
         ]
-        forgettable = [transition for seconds, transition in idle if seconds > FORGET_AFTER]
-        surplus = len(self._table.latest) - len(forgettable) - self._max_circuits
-        if surplus > 0:
-            quiet = [
-                (quiet_for, t) for quiet_for, t in idle if FORGET_AFTER >= quiet_for > QUIET_FOR
-            ]
-            quiet.sort(key=itemgetter(0), reverse=True)
-            forgettable += [transition for _, transition in quiet[:surplus]]
         return forgettable[:FORGET_AT_ONCE]
 
     def _idle_for(self, transition: Transition) -> float:
-        """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
-        to try with. (One with a health check recovers by itself: its last check is not long ago.)
-        """
-        waits = transition.state is not State.CLOSED
-        since = transition.retry_at if waits else transition.at
-        return min(
-            self._frame.now() - self._heard_at(transition.circuit), self._clock.now() - since
-        )
-
-    def _heard_at(self, name: str) -> float:
-        heard_at = self._judge.heard_at(name)
-        return self._leads_since if heard_at is None else heard_at
+        """For how long a circuit is of no use: nobody calls it, and it is closed, or waits for calls
+        to try with or for a check that fails and fails."""
+        heard_at = self._judge.heard_at(transition.circuit)
+        quiet_for = self._frame.now() - (self._leads_since if heard_at is None else heard_at)
+        if transition.state is State.CLOSED:
+            return min(quiet_for, self._clock.now() - transition.at)
+        if self._policies[transition.circuit].health_check is None:
+            return min(quiet_for, self._clock.now() - transition.retry_at)
+        return quiet_for
 
     def _compare(self, fingerprints: frozenset[str]) -> None:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:
@@ -290,6 +285,11 @@ class Leader:
 def _without_ages(report: Report) -> Report:
     """A report for which only the order of entries tells when it was."""
     return replace(report, runs=tuple(replace(run, age=0.0) for run in report.runs))
+
+
+def _batches(transitions: Sequence[Transition], most: int) -> Iterator[Sequence[Transition]]:
+    for start in range(0, len(transitions), most):
+        yield transitions[start : start + most]
 
 
 def _newest_counted(checkpoint: Checkpoint) -> float:

@@ -9,9 +9,9 @@ its windows) is counted anew, from the oldest results that are kept.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from .._core.states import Report, Tally
 from ..backends._turns import Turn
@@ -28,6 +28,9 @@ from ..exceptions import MalformedEntryError
 from .accounts import MAX_SENDERS, Accounts
 from .judge import Judge
 from .reporter import MAX_AGE
+
+LARGEST_PART = 2_000
+"""So many circuits' tallies are written in one go. (The store does nothing else meanwhile.)"""
 
 
 class Progress:
@@ -126,7 +129,7 @@ class Progress:
         self._accounts.tell_again(presence.instance for presence in present)
 
     async def write(
-        self, backend: Backend, epoch: int, leader: str, published: asyncio.Event
+        self, backend: Backend, epoch: int, leader: str, caught_up: Callable[[], Awaitable[None]]
     ) -> None:
         """Write a checkpoint, if there is something new.
 
@@ -134,8 +137,11 @@ class Progress:
             backend: Where to.
             epoch: The lease's epoch.
             leader: Its holder.
-            published: Set while all that was decided stands in the store. As long as it does not,
-                results that have decided something must not be passed over.
+            caught_up: Waits until all that was decided so far stands in the store. As long as it
+                does not, results that have decided something must not be passed over.
+
+        What is to be written of many circuits goes in parts, the position with the last of them: a
+        tally may go further than that.
         """
         position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
         if position_key(position) < self._writes_from or not (accounts or changed):
@@ -144,8 +150,11 @@ class Progress:
         changed.clear()
         try:
             tallies = await self._tallies(names)
-            await published.wait()
-            await backend.settle(epoch, leader, position, accounts, tallies)
+            await caught_up()
+            *parts, last = _parts(tallies)
+            for part in parts:
+                await backend.settle(epoch, leader, self._written, {}, part)
+            await backend.settle(epoch, leader, position, accounts, last)
         except BaseException:
             changed.update(names)
             raise
@@ -167,6 +176,15 @@ class Progress:
         taken_up = self._counted_up_to.get(circuit, (0, 0))
         read = position_key(self.position)
         return self.position if read >= taken_up else "{}-{}".format(*taken_up)
+
+
+def _parts(tallies: Mapping[str, Tally | None]) -> Iterator[Mapping[str, Tally | None]]:
+    """The tallies in as many parts as can be written in one go; at least one."""
+    items = iter(tallies.items())
+    part = dict(islice(items, LARGEST_PART))
+    yield part
+    while part := dict(islice(items, LARGEST_PART)):
+        yield part
 
 
 def _without_expired(report: Report) -> Report:

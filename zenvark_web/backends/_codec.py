@@ -148,6 +148,31 @@ def encode_transition(transition: Transition) -> str:
     )
 
 
+def check_storable(transition: Transition) -> None:
+    """Refuse a transition that can be written perhaps, but not read.
+
+    Raises:
+        ValueError: A number in it is not finite, below zero or too large, or a name is none.
+    """
+    try:
+        grant, reason = transition.grant, transition.reason
+        numbers = [transition.generation, transition.attempt, transition.epoch]
+        numbers += [_ms(transition.at), _ms(transition.since), _ms(transition.delay)]
+        numbers += [*reason.instances.values(), *reason.failures.values()]
+        for number in numbers:
+            _whole(number)
+        if grant is not None:
+            _unpack_grant([grant.holder, grant.permits, grant.passed])
+        if not math.isfinite(reason.slow_share):
+            raise ValueError("slow_share is not finite")
+        _name(transition.circuit).encode()
+    except Exception as error:
+        raise ValueError(
+            f"the transition to {transition.state.value} after {transition.delay!r} s cannot be "
+            f"stored, so it was not made ({type(error).__name__}: {error})"
+        ) from error
+
+
 def decode_transition(text: str) -> Transition:
     """The transition in a text.
 

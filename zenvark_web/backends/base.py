@@ -232,29 +232,34 @@ class Backend(Protocol):
         """
         ...
 
-    async def publish(self, transition: Transition) -> bool:
-        """Write a transition and broadcast it, in one step or not at all.
+    async def publish(self, *transitions: Transition) -> bool:
+        """Write transitions and broadcast them, in their order and in one step. Each is written
+        and broadcast or neither; one that is overtaken keeps no other from being written.
+
+        Args:
+            transitions: At least one; all name the same lease.
 
         Returns:
-            Whether it is now in force. False if the circuit has this generation or a newer one
+            Whether all are now in force. False if one's circuit has its generation or a newer one
             already; writing the same transition again is True and changes nothing.
 
         Raises:
-            FencedError: The lease named in the transition is not the current one.
+            FencedError: The lease named in them is not the current one; nothing is written.
         """
         ...
 
-    async def forget(self, transition: Transition) -> bool:
-        """Keep a circuit no longer, and tell so in the stream of states.
+    async def forget(self, *transitions: Transition) -> bool:
+        """Keep circuits no longer, and tell so in the stream of states, in one step.
 
         Args:
-            transition: Its newest one, with the lease under which it is to be forgotten.
+            transitions: The newest one of each, with the lease under which they are to be
+                forgotten, the same in all of them.
 
         Returns:
-            Whether it is forgotten; False if the circuit has moved on since.
+            Whether all are forgotten; False if one has moved on since, or is not there.
 
         Raises:
-            FencedError: The lease named in the transition is not the current one.
+            FencedError: The lease named in them is not the current one; nothing is forgotten.
         """
         ...
 

@@ -131,8 +131,12 @@ class MemoryStore:
         self._results.add({**_codec.encode_batch(batch), "late": str(late)})
         return now
 
-    def publish(self, transition: Transition) -> bool:
-        self._check_lease(transition.epoch, transition.leader)
+    def publish(self, *transitions: Transition) -> bool:
+        self._check_lease(transitions[0].epoch, transitions[0].leader)
+        in_force = [self._publish(transition) for transition in transitions]
+        return all(in_force)
+
+    def _publish(self, transition: Transition) -> bool:
         text = _codec.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
         if (
@@ -144,8 +148,12 @@ class MemoryStore:
         self._states.add({"transition": text})
         return True
 
-    def forget(self, transition: Transition) -> bool:
-        self._check_lease(transition.epoch, transition.leader)
+    def forget(self, *transitions: Transition) -> bool:
+        self._check_lease(transitions[0].epoch, transitions[0].leader)
+        forgotten = [self._forget(transition) for transition in transitions]
+        return all(forgotten)
+
+    def _forget(self, transition: Transition) -> bool:
         stored = self._circuits.get(transition.circuit)
         if stored is None:
             return False
@@ -245,13 +253,13 @@ class MemoryBackend:
         self._tell()
         return now
 
-    async def publish(self, transition: Transition) -> bool:
-        in_force = self._store.publish(transition)
+    async def publish(self, *transitions: Transition) -> bool:
+        in_force = self._store.publish(*transitions)
         self._tell()
         return in_force
 
-    async def forget(self, transition: Transition) -> bool:
-        forgotten = self._store.forget(transition)
+    async def forget(self, *transitions: Transition) -> bool:
+        forgotten = self._store.forget(*transitions)
         self._tell()
         return forgotten
 

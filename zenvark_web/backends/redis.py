@@ -115,29 +115,26 @@ class RedisBackend:
         sent = round(batch.sent * 1000)
         return int(await self._script("append", ("results",), MAX_RESULTS, sent, *fields)) / 1000
 
-    async def publish(self, transition: Transition) -> bool:
-        done = await self._script(
-            "publish",
-            ("leader", "circuits", "states"),
-            f"{transition.epoch}:{transition.leader}",
-            transition.circuit,
-            transition.generation,
-            _codec.encode_transition(transition),
-            MAX_STATES,
-        )
-        return _done(done, transition.epoch)
+    async def publish(self, *transitions: Transition) -> bool:
+        args: list[str | int] = []
+        turn = Turn()
+        for transition in transitions:
+            await turn.share()
+            text = _codec.encode_transition(transition)
+            args += transition.circuit, transition.generation, text
+        return await self._fenced("publish", transitions[0], MAX_STATES, *args)
 
-    async def forget(self, transition: Transition) -> bool:
-        done = await self._script(
-            "forget",
-            ("leader", "circuits", "states"),
-            f"{transition.epoch}:{transition.leader}",
-            transition.circuit,
-            transition.generation,
-            _codec.VERSION,
-            MAX_STATES,
-        )
-        return _done(done, transition.epoch)
+    async def forget(self, *transitions: Transition) -> bool:
+        args: list[str | int] = []
+        for transition in transitions:
+            args += transition.circuit, transition.generation
+        return await self._fenced("forget", transitions[0], _codec.VERSION, MAX_STATES, *args)
+
+    async def _fenced(self, name: str, signed: Transition, *args: str | int) -> bool:
+        """Run a script on the states under the lease that a transition names."""
+        keys = ("leader", "circuits", "states")
+        done = await self._script(name, keys, f"{signed.epoch}:{signed.leader}", *args)
+        return _done(done, signed.epoch)
 
     async def settle(
         self,

@@ -199,18 +199,22 @@ class SimulatedBackend:
 
         return await self._command(append)
 
-    async def publish(self, transition: Transition) -> bool:
-        def publish(store: MemoryStore) -> bool:
+    async def publish(self, *transitions: Transition) -> bool:
+        def publish_one(store: MemoryStore, transition: Transition) -> bool:
             before = store.newest
             in_force = store.publish(transition)
             if in_force and store.newest != before and self._server.observer is not None:
                 self._server.observer.published(self._server, transition)
             return in_force
 
+        def publish(store: MemoryStore) -> bool:
+            in_force = [publish_one(store, transition) for transition in transitions]
+            return all(in_force)
+
         return await self._command(publish)
 
-    async def forget(self, transition: Transition) -> bool:
-        return await self._command(lambda store: store.forget(transition))
+    async def forget(self, *transitions: Transition) -> bool:
+        return await self._command(lambda store: store.forget(*transitions))
 
     async def settle(
         self,

@@ -1,18 +1,22 @@
--- A leader drops a circuit that has been closed for long, and tells so; not if it has moved on.
+-- A leader drops circuits that have been closed for long, and tells so; not those that have moved on.
 --
 -- KEYS  1 leader    2 circuits    3 states
--- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 circuit    3 generation
---       4 format version    5 length to keep of the states
--- Returns  1 forgotten, 0 there is another generation or none, -1 the lease is over
+-- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 format version
+--       3 length to keep of the states    4... circuit, generation, ...
+-- Returns  1 all forgotten, 0 one has another generation or is not there, -1 the lease is over
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return -1
 end
-local readable, known = pcall(cjson.decode, redis.call('HGET', KEYS[2], ARGV[2]) or '{}')
-if not readable or type(known) ~= 'table' or known.generation ~= tonumber(ARGV[3]) then
-    return 0
+local all = 1
+for i = 4, #ARGV, 2 do
+    local readable, known = pcall(cjson.decode, redis.call('HGET', KEYS[2], ARGV[i]) or '{}')
+    if readable and type(known) == 'table' and known.generation == tonumber(ARGV[i + 1]) then
+        redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*',
+            'v', ARGV[2], 'forgotten', ARGV[i], 'generation', ARGV[i + 1])
+        redis.call('HDEL', KEYS[2], ARGV[i])
+    else
+        all = 0
+    end
 end
-redis.call('HDEL', KEYS[2], ARGV[2])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*',
-    'v', ARGV[4], 'forgotten', ARGV[2], 'generation', ARGV[3])
-return 1
+return all

@@ -1,19 +1,25 @@
--- A leader writes a transition: into the hash and the stream together, or not at all.
+-- A leader writes transitions, in their order: each into the hash and the stream together, or none of
+-- them without the lease. The stream comes first: a key that holds something else fails there, while
+-- nothing is written yet.
 --
 -- KEYS  1 leader    2 circuits    3 states
--- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 circuit    3 generation    4 transition
---       5 length to keep of the states
--- Returns  1 in force (also when it was written before), 0 overtaken, -1 the lease is over
+-- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 length to keep of the states
+--       3... circuit, generation, transition, ...
+-- Returns  1 all in force (also what was written before), 0 not all are, -1 the lease is over
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return -1
 end
-local stored = redis.call('HGET', KEYS[2], ARGV[2])
-local readable, known = pcall(cjson.decode, stored or '{}')
-local generation = readable and type(known) == 'table' and tonumber(known.generation) or -1
-if generation >= tonumber(ARGV[3]) then
-    return stored == ARGV[4] and 1 or 0
+local all = 1
+for i = 3, #ARGV, 3 do
+    local stored = redis.call('HGET', KEYS[2], ARGV[i])
+    local readable, known = pcall(cjson.decode, stored or '{}')
+    local generation = readable and type(known) == 'table' and tonumber(known.generation) or -1
+    if generation < tonumber(ARGV[i + 1]) then
+        redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'transition', ARGV[i + 2])
+        redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 2])
+    elseif stored ~= ARGV[i + 2] then
+        all = 0
+    end
 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'transition', ARGV[4])
-return 1
+return all
