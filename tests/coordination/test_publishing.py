@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Cause, MemoryBackend, Reason, State
+from zenvark_web._coordination.log import Log
 from zenvark_web._coordination.publishing import LARGEST_BATCH, Line, Publisher
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.states import Transition
@@ -157,7 +158,12 @@ class Slow(MemoryBackend):
 async def test_a_network_that_bears_little_gets_little(bears: int) -> None:
     backend, statistics = Slow(bears), Statistics()
     surface = Surface(
-        statistics, lambda: 0.0, on_error=None, on_state_change=None, on_role_change=None
+        statistics,
+        lambda: 0.0,
+        log=Log("shop", lambda: "web-1"),
+        on_error=None,
+        on_state_change=None,
+        on_role_change=None,
     )
     publisher = Publisher(
         backend=backend,
