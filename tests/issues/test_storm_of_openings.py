@@ -1,5 +1,5 @@
 """A leader published each transition in a round trip of its own: three hundred circuits that failed
-within a second were open everywhere after 14 s where a round trip takes 40 ms, one circuit after 0.1 s.
+within a second were open everywhere after 14 s where a round trip takes 40 ms, and one after 0.1 s.
 """
 
 import asyncio

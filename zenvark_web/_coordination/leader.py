@@ -260,7 +260,7 @@ class Leader:
         return forgettable[:FORGET_AT_ONCE]
 
     def _idle_for(self, transition: Transition) -> float:
-        """For how long a circuit is of no use: nobody calls it, and it is closed, or waits for calls
+        """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
         to try with or for a check that fails and fails."""
         heard_at = self._judge.heard_at(transition.circuit)
         quiet_for = self._frame.now() - (self._leads_since if heard_at is None else heard_at)
