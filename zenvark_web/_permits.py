@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import ClassVar
 
 from ._coordination.local import LocalCircuit
 from ._core._checks import is_number
@@ -18,10 +19,13 @@ class Permit:
     circuit inside the block are part of this one: they pass, and count once, as this one.
 
     Attributes:
+        on_trial: Whether it is one of the few of a half-open circuit.
         recorded: Whether it has been told.
     """
 
     __slots__ = ("_began", "_elapsed", "_flow", "_generation", "_local", "_paused", "recorded")
+
+    on_trial: ClassVar[bool] = False
 
     def __init__(
         self, local: LocalCircuit, generation: int, began: float, flow: Flow | None = None
@@ -134,11 +138,13 @@ class Permit:
         return (now if self._paused is None else self._paused) - self._began
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.IGNORED or outcome is Outcome.ANSWERED:
+        if outcome is Outcome.IGNORED:
             return
         local = self._local
         now = local.monotonic()
-        if outcome is Outcome.SUCCESS:
+        if outcome is Outcome.ANSWERED and self._time(now) <= local.slow_after:
+            return
+        if outcome is not Outcome.FAILURE:  # an answer that was slow tells at least that
             local.succeeded(self._generation, now, self._time(now))
             return
         if retry_after is not None:
@@ -212,6 +218,8 @@ class TrialPermit(Permit):
 
     __slots__ = ()
 
+    on_trial = True
+
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
             outcome = Outcome.SUCCESS
@@ -250,6 +258,16 @@ class CarriedPermit(Permit):
             if outcome is not Outcome.IGNORED:
                 self._carrier[WORD] = outcome, label
         elif not self._trial:  # it goes on by itself: the call further out has ended
+            super()._settle(outcome, label, retry_after)
+
+
+class FurtherPermit(Permit):
+    """One of a further step of what a trial permit has let through, which is settled."""
+
+    __slots__ = ()
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if outcome is Outcome.FAILURE:  # a success would count twice
             super()._settle(outcome, label, retry_after)
 
 

@@ -20,7 +20,7 @@ from ._awaitables import (
 from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
 from ._flows import WHOSE, WORD, Flow, carrier, current, left, under_way
-from ._permits import Permit, TimedPermit, TrialPermit, permit_inside
+from ._permits import FurtherPermit, Permit, TimedPermit, TrialPermit, permit_inside
 from ._rejections import rejected
 from .statistics import Distribution
 
@@ -142,6 +142,12 @@ class Breaker:
                 return TrialPermit(local, generation, now)
         local.block(now)
         raise rejected(local.name, admission.retry_after(now))
+
+    def further(self) -> Permit:
+        """Leave to make a further step of what was let through on trial. A failure of it counts;
+        its success is that of the trial, which has been told."""
+        local = self._local
+        return FurtherPermit(local, local.admission.generation, local.monotonic())
 
     def require(self) -> None:
         """Refuse to begin what will need this circuit later on, while it is open.

@@ -22,6 +22,7 @@ from ._http.routes import header_name, host_name
 from ._http.settings import RouteSettings
 from ._http.stream import AsyncBody, SyncBody
 from ._http.transport import GuardedTransport
+from ._http.upload import AsyncUpload, SyncUpload
 from .coordinator import Coordinator
 
 try:
@@ -143,9 +144,10 @@ def by_header(header: str) -> Callable[[httpx.Request], str | None]:
 def default_classify(request: httpx.Request, ended: httpx.Response | Exception) -> Outcome:
     """What an exchange says about its upstream: `HttpClassifier()`.
 
-    A failure: transport errors and timeouts, a body that breaks, and the statuses 429, 500, 502,
-    503 and 504. Ignored: errors of the caller's making and `PoolTimeout`, a local limit.
-    Anything else is a success, also the other 4xx.
+    A failure: transport errors and timeouts, a body that breaks, and the statuses 408, 429, and
+    from 500 on all but 501 and 505. Ignored: errors of the caller's making, a limit of this
+    process such as `PoolTimeout`, and what a breaker further in answered. The other 4xx tell that
+    the upstream answers, and not how well it is (`Outcome.ANSWERED`). Anything else is a success.
     """
     return DEFAULT(request, ended)
 
@@ -155,6 +157,14 @@ class _AsyncBody(AsyncBody, httpx.AsyncByteStream):
 
 
 class _SyncBody(SyncBody, httpx.SyncByteStream):
+    pass
+
+
+class _AsyncUpload(AsyncUpload, httpx.AsyncByteStream):
+    pass
+
+
+class _SyncUpload(SyncUpload, httpx.SyncByteStream):
     pass
 
 
@@ -198,6 +208,8 @@ class BreakerTransport(
         httpx,
         async_body=_AsyncBody,
         sync_body=_SyncBody,
+        async_upload=_AsyncUpload,
+        sync_upload=_SyncUpload,
         open_error=CircuitOpenError,
     )
 

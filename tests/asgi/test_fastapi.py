@@ -56,7 +56,7 @@ def assert_is_problem(played: Played, least: int = 1) -> None:
     assert played.error is None
     assert played.status == 503
     assert played.headers["content-type"] == "application/problem+json"
-    assert least <= int(played.headers["retry-after"]) <= 66
+    assert least <= int(played.headers["retry-after"]) <= 72
     assert json.loads(played.body)["type"] == "urn:zenvark:problem:circuit-open"
 
 

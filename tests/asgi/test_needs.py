@@ -84,8 +84,8 @@ async def test_retry_after_is_that_of_the_longest_wait() -> None:
 
         app = shop(coordinator, fallback=fallback)
         for name, (least, most) in {
-            "payments": (80, 110),
-            "stock": (980, 1100),
+            "payments": (80, 120),
+            "stock": (980, 1200),
             "checkout": (9980, 11_000),
         }.items():
             await opened(coordinator.breaker(name))

@@ -192,7 +192,7 @@ class TestWhileItIsOpen:
         assert played.received == []
         assert played.status == 503
         assert played.headers["content-type"] == "application/problem+json"
-        assert 1 <= int(played.headers["retry-after"]) <= 66
+        assert 1 <= int(played.headers["retry-after"]) <= 72
         document = json.loads(played.body)
         assert document["type"] == "urn:zenvark:problem:route-unavailable"
         assert b"own" not in played.body

@@ -160,7 +160,7 @@ async def test_failures_of_one_worker_make_the_other_answer_503(
             response = await worker.charge()
             assert response.status_code == 503
             assert response.headers["content-type"] == "application/problem+json"
-            assert 1 <= int(response.headers["retry-after"]) <= 66  # some is added by chance
+            assert 1 <= int(response.headers["retry-after"]) <= 72  # some is added by chance
             assert response.json()["status"] == 503
             assert circuit not in response.text
         assert len(askers(upstream)) >= 5

@@ -55,5 +55,10 @@ def busy(connection: H2Connection, stream: int) -> None:
     connection.send_headers(stream, [(":status", "503")], end_stream=True)
 
 
+def say_goodbye(connection: H2Connection, stream: int) -> None:
+    """Close in good order, with nothing processed."""
+    connection.close_connection(error_code=0, last_stream_id=0)
+
+
 def go_away(connection: H2Connection, stream: int) -> None:
     connection.close_connection(error_code=2)

@@ -4,6 +4,7 @@ Each scenario is written twice, for asynchronous and for synchronous clients, un
 something that only one of them has.
 """
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,15 +12,17 @@ from typing import Any, TypeAlias
 
 import anyio
 import h11
+import trio
 
 from tests.http import http2, server
 from tests.http.backstage import Backstage
 from tests.http.circuits import PATIENCE
-from tests.http.clients import Kind
+from tests.http.clients import KINDS, Kind
 from tests.http.server import Answer
-from zenvark_web import Outcome
+from zenvark_web import BreakerStatus, CircuitOpenError, Outcome, State
 
-SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
+SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,21 @@ def drop_half_way_sync(caller: Caller) -> None:
     gc.collect()
 
 
+async def close_the_client_meanwhile(caller: Caller) -> None:
+    """The request is under way, or its body is."""
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close_after_a_request, caller)
+            await caller.client.get("/")
+
+
+async def close_after_a_request(caller: Caller) -> None:
+    while not caller.stage.upstream.requests:
+        await anyio.sleep(0.002)
+    await anyio.sleep(0.05)
+    await caller.client.aclose()
+
+
 async def find_the_pool_exhausted(caller: Caller) -> None:
     holder = await caller.inner.handle_async_request(caller.client.build_request("GET", "/"))
     try:
@@ -246,6 +264,24 @@ def send_from_a_broken_source_sync(caller: Caller) -> None:
     def source() -> Iterator[bytes]:
         yield b"hello"
         raise OwnError
+
+    caller.client.post("/", content=source())
+
+
+async def send_from_a_broken_upstream(caller: Caller) -> None:
+    """What comes from one upstream goes on to another."""
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"hello"
+        raise caller.kind.library.ReadTimeout("the other upstream")
+
+    await caller.client.post("/", content=source())
+
+
+def send_from_a_broken_upstream_sync(caller: Caller) -> None:
+    def source() -> Iterator[bytes]:
+        yield b"hello"
+        raise caller.kind.library.ReadTimeout("the other upstream")
 
     caller.client.post("/", content=source())
 
@@ -283,6 +319,38 @@ def mock(made: Callable[[Kind], Any]) -> Inner:
     return lambda kind: kind.library.MockTransport(lambda _: made(kind))
 
 
+def group_of(*errors: Exception) -> Callable[[Kind], Any]:
+    """Fail with a group, as a transport does that runs several tasks."""
+    return fail_with(ExceptionGroup("it failed", errors))
+
+
+def our_own_answer(kind: Kind) -> Any:
+    """What a `BreakerTransport` further in answers for its open circuit."""
+    status = BreakerStatus("inner", State.OPEN, 1.0)
+    return kind.library.Response(503, extensions={"breaker": status})
+
+
+class TooSlow:
+    """A transport that bounds its requests itself, by trio's means."""
+
+    async def handle_async_request(self, _: Any) -> Any:
+        with trio.fail_after(0.01):
+            await trio.sleep(PATIENCE)
+
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def cancelled_by_nobody(_: Kind) -> Any:
+    """What a transport awaited was cancelled under it."""
+    raise asyncio.CancelledError
+
+
+class ProxyError(Exception):
+    """What python-socks calls its own, and httpx-socks lets through."""
+
+
 def fail_with(error: BaseException) -> Callable[[Kind], Any]:
     def fail(_: Kind) -> Any:
         raise error
@@ -318,6 +386,7 @@ class Scenario:
         raises: What the caller gets; a library's errors by name.
         inner: Makes the transport behind the breaker.
         without: The kinds that it is not for.
+        on_trial: What a half-open circuit is to make of it. None: the same.
     """
 
     name: str
@@ -327,6 +396,7 @@ class Scenario:
     raises: type[BaseException] | str | None = None
     inner: Inner = real_transport
     without: tuple[str, ...] = ()
+    on_trial: Outcome | None = None
 
     def fits(self, kind: Kind) -> bool:
         """Whether such a client can come into it."""
@@ -394,9 +464,20 @@ SCENARIOS = [
         SUCCESS,
         inner=mock(lambda kind: kind.library.Response(200, content=chunks(kind))),
     ),
+    *(Scenario(f"status {code}", SUCCESS, answer=server.status(code)) for code in (304, 501, 505)),
     *(
-        Scenario(f"status {code}", SUCCESS, answer=server.status(code))
-        for code in (304, 400, 401, 403, 404, 408, 409, 418, 422, 501, 505)
+        Scenario(
+            f"event stream, {how}",
+            SUCCESS,
+            AFTER_HEADERS,
+            server.half(then, "Content-Type: text/event-stream"),
+            raises,
+        )
+        for how, then, raises in (
+            ("cut by a proxy", server.refuse_to_answer, "RemoteProtocolError"),
+            ("reset", server.reset, "ReadError"),
+            ("silent for longer than the timeout", server.stall, "ReadTimeout"),
+        )
     ),
     Scenario(
         "HTTP/2, with trailers", SUCCESS, answer=http2.http2(http2.complete), inner=http2_transport
@@ -407,6 +488,11 @@ SCENARIOS = [
         (read_a_part, read_a_part_sync),
         http2.http2(http2.half),
         inner=http2_transport,
+    ),
+    # What tells that there is an upstream, but not how well it is.
+    *(
+        Scenario(f"status {code}", ANSWERED, answer=server.status(code))
+        for code in (400, 401, 403, 404, 409, 418, 422, 499)
     ),
     # Bad answers, and none.
     Scenario("HTTP/2, status 503", FAILURE, answer=http2.http2(http2.busy), inner=http2_transport),
@@ -424,6 +510,7 @@ SCENARIOS = [
         http2.http2(http2.half, http2.reset),
         "RemoteProtocolError",
         http2_transport,
+        on_trial=SUCCESS,
     ),
     Scenario(
         "HTTP/2, connection given up",
@@ -434,7 +521,7 @@ SCENARIOS = [
     ),
     *(
         Scenario(f"status {code}", FAILURE, answer=server.status(code, body=b"sorry"))
-        for code in (429, 500, 502, 503, 504)
+        for code in (408, 429, 500, 502, 503, 504, 507, 520, 524, 529, 530, 598, 599, 600, 999)
     ),
     Scenario("HEAD, status 503", FAILURE, request("HEAD"), server.status(503)),
     Scenario(
@@ -450,6 +537,32 @@ SCENARIOS = [
     ),
     Scenario("no answer in time", FAILURE, HASTY, server.stall, "ReadTimeout"),
     Scenario(
+        "timed out by the wrapped transport (`trio.fail_after`)",
+        FAILURE,
+        raises=trio.TooSlowError,
+        inner=lambda _: TooSlow(),
+        without=tuple(str(kind) for kind in KINDS if kind.runner != "trio"),
+    ),
+    Scenario(
+        "cancelled, though nobody asked for it",
+        FAILURE,
+        raises=asyncio.CancelledError,
+        inner=mock(cancelled_by_nobody),
+        without=tuple(str(kind) for kind in KINDS if kind.runner != "asyncio"),
+    ),
+    Scenario(
+        "proxy error of python-socks",
+        FAILURE,
+        raises=ProxyError,
+        inner=mock(fail_with(ProxyError("no route"))),
+    ),
+    Scenario(
+        "group of transport errors",
+        FAILURE,
+        raises=ExceptionGroup,
+        inner=mock(group_of(ConnectionResetError(), TimeoutError())),
+    ),
+    Scenario(
         "closed without an answer",
         FAILURE,
         answer=server.refuse_to_answer,
@@ -457,21 +570,44 @@ SCENARIOS = [
     ),
     Scenario("reset before the headers", FAILURE, answer=server.reset, raises="ReadError"),
     Scenario("no HTTP", FAILURE, answer=server.gibberish, raises="RemoteProtocolError"),
-    Scenario("stall in the body", FAILURE, AFTER_HEADERS, server.half(server.stall), "ReadTimeout"),
-    Scenario("reset in the body", FAILURE, AFTER_HEADERS, server.half(server.reset), "ReadError"),
+    Scenario(
+        "stall in the body",
+        FAILURE,
+        AFTER_HEADERS,
+        server.half(server.stall),
+        "ReadTimeout",
+        on_trial=SUCCESS,
+    ),
+    Scenario(
+        "reset in the body",
+        FAILURE,
+        AFTER_HEADERS,
+        server.half(server.reset),
+        "ReadError",
+        on_trial=SUCCESS,
+    ),
     Scenario(
         "body cut short",
         FAILURE,
         AFTER_HEADERS,
         server.half(server.refuse_to_answer),
         "RemoteProtocolError",
+        on_trial=SUCCESS,
     ),
-    Scenario("broken chunk", FAILURE, AFTER_HEADERS, server.broken_chunk, "RemoteProtocolError"),
+    Scenario(
+        "broken chunk",
+        FAILURE,
+        AFTER_HEADERS,
+        server.broken_chunk,
+        "RemoteProtocolError",
+        on_trial=SUCCESS,
+    ),
     Scenario(
         "mock whose body breaks",
         FAILURE,
         inner=mock(lambda kind: kind.library.Response(200, content=chunks(kind, broken=True))),
         raises="ReadError",
+        on_trial=SUCCESS,
     ),
     # What says nothing of the upstream.
     Scenario(
@@ -490,11 +626,22 @@ SCENARIOS = [
         (cancel_in_the_body, None),
         http2.http2(http2.half),
         inner=http2_transport,
+        on_trial=SUCCESS,
     ),
     Scenario(
-        "cancelled in the body", IGNORED, (cancel_in_the_body, None), server.half(server.stall)
+        "cancelled in the body",
+        IGNORED,
+        (cancel_in_the_body, None),
+        server.half(server.stall),
+        on_trial=SUCCESS,
     ),
-    Scenario("cancelled twice", IGNORED, (cancel_twice, None), server.half(server.stall)),
+    Scenario(
+        "cancelled twice",
+        IGNORED,
+        (cancel_twice, None),
+        server.half(server.stall),
+        on_trial=SUCCESS,
+    ),
     Scenario(
         "interrupted by a `BaseException`",
         IGNORED,
@@ -534,7 +681,34 @@ SCENARIOS = [
         (send_from_a_broken_source, send_from_a_broken_source_sync),
         raises=OwnError,
     ),
-    Scenario("response dropped, never read", IGNORED, (drop, drop_sync)),
+    Scenario(
+        "request body that breaks like another upstream",
+        IGNORED,
+        (send_from_a_broken_upstream, send_from_a_broken_upstream_sync),
+        raises="ReadTimeout",
+    ),
+    Scenario(
+        "client closed meanwhile",
+        IGNORED,
+        (close_the_client_meanwhile, None),
+        server.stall,
+        ExceptionGroup,
+    ),
+    Scenario(
+        "HTTP/2, connection closed in good order (GOAWAY) before the request was processed",
+        IGNORED,
+        answer=http2.http2(http2.say_goodbye),
+        raises="RemoteProtocolError",
+        inner=http2_transport,
+    ),
+    Scenario("answer of a breaker further in", IGNORED, inner=mock(our_own_answer)),
+    Scenario(
+        "group of rejections",
+        IGNORED,
+        raises=ExceptionGroup,
+        inner=mock(group_of(CircuitOpenError("inner", 1.0))),
+    ),
+    Scenario("response dropped, never read", IGNORED, (drop, drop_sync), on_trial=SUCCESS),
     Scenario(
         "response dropped half-way",
         IGNORED,
@@ -542,5 +716,6 @@ SCENARIOS = [
         server.half(server.stall),
         # trio complains about it, and it depends on the version of httpx2 whether it closes it.
         without=("httpx-trio", "httpx2-trio", "httpx2-asyncio", "httpx2-sync"),
+        on_trial=SUCCESS,
     ),
 ]

@@ -184,11 +184,11 @@ async def gibberish(exchange: Exchange) -> None:
     exchange.close()
 
 
-def half(then: Answer) -> Answer:
+def half(then: Answer, *headers: str) -> Answer:
     """An answer that stops in the middle of its body; what then, once the test lets it go on."""
 
     async def answer(exchange: Exchange) -> None:
-        await exchange.send("HTTP/1.1 200 OK", "Content-Length: 10")
+        await exchange.send("HTTP/1.1 200 OK", "Content-Length: 10", *headers)
         await exchange.send_body(b"hello")
         await exchange.go.wait()
         await then(exchange)

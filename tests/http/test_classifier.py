@@ -15,7 +15,8 @@ from tests.http.stub import Stub
 from zenvark_web import BreakerTransport, Coordinator, HttpClassifier, Outcome, Permit
 from zenvark_web._http.retry_after import A_YEAR, seconds_to_wait
 
-SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
+SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
 REQUEST = httpx.Request("GET", "https://api.example.com")
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -28,12 +29,23 @@ class OwnConnectError(httpx.ConnectError):
     ("settings", "ended", "outcome"),
     [
         ({}, httpx.Response(200), SUCCESS),
-        ({}, httpx.Response(404), SUCCESS),
+        ({}, httpx.Response(404), ANSWERED),
+        ({}, httpx.Response(408), FAILURE),
+        ({}, httpx.Response(501), SUCCESS),
+        *(({}, httpx.Response(status), FAILURE) for status in (500, 507, 520, 530, 599)),
+        # What is no status is one of 5xx (RFC 9110, section 15), and can be listed.
+        *(({}, httpx.Response(status), FAILURE) for status in (600, 700, 999, 99, 1000)),
+        ({"failure_statuses": range(500, 600)}, httpx.Response(999), FAILURE),
+        ({"failure_statuses": range(501, 600)}, httpx.Response(999), SUCCESS),
+        ({"ignored_statuses": {999}}, httpx.Response(999), IGNORED),
+        ({"answered_statuses": {999}, "failure_statuses": ()}, httpx.Response(999), ANSWERED),
+        ({"answered_statuses": ()}, httpx.Response(404), SUCCESS),
+        ({"answered_statuses": {501}}, httpx2.Response(501), ANSWERED),
         ({}, httpx.Response(429), FAILURE),
         ({}, httpx2.Response(503), FAILURE),
         ({}, httpx2.ReadTimeout(""), FAILURE),
         ({"failure_statuses": range(500, 600)}, httpx.Response(501), FAILURE),
-        ({"failure_statuses": range(500, 600)}, httpx.Response(429), SUCCESS),
+        ({"failure_statuses": range(500, 600)}, httpx.Response(429), ANSWERED),
         ({"failure_statuses": [404]}, httpx.Response(404), FAILURE),
         ({"failure_statuses": ()}, httpx.Response(500), SUCCESS),
         ({"ignored_statuses": range(400, 500)}, httpx.Response(404), IGNORED),
@@ -81,8 +93,8 @@ def test_it_is_a_value() -> None:
         ({"failure_statuses": "500"}, TypeError, "failure_statuses must be statuses such as"),
         ({"failure_statuses": ["500"]}, TypeError, "whole numbers, not '500'"),
         ({"ignored_statuses": {True}}, TypeError, "whole numbers, not True"),
-        ({"ignored_statuses": {99}}, ValueError, "from 100 to 599, not 99"),
-        ({"failure_statuses": range(500, 1000)}, ValueError, "from 100 to 599, not 600"),
+        ({"ignored_statuses": {99}}, ValueError, "from 100 to 999, not 99"),
+        ({"answered_statuses": range(500, 1001)}, ValueError, "from 100 to 999, not 1000"),
         ({"ignored_errors": "PoolTimeout"}, TypeError, "ignored_errors must be a collection"),
         ({"ignored_errors": httpx.PoolTimeout}, TypeError, "ignored_errors must be a collection"),
         ({"failure_errors": [500]}, TypeError, "exception classes or their names, not 500"),

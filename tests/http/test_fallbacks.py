@@ -445,11 +445,11 @@ class TestLastGoodResponse:
         transport = kind.guarded(coordinator, mock(kind, answer), fallback=fallback)
         base = "https://api.example.com/"
         send(kind, transport, f"{base}9", f"{base}10", f"{base}11")
-        assert [url[-2:] for url in fallback._stored] == ["/9", "10"]
+        assert [url[-2:] for (_, url, _), _ in fallback._stored] == ["/9", "10"]
         send(kind, transport, f"{base}8", f"{base}7")
         assert (fallback._bytes, len(fallback._stored)) == (25, 3)
         send(kind, transport, f"{base}5")
-        assert [url[len(base) :] for url in fallback._stored] == ["8", "7", "5"]
+        assert [url[len(base) :] for (_, url, _), _ in fallback._stored] == ["8", "7", "5"]
         assert fallback._bytes == 20
 
     def test_a_newer_response_takes_the_place_of_the_older(self, coordinator: Coordinator) -> None:
@@ -468,7 +468,7 @@ class TestLastGoodResponse:
         fallback = LastGoodResponse(max_body=10)
         request = library.Request("GET", URL)
         response = library.Response(200, stream=library.ByteStream(b""))
-        keep: Any = fallback.keep(request, response)
+        keep: Any = fallback.keep(NAME, request, response)
         for _ in range(4):
             keep.add(b"xxxx")
         assert keep._chunks == []
@@ -500,8 +500,8 @@ class TestLastGoodResponse:
 
         def store(number: int) -> None:
             for turn in range(300):
-                stored = module._Stored({}, [], b"x" * (turn % 30), 0, 0, None)
-                fallback.store(str((number, turn % 7)), stored)
+                stored = module._Stored([], b"x" * (turn % 30), 0, 0, None)
+                fallback.store(((NAME, str((number, turn % 7)), b""), ()), stored)
 
         threads = [threading.Thread(target=store, args=(number,)) for number in range(4)]
         for thread in threads:

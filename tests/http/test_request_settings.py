@@ -54,9 +54,9 @@ async def test_a_route_has_settings_of_its_own(brisk: Coordinator) -> None:
 async def test_a_route_classifies_for_itself(coordinator: Coordinator) -> None:
     transport = BreakerTransport(
         coordinator,
-        Stub(httpx.Response(404)),
+        Stub(httpx.Response(501)),
         circuits={
-            "a.example": CircuitRoute("a", classify=HttpClassifier(failure_statuses={404})),
+            "a.example": CircuitRoute("a", classify=HttpClassifier(failure_statuses={501})),
             "b.example": "b",
         },
     )

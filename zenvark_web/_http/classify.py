@@ -6,28 +6,63 @@ module needs neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeAlias, cast
 
 from .._core.states import Outcome
+from .._rejections import EXTENSION, leaves_that_count, told_by
 from ..exceptions import ClassifierError
+from .errors import goodbye_in, is_in_good_order, is_local_limit, label_of
 
-SUCCESS, FAILURE, IGNORED = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED  # a faster look-up
+# A faster look-up.
+SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
 
-FAILURE_STATUSES = frozenset({429, 500, 502, 503, 504})
+LARGEST_STATUS = 999
+"""What has three digits can be sent."""
+
+FAILURE_STATUSES = frozenset({408, 429, *range(500, LARGEST_STATUS + 1)} - {501, 505})
+ANSWERED_STATUSES = frozenset(range(400, 500))
+
+INVALID_COUNTS_AS = 500
+"""The status that one outside of 100 to 599 stands for (RFC 9110, section 15)."""
 
 ErrorKind: TypeAlias = type[Exception] | str
 
-FAILURE_ERRORS: tuple[ErrorKind, ...] = ("TransportError", OSError)
+TRANSPORT_ERROR = "TransportError"
+
+FAILURE_ERRORS: tuple[ErrorKind, ...] = (TRANSPORT_ERROR, OSError)
+
+FOREIGN_ERRORS = frozenset(
+    {
+        "BrokenResourceError",
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "EndOfStream",
+        "H2Error",
+        "IncompleteRead",
+        "IncompleteReadError",
+        "NetworkError",
+        "ProtocolError",
+        "ProxyError",
+        "ProxyException",
+        "TimeoutException",
+        "TooSlowError",
+    }
+)
+"""What wrapped transports let through of what they are made of (httpcore, h11, h2, python-socks,
+aiohttp, trio, anyio, asyncio's streams, http.client): transport errors by another name."""
 
 IGNORED_ERRORS: tuple[ErrorKind, ...] = (
     "CircuitOpenError",
     "LocalProtocolError",
+    "NoAvailableStreamIDError",
     "PoolTimeout",
+    "TooManyStreamsError",
     "UnsupportedProtocol",
 )
-"""Transport errors that are the caller's own doing, or a limit of this process."""
+"""Errors that are the caller's own doing, or a limit of this process."""
 
 
 class HasStatus(Protocol):
@@ -39,25 +74,37 @@ class HasStatus(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HttpClassifier:
     """Tells the outcome of an HTTP exchange, by statuses and by kinds of errors.
 
         BreakerTransport(coordinator, classify=HttpClassifier(ignored_statuses={404, 429}))
 
-    A status in neither list is a success. An error counts as the nearest of its base classes
-    that stands in a list: `ConnectError` in `ignored_errors` goes before `TransportError` in
-    `failure_errors`. An error without any is ignored: it is not the upstream's. A status or class
-    in both lists is ignored.
+    A status in no list is a success. One outside of 100 to 599 that is in no list counts as 500
+    does (RFC 9110, section 15). An error counts as the nearest of its base classes that stands in
+    a list: `ConnectError` in `ignored_errors` goes before `TransportError` in `failure_errors`. An
+    error without any is ignored: it is not the upstream's. An exception group is a failure if an
+    error in it is one. What stands in two lists counts as the first of these that has it:
+    ignored, failure, answered.
+
+    Whatever the lists say, these are ignored: an answer or error that a breaker further in made,
+    an HTTP/2 connection that a server closes in good order before it has processed anything
+    (GOAWAY), and a call for which this process had no file descriptor or port left.
 
     Args:
-        failure_statuses: Default: 429, 500, 502, 503 and 504. Ranges will do:
-            `range(500, 600)`.
+        failure_statuses: Default: 408, 429, and from 500 on all but 501 and 505. Ranges will
+            do: `range(500, 600)`.
         ignored_statuses: Those that say nothing of the upstream. Default: none.
+        answered_statuses: Those that tell that the upstream answers, but not how well it is:
+            ignored while the circuit is closed, while a trial call has passed. Default: 400
+            to 499.
         failure_errors: Classes, or their names, which serve httpx and httpx2 alike. Default:
-            `"TransportError"` (timeouts too) and `OSError`.
-        ignored_errors: Default: `"CircuitOpenError"`, `"LocalProtocolError"`, `"PoolTimeout"`
-            and `"UnsupportedProtocol"`: the caller's own doing, or a limit of this process.
+            `"TransportError"` (timeouts too) and `OSError`. The like of what transports are made
+            of, such as `ProxyError` of python-socks, `TooSlowError` of trio or `ProtocolError` of
+            h11 and h2, counts as `"TransportError"` does.
+        ignored_errors: Default: `"CircuitOpenError"`, `"LocalProtocolError"`, `"PoolTimeout"`,
+            `"UnsupportedProtocol"`, and the like of h2: the caller's own doing, or a limit of
+            this process.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -65,30 +112,56 @@ class HttpClassifier:
 
     failure_statuses: Collection[int] = FAILURE_STATUSES
     ignored_statuses: Collection[int] = frozenset()
+    answered_statuses: Collection[int] = ANSWERED_STATUSES
     failure_errors: Collection[ErrorKind] = FAILURE_ERRORS
     ignored_errors: Collection[ErrorKind] = IGNORED_ERRORS
 
     def __post_init__(self) -> None:
-        for what in ("failure_statuses", "ignored_statuses"):
+        for what in ("failure_statuses", "ignored_statuses", "answered_statuses"):
             object.__setattr__(self, what, _statuses(what, getattr(self, what)))
         for what in ("failure_errors", "ignored_errors"):
             object.__setattr__(self, what, _kinds(what, getattr(self, what)))
+
+    def __repr__(self) -> str:
+        told = [
+            f"{each.name}={_readable(getattr(self, each.name))}"
+            for each in fields(self)
+            if getattr(self, each.name) != frozenset(cast(Collection[object], each.default))
+        ]
+        return f"HttpClassifier({', '.join(told)})"
 
     def __call__(self, request: object, ended: HasStatus | Exception) -> Outcome:
         """The outcome of an exchange that ended in a response or an exception."""
         if isinstance(ended, Exception):
             return self._outcome_of_error(ended)
-        if ended.status_code in self.ignored_statuses:
+        if is_rejection(ended):
             return IGNORED
-        return FAILURE if ended.status_code in self.failure_statuses else SUCCESS
+        status = ended.status_code
+        outcome = self._listed(status)
+        if outcome is None and not 100 <= status <= 599:
+            outcome = self._listed(INVALID_COUNTS_AS)
+        return outcome or SUCCESS
+
+    def _listed(self, status: int) -> Outcome | None:
+        if status in self.ignored_statuses:
+            return IGNORED
+        if status in self.failure_statuses:
+            return FAILURE
+        return ANSWERED if status in self.answered_statuses else None
 
     def _outcome_of_error(self, error: Exception) -> Outcome:
-        for cls in type(error).__mro__:
-            if cls in self.ignored_errors or cls.__name__ in self.ignored_errors:
-                return IGNORED
-            if cls in self.failure_errors or cls.__name__ in self.failure_errors:
-                return FAILURE
-        return IGNORED
+        failed = any(map(self._is_failure, leaves_that_count(error)))
+        return FAILURE if failed else IGNORED
+
+    def _is_failure(self, error: BaseException) -> bool:
+        for kind in _kinds_of(error):
+            if kind in self.ignored_errors:
+                return False
+            if kind in self.failure_errors:
+                goodbye = goodbye_in(error)
+                graceful = goodbye is not None and is_in_good_order(goodbye)
+                return not graceful and not is_local_limit(error)
+        return False
 
 
 Judge: TypeAlias = Callable[[Any, Any], Outcome]
@@ -134,7 +207,30 @@ class _CarefulJudge:
 
 def label(ended: HasStatus | Exception) -> str:
     """What a failure is called when a trip is explained."""
-    return type(ended).__name__ if isinstance(ended, Exception) else f"HTTP {ended.status_code}"
+    if not isinstance(ended, Exception):
+        return f"HTTP {ended.status_code}"
+    return label_of(next(leaves_that_count(ended), ended))
+
+
+def _readable(items: Collection[object]) -> str:
+    return "{" + ", ".join(sorted(str(getattr(item, "__name__", item)) for item in items)) + "}"
+
+
+def is_rejection(response: object) -> bool:
+    """Whether a breaker further in made this answer, or a fallback in its place."""
+    extensions: Any = getattr(response, "extensions", None)
+    return bool(extensions) and EXTENSION in extensions and told_by(response) is not None
+
+
+def _kinds_of(error: BaseException) -> Iterator[ErrorKind]:
+    """An error's classes and their names, the nearest first."""
+    foreign = False
+    for cls in type(error).__mro__:
+        yield cast(type[Exception], cls)
+        yield cls.__name__
+        foreign = foreign or cls.__name__ in FOREIGN_ERRORS
+    if foreign:
+        yield TRANSPORT_ERROR
 
 
 def _statuses(what: str, statuses: object) -> frozenset[int]:
@@ -142,8 +238,8 @@ def _statuses(what: str, statuses: object) -> frozenset[int]:
     for status in _items(what, statuses, "statuses such as {429, 503} or range(500, 600)"):
         if isinstance(status, bool) or not isinstance(status, int):
             raise TypeError(f"{what} must hold whole numbers, not {status!r}")
-        if not 100 <= status <= 599:
-            raise ValueError(f"{what} must hold statuses from 100 to 599, not {status!r}")
+        if not 100 <= status <= LARGEST_STATUS:
+            raise ValueError(f"{what} must hold statuses from 100 to 999, not {status!r}")
         found.add(int(status))
     return frozenset(found)
 

@@ -17,6 +17,12 @@ Make: TypeAlias = Callable[[Any, Any], Any]
 """A function of the request and the error, sync or async. What it returns is an answer, or None
 if it has none."""
 
+OF_ONE_HOST = frozenset({"breaker", "sni_hostname", "target"})
+"""Extensions of a request that hold for the host it was made for only."""
+
+OF_ANY_CIRCUIT = frozenset({"when_open"})
+"""What a request, or its route, says of itself that holds for another circuit, too."""
+
 
 class FixedResponse:
     """A fallback that always answers the same.
@@ -57,7 +63,8 @@ class OtherUpstream:
         BreakerTransport(coordinator, fallback=OtherUpstream("https://eu.api.example.com"))
 
     The request goes with its method, path, query, headers and body. Its circuit is that of its
-    new URL; if that is open too, the caller gets what `when_open` says.
+    new URL; if that is open too, the caller gets what `when_open` says: the request's own, its
+    route's, or else that of the new URL.
 
     Credentials go along: name only an upstream that may see them.
 
@@ -90,12 +97,24 @@ class OtherUpstream:
     def __repr__(self) -> str:
         return f"OtherUpstream({self._url!r})"
 
-    def readdressed(self, request: Any) -> Any:
-        """The request, as it is sent to the other upstream."""
+    def readdressed(self, request: Any, told: Mapping[str, Any]) -> Any:
+        """The request, as it is sent to the other upstream.
+
+        Args:
+            request: As it was made for the first one.
+            told: What the request, or its route, says itself of how it is to be treated.
+        """
         url = type(request.url)(self._url)
         path = url.raw_path.rstrip(b"/") + request.url.raw_path
         url = url.copy_with(raw_path=path)
-        extensions = {**request.extensions, "breaker": {"fallback": None}}
+        extensions = {
+            name: value for name, value in request.extensions.items() if name not in OF_ONE_HOST
+        }
+        kept = {name: value for name, value in told.items() if name in OF_ANY_CIRCUIT}
+        own = request.extensions.get("breaker")
+        if isinstance(own, Mapping) and "classify" in own:
+            kept["classify"] = own["classify"]
+        extensions["breaker"] = {**kept, "fallback": None}
         headers = request.headers.copy()
         headers["Host"] = url.netloc.decode("ascii")
         return type(request)(
@@ -155,7 +174,7 @@ class Fallbacks:
         """Let a circuit's fallback keep what comes, if it wants to."""
         fallback = self.of(circuit)
         if call.good and isinstance(fallback, LastGoodResponse):
-            call.keep = fallback.keep(request, response)
+            call.keep = fallback.keep(circuit, request, response)
 
 
 def _check(what: str, fallback: object) -> None:

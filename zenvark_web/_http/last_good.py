@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_bytes
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from .._core._checks import check_number, check_whole
 from ..exceptions import CircuitOpenError
@@ -20,7 +22,41 @@ from .call import Keep
 FORBIDDEN = frozenset(
     {"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "s-maxage"}
 )
-PERSONAL = ("authorization", "cookie", "range")
+CREDENTIAL_HEADERS = (
+    "Api-Key",
+    "Authorization",
+    "Cf-Access-Jwt-Assertion",
+    "Cookie",
+    "Dd-Api-Key",
+    "Ocp-Apim-Subscription-Key",
+    "Private-Token",
+    "Proxy-Authorization",
+    "X-Access-Token",
+    "X-Amz-Security-Token",
+    "X-Api-Key",
+    "X-Api-Token",
+    "X-Auth-Key",
+    "X-Auth-Token",
+    "X-Csrf-Token",
+    "X-Goog-Api-Key",
+    "X-Goog-Iap-Jwt-Assertion",
+    "X-Rapidapi-Key",
+    "X-Session-Id",
+    "X-Session-Token",
+    "X-Shopify-Access-Token",
+    "X-Tenant",
+    "X-Tenant-Id",
+    "X-User-Id",
+    "X-Vault-Token",
+)
+"""Header fields that tell on whose behalf a request is made."""
+
+# Others by what they are called, such as `Xi-Api-Key` or `X-Company-Token`.
+TELLING = re.compile(
+    r"account|auth|cookie|credential|customer|jwt|organi[sz]ation|passw|secret|session|signature"
+    r"|tenant|token|workspace|api[-_]?key|(access|client|subscription)[-_]?(id|key)"
+    r"|(^|[-_])org([-_]id)?$|(^|[-_])user([-_]?(id|name|email))?$"
+)
 PER_CONNECTION = frozenset(
     {
         "connection",
@@ -36,9 +72,15 @@ PER_CONNECTION = frozenset(
 )
 
 
+Key: TypeAlias = tuple[str, str, bytes]
+"""A circuit, a URL, and a digest of who asks."""
+
+Variant: TypeAlias = tuple[tuple[str, str | None], ...]
+"""What a request says in the fields on which a response depends."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    vary: dict[str, str | None]
     headers: list[tuple[str, str]]
     body: bytes
     age: float
@@ -52,11 +94,17 @@ class LastGoodResponse:
         BreakerTransport(coordinator, fallback=LastGoodResponse())
 
     It keeps complete responses with status 200 to GET requests, as they pass: nothing waits for
-    it, and a body that grows too large is let go. It never keeps what is not for everyone
-    (requests with `Authorization` or `Cookie`, responses with `Set-Cookie`) or what HTTP forbids
-    to keep or to serve stale (`Cache-Control` with `no-store`, `private`, `no-cache`,
-    `must-revalidate`, `proxy-revalidate` or `s-maxage`; RFC 9111), nor answers to requests for a
-    range. `Vary` is respected.
+    it, and a body that grows too large is let go. It never keeps responses with `Set-Cookie`,
+    event streams, answers to requests for a range, or what HTTP forbids to keep or to serve stale
+    (`Cache-Control` with `no-store`, `private`, `no-cache`, `must-revalidate`,
+    `proxy-revalidate` or `s-maxage`; RFC 9111). Each circuit has its own responses, and `Vary` is
+    respected.
+
+    Of requests that tell on whose behalf they are made it keeps nothing either, because their
+    responses may be for that one only: those with one of `credential_headers`, or another field
+    whose name speaks of a token, an API key, a secret, a session, a user or a tenant. With
+    `per_credential=True` it keeps a response for each of them, also one that is `private`, and
+    serves it to requests with the very same fields only.
 
     Its answers carry `Age` (RFC 9111, section 5.1) and `Cache-Status` (RFC 9211), where a
     negative `ttl` says how stale they are. (`Warning: 110` is obsolete, RFC 9111, section 5.5.)
@@ -67,6 +115,10 @@ class LastGoodResponse:
         max_bytes: How many bytes of bodies to keep in sum.
         max_body: How many bytes a body may have.
         max_age: Seconds after which a response is too old to serve.
+        per_credential: Whether to keep responses by who asks, rather than none of theirs.
+        credential_headers: Names of the header fields that tell who asks. Default:
+            `Authorization`, `Cookie`, `X-Api-Key` and some more (`CREDENTIAL_HEADERS`); what you
+            give is added to them.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -79,6 +131,8 @@ class LastGoodResponse:
         max_bytes: int = 16_000_000,
         max_body: int = 1_000_000,
         max_age: float = 86_400.0,
+        per_credential: bool = False,
+        credential_headers: Collection[str] = (),
     ) -> None:
         check_whole("max_entries", max_entries)
         check_whole("max_bytes", max_bytes)
@@ -88,7 +142,11 @@ class LastGoodResponse:
         self._max_bytes = max_bytes
         self._max_body = min(max_body, max_bytes)
         self._max_age = max_age
-        self._stored: OrderedDict[str, _Stored] = OrderedDict()
+        self._per_credential = _flag("per_credential", per_credential)
+        self._credentials = _names("credential_headers", credential_headers)
+        self._secret = token_bytes(32)  # digests are good for this object only
+        self._stored: OrderedDict[tuple[Key, Variant], _Stored] = OrderedDict()
+        self._varying: dict[Key, tuple[str, ...]] = {}
         self._bytes = 0
         self._lock = Lock()  # clients may run in several threads
 
@@ -97,32 +155,57 @@ class LastGoodResponse:
 
     def __call__(self, request: Any, error: CircuitOpenError) -> Answer | None:
         """The last good response, or None."""
-        if not _may_keep(request):
+        key, now = self._key(error.name, request), self.now()
+        if key is None:
             return None
-        key, now = str(request.url), self.now()
         with self._lock:
-            stored = self._stored.get(key)
-            if stored is None or _varying(stored.vary, request) != stored.vary:
+            which = key, _variant(self._varying.get(key, ()), request)
+            stored = self._stored.get(which)
+            if stored is None:
                 return None
             age = stored.age + now - stored.at
             if age > self._max_age:
-                self._drop(key)
+                self._drop(which)
                 return None
-            self._stored.move_to_end(key)
+            self._stored.move_to_end(which)
         return Answer(stored.body, 200, [*stored.headers, *_notes(stored, int(age))])
 
-    def keep(self, request: Any, response: Any) -> Keep | None:
+    def keep(self, circuit: str, request: Any, response: Any) -> Keep | None:
         """What is to be told a good response's body as it passes, if it may be kept."""
-        if response.status_code != 200 or not _may_keep(request) or not _may_serve(response):
+        if response.status_code != 200:
             return None
-        names = [name.strip() for name in response.headers.get("vary", "").lower().split(",")]
-        vary = _varying(filter(None, names), request)
+        key = self._key(circuit, request)
+        if key is None or not _may_serve(response, of_one=bool(key[2])):
+            return None
+        names = {name.strip() for name in response.headers.get("vary", "").lower().split(",")}
+        variant = _variant(sorted(names - {""}), request)
         if response.is_closed:  # it was never a stream, and is decoded already
-            keep = _Keep(self, request, response, vary, decoded=True)
+            keep = _Keep(self, (key, variant), response, decoded=True)
             keep.add(response.content)
             keep.complete()
             return None
-        return _Keep(self, request, response, vary, decoded=False)
+        return _Keep(self, (key, variant), response, decoded=False)
+
+    def _key(self, circuit: str, request: Any) -> Key | None:
+        """What a request's response is kept under, or None if it may not be kept."""
+        headers = request.headers
+        if (
+            request.method != "GET"
+            or "range" in headers
+            or "no-store" in _directives(headers.get("cache-control", ""))
+        ):
+            return None
+        told = [(name.lower(), value) for name, value in headers.multi_items() if self._tells(name)]
+        if not told and not request.url.userinfo:
+            return circuit, str(request.url), b""
+        if not self._per_credential:
+            return None
+        who = repr((sorted(told), request.url.userinfo)).encode("utf-8", "backslashreplace")
+        return circuit, str(request.url), blake2b(who, key=self._secret).digest()
+
+    def _tells(self, name: str) -> bool:
+        """Whether a header field tells who asks."""
+        return name.lower() in self._credentials or TELLING.search(name.lower()) is not None
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -133,39 +216,42 @@ class LastGoodResponse:
         """How many bytes a body may have."""
         return self._max_body
 
-    def store(self, key: str, stored: _Stored) -> None:
+    def store(self, which: tuple[Key, Variant], stored: _Stored) -> None:
         """Keep a response."""
+        key, variant = which
         with self._lock:
-            self._drop(key)
-            self._stored[key] = stored
+            self._drop(which)
+            self._stored[which] = stored
+            self._varying[key] = tuple(name for name, _ in variant)
             self._bytes += len(stored.body)
             while self._bytes > self._max_bytes or len(self._stored) > self._max_entries:
                 self._drop(next(iter(self._stored)))
 
-    def _drop(self, key: str) -> None:
-        stored = self._stored.pop(key, None)
+    def _drop(self, which: tuple[Key, Variant]) -> None:
+        stored = self._stored.pop(which, None)
         if stored is not None:
             self._bytes -= len(stored.body)
+            if len(self._varying) > 2 * self._max_entries:
+                kept = {key for key, _ in self._stored}
+                self._varying = {key: self._varying[key] for key in kept}
 
 
 class _Keep(Keep):
     """Collects one body, as long as it is not too large."""
 
-    __slots__ = ("_chunks", "_decoded", "_key", "_response", "_room", "_store", "_vary")
+    __slots__ = ("_chunks", "_decoded", "_response", "_room", "_store", "_which")
 
     def __init__(
         self,
         store: LastGoodResponse,
-        request: Any,
+        which: tuple[Key, Variant],
         response: Any,
-        vary: dict[str, str | None],
         *,
         decoded: bool,
     ) -> None:
         self._store = store
-        self._key = str(request.url)
+        self._which = which
         self._response = response.headers.multi_items()
-        self._vary = vary
         self._decoded = decoded
         self._room = store.max_body
         self._chunks: list[bytes] = []
@@ -185,9 +271,8 @@ class _Keep(Keep):
             left_out |= {"content-encoding"}
         headers = {name.lower(): value for name, value in self._response}
         self._store.store(
-            self._key,
+            self._which,
             _Stored(
-                vary=self._vary,
                 headers=[
                     (name, value) for name, value in self._response if name.lower() not in left_out
                 ],
@@ -199,28 +284,38 @@ class _Keep(Keep):
         )
 
 
-def _may_keep(request: Any) -> bool:
-    headers = request.headers
-    return (
-        request.method == "GET"
-        and not request.url.userinfo
-        and not any(name in headers for name in PERSONAL)
-        and "no-store" not in _directives(headers.get("cache-control", ""))
-    )
-
-
-def _may_serve(response: Any) -> bool:
+def _may_serve(response: Any, *, of_one: bool) -> bool:
+    """Whether a response may be kept for others, or for the one whose it is."""
     headers = response.headers
+    forbidden = FORBIDDEN - {"private"} if of_one else FORBIDDEN
     return (
         "set-cookie" not in headers
         and "*" not in headers.get("vary", "")
-        and not FORBIDDEN & _directives(headers.get("cache-control", "")).keys()
+        and not headers.get("content-type", "").lower().startswith("text/event-stream")
+        and not forbidden & _directives(headers.get("cache-control", "")).keys()
     )
 
 
-def _varying(names: Iterable[str], request: Any) -> dict[str, str | None]:
-    """What a request says in the fields on which a response depends."""
-    return {name: request.headers.get(name) for name in names}
+def _variant(names: Iterable[str], request: Any) -> Variant:
+    return tuple((name, request.headers.get(name)) for name in names)
+
+
+def _flag(what: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, not {value!r}")
+    return value
+
+
+def _names(what: str, names: object) -> frozenset[str]:
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(f"{what} must be names such as ['X-Customer'], not {names!r}")
+    given = list(cast(Collection[object], names))
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} must hold names of header fields, not {name!r}")
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError(f"{what} must hold names of header fields, not {name!r}")
+    return frozenset(str(name).lower() for name in [*CREDENTIAL_HEADERS, *given])
 
 
 def _notes(stored: _Stored, age: int) -> list[tuple[str, str]]:

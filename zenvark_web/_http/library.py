@@ -62,12 +62,25 @@ class Library:
 
     Args:
         module: `httpx` or `httpx2`.
-        async_body: Its stream for a watched body.
+        async_body: Its stream for a response's watched body.
         sync_body: The same for synchronous clients.
+        async_upload: Its stream for a request's watched body.
+        sync_upload: The same for synchronous clients.
         open_error: Its `CircuitOpenError`.
     """
 
-    __slots__ = ("async_body", "async_stream", "module", "open_error", "sync_body", "sync_stream")
+    __slots__ = (
+        "async_body",
+        "async_stream",
+        "async_upload",
+        "bytes_stream",
+        "clients",
+        "module",
+        "open_error",
+        "sync_body",
+        "sync_stream",
+        "sync_upload",
+    )
 
     def __init__(
         self,
@@ -75,14 +88,20 @@ class Library:
         *,
         async_body: type[Any],
         sync_body: type[Any],
+        async_upload: type[Any],
+        sync_upload: type[Any],
         open_error: Callable[[str, float, State], Any],
     ) -> None:
         self.module = module
         self.async_body = async_body
         self.sync_body = sync_body
+        self.async_upload = async_upload
+        self.sync_upload = sync_upload
         self.open_error = open_error
         self.async_stream: type[Any] = module.AsyncByteStream
         self.sync_stream: type[Any] = module.SyncByteStream
+        self.bytes_stream: type[Any] = module.ByteStream
+        self.clients: tuple[type[Any], ...] = (module.AsyncClient, module.Client)
 
     @property
     def name(self) -> str:

@@ -16,6 +16,9 @@ MEDIA_TYPE = "application/problem+json"
 LONGEST = 2**31
 """The most seconds that every reader of HTTP can take in (RFC 9111, section 1.2.2)."""
 
+SPREAD = 0.2
+"""By which part of the wait `Retry-After` may be longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
@@ -62,16 +65,15 @@ class BreakerStatus:
 def retry_seconds(remaining: float, chance: Callable[[], float] = random.random) -> int:
     """What `Retry-After` says: at least 1, and never before the next attempt.
 
-    Up to a second, or a tenth of the wait if that is longer, is added by chance, so that clients
-    do not all return at once.
+    Up to a fifth of the wait is added by chance, so that clients do not all return at once; then
+    it is rounded up to whole seconds.
 
     Args:
         remaining: Seconds until the next attempt to recover.
         chance: Makes random numbers from 0 to 1.
     """
     wait = min(max(0.0, remaining), LONGEST)
-    spread = max(1.0, wait / 10)
-    return min(max(1, math.ceil(wait + chance() * spread)), LONGEST)
+    return min(max(1, math.ceil(wait * (1 + SPREAD * chance()))), LONGEST)
 
 
 def problem(

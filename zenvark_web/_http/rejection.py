@@ -9,7 +9,7 @@ from ..breaker import Breaker
 from ..exceptions import CircuitOpenError
 from .answer import Answer
 from .fallbacks import Fallback
-from .library import Library
+from .library import Library, RequestLike
 from .problem import STATUS, BreakerStatus, problem
 from .settings import WhenOpen
 
@@ -21,15 +21,19 @@ class Rejection:
         library: Makes responses and errors.
         breaker: Did not let it through.
         error: What it raised.
+        request: What was not sent.
 
     Attributes:
         error: The same as the library's own error.
     """
 
-    __slots__ = ("_library", "_status", "error")
+    __slots__ = ("_head", "_library", "_status", "error")
 
-    def __init__(self, library: Library, breaker: Breaker, error: CircuitOpenError) -> None:
+    def __init__(
+        self, library: Library, breaker: Breaker, error: CircuitOpenError, request: RequestLike
+    ) -> None:
         self._library = library
+        self._head = request.method.upper() == "HEAD"
         self._status = BreakerStatus(breaker.name, breaker.state, error.retry_after)
         self.error = library.open_error(error.name, error.retry_after, breaker.state)
 
@@ -42,9 +46,12 @@ class Rejection:
         if when_open == "raise":
             raise self.error from None
         headers, body = problem(self._status.retry_after, self._status.name)
-        return self._library.module.Response(
+        # SDKs of language models would sleep for as long as Retry-After says, again and again.
+        headers["x-should-retry"] = "false"
+        response = self._library.module.Response(
             STATUS, headers=headers, content=body, extensions={"breaker": self._status}
         )
+        return self._headed(response)
 
     def response(self, made: Any) -> Any:
         """The response that a fallback's word stands for, or None if it has none.
@@ -69,14 +76,22 @@ class Rejection:
             made = Answer(made)
         content = made.content
         if isinstance(content, bytes):
-            return response(made.status, headers=made.headers, content=content)
+            return self._headed(response(made.status, headers=made.headers, content=content))
         if isinstance(content, str):
-            return response(made.status, headers=made.headers, text=content)
+            return self._headed(response(made.status, headers=made.headers, text=content))
         if isinstance(content, dict | list):
-            return response(made.status, headers=made.headers, json=content)
+            return self._headed(response(made.status, headers=made.headers, json=content))
         raise TypeError(
             f"a fallback must return an {self._library.name}.Response, bytes, a string, a dict, "
             f"a list or None, not {content!r}"
+        )
+
+    def _headed(self, response: Any) -> Any:
+        """The same without its body, if only the headers were asked for (RFC 9110, 9.3.2)."""
+        if not self._head:
+            return response
+        return self._library.module.Response(
+            response.status_code, headers=response.headers, extensions=response.extensions
         )
 
 

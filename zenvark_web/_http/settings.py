@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .._core._checks import check_name
@@ -61,11 +61,13 @@ class Plan:
         judge: Tells outcomes.
         fallbacks: Makes answers while the circuit is open.
         when_open: What the caller gets if there is no such answer.
+        told: Which of these the request or its route says itself.
     """
 
     judge: Judge
     fallbacks: Fallbacks
     when_open: WhenOpen
+    told: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def refined(self, settings: Mapping[str, Any], surface: Callable[[Exception], None]) -> Plan:
         """The same, but for some settings.
@@ -82,7 +84,7 @@ class Plan:
         if "when_open" in settings:
             check_when_open(settings["when_open"])
             when_open = settings["when_open"]
-        return Plan(judging, fallbacks, when_open)
+        return Plan(judging, fallbacks, when_open, {**self.told, **settings})
 
 
 def check_classify(classify: object) -> None:

@@ -7,16 +7,19 @@ The two sides differ only in what they await. What they decide is decided in the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
+from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from .call import Call
+from .call import Call, Incidents
 from .circuits import Circuits
 from .classify import judge
 from .fallbacks import Fallbacks, OtherUpstream
+from .flows import Flows
 from .inner import Inner, check_transport
 from .library import Library, RequestLike, ResponseLike
 from .rejection import Rejection, made_now
@@ -46,11 +49,15 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         check_classify(classify)
         check_when_open(when_open)
         fallbacks = Fallbacks(fallback)
-        self._others = [*fallbacks.transports, *_transports_of_routes(circuits)]
-        for other in self._others:
+        others = [*fallbacks.transports, *_transports_of_routes(circuits)]
+        for other in others:
             check_transport(self._library, "the transport of OtherUpstream", other)
+        by_identity = {id(other): other for other in others if other is not transport}
+        self._others = list(by_identity.values())  # to be closed, each once
         plan = Plan(judge(classify, coordinator.surface), fallbacks, when_open)
         self._inner = Inner(self._library, transport)
+        self._incidents = Incidents()
+        self._flows = Flows(self._library)
         self._guard = Circuits(coordinator, self._library, circuits, plan).guard
 
     def __repr__(self) -> str:
@@ -64,22 +71,25 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
             return cast(ResponseT, await inner.handle_async_request(request))
         breaker, plan = guard
         try:
-            permit = breaker.acquire()
+            permit = self._flows.permit(breaker, request)
         except CircuitOpenError as error:
             return await self._instead_async(
-                request, plan, Rejection(self._library, breaker, error)
+                request, plan, Rejection(self._library, breaker, error, request)
             )
-        call = Call(permit, plan.judge, request)
+        call = Call(permit, plan.judge, request, self._incidents)
+        library = self._library
+        upload = _watched(request, call, library, library.async_stream, library.async_upload)
+        permit.carry()  # a breaker further in may have the same circuit
         try:
             response: ResponseT = await inner.handle_async_request(request)
         except BaseException as error:
             call.broke(error)
             raise
-        matters = call.answered(response)
-        if plan.fallbacks.keep:
-            plan.fallbacks.answered(breaker.name, request, response, call)
-        if matters:
-            library = self._library
+        finally:
+            permit.set_down()
+            if upload is not None:
+                upload.leave(request)
+        if self._matters(call, breaker, plan, request, response):
             if isinstance(response.stream, library.async_stream):
                 response.stream = library.async_body(response.stream, call)
             else:  # a stream for synchronous clients, which this one is about to refuse
@@ -94,25 +104,40 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
             return cast(ResponseT, inner.handle_request(request))
         breaker, plan = guard
         try:
-            permit = breaker.acquire()
+            permit = self._flows.permit(breaker, request)
         except CircuitOpenError as error:
-            return self._instead(request, plan, Rejection(self._library, breaker, error))
-        call = Call(permit, plan.judge, request)
+            return self._instead(request, plan, Rejection(self._library, breaker, error, request))
+        call = Call(permit, plan.judge, request, self._incidents)
+        library = self._library
+        upload = _watched(request, call, library, library.sync_stream, library.sync_upload)
+        permit.carry()  # a breaker further in may have the same circuit
         try:
             response: ResponseT = inner.handle_request(request)
         except BaseException as error:
             call.broke(error)
             raise
-        matters = call.answered(response)
-        if plan.fallbacks.keep:
-            plan.fallbacks.answered(breaker.name, request, response, call)
-        if matters:
-            library = self._library
+        finally:
+            permit.set_down()
+            if upload is not None:
+                upload.leave(request)
+        if self._matters(call, breaker, plan, request, response):
             if isinstance(response.stream, library.sync_stream):
                 response.stream = library.sync_body(response.stream, call)
             else:  # a stream for asynchronous clients, which this one is about to refuse
                 call.closed()
         return response
+
+    def _matters(
+        self, call: Call, breaker: Breaker, plan: Plan, request: RequestT, response: ResponseT
+    ) -> bool:
+        """Take note of a response's headers, and tell whether anybody looks at its body."""
+        matters = call.answered(response)
+        if call.served_on_trial:
+            self._flows.served(breaker, request)
+        if plan.fallbacks.keep:
+            plan.fallbacks.answered(breaker.name, request, response, call)
+            matters = matters or call.keep is not None
+        return matters
 
     async def _instead_async(
         self, request: RequestT, plan: Plan, rejection: Rejection
@@ -120,7 +145,7 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         fallback = plan.fallbacks.of(rejection.error.name)
         response = None
         if isinstance(fallback, OtherUpstream):
-            other = fallback.readdressed(request)
+            other = fallback.readdressed(request, plan.told)
             sender = self if fallback.transport is None else fallback.transport
             response = rejection.response(await sender.handle_async_request(other))
         elif fallback is not None:
@@ -132,7 +157,7 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         fallback = plan.fallbacks.of(rejection.error.name)
         response = None
         if isinstance(fallback, OtherUpstream):
-            other = fallback.readdressed(request)
+            other = fallback.readdressed(request, plan.told)
             sender = self if fallback.transport is None else fallback.transport
             response = rejection.response(sender.handle_request(other))
         elif fallback is not None:
@@ -141,19 +166,15 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
 
     async def aclose(self) -> None:
         """Close what asynchronous clients used."""
-        try:
+        async with self._closing_async():
             if self._inner.open_async is not None:
                 await self._inner.open_async.aclose()
-        finally:
-            await self._aclose_others()
 
     def close(self) -> None:
         """Close what synchronous clients used."""
-        try:
+        with self._closing():
             if self._inner.open_sync is not None:
                 self._inner.open_sync.close()
-        finally:
-            self._close_others()
 
     async def __aenter__(self) -> Self:
         await self._inner.for_async().__aenter__()
@@ -169,10 +190,8 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        try:
+        async with self._closing_async():
             await self._inner.for_async().__aexit__(exc_type, exc_value, traceback)
-        finally:
-            await self._aclose_others()
 
     def __exit__(
         self,
@@ -180,20 +199,38 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        try:
+        with self._closing():
             self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
-        finally:
-            self._close_others()
 
-    async def _aclose_others(self) -> None:
-        for transport in self._others:
-            if hasattr(transport, "aclose"):
-                await transport.aclose()
+    @asynccontextmanager
+    async def _closing_async(self) -> AsyncIterator[None]:
+        """Close the other upstreams' transports after this one's, whatever closing brings."""
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self._incidents.closing())
+            for other in self._others:
+                if hasattr(other, "aclose"):
+                    stack.push_async_callback(other.aclose)
+            yield
 
-    def _close_others(self) -> None:
-        for transport in self._others:
-            if hasattr(transport, "close"):
-                transport.close()
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(self._incidents.closing())
+            for other in self._others:
+                if hasattr(other, "close"):
+                    stack.callback(other.close)
+            yield
+
+
+def _watched(
+    request: Any, call: Call, library: Library, stream: type[Any], watching: type[Any]
+) -> Any:
+    """Watch a request's body that the caller makes while it is sent. None: it is there already."""
+    body = request.stream
+    if body.__class__ is library.bytes_stream or not isinstance(body, stream):
+        return None
+    request.stream = upload = watching(body, call)
+    return upload
 
 
 def _transports_of_routes(circuits: object) -> list[Any]:

@@ -1,0 +1,91 @@
+"""A request's body that the caller makes while it is sent, with an eye on who is to blame.
+
+Neither the time that it takes to come nor what it raises says anything of the upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from typing import Any
+
+from .call import Call
+
+
+class Upload:
+    """What both kinds of bodies do. Whatever else the caller's stream has, this one has, too.
+
+    Args:
+        stream: The caller's.
+        call: Is told of waits and errors.
+    """
+
+    def __init__(self, stream: Any, call: Call) -> None:
+        self._stream = stream
+        self._call = call
+
+    def __repr__(self) -> str:
+        return f"<watched {self._stream!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_stream":  # it is being copied, or was never made
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def leave(self, request: Any) -> None:
+        """Give a request its own stream back, unless it has got another one meanwhile."""
+        if request.stream is self:
+            request.stream = self._stream
+
+
+class AsyncUpload(Upload):
+    """A body for asynchronous clients."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        call, chunks = self._call, self._stream.__aiter__()
+        try:
+            while True:
+                call.pause()
+                try:
+                    chunk = await chunks.__anext__()
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    call.upload_error = error
+                    raise
+                finally:
+                    call.go_on()
+                yield chunk
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    async def aclose(self) -> None:
+        """Close the caller's stream."""
+        await self._stream.aclose()
+
+
+class SyncUpload(Upload):
+    """A body for synchronous clients."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        call, chunks = self._call, self._stream.__iter__()
+        try:
+            while True:
+                call.pause()
+                try:
+                    chunk = chunks.__next__()
+                except StopIteration:
+                    return
+                except Exception as error:
+                    call.upload_error = error
+                    raise
+                finally:
+                    call.go_on()
+                yield chunk
+        finally:
+            if isinstance(chunks, Generator):
+                chunks.close()
+
+    def close(self) -> None:
+        """Close the caller's stream."""
+        self._stream.close()
