@@ -28,6 +28,7 @@ from zenvark_web._core.states import (
     Transition,
     TrialNote,
     TrialResults,
+    Word,
 )
 from zenvark_web.backends import RedisBackend, _codec
 from zenvark_web.backends._replies import POSITION
@@ -50,6 +51,7 @@ def listed(what: str) -> list[str]:
 
 
 REPORT = listed("A report is")
+WORD = listed("for each report, how its circuit stands:")
 RUN = listed("`runs`: a list of")
 NOTE = listed("- `trial`:")
 GRANT = listed(r"\| `grant` \|")
@@ -71,6 +73,8 @@ def sample(hint: Any) -> Any:
         hint = get_args(hint)[0]
     if get_origin(hint) is tuple:
         return (sample(get_args(hint)[0]),)
+    if hint is Word:
+        return Word(State.OPEN)
     if hint in {Run, TrialNote}:
         return hint(**{name: sample(of) for name, of in get_type_hints(hint).items()})
     return {bool: True, int: 7, float: 7.0, str: "other"}[hint]
@@ -102,7 +106,7 @@ PLAIN = Report("payments", (Run(0, failed=False, slow=False, count=1),), trial=T
 LONGEST = max(map(packed, changes(PLAIN).values()), key=len)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Report)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Report) if field.name != "word"])
 def test_elements_of_a_report(name: str) -> None:
     changed = changes(PLAIN)[name]
     assert differences(packed(PLAIN), packed(changed)) == [REPORT.index(name)]
@@ -140,6 +144,10 @@ def test_elements_of_the_small_lists() -> None:
     version, *sums = ACCOUNT
     assert [field.name for field in fields(Account)] == sums
     assert json.loads(_codec.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
+    assert [field.name for field in fields(Word)] == WORD
+    word = Word(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1))
+    batch = _codec.encode_batch(Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, word=word))))
+    assert json.loads(batch["words"]) == [None, ["half_open", 2, 1500, 500, ["web-1", 2, 1]]]
     note, grant = TrialNote(1, 2, 3), Grant(holder="web-1", permits=2, passed=1)
     assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
     transition = json.loads(_codec.encode_transition(Transition(circuit="x", grant=grant)))

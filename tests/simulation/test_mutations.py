@@ -120,6 +120,12 @@ def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leader.Leader, "_give_back_states", lambda self, snapshot: None)
+    monkeypatch.setattr(Reader, "_lost", lambda self, snapshot: [])
+    monkeypatch.setattr(Table, "word", lambda self, name: None)
+
+
+def no_word_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Table, "word", lambda self, name: None)
 
 
 def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +176,7 @@ LOST_TIME = [
     Fault(21, Kind.SERVER_LOSES_ALL),
     Fault(25, Kind.UPSTREAM_CHANGES, target=0),
 ]
+NEWCOMER_LEADS = [*ALL_DOWN, Fault(15, Kind.NEWCOMER_LEADS, target=1, lasts=3)]
 BAD_NETWORK = [*ALL_DOWN, Fault(6, Kind.NETWORK_IS_BAD, lasts=60)]
 HANGING_SERVER = [
     Fault(5, Kind.SERVER_HANGS, lasts=6),
@@ -201,6 +208,7 @@ MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
     no_generations: (4, HASTY, DOWN_FOR_LONG),
     no_memory_of_batches: (2, WORLD, HANGING_SERVER),
     no_giving_back: (0, WORLD, LOST_DATA),
+    no_word_of_states: (0, Settings(), NEWCOMER_LEADS),
     no_accounts: (0, WORLD, []),
     hosts_clocks: (0, WORLD, [DOWN]),
     no_surfacing: (0, WORLD, DOWN_FOR_LONG),

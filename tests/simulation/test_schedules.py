@@ -143,6 +143,15 @@ def test_leader_does_not_ask_again_and_again_in_the_last_moment_of_its_lease() -
     simulate(3009, Settings(cut_off="local"))
 
 
+@pytest.mark.parametrize("target", [0, 2], ids=["trial calls", "health check"])
+@pytest.mark.parametrize("seed", range(4))
+def test_newcomer_that_leads_first_closes_nothing(seed: int, target: int) -> None:
+    """It did when it heard of a generation that it did not know: it wrote the state it knew."""
+    down = Fault(5, Kind.UPSTREAM_CHANGES, target)
+    again = [Fault(at, Kind.NEWCOMER_LEADS, at, lasts=3) for at in (15, 20, 25)]
+    simulate(seed, Settings(), [down, *again])
+
+
 # How a violation shows itself
 
 

@@ -4,7 +4,16 @@ from typing import Any
 
 from zenvark_web import BreakerPolicy, ExponentialBackoff, HealthCheckType
 from zenvark_web._core.circuit import Check, Circuit
-from zenvark_web._core.states import TRANSITIONS, Cause, Report, Run, State, Transition, TrialNote
+from zenvark_web._core.states import (
+    TRANSITIONS,
+    Cause,
+    Report,
+    Run,
+    State,
+    Transition,
+    TrialNote,
+    Word,
+)
 
 BACKOFF = ExponentialBackoff(initial=1, multiplier=2, maximum=60, jitter=0)
 
@@ -126,9 +135,13 @@ class Bench:
         before = self.latest
         return self._seen(before, self.circuit.checked(asked, error, self.now))
 
-    def repair(self, seen: int) -> Transition | None:
+    def repair(self, seen: int, word: Word | None = None) -> Transition | None:
+        """A report of an instance that knows more than the store."""
         before = self.latest
-        moved = self.circuit.repair(seen, self.now)
+        report = Report(before.circuit, generation=seen, word=word)
+        moved = self.circuit.repair(report, at=self.now, now=self.now)
+        if word is not None:
+            return moved
         assert moved is None or moved.generation == seen + 1
         return self._seen(before, moved)
 

@@ -14,6 +14,7 @@ from zenvark_web._core.states import (
     Transition,
     TrialNote,
     TrialResults,
+    Word,
 )
 from zenvark_web.backends._codec import MAX_COUNT, MAX_HOLD
 from zenvark_web.backends.base import Batch
@@ -34,6 +35,17 @@ runs = st.builds(
     label=st.text(max_size=64),
 )
 notes = st.builds(TrialNote, generation=counts, unused=counts, held=counts)
+grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
+words = st.builds(
+    lambda state, attempt, delay, share, grant: Word(
+        state, attempt, delay / 1000, delay * share // 10 / 1000, grant
+    ),
+    state=st.sampled_from(State),
+    attempt=counts,
+    delay=st.integers(0, 2**42),
+    share=st.integers(0, 10),
+    grant=st.none() | grants,
+)
 reports = st.builds(
     Report,
     circuit=names,
@@ -43,6 +55,7 @@ reports = st.builds(
     generation=counts,
     hold=st.none() | st.integers(0, MAX_HOLD).map(lambda ms: ms / 1000),
     overdue=counts,
+    word=st.none() | words,
 )
 batches = st.builds(
     Batch,
@@ -52,7 +65,6 @@ batches = st.builds(
     reports=st.lists(reports, max_size=4).map(tuple),
 )
 
-grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
 reasons = st.builds(
     Reason,
     cause=st.sampled_from(Cause),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.records import batches, json_values, positions, tallies, transitions
 from zenvark_web import Cause, MalformedEntryError, Reason, State
-from zenvark_web._core.states import Grant, Report, Run, Tally, Transition, TrialNote
+from zenvark_web._core.states import Grant, Report, Run, Tally, Transition, TrialNote, Word
 from zenvark_web.backends._codec import (
     MAX_COUNT,
     MAX_ENTRY_LENGTH,
@@ -43,6 +44,8 @@ BATCH = Batch(
             TrialNote(3, 1, 0),
             hold=60.5,
             overdue=2,
+            generation=3,
+            word=Word(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1)),
         ),
     ),
 )
@@ -106,6 +109,8 @@ class TestRoundTrip:
     def test_leader_changes(self) -> None:
         entry = {"v": VERSION, "epoch": "5", "leader": "web-1"}
         assert decode_state_entry(entry) == LeaderChange(5, "web-1")
+        assert decode_state_entry({**entry, "circuits": ""}) == LeaderChange(5, "web-1")
+        assert decode_state_entry({**entry, "circuits": "7"}) == LeaderChange(5, "web-1", 7)
         assert decode_state_entry({**entry, "leader": ""}) == LeaderChange(5, None)
 
     def test_forgotten_circuits(self) -> None:
@@ -129,6 +134,18 @@ class TestRoundTrip:
     @pytest.mark.parametrize(("late", "left"), [("1500", 59.0), ("60500", 0.0), ("999999", 0.0)])
     def test_time_under_way_is_taken_from_a_hold(self, late: str, left: float) -> None:
         assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].hold == left
+
+    @pytest.mark.parametrize(("late", "left"), [("0", 0.5), ("200", 0.3), ("9999", 0.0)])
+    def test_time_under_way_is_taken_from_what_is_left_of_a_wait(
+        self, late: str, left: float
+    ) -> None:
+        word = decode_batch({**encode_batch(BATCH), "late": late}).reports[0].word
+        assert word is not None
+        assert word.left == left
+
+    def test_words_of_an_older_version_are_not_missed(self) -> None:
+        older = {name: text for name, text in encode_batch(BATCH).items() if name != "words"}
+        assert decode_batch(older).reports[0] == replace(BATCH.reports[0], word=None)
 
 
 class TestWhatIsCut:
@@ -173,6 +190,13 @@ def batch_with(path: tuple[Any, ...], new: Any) -> dict[str, str]:
     return {**STORED_BATCH, "reports": json.dumps(changed(STORED_REPORTS, path, new))}
 
 
+def words_with(path: tuple[Any, ...], new: Any) -> dict[str, str]:
+    return {
+        **STORED_BATCH,
+        "words": json.dumps(changed(json.loads(STORED_BATCH["words"]), path, new)),
+    }
+
+
 def transition_with(path: tuple[Any, ...], new: Any) -> str:
     return json.dumps(changed(STORED_TRANSITION, path, new))
 
@@ -200,7 +224,7 @@ class TestRubbish:
     def test_one_bad_field(self, name: str, value: str) -> None:
         reads_or_refuses(decode_batch, {**STORED_BATCH, name: value})
 
-    @given(st.sampled_from(list(STORED_BATCH)))
+    @given(st.sampled_from([name for name in STORED_BATCH if name != "words"]))
     def test_missing_field(self, name: str) -> None:
         with pytest.raises(MalformedEntryError):
             decode_batch({key: value for key, value in STORED_BATCH.items() if key != name})
@@ -292,6 +316,17 @@ class TestRefused:
     def test_numbers_of_a_batch(self, field: str, count: str) -> None:
         with pytest.raises(MalformedEntryError):
             decode_batch({**STORED_BATCH, field: count})
+
+    @pytest.mark.parametrize("what", [(0, 1), (0, 2), (0, 3), (0, 4, 1), (0, 4, 2)])
+    @pytest.mark.parametrize("count", COUNTS, ids=short)
+    def test_counts_in_a_word(self, what: tuple[int, ...], count: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(words_with(what, count))
+
+    @pytest.mark.parametrize("words", [[], [None, None], [1], [[]], [["closed"]], [{}]], ids=short)
+    def test_shapes_of_words(self, words: Any) -> None:
+        with pytest.raises(MalformedEntryError):
+            decode_batch(words_with((), words))
 
     def test_run_of_no_calls(self) -> None:
         with pytest.raises(MalformedEntryError):

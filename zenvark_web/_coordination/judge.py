@@ -147,7 +147,7 @@ class Judge:
             replayed: Whether it was there before this judge.
         """
         now = self._now()
-        self._guarded(report.circuit, lambda circuit: circuit.repair(report.generation, now))
+        self._guarded(report.circuit, lambda circuit: circuit.repair(report, at=at, now=now))
         self._guarded(
             report.circuit,
             lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),

@@ -55,6 +55,7 @@ class Membership:
             statistics=member.statistics,
             chance=member.host.chance,
             on_leader=self._heard,
+            on_lost=self._give_back,
         )
         self._reporter = Reporter(
             instance=member.presence.instance,
@@ -82,7 +83,12 @@ class Membership:
             on_news=self._learn,
         )
         self.loaded = self._reader.loaded
-        self.loops: list[Loop] = [self._campaign.run, self._reader.run, self._reporter.run]
+        self.loops: list[Loop] = [
+            self._campaign.run,
+            self._reader.run,
+            self._reporter.run,
+            self._reporter.remind,
+        ]
         self._lookout = Lookout(member.host.monotonic)
         if any(policy.slow_call is not None for policy in member.policies.all()):
             self.loops.append(self._lookout.run)
@@ -120,6 +126,9 @@ class Membership:
         finally:
             self._shard.outbox.close()
             await self._shard.backend.close()
+
+    def _give_back(self, lost: Sequence[str]) -> None:
+        self._reporter.give_back(lost)
 
     def _alone(self) -> Alone:
         return Alone(

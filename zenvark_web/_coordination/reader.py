@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .._core.states import Transition
+from .._core.states import State, Transition
 from ..backends._turns import Turn
 from ..backends.base import (
     START,
@@ -69,6 +69,8 @@ class Reader:
         statistics: Counts effects.
         chance: Makes random numbers from 0 to 1.
         on_leader: Told who leads, as the stream of states says it.
+        on_lost: Told which circuits the store has lost, or has in an older state only, and another
+            leads; those that are not closed first.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Reader:
         statistics: Statistics,
         chance: Callable[[], float],
         on_leader: Callable[[LeaderChange], None],
+        on_lost: Callable[[Sequence[str]], None],
     ) -> None:
         self._backend = backend
         self._table = table
@@ -91,6 +94,7 @@ class Reader:
         self._statistics = statistics
         self._outage = Outage(surface, chance)
         self._on_leader = on_leader
+        self._on_lost = on_lost
         self._states = START
         self._results: str | None = None
         self._judge: Judge | None = None
@@ -110,11 +114,10 @@ class Reader:
         Args:
             last_state: Where the stream of states ends. It has begun anew if this reader has
                 come further.
-            circuits: How many circuits the store keeps. If the leader knows more, it gives them
-                back.
+            circuits: How many circuits the store keeps. Whoever knows more gives them back.
         """
         began_anew = position_key(last_state) < position_key(self._states)
-        if began_anew or (self._judge is not None and circuits < len(self._table.latest)):
+        if began_anew or circuits < len(self._table.latest):
             self.refresh()
 
     def refresh(self) -> None:
@@ -168,6 +171,18 @@ class Reader:
         self.loaded.set()
         if judge is not None and judge is self._judge:
             await self._inform(judge, snapshot)
+        elif judge is None and (lost := self._lost(snapshot)):
+            self._on_lost(lost)
+
+    def _lost(self, snapshot: Snapshot) -> Sequence[str]:
+        stored = {transition.circuit: transition.generation for transition in snapshot.transitions}
+        lost = [
+            transition
+            for name, transition in self._table.latest.items()
+            if stored.get(name, 0) < transition.generation
+        ]
+        lost.sort(key=lambda transition: transition.state is State.CLOSED)
+        return [transition.circuit for transition in lost]
 
     async def _inform(self, judge: Judge, snapshot: Snapshot) -> None:
         if self._judge_waits:
@@ -190,6 +205,8 @@ class Reader:
             if self._judge is not None:
                 self._judge.forget(item.circuit)
         elif isinstance(item, LeaderChange):
+            if item.circuits is not None and item.circuits < len(self._table.latest):
+                self.refresh()  # the new leader may know less than this instance
             self._on_leader(item)
         else:
             self._surface.error(item)

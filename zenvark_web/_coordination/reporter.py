@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from .._core.states import Report, Run, TrialNote
 from ..backends.base import Backend, Batch
@@ -29,6 +30,13 @@ GATHERING = 0.1
 NOTE_INTERVAL = 1.0
 """Seconds between two words about a grant that this instance holds."""
 
+LEADERS_TURN = 0.25
+"""Seconds at most for which the store's losses are left to its leader, which may know all of it."""
+
+WORDS_PER_BATCH = 200
+WORDS_APART = 0.05
+"""Seconds between two batches of what the store has lost: one instance's word is enough."""
+
 LOOK_INTERVAL = 5.0
 """Seconds after which it looks whether there is something that nobody told it of."""
 
@@ -44,12 +52,16 @@ class Draft:
     Args:
         number: The batch's number.
         statistics: Counts what becomes too old.
+
+    Attributes:
+        words: The circuits of which to tell how they stand, and nothing else.
     """
 
     def __init__(self, number: int, statistics: Statistics) -> None:
         self.number = number
         self._statistics = statistics
         self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
+        self.words: Iterable[str] = ()
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
         """Take what a circuit has to say, but for what is too old; tells how many runs that are."""
@@ -79,9 +91,20 @@ class Draft:
         batch in whose reply was lost."""
         return sum(run.count for _, runs, *_ in self._parts for run in runs)
 
-    def reports(self, now: float) -> tuple[Report, ...]:
-        """The reports as they are at the monotonic second `now`."""
-        return tuple(self._report(*part, now) for part in self._parts)
+    def reports(self, now: float, table: Table) -> tuple[Report, ...]:
+        """The reports as they are at the monotonic second `now`.
+
+        Args:
+            now: The second.
+            table: Knows how the circuits stand.
+        """
+        reports = [_with_word(self._report(*part, now), table) for part in self._parts]
+        told = {report.circuit for report in reports}
+        for name in self.words:
+            if name not in told:
+                report = Report(name, generation=table.known(name).generation)
+                reports.append(_with_word(report, table))
+        return tuple(reports)
 
     def _report(
         self,
@@ -149,6 +172,10 @@ class Reporter:
         self._something = asyncio.Event()
         self._urgent = asyncio.Event()
         self._draft: Draft | None = None
+        self._lost: dict[str, tuple[int, int]] = {}
+        self._lost_some = asyncio.Event()
+        self._words: list[str] = []
+        self._chance = chance
         self._credit = float(BURST)
         self._sent_at = clock.monotonic()
 
@@ -164,6 +191,32 @@ class Reporter:
             yield from self._draft.runs
         for circuit in self._outbox.waiting.values():
             yield circuit, circuit.waiting
+
+    def give_back(self, lost: Iterable[str]) -> None:
+        """Tell the leader how these circuits stand, which the store has lost."""
+        self._lost = {name: self._table.known(name).order for name in lost}
+        self._lost_some.set()
+
+    async def remind(self) -> None:
+        """Tell what the store has lost, unless somebody else does, for ever."""
+        while True:
+            await self._lost_some.wait()
+            self._lost_some.clear()
+            await asyncio.sleep(LEADERS_TURN * self._chance())
+            while self._lost:
+                self._words += self._still_lost()
+                if self._words:
+                    self.wake(urgent=True)
+                    await asyncio.sleep(WORDS_APART)
+
+    def _still_lost(self) -> list[str]:
+        """The next few of the circuits that nobody has written again so far."""
+        names: list[str] = []
+        while self._lost and len(names) < WORDS_PER_BATCH:
+            name = next(iter(self._lost))
+            if self._table.known(name).order == self._lost.pop(name):
+                names.append(name)
+        return names
 
     async def run(self) -> None:
         """Send as things come, for ever."""
@@ -208,7 +261,7 @@ class Reporter:
 
     async def _send(self) -> None:
         """Send one batch, however long it takes. What comes meanwhile waits its turn."""
-        sent = not self._outbox.waiting and self._draft is None
+        sent = not (self._outbox.waiting or self._words or self._draft is not None)
         while not sent:
             try:
                 await self._send_next()
@@ -226,9 +279,8 @@ class Reporter:
         if self._draft is None:
             self._draft = self._make_draft()
         asked = self._clock.monotonic()
-        batch = Batch(
-            self._instance, self._draft.number, self._clock.now(), self._draft.reports(asked)
-        )
+        reports = self._draft.reports(asked, self._table)
+        batch = Batch(self._instance, self._draft.number, self._clock.now(), reports)
         self._clock.sync(await self._backend.append(batch), asked)
         self._statistics.batches += 1
         self._ledger.sent()
@@ -245,8 +297,14 @@ class Reporter:
             room -= max(1, draft.add(circuit, self._clock.monotonic()))
         if waiting:
             self.wake(urgent=True)
+        draft.words, self._words = self._words, []
         self._ledger.enter(draft.number, draft.results)
         return draft
+
+
+def _with_word(report: Report, table: Table) -> Report:
+    """A report that also tells how its circuit stands, unless that is as it began."""
+    return replace(report, word=table.word(report.circuit)) if report.generation else report
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from .._core.admission import Admission
 from .._core.policy import PolicyBook
-from .._core.states import Transition
+from .._core.states import Transition, Word
 from ..events import StateChange
 from .clock import SharedClock
 from .local import LocalCircuit, Witness
@@ -84,6 +84,18 @@ class Table:
         """The transition by which this instance goes: the fleet's newest, unless it has decided
         for itself since."""
         return self._alone.get(name) or self.known(name)
+
+    def word(self, name: str) -> Word | None:
+        """How a circuit stands in the fleet's newest generation that is known here."""
+        transition = self.latest.get(name)
+        if transition is None:
+            return None
+        circuit = self._locals.get(name)
+        if circuit is None or circuit.admission.generation != transition.generation:
+            left = self._left(transition)
+        else:  # counted by this host's own clock since it was heard of
+            left = max(0.0, circuit.admission.retry_at - self._clock.monotonic())
+        return Word(transition.state, transition.attempt, transition.delay, left, transition.grant)
 
     def apply(self, transition: Transition) -> bool:
         """Take on a transition, unless it is no news; tells whether it was."""

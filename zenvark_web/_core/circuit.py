@@ -40,6 +40,7 @@ from .states import (
     Tally,
     Transition,
     TrialNote,
+    Word,
 )
 from .trial import Demand, Trial
 
@@ -50,7 +51,9 @@ last wait if that is longer (so that it cannot swing open and shut at the shorte
 LEAST_LENGTHENING = 1.0
 """A wait that gets longer by fewer seconds is not published anew, though it is kept."""
 
-LONGEST_LEAP = 1_000_000
+LONGEST_LEAP = 2**32
+"""No circuit gets ahead of what is known of it by more generations than this, not even of one that
+is not known at all: who claims it is none of the fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +188,43 @@ class Circuit:
         self._next_attempt_at = now + self.policy.backoff.delay(1, self._chance())
         return None
 
-    def repair(self, seen: int, now: float) -> Transition | None:
-        """Overtake what an instance knows and the store has lost.
+    def repair(self, report: Report, *, at: float, now: float) -> Transition | None:
+        """Take over what an instance knows and the store has lost: whoever knows less never decides
+        against who knows more.
 
         Args:
-            seen: The generation it knows. An absurd one (far ahead) is left alone.
+            report: What the instance says. A generation far ahead of all others is left alone.
+            at: When it arrived in the store.
             now: The leader's seconds.
         """
-        known = self.latest.generation
+        seen, known = report.generation, self.latest.generation
         if not known < seen <= known + LONGEST_LEAP:
             return None
         detail = f"an instance knew generation {seen}, the store only {known}"
-        return self._move(Reason(cause=Cause.REPAIRED, detail=detail), now, generation=seen + 1)
+        reason = Reason(cause=Cause.REPAIRED, detail=detail)
+        if report.word is None:  # of a version that does not tell the state
+            return self._move(reason, now, generation=seen + 1)
+        return self._take_word(report.word, reason, seen, at, now)
+
+    def _take_word(
+        self, word: Word, reason: Reason, generation: int, at: float, now: float
+    ) -> Transition:
+        """Go on as an instance tells it, in the very generation: what belongs to that goes on."""
+        counting = Counting(self.policy.strategy)
+        self.latest = Transition(
+            circuit=self.latest.circuit,
+            generation=generation,
+            previous=self.latest.state,
+            state=word.state,
+            at=at + word.left - word.delay,
+            since=now,
+            attempt=word.attempt,
+            delay=word.delay,
+            grant=word.grant,
+            reason=reason,
+        )
+        self._enter(now, counting)
+        return self.latest
 
     # From one leader to the next
 

@@ -66,7 +66,7 @@ class Cause(StrEnum):
     RETRY_AFTER = "retry_after"
     """The upstream asked for a longer wait."""
     REPAIRED = "repaired"
-    """The store had lost what the fleet knew; the state was written again."""
+    """The store had lost what the fleet knew; it was written again, as an instance knew it."""
 
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -88,7 +88,8 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
         (State.HALF_OPEN, Cause.REPAIRED): State.OPEN,
     }
 )
-"""Every legal move. Anything else raises and changes nothing."""
+"""Every legal move. Anything else raises and changes nothing. (A repair also leads to whatever
+state an instance tells of: see `Word`.)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +217,26 @@ class TrialNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """How a circuit stands, as an instance knows it: for a leader that knows less, because the
+    store has lost what was in it.
+
+    Args:
+        state: The circuit's state.
+        attempt: The number of its last wait.
+        delay: The seconds of that wait.
+        left: The seconds that are left of it.
+        grant: In `HALF_OPEN`, who may try.
+    """
+
+    state: State
+    attempt: int = 0
+    delay: float = 0.0
+    left: float = 0.0
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What one instance has to say about one circuit.
 
@@ -229,6 +250,7 @@ class Report:
             been told; None if it has not. Told again with each report.
         overdue: Calls of that generation that are under way for longer than `slow_call`, at the
             moment.
+        word: How the circuit stands in that generation. None: as it began, or it is not told.
     """
 
     circuit: str
@@ -238,6 +260,7 @@ class Report:
     generation: int = 0
     hold: float | None = None
     overdue: int = 0
+    word: Word | None = None
 
 
 @dataclass(frozen=True, slots=True)

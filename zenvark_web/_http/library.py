@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from .._core.states import State
 
 NAMES = frozenset({"httpx", "httpx2"})
+EXTRAS = frozenset({"httpx2"})
 
 
 class RequestLike(Protocol):
@@ -130,4 +131,7 @@ def missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     """The error to raise when a client library is not installed: it says what to install."""
     if error.name != name:  # something that the library itself needs
         return error
-    return ModuleNotFoundError(f"zenvark_web.{name} needs {name}: pip install {name}", name=name)
+    wanted = f"zenvark-web[{name}]" if name in EXTRAS else name
+    return ModuleNotFoundError(
+        f"zenvark_web.{name} needs {name}: pip install '{wanted}'", name=name
+    )

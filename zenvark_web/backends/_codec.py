@@ -26,6 +26,7 @@ from .._core.states import (
     Transition,
     TrialNote,
     TrialResults,
+    Word,
 )
 from ..exceptions import MalformedEntryError
 from .base import Account, Batch, Forgotten, LeaderChange, Presence
@@ -51,6 +52,8 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         "number": str(batch.number),
         "sent": str(_ms(batch.sent)),
         "reports": _dump(reports),
+        # A field of its own: older versions read the others, and pass over it.
+        "words": _dump([report.word and _pack_word(report.word) for report in batch.reports]),
     }
 
 
@@ -64,12 +67,15 @@ def decode_batch(fields: Fields) -> Batch:
     def decode() -> Batch:
         _check_version(fields)
         late = _whole(int(fields.get("late", "0"))) / 1000
+        reports = _parse(fields["reports"], list)
+        words = _parse(fields["words"], list) if "words" in fields else [None] * len(reports)
         return Batch(
             instance=_name(fields["instance"]),
             number=_whole(int(fields["number"])),
             sent=_whole(int(fields["sent"])) / 1000,
             reports=tuple(
-                _unpack_report(packed, late) for packed in _parse(fields["reports"], list)
+                _unpack_report(packed, word, late)
+                for packed, word in zip(reports, words, strict=True)
             ),
         )
 
@@ -93,7 +99,23 @@ def _kind(run: Run) -> int:
     return run.failed + 2 * run.slow
 
 
-def _unpack_report(packed: Any, late: float) -> Report:
+def _pack_word(word: Word) -> list[Any]:
+    grant = _pack_grant(word.grant)
+    return [word.state.value, word.attempt, _ms(word.delay), _ms(word.left), grant]
+
+
+def _unpack_word(packed: Any, late: float) -> Word:
+    state, attempt, delay, left, grant = packed
+    return Word(
+        state=State(state),
+        attempt=_whole(attempt),
+        delay=_whole(delay) / 1000,
+        left=max(0.0, min(_whole(left), _whole(delay)) / 1000 - late),
+        grant=_unpack_grant(grant),
+    )
+
+
+def _unpack_report(packed: Any, word: Any, late: float) -> Report:
     circuit, runs, blocked, note, generation, hold, overdue = packed
     return Report(
         circuit=_name(circuit),
@@ -103,6 +125,7 @@ def _unpack_report(packed: Any, late: float) -> Report:
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
         hold=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
         overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
+        word=None if word is None else _unpack_word(word, late),
     )
 
 
@@ -122,7 +145,6 @@ def _unpack_run(packed: Any, late: float) -> Run:
 
 def encode_transition(transition: Transition) -> str:
     """What the hash of circuits and the stream of states hold of a transition."""
-    grant = transition.grant
     reason = transition.reason
     return _dump(
         {
@@ -135,7 +157,7 @@ def encode_transition(transition: Transition) -> str:
             "since": _ms(transition.since),
             "attempt": transition.attempt,
             "delay": _ms(transition.delay),
-            "grant": grant and [grant.holder, grant.permits, grant.passed],
+            "grant": _pack_grant(transition.grant),
             "cause": reason.cause.value,
             "detail": reason.detail,
             "instances": dict(reason.instances),
@@ -202,6 +224,10 @@ def decode_transition(text: str) -> Transition:
     return _guarded("state", text, decode)
 
 
+def _pack_grant(grant: Grant | None) -> list[Any] | None:
+    return None if grant is None else [grant.holder, grant.permits, grant.passed]
+
+
 def _unpack_grant(packed: Any) -> Grant | None:
     if packed is None:
         return None
@@ -235,8 +261,12 @@ def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten:
         _check_version(fields)
         if "forgotten" in fields:
             return Forgotten(_name(fields["forgotten"]), _whole(int(fields["generation"])))
-        leader = fields["leader"]
-        return LeaderChange(_whole(int(fields["epoch"])), _name(leader) if leader else None)
+        leader, circuits = fields["leader"], fields.get("circuits")
+        return LeaderChange(
+            _whole(int(fields["epoch"])),
+            _name(leader) if leader else None,
+            _whole(int(circuits)) if circuits else None,
+        )
 
     return _guarded("state", fields, decode)
 

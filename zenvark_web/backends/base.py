@@ -140,10 +140,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LeaderChange:
-    """An entry of the stream of states: leadership was taken, or given up (no leader)."""
+    """An entry of the stream of states: leadership was taken, or given up (no leader).
+
+    Args:
+        epoch: The lease's epoch.
+        leader: Who has taken it.
+        circuits: How many circuits the store kept then; None if it is not told.
+    """
 
     epoch: int
     leader: str | None
+    circuits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

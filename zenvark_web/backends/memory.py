@@ -92,11 +92,12 @@ class MemoryStore:
     def _take_lease(self, instance: str, expires_at: float, epoch_floor: int) -> _Lease:
         self._epoch = max(self._epoch, epoch_floor) + 1
         self._lease = _Lease(self._epoch, instance, expires_at)
-        self._tell_leader(self._epoch, instance)
+        self._tell_leader(self._epoch, instance, str(len(self._circuits)))
         return self._lease
 
-    def _tell_leader(self, epoch: int, leader: str) -> None:
-        self._states.add({"v": _codec.VERSION, "epoch": str(epoch), "leader": leader})
+    def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
+        fields = {"epoch": str(epoch), "leader": leader, "circuits": circuits}
+        self._states.add({"v": _codec.VERSION, **fields})
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)

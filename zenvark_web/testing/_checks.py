@@ -12,7 +12,8 @@ By the numbers of the design's invariants:
 6.  No circuit opens by fewer failures than its own generation had, nor closes without a success
     of its trial's own: what ended in earlier generations, came twice, or was cancelled by its
     caller (11) never counts.
-7.  After a store came back empty, nothing is numbered below what the leader knew.
+7.  After a store came back empty, nothing is numbered below what the leader knew, and no circuit is
+    closed that anybody knew not to be, unless it has recovered.
 8.  What waits, streams, ledgers and tasks stay within their bounds.
 10. Whatever a user's callback raises is surfaced.
 """
@@ -98,6 +99,7 @@ class Checks:
         )
         self._check_leader((number, server.lives), transition)
         self._check_move((number, server.lives, transition.circuit), transition)
+        self._check_repair(number, transition)
         self._check_evidence(transition)
         grant = transition.grant
         if grant is not None:
@@ -120,7 +122,7 @@ class Checks:
         owed = self._owed.get(key)
         if owed is not None and transition.generation > owed[0]:
             del self._owed[key]
-        if transition.reason.cause is not Cause.INITIAL:
+        if transition.reason.cause not in (Cause.INITIAL, Cause.REPAIRED):
             move = TRANSITIONS.get((transition.previous, transition.reason.cause))
             self.require(move is transition.state, f"no such move: {transition}")
         for host in self._world.hosts:
@@ -130,6 +132,19 @@ class Checks:
                     transition.generation >= known.generation,
                     f"{transition.circuit} was set back from {known.generation}",
                 )
+
+    def _check_repair(self, number: int, transition: Transition) -> None:
+        """Whether a leader closes a circuit by knowing less than others."""
+        if transition.reason.cause is not Cause.REPAIRED or transition.state is not State.CLOSED:
+            return
+        for host in self._world.hosts:
+            known = host.coordinator.shards[number].table.known(transition.circuit)
+            self.require(
+                known.state is State.CLOSED
+                or not 0 <= transition.generation - known.generation <= 1,
+                f"{transition.circuit} was closed by a repair, though {host} knew it to be "
+                f"{known.state} in generation {known.generation}",
+            )
 
     def _check_evidence(self, transition: Transition) -> None:
         """Whether the results of the generation that ends can have ended it."""

@@ -35,6 +35,9 @@ class Kind(Enum):
     """A server keeps commands waiting."""
     SERVER_LOSES_ALL = "server loses all"
     """A server starts anew with nothing, at once."""
+    NEWCOMER_LEADS = "newcomer leads"
+    """A server loses all, and the first to lead is a process that has just started; the others
+    cannot ask for a while."""
     SERVER_COMES_BACK_OLD = "server comes back old"
     """A server starts anew in the end, with what it held in the beginning."""
     SERVER_CLOCK_JUMPS = "server clock jumps"
@@ -89,13 +92,19 @@ def schedule_of(seed: int, settings: Settings) -> Sequence[Fault]:
     at = chance.expovariate(1) if settings.faults else settings.seconds
     while at < settings.seconds:
         # Leaders are few, and upstreams are what all is about.
-        kind = chance.choice([*Kind, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
+        kind = chance.choice([*_CHOSEN, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
         target = chance.choice((-1, chance.randrange(1000)))
         lasts = chance.uniform(0, LONGEST_FAULT)
-        faults.append(Fault(round(at, 3), kind, target, round(lasts, 3), chance.uniform(-1, 1)))
+        amount = chance.uniform(-1, 1)
+        if kind is Kind.SERVER_LOSES_ALL and amount > 0:
+            kind = Kind.NEWCOMER_LEADS
+        faults.append(Fault(round(at, 3), kind, target, round(lasts, 3), amount))
         at += chance.expovariate(settings.faults / 60)
     return faults
 
+
+_CHOSEN = [kind for kind in Kind if kind is not Kind.NEWCOMER_LEADS]
+"""A newcomer leads after every second loss of all."""
 
 End: TypeAlias = Callable[[], object] | None
 """What puts a fault right."""
@@ -136,6 +145,20 @@ def _server_hangs(world: Simulation, fault: Fault) -> End:
 def _server_loses_all(world: Simulation, fault: Fault) -> End:
     _server(world, fault).restart(empty=True)
     return None
+
+
+def _newcomer_leads(world: Simulation, fault: Fault) -> End:
+    newcomer = _in_place_of(world, _host(world, fault))
+    ways = [host.way for host in world.hosts if host is not newcomer]
+    for way in ways:
+        way.requests = False
+    _server(world, fault).restart(empty=True)
+
+    def heal() -> None:
+        for way in ways:
+            way.heal()
+
+    return heal
 
 
 def _server_comes_back_old(world: Simulation, fault: Fault) -> End:
@@ -186,10 +209,13 @@ def _host_sleeps(world: Simulation, fault: Fault) -> End:
 
 
 def _host_dies(world: Simulation, fault: Fault) -> End:
-    host = _host(world, fault)
-    host.alive = False
-    world.replace(host)
+    _in_place_of(world, _host(world, fault))
     return None
+
+
+def _in_place_of(world: Simulation, host: SimulatedHost) -> SimulatedHost:
+    host.alive = False
+    return world.replace(host)
 
 
 def _process_restarts(world: Simulation, fault: Fault) -> End:
@@ -227,6 +253,7 @@ _HAPPEN: Mapping[Kind, Callable[[Simulation, Fault], End]] = {
     Kind.SERVER_IS_DOWN: _server_is_down,
     Kind.SERVER_HANGS: _server_hangs,
     Kind.SERVER_LOSES_ALL: _server_loses_all,
+    Kind.NEWCOMER_LEADS: _newcomer_leads,
     Kind.SERVER_COMES_BACK_OLD: _server_comes_back_old,
     Kind.SERVER_CLOCK_JUMPS: _server_clock_jumps,
     Kind.HOST_IS_CUT_OFF: _host_is_cut_off,

@@ -100,12 +100,13 @@ class Simulation:
         self.checks.watch(host)
         return host
 
-    def replace(self, host: SimulatedHost) -> None:
+    def replace(self, host: SimulatedHost) -> SimulatedHost:
         """Start another host in the place of one that is gone."""
         successor = self._make_host()
         self.hosts[self.hosts.index(host)] = successor
         self.tell(successor.name, f"in the place of {host}")
         successor.start()
+        return successor
 
     # How it runs
 

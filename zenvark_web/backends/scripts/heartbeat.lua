@@ -31,7 +31,7 @@ elseif not holder then
     redis.call('SET', KEYS[2], epoch)
     redis.call('SET', KEYS[1], epoch .. ':' .. holder, 'PX', ARGV[2])
     redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*',
-        'v', ARGV[5], 'epoch', epoch, 'leader', holder)
+        'v', ARGV[5], 'epoch', epoch, 'leader', holder, 'circuits', redis.call('HLEN', KEYS[5]))
 end
 
 if ARGV[4] == '' then

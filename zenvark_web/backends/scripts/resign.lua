@@ -8,6 +8,6 @@ local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+
 if holder == ARGV[1] then
     redis.call('DEL', KEYS[1])
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*',
-        'v', ARGV[2], 'epoch', epoch, 'leader', '')
+        'v', ARGV[2], 'epoch', epoch, 'leader', '', 'circuits', '')
 end
 return 1
