@@ -23,7 +23,7 @@ class Permit:
         recorded: Whether it has been told.
     """
 
-    __slots__ = ("_began", "_elapsed", "_flow", "_generation", "_local", "recorded")
+    __slots__ = ("_began", "_elapsed", "_flow", "_generation", "_local", "_paused", "recorded")
 
     on_trial: ClassVar[bool] = False
 
@@ -34,6 +34,7 @@ class Permit:
         self._generation = generation
         self._began = began
         self._elapsed: float | None = None
+        self._paused: float | None = None
         self._flow = flow
         self.recorded: bool = False
 
@@ -43,7 +44,19 @@ class Permit:
     def stop_clock(self) -> None:
         """End the time that counts as the call's duration, though its outcome is to come: what
         the caller does with a response's body does not make the upstream slow."""
-        self._elapsed = self._local.monotonic() - self._began
+        self._elapsed = self._time(self._local.monotonic())
+
+    def pause_clock(self) -> None:
+        """From now on, until `resume_clock`, no time counts as the call's duration: the call waits
+        for its own caller, such as for the next part of a body."""
+        if self._paused is None:
+            self._paused = self._local.monotonic()
+
+    def resume_clock(self) -> None:
+        """The time counts again."""
+        if self._paused is not None:
+            self._began += self._local.monotonic() - self._paused
+            self._paused = None
 
     def carry(self) -> None:
         """From here on, in this task or thread and those begun in it, calls of the same circuit
@@ -120,7 +133,9 @@ class Permit:
 
     def _time(self, now: float) -> float:
         """The seconds that count as the call's duration."""
-        return now - self._began if self._elapsed is None else self._elapsed
+        if self._elapsed is not None:
+            return self._elapsed
+        return (now if self._paused is None else self._paused) - self._began
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         if outcome is Outcome.IGNORED:
@@ -178,6 +193,16 @@ class TimedPermit(Permit):
     def stop_clock(self) -> None:
         super().stop_clock()
         self._local.flights.end(id(self))
+
+    def pause_clock(self) -> None:
+        super().pause_clock()
+        self._local.flights.end(id(self))
+
+    def resume_clock(self) -> None:
+        super().resume_clock()
+        if self._elapsed is None and not self.recorded:
+            # From now: those under way stand in the order in which they become slow.
+            self._local.begin(id(self), self._generation, self._local.monotonic())
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         self._local.flights.end(id(self))

@@ -17,13 +17,12 @@ from starlette.responses import Response
 
 from ._core._checks import check_name
 from ._http.problem import CIRCUIT_OPEN, MEDIA_TYPE, ROUTE_UNAVAILABLE, STATUS
+from ._rejections import rejected, rejection_in
 from .asgi._answers import problem_response
-from .asgi._call import rejected
 from .asgi._middleware import COORDINATOR
 from .asgi._routes import longest, refusals
 from .breaker import Breaker
 from .coordinator import Coordinator
-from .exceptions import CircuitOpenError
 
 __all__ = ["breaker", "circuit_open_handler", "requires", "unavailable"]
 
@@ -86,12 +85,16 @@ async def circuit_open_handler(connection: Request, error: Exception) -> Respons
     `app.add_exception_handler(CircuitOpenError, circuit_open_handler)`.
 
     For apps without the middleware, and for those whose other middleware is to see a response
-    rather than an exception. In a websocket the error goes on to the middleware.
+    rather than an exception. It serves for classes as well in which a rejection can arrive, such
+    as `ExceptionGroup` (from task groups) and `httpx.HTTPStatusError` (`raise_for_status()` of the
+    transport's own 503): what holds anything else goes on. In a websocket the error goes on to the
+    middleware.
     """
-    if not isinstance(error, CircuitOpenError) or connection.scope["type"] != "http":
+    rejection = rejection_in(error)
+    if rejection is None or connection.scope["type"] != "http":
         raise error
-    rejected(connection.scope)
-    return problem_response(connection.scope, error)
+    rejected(rejection.name, rejection.retry_after)  # the middleware around the app is told
+    return problem_response(connection.scope, rejection)
 
 
 def unavailable() -> dict[int | str, dict[str, Any]]:

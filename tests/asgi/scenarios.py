@@ -137,16 +137,27 @@ async def accepted_work(_: Request) -> Response:
 EVENTS = [(b"Content-Type", b"text/event-stream; charset=utf-8")]
 WEBSOCKET = Script(method="WEBSOCKET", extensions=["websocket.http.response"])
 OK, BAD, NEITHER = Outcome.SUCCESS, Outcome.FAILURE, Outcome.IGNORED
+ANSWERED = Outcome.ANSWERED
+COUNTS = {OK: (1, 0), BAD: (0, 1), ANSWERED: (0, 0), NEITHER: (0, 0)}
+"""What a closed circuit counts: successes and failures."""
 
 SCENARIOS = [
     Scenario("answered with 200", says(start(), body()), OK),
     *(
         Scenario(f"answered with {status}", says(start(status), body()), OK)
-        for status in (204, 304, 400, 404, 429, 499)
+        for status in (204, 303, 304, 307)
+    ),
+    *(
+        Scenario(f"answered with {status}", says(start(status), body()), ANSWERED)
+        for status in (400, 401, 422, 429, 499, 501, 505)
+    ),
+    *(  # as a router does that knows no such path, or method
+        Scenario(f"answered with {status}", says(start(status), body()), NEITHER)
+        for status in (404, 405)
     ),
     *(
         Scenario(f"answered with {status}", says(start(status), body()), BAD)
-        for status in (500, 501, 502, 503, 504, 599)
+        for status in (500, 502, 503, 504, 507, 520, 599, 700)
     ),
     Scenario("HEAD", says(start(), body(b"")), OK, Script(method="HEAD")),
     Scenario("body in parts", says(start(), body(more=True), body()), OK),
@@ -202,10 +213,21 @@ SCENARIOS = [
     Scenario("event stream with 500", says(start(500, headers=EVENTS)), BAD),
     Scenario("websocket", chatty, OK, Script("WEBSOCKET", body="ab", leaves_after=3)),
     Scenario("websocket, broken later on", accepted_and_broken, OK, WEBSOCKET, raises=ValueError),
-    Scenario("websocket refused", says({"type": "websocket.close", "code": 1008}), OK, WEBSOCKET),
+    Scenario("websocket refused", says({"type": "websocket.close", "code": 1008}), ANSWERED,
+             WEBSOCKET),
+    *(
+        Scenario(f"websocket closed with {code}", says({"type": "websocket.close", "code": code}),
+                 BAD, WEBSOCKET)
+        for code in (1011, 4500)  # what frameworks say when the handler broke
+    ),
+    Scenario(
+        "websocket closed after it was accepted",
+        says({"type": "websocket.accept"}, {"type": "websocket.close", "code": 1011}), OK,
+        WEBSOCKET,
+    ),
     Scenario(
         "websocket refused with 403",
-        says(start(403, "websocket"), body(kind="websocket")), OK, WEBSOCKET,
+        says(start(403, "websocket"), body(kind="websocket")), ANSWERED, WEBSOCKET,
     ),
     Scenario("websocket refused with 500", says(start(500, "websocket")), BAD, WEBSOCKET),
     Scenario("websocket: exception", raises(ValueError("x")), BAD, WEBSOCKET, raises=ValueError),

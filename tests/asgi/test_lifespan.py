@@ -229,13 +229,6 @@ async def test_app_may_be_served_again(coordinator: Coordinator, make_app: MakeA
         assert not coordinator.running
 
 
-async def test_server_without_lifespan_serves_all_the_same(
-    coordinator: Coordinator, make_app: MakeApp
-) -> None:
-    async with served(make_app(coordinator), lifespan="off") as client:
-        assert (await client.get("/")).text == "running: False"
-
-
 async def test_app_starts_although_redis_is_down(make_app: MakeApp) -> None:
     errors: list[Exception] = []
     with unused_port() as port:

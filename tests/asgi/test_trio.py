@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tests.asgi.messages import play
-from tests.asgi.scenarios import SCENARIOS, Scenario
+from tests.asgi.scenarios import COUNTS, SCENARIOS, Scenario
 from tests.http.circuits import PATIENCE, counts
 from zenvark_web import (
     BreakerMiddleware,
@@ -31,7 +31,6 @@ from zenvark_web import (
     State,
 )
 
-COUNTS = {Outcome.SUCCESS: (1, 0), Outcome.FAILURE: (0, 1), Outcome.IGNORED: (0, 0)}
 QUICK = BreakerPolicy(strategy=ConsecutiveFailures(2), backoff=ConstantBackoff(0.05))
 
 

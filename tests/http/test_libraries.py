@@ -189,10 +189,8 @@ print("fine")
     assert python(code) == "fine"
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"), [("httpx2", "zenvark-web[httpx2]"), ("httpx", "pip install 'httpx'")]
-)
-def test_missing_library_says_what_to_install(name: str, advice: str) -> None:
+@pytest.mark.parametrize("name", ["httpx", "httpx2"])
+def test_missing_library_says_what_to_install(name: str) -> None:
     code = f"""
 import sys
 sys.modules["{name}"] = None
@@ -203,7 +201,7 @@ except ImportError as error:
 """
     told = python(code)
     assert f"zenvark_web.{name} needs {name}" in told
-    assert advice in told
+    assert told.endswith(f": pip install {name}")  # no index has `zenvark-web[httpx2]` yet
 
 
 async def test_health_checks_are_those_of_their_library(

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from .._core.states import State
 
 NAMES = frozenset({"httpx", "httpx2"})
-EXTRAS = frozenset({"httpx2"})
 
 
 class RequestLike(Protocol):
@@ -131,7 +130,4 @@ def missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     """The error to raise when a client library is not installed: it says what to install."""
     if error.name != name:  # something that the library itself needs
         return error
-    wanted = f"zenvark-web[{name}]" if name in EXTRAS else name
-    return ModuleNotFoundError(
-        f"zenvark_web.{name} needs {name}: pip install '{wanted}'", name=name
-    )
+    return ModuleNotFoundError(f"zenvark_web.{name} needs {name}: pip install {name}", name=name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ._judge import RouteAnswer
 from ._middleware import BreakerMiddleware
 from ._routes import ProtectedRoute
 
-__all__ = ["BreakerMiddleware", "ProtectedRoute"]
+__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer"]

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
+from .._rejections import rejected, rejection_in
 from ..exceptions import CircuitOpenError
-from ._call import rejected
 
 Fallback: TypeAlias = Callable[[Request, CircuitOpenError], Response | Awaitable[Response]]
 
 TRY_AGAIN_LATER = 1013
 """The close code for "try again later" (IANA's registry of WebSocket close codes)."""
+
+WITHOUT_BODY = frozenset({204, 304})
+
+
+def check_fallback(fallback: object) -> None:
+    """Refuse what can't make a response.
+
+    Raises:
+        TypeError: It can't; the message says what to pass.
+    """
+    if isinstance(fallback, Response):  # can be called, but as an app
+        raise TypeError(f"fallback must be a function that returns a response, not {fallback!r}")
+    if fallback is not None and not callable(fallback):
+        raise TypeError(f"fallback must be callable, not {fallback!r}")
 
 
 def problem_response(
@@ -54,7 +70,7 @@ class Answer:
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejected(scope)
+        rejected(self._error.name, self._error.retry_after)  # whoever is further out is told
         if scope["type"] == "http":
             response = await self._response(scope, receive)
             await response(scope, receive, send)
@@ -64,8 +80,51 @@ class Answer:
             title = self._kind.title
             await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": title})
 
-    async def _response(self, scope: Scope, receive: Receive) -> Response:
+    async def _response(self, scope: Scope, receive: Receive) -> ASGIApp:
         if self._fallback is None:
             return problem_response(scope, self._error, self._kind)
-        response = self._fallback(Request(scope, receive), self._error)
-        return await response if inspect.isawaitable(response) else response
+        request = Request(scope, receive)
+        try:
+            response: object = self._fallback(request, self._error)
+            if inspect.isawaitable(response):
+                response = await response
+        except HTTPException as error:
+            return await _response_to(request, error)
+        except Exception as error:
+            # It needs another circuit, which is open as well.
+            rejection = rejection_in(error)
+            if rejection is None:
+                raise
+            longest = max(rejection, self._error, key=lambda error: error.retry_after)
+            return problem_response(scope, longest, self._kind)
+        if not callable(response):  # a response is an app that answers with it
+            raise TypeError(f"a fallback must return a Response of Starlette's, not {response!r}")
+        return response
+
+
+async def _response_to(request: Request, error: HTTPException) -> Response:
+    """The response that the app makes of an `HTTPException`: by its own handler, if it has one."""
+    app = request.scope.get("app")
+    handlers: object = getattr(app, "exception_handlers", None)
+    handler = _handler(handlers, error) if isinstance(handlers, Mapping) else None
+    if handler is not None:
+        run = handler if inspect.iscoroutinefunction(handler) else _threaded(handler)
+        response: object = await run(request, error)
+        if isinstance(response, Response):
+            return response
+    if error.status_code in WITHOUT_BODY:
+        return Response(status_code=error.status_code, headers=error.headers)
+    return PlainTextResponse(error.detail, error.status_code, error.headers)
+
+
+def _handler(handlers: Mapping[Any, Any], error: HTTPException) -> Callable[..., Any] | None:
+    classes = (cls for cls in type(error).__mro__ if issubclass(cls, HTTPException))
+    found = (key for key in (error.status_code, *classes) if key in handlers)
+    return next((handlers[key] for key in found), None)
+
+
+def _threaded(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    async def run(request: Request, error: HTTPException) -> Any:
+        return await run_in_threadpool(handler, request, error)
+
+    return run

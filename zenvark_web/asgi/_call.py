@@ -1,20 +1,30 @@
 """One call of the app under a circuit of its own: whatever happens to it, it is settled once.
 
 A request ends with the last message of its response's body, and not when the app returns:
-background tasks run in between. A response of the 5xx class counts at once. What may go on for ever
+background tasks run in between. A failure counts at once, with the status. What may go on for ever
 ends when it begins, so that it is neither a slow call nor a trial without an end: a websocket when
 the app accepts or refuses it, an event stream (`text/event-stream`) at its start.
+
+An answer that would be a failure says nothing where a circuit rejected a call on the way to it:
+an app may make any answer of a rejection. What escapes as an exception is judged as what it is.
+
+Time counts only while the app works: not while it waits for the client's next part of the request,
+nor from the start of its response on.
 """
 
 from __future__ import annotations
 
-from starlette.types import Message, Receive, Scope, Send
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from starlette.types import Message, Receive, Send
 
 from .._core.states import Outcome
+from .._rejections import Rejections
 from ..breaker import Permit
 
-KEY = "zenvark_web.call"
-"""Where a scope tells the innermost call that is under way."""
+Judge = Callable[[Message], Outcome]
+"""Tells the outcome by the message that an answer starts with."""
 
 STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 PARTS = frozenset(
@@ -25,7 +35,6 @@ PARTS = frozenset(
         "websocket.http.response.body",
     }
 )
-HANDSHAKES = frozenset({"websocket.accept", "websocket.close"})
 DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
@@ -36,14 +45,33 @@ class Call:
 
     Args:
         permit: What the call was let through with.
-        outer: The call of a middleware further out that this one is part of.
+        judge: Tells the outcome of an answer.
+        met: The rejections that the request meets.
+        uploading: Whether the request may have a body still to come.
     """
 
-    __slots__ = ("_outer", "_permit")
+    __slots__ = ("_judge", "_met", "_outcome", "_permit", "_uploading", "_waiting")
 
-    def __init__(self, permit: Permit, outer: Call | None = None) -> None:
+    def __init__(self, permit: Permit, judge: Judge, met: Rejections, uploading: bool) -> None:
         self._permit: Permit | None = permit
-        self._outer = outer
+        self._judge = judge
+        self._met = met
+        self._outcome = Outcome.FAILURE
+        self._uploading = uploading
+        self._waiting = 0
+
+    @contextmanager
+    def carried(self) -> Iterator[None]:
+        """Calls of the same circuit inside the block are part of this one."""
+        permit = self._permit
+        if permit is None:
+            yield
+            return
+        permit.carry()
+        try:
+            yield
+        finally:
+            permit.set_down()
 
     def settle(self, outcome: Outcome, label: str = "") -> None:
         """End the call, unless it has ended."""
@@ -56,24 +84,38 @@ class Call:
         kind = message["type"]
         if kind in PARTS:
             if not message.get("more_body", False):
-                self.settle(Outcome.SUCCESS)
+                self.settle(self._outcome, "no start of a response")
+        elif kind == "websocket.accept":
+            self.settle(Outcome.SUCCESS)
+        elif self._permit is None:
+            return
         elif kind in STARTS:
-            self._started(message)
-        elif kind in HANDSHAKES:  # refusing is an answer, as a status of the 4xx class is
-            self.settle(Outcome.SUCCESS)
+            self._started(self._permit, message)
+        elif kind == "websocket.close":  # before it was accepted
+            self.settle(self._outcome_of(message), f"websocket closed with {message.get('code')}")
 
-    def _started(self, message: Message) -> None:
-        if message["status"] >= 500:
-            self.settle(Outcome.FAILURE, f"HTTP {message['status']}")
-        elif _is_event_stream(message):
-            self.settle(Outcome.SUCCESS)
-        elif self._permit is not None:
-            self._permit.stop_clock()  # how fast the client reads makes no slow call
+    def _started(self, permit: Permit, message: Message) -> None:
+        self._outcome = outcome = self._outcome_of(message)
+        if outcome is Outcome.FAILURE or _is_event_stream(message):
+            self.settle(outcome, f"HTTP {message['status']}")
+        else:
+            permit.stop_clock()  # how fast the client reads makes no slow call
+
+    def _outcome_of(self, answer: Message) -> Outcome:
+        outcome = self._judge(answer)
+        return self._failure if outcome is Outcome.FAILURE else outcome
+
+    @property
+    def _failure(self) -> Outcome:
+        """What an answer says that would be a failure by itself."""
+        return Outcome.IGNORED if self._met.count else Outcome.FAILURE
 
     def heard(self, message: Message) -> None:
         """Take note of a message from the server: a client that leaves says nothing of the app."""
         if message["type"] in DISCONNECTS:
             self.settle(Outcome.IGNORED)
+        if not message.get("more_body", False):
+            self._uploading = False
 
     def raised(self, error: BaseException) -> None:
         """Take note that the app raised; the policy's classifier judges what. A rejection by
@@ -84,24 +126,33 @@ class Call:
 
     def returned(self) -> None:
         """Take note that the app is done. One that has not answered by now has failed."""
-        self.settle(Outcome.FAILURE, "no complete response")
-
-    def rejected(self) -> None:
-        """Take note that an open circuit further in is why the answer is a 503: that is no
-        failure of this one, nor of those further out."""
-        self.settle(Outcome.IGNORED)
-        if self._outer is not None:
-            self._outer.rejected()
+        self.settle(self._failure, "no complete response")
 
     def listening(self, receive: Receive) -> Receive:
         """What the app is to receive with."""
 
         async def watched_receive() -> Message:
-            message = await receive()
+            if not self._uploading:  # it waits for the client to leave, beside its work
+                message = await receive()
+            else:
+                with self._waits_for_the_client():
+                    message = await receive()
             self.heard(message)
             return message
 
         return watched_receive
+
+    @contextmanager
+    def _waits_for_the_client(self) -> Iterator[None]:
+        self._waiting += 1  # tasks of the app may wait side by side
+        if self._waiting == 1 and self._permit is not None:
+            self._permit.pause_clock()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting and self._permit is not None:
+                self._permit.resume_clock()
 
     def speaking(self, send: Send) -> Send:
         """What the app is to send with."""
@@ -115,13 +166,6 @@ class Call:
                 raise
 
         return watched_send
-
-
-def rejected(scope: Scope) -> None:
-    """Tell the calls that a request is part of that an open circuit is why the answer is a 503."""
-    call: Call | None = scope.get(KEY)
-    if call is not None:
-        call.rejected()
 
 
 def _is_event_stream(message: Message) -> bool:

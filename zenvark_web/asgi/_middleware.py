@@ -1,18 +1,23 @@
-"""The middleware: one object for the app, one `_Exchange` for each request."""
+"""The middleware: one object for the app, one `Exchange` for each request."""
 
 from __future__ import annotations
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from functools import partial
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.problem import CIRCUIT_OPEN, ROUTE_UNAVAILABLE
+from .._rejections import Rejections, collecting
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from ._answers import Answer, Fallback
-from ._call import KEY as CALL
+from ._answers import Answer, Fallback, check_fallback
+from ._awake import Awakening
 from ._call import Call
+from ._cors import cors_within, is_preflight, readable
+from ._exchange import Exchange
 from ._lifespan import Lifespan
-from ._routes import Routes, finder
+from ._routes import ProtectedRoute, Routes, finder
 
 COORDINATOR = "zenvark_web.coordinator"
 """Where a scope tells the coordinator, for those further in.
@@ -21,35 +26,31 @@ It is written into the very scope: a copy would hide what routers write into it 
 from the middleware further out.
 """
 
-ANSWERS = frozenset(
-    {
-        "http.response.start",  # hints and such may come before
-        "websocket.accept",
-        "websocket.close",
-        "websocket.http.response.start",
-    }
-)
-
 
 class BreakerMiddleware:
     """Runs the coordinator with the app, and answers for circuits that are open.
 
         app.add_middleware(BreakerMiddleware, coordinator=coordinator)
 
-    The coordinator starts and stops with the app's lifespan, unless it is running already. A
-    `CircuitOpenError` that no handler caught becomes a 503 with a problem document (RFC 9457) and
+    The coordinator starts and stops with the app's lifespan, unless it is running already; where
+    no lifespan comes, it starts with the first request. A `CircuitOpenError` that no handler
+    caught, in whatever form it arrives, becomes a 503 with a problem document (RFC 9457) and
     `Retry-After`, as long as no response has been started; a websocket is refused, as long as it
-    has not been accepted. Any other exception passes through, and bodies are never held back.
+    has not been accepted. So does the plain 500 that a framework has made of it. Any other
+    exception passes through, and bodies are never held back.
 
     With `routes` it protects the app itself: requests are answered, before the handler runs and
     without reading their body, while the circuit of their route is open, or one that it needs.
     Responses of the 5xx class and exceptions are failures of the route. A client that leaves, a
-    cancellation and a rejection by a circuit further in do not count.
+    cancellation and what came of a rejection by a circuit further in do not count, nor do requests
+    that reach no handler: those for paths without a route, and preflights of browsers, which pass
+    while a circuit is open as well.
 
     Args:
         app: The app it is put around.
         coordinator: Shares the circuits.
-        fallback: Makes the response to an HTTP request instead, sync or async.
+        fallback: Makes the response to an HTTP request instead, sync or async. An `HTTPException`
+            that it raises becomes the response that the app makes of it.
         routes: Protections by path: the name of a circuit, a `ProtectedRoute`, or None: not
             protected. Keys are beginnings of paths in whole segments, in which `*` stands for
             anything within a segment; the longest that fits decides, literal ones first. Or a
@@ -68,71 +69,48 @@ class BreakerMiddleware:
     ) -> None:
         if not isinstance(coordinator, Coordinator):
             raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
-        if fallback is not None and not callable(fallback):
-            raise TypeError(f"fallback must be callable, not {fallback!r}")
+        check_fallback(fallback)
         self._app = app
         self._coordinator = coordinator
         self._fallback = fallback
         self._route = finder(routes, coordinator.surface)
+        self._cors = cors_within(app)
+        self._awakening = Awakening(coordinator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
+            if self._awakening.due:
+                await self._awakening()
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
+            self._awakening.leave()
             await Lifespan(self._app, self._coordinator)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[COORDINATOR] = self._coordinator
-        route = self._route(scope)
+        route = None if is_preflight(scope) else self._route(scope)
         fallback = (route and route.fallback) or self._fallback
         try:
             permit = None if route is None else route.admit(self._coordinator)
         except CircuitOpenError as error:
-            await Answer(error, ROUTE_UNAVAILABLE, fallback)(scope, receive, send)
-            return
-        exchange = _Exchange(self._app, permit)
-        try:
-            await exchange(scope, receive, send)
-        except CircuitOpenError as error:
-            if exchange.answered:
-                raise
-            await Answer(error, CIRCUIT_OPEN, fallback)(scope, receive, send)
-
-
-class _Exchange:
-    """One request, or one websocket, on its way through the app.
-
-    Args:
-        app: The app.
-        permit: The leave to call it, if its route has a circuit.
-
-    Attributes:
-        answered: Whether the app has begun to answer.
-    """
-
-    def __init__(self, app: ASGIApp, permit: Permit | None) -> None:
-        self._app = app
-        self._permit = permit
-        self.answered = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def watched_send(message: Message) -> None:
-            if message["type"] in ANSWERS:
-                self.answered = True
-            await send(message)
-
-        if self._permit is None:
-            await self._app(scope, receive, watched_send)
+            answer = Answer(error, ROUTE_UNAVAILABLE, fallback)
         else:
-            await self._counted(self._permit, scope, receive, watched_send)
+            with collecting() as met:
+                call = self._call(route, permit, met, scope)
+                exchange = Exchange(self._app, met)
+                await exchange(call, scope, receive, send)
+            if exchange.rejection is None:
+                return
+            answer = Answer(exchange.rejection, CIRCUIT_OPEN, fallback)
+        await readable(answer, self._cors)(scope, receive, send)
 
-    async def _counted(self, permit: Permit, scope: Scope, receive: Receive, send: Send) -> None:
-        call = scope[CALL] = Call(permit, scope.get(CALL))
-        try:
-            await self._app(scope, call.listening(receive), call.speaking(send))
-        except BaseException as error:
-            call.raised(error)
-            raise
-        call.returned()
+    def _call(
+        self, route: ProtectedRoute | None, permit: Permit | None, met: Rejections, scope: Scope
+    ) -> Call | None:
+        """What counts as a call of the route, if it has a circuit of its own."""
+        if route is None or permit is None:
+            return None
+        judge = partial(route.outcome, scope, surface=self._coordinator.surface)
+        return Call(permit, judge, met, uploading=scope["type"] == "http")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from starlette.types import Scope
+from starlette.types import Message, Scope
 
 from .._core._checks import check_name
+from .._core.states import Outcome
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError, RoutingError
-from ._answers import Fallback
+from ._answers import Fallback, check_fallback
+from ._judge import Classify, RouteJudge, check_classify, statuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +25,19 @@ class ProtectedRoute:
         routes = {"/checkout": ProtectedRoute(circuit="checkout", needs=["payments"])}
 
     Args:
-        circuit: The circuit of the route itself, which its own failures open: responses of the
-            5xx class and exceptions.
+        circuit: The circuit of the route itself, which its own failures open: exceptions, and
+            responses as the settings below say.
         needs: Circuits of upstreams without which the route can't do its work. While one of
             them is open, the request is answered before the handler runs.
         fallback: Makes the response instead, sync or async. Default: the middleware's.
+        failure_statuses: Responses that are failures. Default: the 5xx class, and what is above,
+            but 501 and 505. Ranges will do.
+        ignored_statuses: Responses that say nothing of the route, such as a 503 by which it sheds
+            load deliberately. They go before `failure_statuses`. 404 and 405, which routers give
+            for paths without a route, say nothing in any case, unless they are failures.
+        classify: Tells the outcome of a response, by request and `RouteAnswer`; None leaves it to
+            the statuses. An `HttpClassifier` will do. (Of exceptions, the policy's `classify`
+            tells.)
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -36,6 +46,10 @@ class ProtectedRoute:
     circuit: str | None = None
     needs: Sequence[str] = ()
     fallback: Fallback | None = None
+    failure_statuses: Collection[int] | None = None
+    ignored_statuses: Collection[int] = frozenset()
+    classify: Classify | None = None
+    _judge: RouteJudge = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.circuit is not None:
@@ -44,11 +58,35 @@ class ProtectedRoute:
             raise TypeError(f"needs must be a list of circuits' names, not {self.needs!r}")
         for name in self.needs:
             check_name("a name in needs", name)
-        if self.fallback is not None and not callable(self.fallback):
-            raise TypeError(f"fallback must be callable, not {self.fallback!r}")
+        check_fallback(self.fallback)
         if self.circuit is None and not self.needs:
             raise ValueError("a route needs a circuit, or names of others in needs; or pass None")
         object.__setattr__(self, "needs", tuple(self.needs))
+        self._set_judge()
+
+    def _set_judge(self) -> None:
+        ignored = statuses("ignored_statuses", self.ignored_statuses)
+        failures = self.failure_statuses
+        if failures is not None:
+            failures = statuses("failure_statuses", failures)
+        check_classify(self.classify)
+        if self.circuit is None and (failures is not None or ignored or self.classify is not None):
+            raise ValueError("a route without a circuit of its own counts nothing: pass circuit")
+        object.__setattr__(self, "failure_statuses", failures)
+        object.__setattr__(self, "ignored_statuses", ignored)
+        object.__setattr__(self, "_judge", RouteJudge(failures, ignored, self.classify))
+
+    def outcome(
+        self, scope: Scope, answer: Message, surface: Callable[[Exception], object]
+    ) -> Outcome:
+        """What an answer says of the route.
+
+        Args:
+            scope: The request's, as the app has left it.
+            answer: The message that the answer starts with.
+            surface: Told the errors of the user's classifier.
+        """
+        return self._judge(scope, answer, surface)
 
     def admit(self, coordinator: Coordinator) -> Permit | None:
         """Leave to make one call of the route; None if it has no circuit of its own.

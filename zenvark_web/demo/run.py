@@ -103,6 +103,6 @@ def _check_installed(settings: Settings) -> None:
     if missing:
         raise SetupError(
             f"the demo needs {' and '.join(missing)}, not installed here; this brings it:\n\n"
-            "    pip install 'zenvark-web[demo]'\n\n"
+            f"    pip install {' '.join(missing)}\n\n"
             "Without: `zenvark-web demo --no-server --plain` runs the same in one process."
         )
