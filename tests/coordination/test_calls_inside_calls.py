@@ -1,0 +1,375 @@
+"""A circuit that is used within itself: what is inside a permitted call is part of it, passes with
+it, and counts once. A half-open circuit has one permit to give, and recovered never."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from contextvars import Context
+from functools import partial
+from itertools import product
+
+import httpx
+import pytest
+import trio
+
+from tests.helpers.waiting import eventually, eventually_sync
+from zenvark_web import (
+    Breaker,
+    BreakerPolicy,
+    BreakerTransport,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    Outcome,
+    State,
+)
+
+POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(0.1))
+Work = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[Coordinator]:
+    async with Coordinator(policy=POLICY) as coordinator:
+        yield coordinator
+
+
+@pytest.fixture
+def breaker(coordinator: Coordinator) -> Breaker:
+    return coordinator.breaker("payments")
+
+
+async def opened(breaker: Breaker) -> None:
+    for _ in range(3):
+        breaker.acquire().record(Outcome.FAILURE)
+    await eventually(lambda: breaker.state is State.OPEN)
+
+
+async def executed(breaker: Breaker, work: Work) -> None:
+    await breaker.execute(work)
+
+
+async def decorated(breaker: Breaker, work: Work) -> None:
+    @breaker
+    async def call() -> None:
+        await work()
+
+    await call()
+
+
+async def decorated_plainly(breaker: Breaker, work: Work) -> None:
+    await breaker(lambda: work())()  # noqa: PLW0108
+
+
+async def guarded(breaker: Breaker, work: Work) -> None:
+    async with breaker.guard():
+        await work()
+
+
+async def guarded_plainly(breaker: Breaker, work: Work) -> None:
+    with breaker.guard():
+        await work()
+
+
+async def acquired(breaker: Breaker, work: Work) -> None:
+    async with breaker.acquire():
+        await work()
+
+
+async def acquired_by_hand(breaker: Breaker, work: Work) -> None:
+    permit = breaker.acquire()
+    permit.carry()
+    try:
+        await work()
+    except BaseException as error:
+        permit.set_down()
+        permit.raised(error)
+        raise
+    permit.set_down()
+    permit.record(Outcome.SUCCESS)
+
+
+WAYS = [
+    executed,
+    decorated,
+    decorated_plainly,
+    guarded,
+    guarded_plainly,
+    acquired,
+    acquired_by_hand,
+]
+PAIRS = [
+    pytest.param(*pair, id="-".join(way.__name__ for way in pair)) for pair in product(WAYS, WAYS)
+]
+
+
+@pytest.mark.parametrize(("outer", "inner"), PAIRS)
+async def test_they_recover_and_count_once(
+    breaker: Breaker,
+    outer: Callable[[Breaker, Work], Awaitable[None]],
+    inner: Callable[[Breaker, Work], Awaitable[None]],
+) -> None:
+    async def tried() -> bool:
+        if breaker.state is State.CLOSED:
+            return True
+        with suppress(CircuitOpenError):
+            await outer(breaker, lambda: inner(breaker, lambda: inner(breaker, fine)))
+        return False
+
+    async def failed() -> None:
+        with pytest.raises(OSError):  # noqa: PT011
+            await outer(breaker, lambda: inner(breaker, lambda: inner(breaker, fails)))
+
+    await failed()
+    await failed()
+    assert recorded(breaker) == (0, 2)
+    await failed()
+    await eventually(lambda: breaker.state is State.OPEN)
+    await eventually(tried)
+    assert recorded(breaker) == (1, 3)
+    await outer(breaker, lambda: inner(breaker, fine))
+    assert recorded(breaker) == (2, 3)
+
+
+async def fine() -> None:
+    await asyncio.sleep(0)
+
+
+async def fails() -> None:
+    raise OSError
+
+
+class Upstream(httpx.AsyncBaseTransport):
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return httpx.Response(self.statuses.pop(0) if self.statuses else 200)
+
+
+def client(coordinator: Coordinator, *statuses: int) -> httpx.AsyncClient:
+    transport = BreakerTransport(
+        coordinator, Upstream(*statuses), circuits=lambda _: "payments", when_open="raise"
+    )
+    return httpx.AsyncClient(transport=transport, base_url="http://payments.test")
+
+
+class TestWhatIsToldInside:
+    """The call further out may end well though its upstream does not."""
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_status(
+        self,
+        coordinator: Coordinator,
+        breaker: Breaker,
+        way: Callable[[Breaker, Work], Awaitable[None]],
+    ) -> None:
+        async with client(coordinator, 500, 200, 500) as web:
+            for _ in range(3):
+                await way(breaker, lambda: web.get("/"))
+        await eventually(lambda: recorded(breaker) == (1, 2))
+
+    async def test_the_last_one_decides(self, coordinator: Coordinator, breaker: Breaker) -> None:
+        async def retried(web: httpx.AsyncClient) -> None:
+            if (await web.get("/")).is_error:
+                await web.get("/")
+
+        async with client(coordinator, 500, 200, 500, 500) as web:
+            await breaker.execute(partial(retried, web))
+            assert recorded(breaker) == (1, 0)
+            await breaker.execute(partial(retried, web))
+            assert recorded(breaker) == (1, 1)
+
+    async def test_a_failure_that_was_caught(self, breaker: Breaker) -> None:
+        for way in WAYS:
+            with suppress(OSError):
+                await way(breaker, partial(caught, breaker))
+        assert sum(breaker.successes.counts) == 0
+
+    async def test_what_the_upstream_asks_for(self, breaker: Breaker) -> None:
+        async with breaker.guard():
+            breaker.acquire().record(Outcome.FAILURE, retry_after=60)
+        for _ in range(2):
+            breaker.acquire().record(Outcome.FAILURE)
+        await eventually(lambda: breaker.state is State.OPEN)
+        assert breaker.retry_after > 30
+
+    async def test_ignored_ones_say_nothing(self, breaker: Breaker) -> None:
+        async with breaker.guard():
+            breaker.acquire().record(Outcome.IGNORED)
+        assert recorded(breaker) == (1, 0)
+
+
+async def caught(breaker: Breaker) -> None:
+    with suppress(OSError):
+        await breaker.execute(fails)
+
+
+async def test_other_circuits_have_calls_of_their_own(coordinator: Coordinator) -> None:
+    shop, bank = coordinator.breaker("shop"), coordinator.breaker("bank")
+    async with shop.guard(), bank.guard():
+        await shop.execute(fine)
+        await bank.execute(fine)
+        bank.execute_sync(int)
+    await eventually(lambda: recorded(shop) == recorded(bank) == (1, 0))
+
+
+async def test_in_tasks_and_threads_begun_inside(breaker: Breaker) -> None:
+    await opened(breaker)
+
+    async def work() -> None:
+        await asyncio.gather(breaker.execute(fine), asyncio.to_thread(breaker.execute_sync, int))
+
+    async def tried() -> bool:
+        if breaker.state is State.CLOSED:
+            return True
+        with suppress(CircuitOpenError):
+            await breaker.execute(work)
+        return False
+
+    await eventually(tried)
+    assert recorded(breaker) == (1, 3)
+
+
+class TestWhatOutlivesTheCallFurtherOut:
+    async def test_its_calls_are_its_own(self, breaker: Breaker) -> None:
+        go = asyncio.Event()
+
+        async def later() -> None:
+            await go.wait()
+            await breaker.execute(fails)
+
+        async with breaker.guard():
+            task = asyncio.create_task(later())
+            await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), OSError)
+        assert recorded(breaker) == (1, 1)
+
+    async def test_it_takes_no_settled_trials_permit(self, breaker: Breaker) -> None:
+        await opened(breaker)
+        go, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+        async def later() -> None:
+            await go.wait()
+            await breaker.execute(fine)
+
+        async def tried() -> bool:
+            with suppress(CircuitOpenError):
+                async with breaker.guard() as permit:
+                    tasks.append(asyncio.create_task(later()))
+                    await asyncio.sleep(0)
+                    permit.record(Outcome.FAILURE)
+                return True
+            return False
+
+        await eventually(tried)
+        await eventually(lambda: breaker.state is State.OPEN)
+        go.set()
+        with pytest.raises(CircuitOpenError):
+            await tasks[0]
+
+    async def test_a_call_that_goes_on_counts(self, breaker: Breaker) -> None:
+        go = asyncio.Event()
+
+        async def slow() -> None:
+            await go.wait()
+            raise OSError
+
+        async with breaker.guard():
+            task = asyncio.create_task(breaker.execute(slow))
+            await asyncio.sleep(0)
+        assert recorded(breaker) == (1, 0)
+        go.set()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), OSError)
+        assert recorded(breaker) == (1, 1)
+
+    async def test_a_trial_that_goes_on_counts_no_second_time(self, breaker: Breaker) -> None:
+        await opened(breaker)
+        go, tasks = asyncio.Event(), list[asyncio.Task[None]]()
+
+        async def slow() -> None:
+            await go.wait()
+            raise OSError
+
+        async def tried() -> bool:
+            if breaker.state is State.CLOSED:
+                return True
+            with suppress(CircuitOpenError):
+                async with breaker.guard():
+                    tasks.append(asyncio.create_task(breaker.execute(slow)))
+                    await asyncio.sleep(0)
+            return False
+
+        await eventually(tried)
+        go.set()
+        await asyncio.wait(tasks)
+        assert isinstance(tasks[0].exception(), OSError)
+        assert recorded(breaker) == (1, 3)
+
+
+async def test_once_the_circuit_has_moved_on_it_is_asked_again(breaker: Breaker) -> None:
+    async with breaker.guard():
+        await opened_elsewhere(breaker)
+        with pytest.raises(CircuitOpenError):
+            await breaker.execute(fine)
+
+
+async def opened_elsewhere(breaker: Breaker) -> None:
+    """In a context of its own: as another request of the process does it."""
+    await asyncio.create_task(opened(breaker), context=Context())
+
+
+async def test_a_generator_may_be_resumed_anywhere(breaker: Breaker) -> None:
+    """A guard inside a generator is left in another context than it was entered in."""
+
+    async def items() -> AsyncIterator[int]:
+        async with breaker.guard():
+            yield 1
+
+    generator = items()
+    assert await asyncio.create_task(anext(generator)) == 1  # type: ignore[arg-type]
+    assert await asyncio.create_task(anext(generator, None)) is None  # type: ignore[arg-type]
+    await breaker.execute(fine)
+    assert recorded(breaker) == (2, 0)
+
+
+async def test_slow_calls_are_counted_once() -> None:
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(3), slow_call=0.01)
+    async with Coordinator(policy=policy) as coordinator:
+        breaker = coordinator.breaker("payments")
+        async with breaker.guard():
+            await breaker.execute(asyncio.sleep, 0.05)
+        assert recorded(breaker) == (1, 0)
+
+
+def test_under_trio() -> None:
+    async def main() -> tuple[int, int]:
+        async with Coordinator(policy=POLICY) as coordinator:
+            breaker = coordinator.breaker("payments")
+            for _ in range(3):
+                breaker.acquire().record(Outcome.FAILURE)
+
+            async def work() -> None:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(breaker.execute, trio.sleep, 0)
+                await trio.to_thread.run_sync(partial(breaker.execute_sync, int))
+
+            with trio.fail_after(20):
+                while breaker.state is State.CLOSED:
+                    await trio.sleep(0.01)
+                while breaker.state is not State.CLOSED:
+                    with suppress(CircuitOpenError):
+                        await breaker.execute(work)
+                    await trio.sleep(0.01)
+        return recorded(breaker)
+
+    assert trio.run(main) == (1, 3)
+
+
+def recorded(breaker: Breaker) -> tuple[int, int]:
+    return sum(breaker.successes.counts), sum(breaker.failures.counts)
