@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import isfuture
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
 from inspect import (
     isasyncgen,
@@ -16,7 +14,7 @@ from inspect import (
     isgeneratorfunction,
     isroutine,
 )
-from typing import Any, TypeGuard
+from typing import Any
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -33,12 +31,6 @@ def makes_generators(function: Callable[..., Any]) -> bool:
 def is_generator(result: object) -> bool:
     """Whether the work has yet to be done, by a loop."""
     return (isgenerator(result) and not isawaitable(result)) or isasyncgen(result)
-
-
-def is_future(result: object) -> TypeGuard[Future[Any]]:
-    """Whether something is a future or task of asyncio's, or a future of an executor's: they have
-    in common what is needed here."""
-    return isfuture(result) or isinstance(result, Future)
 
 
 def not_awaitable(function: object, result: object) -> str:

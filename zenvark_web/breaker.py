@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from asyncio import isfuture
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from functools import partial, wraps
 from inspect import isawaitable
 from types import CoroutineType, TracebackType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
 
 from ._awaitables import (
     explain,
     is_async,
     is_callers_mistake,
-    is_future,
     is_generator,
     makes_generators,
     not_awaitable,
@@ -297,12 +298,18 @@ def _broken(permit: Permit, function: object, awaitable: object, error: BaseExce
         permit.raised(error)
 
 
+def _is_future(result: object) -> TypeGuard[Future[Any]]:
+    """Whether something is a future or task of asyncio's, or a future of an executor's: they have
+    in common what is needed here."""
+    return isfuture(result) or isinstance(result, Future)
+
+
 def _guarded(permit: Permit, function: object, result: Any) -> object:
     """What a plain function gave back, guarded until it has ended."""
-    if isawaitable(result) and not is_future(result):
-        return _awaited(permit, result)
-    if is_future(result):
+    if _is_future(result):
         result.add_done_callback(partial(_settled, permit))
+    elif isawaitable(result):
+        return _awaited(permit, result)
     elif is_generator(result):
         permit.record(Outcome.IGNORED)
         raise TypeError(

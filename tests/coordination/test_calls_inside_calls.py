@@ -2,7 +2,7 @@
 it, and counts once. A half-open circuit has one permit to give, and recovered never."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import eventually
 from zenvark_web import (
     Breaker,
     BreakerPolicy,

@@ -98,7 +98,7 @@ BreakerPolicy(
 )
 BreakerPolicy(strategy=CountWindow(100, 0.5), backoff=ConstantBackoff(1))
 BreakerPolicy(health_check=HttpHealthCheck("https://{name}/health", expect={200, 204}))
-BreakerPolicy(health_check=check_sync)  # type: ignore[arg-type]
+BreakerPolicy(health_check=check_sync)
 BreakerPolicy(health_check=check_nothing)  # type: ignore[arg-type]
 BreakerPolicy(strategy=5)  # type: ignore[arg-type]
 BreakerPolicy(backoff=5)  # type: ignore[arg-type]

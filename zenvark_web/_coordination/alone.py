@@ -90,7 +90,7 @@ class Alone:
             frame=self._frame,
             chance=self._chance,
             surface=self._surface,
-            checks=HealthChecks(self._statistics, self._clock.monotonic),
+            checks=HealthChecks(self._statistics, self._clock.monotonic, self._surface),
             max_circuits=self._max_circuits,
             decided=self._decided,
         )

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
+from inspect import isawaitable
 
+from .._awaitables import is_async
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
-from ..exceptions import described
+from .._flows import WHOSE, Checked, begun, left
+from ..exceptions import HealthCheckError, described
 from ..statistics import Statistics
-from .surface import ends_this_task
+from .surface import Surface, ends_this_task
+from .threads import in_thread
 
 MAX_CHECKS = 32
 CHECK_TIMEOUT = 10.0
 MAX_ERROR_LENGTH = 200
+MAX_FAILING = 10_000
+
+MISTAKES = (TypeError, AttributeError, NameError, ImportError, SyntaxError, NotImplementedError)
+"""What a check raises that is wrong itself, and will never pass."""
 
 
 class HealthChecks:
@@ -22,11 +31,16 @@ class HealthChecks:
     Args:
         statistics: Counts checks.
         monotonic: This host's monotonic seconds.
+        surface: Told of checks that fail otherwise than before, and of those that are wrong.
     """
 
-    def __init__(self, statistics: Statistics, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, statistics: Statistics, monotonic: Callable[[], float], surface: Surface
+    ) -> None:
         self._statistics = statistics
         self._monotonic = monotonic
+        self._surface = surface
+        self._failing: dict[str, str] = {}
         self._places = asyncio.Semaphore(MAX_CHECKS)
 
     async def run(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
@@ -48,13 +62,53 @@ class HealthChecks:
         return error
 
     async def _outcome(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
+        flow = begun(Checked(self._surface, circuit), 0)  # its own calls pass the circuit
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                await policy.health_check_of(circuit)(check.type)
-        except TimeoutError:
-            return f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
+                await self._made(circuit, policy, check)
+        except TimeoutError as error:
+            told = f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
+            return self._failed(circuit, told, error)
         except BaseException as error:
             if ends_this_task(error):
                 raise
-            return f"health check failed: {described(error)}"[:MAX_ERROR_LENGTH]
+            return self._failed(circuit, f"health check failed: {described(error)}", error)
+        finally:
+            left(flow)
+            flow[WHOSE] = None
+        self._failing.pop(circuit, None)
         return None
+
+    async def _made(self, circuit: str, policy: BreakerPolicy, check: Check) -> None:
+        function = policy.health_check_of(circuit)
+        if is_async(function):
+            result: object = function(check.type)
+        else:
+            result = await in_thread(self._surface, circuit, function, check.type)
+        if isawaitable(result):
+            result = await result
+        if result is False:
+            raise HealthCheckError("it returned False")
+
+    def _failed(self, circuit: str, told: str, error: BaseException) -> str:
+        """Tell of a check that failed, if that is news."""
+        told = told.encode("utf-8", "replace").decode()[:MAX_ERROR_LENGTH]
+        if isinstance(error, MISTAKES):
+            what = f"the health check of circuit {circuit!r} is wrong itself"
+            self._surface.error(HealthCheckError.because(error, what, circuit=circuit))
+        elif self._is_news(circuit, told):
+            self._surface.check_fails(circuit, told)
+        return told
+
+    def _is_news(self, circuit: str, told: str) -> bool:
+        kind = _kind(told)
+        known = self._failing.pop(circuit, None)
+        if len(self._failing) >= MAX_FAILING:
+            del self._failing[next(iter(self._failing))]
+        self._failing[circuit] = kind
+        return kind != known
+
+
+def _kind(told: str) -> str:
+    """An error's text without what differs each time: addresses, ports and times."""
+    return re.sub(r"0x[0-9a-fA-F]+|\d{5,}", "#", told)

@@ -120,7 +120,7 @@ class Leader:
             frame=self._frame,
             chance=chance,
             surface=surface,
-            checks=HealthChecks(statistics, clock.monotonic),
+            checks=HealthChecks(statistics, clock.monotonic, surface),
             max_circuits=max_circuits,
             decided=self._decided,
             touched=changed.add,

@@ -6,15 +6,19 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from inspect import signature
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from .._awaitables import is_async, makes_generators
 from ._checks import check_name, check_number, check_whole
 from .backoff import Backoff, ExponentialBackoff
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 
-HealthCheck: TypeAlias = Callable[[HealthCheckType], Awaitable[object]]
-"""An async function that returns when the upstream is well and raises when it is not."""
+HealthCheck: TypeAlias = Callable[[HealthCheckType], Awaitable[object] | object]
+"""A function that returns when the upstream is well, and raises (or returns False) when it is not.
+A plain one, which may block, runs in a thread of its own; an async one in the coordinator's event
+loop."""
 
 LONGEST_RETRY_AFTER = 86_400.0
 """No policy lets an upstream ask for more seconds than this."""
@@ -39,7 +43,8 @@ class BreakerPolicy:
     Args:
         strategy: When a closed circuit opens. Default: five failures in a row.
         health_check: Run by the leader alone while the circuit is open; the circuit closes when
-            it passes. Without one, the circuit recovers by trial calls.
+            it passes. Async or plain; it takes the `HealthCheckType`. Its own calls pass the
+            circuit, and do not count. Without one, the circuit recovers by trial calls.
         idle_interval: Seconds without a call after which the leader checks a closed circuit, and
             again after each such interval. Needs a health check. Default: never.
         backoff: The waits before each attempt to recover.
@@ -106,14 +111,27 @@ class BreakerPolicy:
                 "backoff must be a Backoff such as ConstantBackoff(5) or ExponentialBackoff(), "
                 f"not {self.backoff!r}"
             )
-        for what in ("health_check", "classify"):
-            value = getattr(self, what)
-            if (
-                value is not None
-                and not callable(value)
-                and not isinstance(value, NamedHealthCheck)
-            ):
-                raise TypeError(f"{what} must be callable, not {value!r}")
+        self._check_health_check()
+        if self.classify is not None:
+            _check_function("classify", self.classify, "a call's result or exception", None)
+            if is_async(self.classify):
+                raise TypeError(
+                    f"classify must be a plain function, which returns an Outcome at once, not "
+                    f"{self.classify!r}"
+                )
+
+    def _check_health_check(self) -> None:
+        check = self.health_check
+        if isinstance(check, type):
+            raise TypeError(
+                f"health_check must be a function or an object, not the class {check!r}"
+            )
+        if isinstance(check, NamedHealthCheck):
+            what = f"for_circuit of health_check {type(check).__qualname__}"
+            _check_function(what, check.for_circuit, "the circuit's name", "payments")
+        elif check is not None:
+            what = "the HealthCheckType for which it runs"
+            _check_function("health_check", check, what, HealthCheckType.RECOVERY)
 
     def _check_idle_interval(self) -> None:
         if self.idle_interval is None:
@@ -173,6 +191,24 @@ class PolicyBook:
         lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
         lines += [f"{pattern.pattern}={described(policy)}" for pattern, policy in self._patterns]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _check_function(what: str, function: object, takes: str, argument: object) -> None:
+    """Refuse what can't be called with one argument, as far as that can be told."""
+    if not callable(function):
+        raise TypeError(f"{what} must be callable, not {function!r}")
+    if makes_generators(function):
+        raise TypeError(f"{what} must not be a generator: {function!r}")
+    try:
+        found = signature(function)
+    except (TypeError, ValueError):  # of some built-in functions it can't be had
+        return
+    try:
+        found.bind(argument)
+    except TypeError as error:
+        raise TypeError(
+            f"{what} is called with one argument, {takes}, but {function!r} takes {found}: {error}"
+        ) from None
 
 
 def _check_policy(what: str, policy: object) -> None:

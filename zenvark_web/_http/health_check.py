@@ -42,7 +42,11 @@ class UrlHealthCheck:
         if "{name}" in self._url and not re.fullmatch(r"[A-Za-z0-9._~:\[\]-]+", name):
             raise ValueError(f"the circuit's name {name!r} can't stand in a URL")
         url = self._url.replace("{name}", name)
-        return lambda _: self._check(url)
+
+        async def check(_: HealthCheckType) -> None:
+            await self._check(url)
+
+        return check
 
     async def __call__(self, type_: HealthCheckType) -> None:
         """Ask the URL; for one without `{name}`.
