@@ -2,7 +2,7 @@
 it, and counts once. A half-open circuit has one permit to give, and recovered never."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -11,10 +11,15 @@ from itertools import product
 import httpx
 import pytest
 import trio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import eventually, eventually_sync
 from zenvark_web import (
     Breaker,
+    BreakerMiddleware,
     BreakerPolicy,
     BreakerTransport,
     CircuitOpenError,
@@ -205,6 +210,90 @@ class TestWhatIsToldInside:
 async def caught(breaker: Breaker) -> None:
     with suppress(OSError):
         await breaker.execute(fails)
+
+
+async def test_transport_within_transport(coordinator: Coordinator, breaker: Breaker) -> None:
+    """As when a client of a client library is given one that is protected already."""
+    await opened(breaker)
+    inner = BreakerTransport(coordinator, Upstream(), circuits=lambda _: "payments")
+    outer = BreakerTransport(coordinator, inner, circuits=lambda _: "payments", when_open="raise")
+    async with httpx.AsyncClient(transport=outer, base_url="http://payments.test") as web:
+
+        async def tried() -> bool:
+            if breaker.state is State.CLOSED:
+                return True
+            with suppress(CircuitOpenError):
+                await web.get("/")
+            return False
+
+        await eventually(tried)
+    assert recorded(breaker) == (1, 3)
+
+
+def test_transport_within_a_plain_one(breaker_of_thread: tuple[Coordinator, Breaker]) -> None:
+    coordinator, breaker = breaker_of_thread
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        breaker.execute_sync(int)
+        return httpx.Response(200)
+
+    for _ in range(3):
+        breaker.acquire().record(Outcome.FAILURE)
+    eventually_sync(lambda: breaker.state is State.OPEN)
+    transport = BreakerTransport(
+        coordinator,
+        httpx.MockTransport(answer),
+        circuits=lambda _: "payments",
+        when_open="raise",
+    )
+    with httpx.Client(transport=transport) as web:
+
+        def tried() -> bool:
+            if breaker.state is State.CLOSED:
+                return True
+            with suppress(CircuitOpenError), breaker.guard():
+                web.get("http://payments.test/")
+            return False
+
+        eventually_sync(tried)
+        web.get("http://payments.test/")
+    eventually_sync(lambda: recorded(breaker) == (2, 3))
+
+
+@pytest.fixture
+def breaker_of_thread() -> Iterator[tuple[Coordinator, Breaker]]:
+    with Coordinator(policy=POLICY) as coordinator:
+        yield coordinator, coordinator.breaker("payments")
+
+
+async def test_a_route_whose_handler_uses_its_circuit(
+    coordinator: Coordinator, breaker: Breaker
+) -> None:
+    async def pay(_: Request) -> PlainTextResponse:
+        async with client(coordinator) as web, breaker.guard():
+            await web.get("/")
+        return PlainTextResponse("paid")
+
+    app = BreakerMiddleware(
+        Starlette(routes=[Route("/pay", pay)]),
+        coordinator=coordinator,
+        routes={"/pay": "payments"},
+    )
+    await opened(breaker)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://shop.test"
+    ) as caller:
+
+        async def tried() -> bool:
+            if breaker.state is State.CLOSED:
+                return True
+            await caller.get("/pay")
+            return False
+
+        await eventually(tried)
+        assert recorded(breaker) == (1, 3)
+        assert (await caller.get("/pay")).text == "paid"
+    assert recorded(breaker) == (2, 3)
 
 
 async def test_other_circuits_have_calls_of_their_own(coordinator: Coordinator) -> None:
