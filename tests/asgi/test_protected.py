@@ -96,12 +96,13 @@ async def test_each_trial_ends(scenario: Scenario) -> None:
 
         await half_opened(breaker)
         await eventually(attempt, within=PATIENCE)
-        if scenario.outcome is Outcome.IGNORED:
+        outcome = scenario.on_trial or scenario.outcome
+        if outcome is Outcome.IGNORED:
             await eventually(lambda: takes_a_call(breaker), within=PATIENCE)
             assert verdicts() == []
             await let_through(lambda: breaker.execute(asyncio.sleep, 0))
         await eventually(verdicts, within=PATIENCE)
-    expected = Cause.TRIAL_FAILED if scenario.outcome is Outcome.FAILURE else Cause.TRIAL_PASSED
+    expected = Cause.TRIAL_FAILED if outcome is Outcome.FAILURE else Cause.TRIAL_PASSED
     assert verdicts()[0] is expected
 
 

@@ -3,7 +3,8 @@
 A request ends with the last message of its response's body, and not when the app returns:
 background tasks run in between. A failure counts at once, with the status. What may go on for ever
 ends when it begins, so that it is neither a slow call nor a trial without an end: a websocket when
-the app accepts or refuses it, an event stream (`text/event-stream`) at its start.
+the app accepts or refuses it, an event stream (`text/event-stream`) at its start, and any answer of
+a trial call: how long it is, and how fast it is read, says nothing of the route.
 
 An answer that would be a failure says nothing where a circuit rejected a call on the way to it:
 an app may make any answer of a rejection. What escapes as an exception is judged as what it is.
@@ -50,7 +51,14 @@ class Call:
         uploading: Whether the request may have a body still to come.
     """
 
-    __slots__ = ("_judge", "_met", "_outcome", "_permit", "_uploading", "_waiting")
+    __slots__ = (
+        "_judge",
+        "_met",
+        "_outcome",
+        "_permit",
+        "_uploading",
+        "_waiting",
+    )
 
     def __init__(self, permit: Permit, judge: Judge, met: Rejections, uploading: bool) -> None:
         self._permit: Permit | None = permit
@@ -95,11 +103,10 @@ class Call:
             self.settle(self._outcome_of(message), f"websocket closed with {message.get('code')}")
 
     def _started(self, permit: Permit, message: Message) -> None:
+        permit.stop_clock()  # how fast the client reads makes no slow call
         self._outcome = outcome = self._outcome_of(message)
-        if outcome is Outcome.FAILURE or _is_event_stream(message):
+        if outcome is Outcome.FAILURE or permit.on_trial or _is_event_stream(message):
             self.settle(outcome, f"HTTP {message['status']}")
-        else:
-            permit.stop_clock()  # how fast the client reads makes no slow call
 
     def _outcome_of(self, answer: Message) -> Outcome:
         outcome = self._judge(answer)
@@ -145,13 +152,13 @@ class Call:
     @contextmanager
     def _waits_for_the_client(self) -> Iterator[None]:
         self._waiting += 1  # tasks of the app may wait side by side
-        if self._waiting == 1 and self._permit is not None:
+        if self._permit is not None:
             self._permit.pause_clock()
         try:
             yield
         finally:
             self._waiting -= 1
-            if not self._waiting and self._permit is not None:
+            if self._permit is not None and not self._waiting:
                 self._permit.resume_clock()
 
     def speaking(self, send: Send) -> Send:
