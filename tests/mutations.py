@@ -220,6 +220,14 @@ MUTATIONS = (
         "tests/coordination/test_many_health_checks.py::test_only_so_many_run_at_a_time",
     ),
     Mutation(
+        7,
+        "a demoted server keeps its connections",
+        "backends/redis.py",
+        "            if is_stale(error):\n                self._stale",
+        "            if False:\n                self._stale",
+        "tests/issues/test_planned_failover.py::test_every_instance_finds_the_new_primary",
+    ),
+    Mutation(
         9,
         "the shared clock is the host's own",
         "_coordination/clock.py",

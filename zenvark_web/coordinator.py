@@ -303,7 +303,8 @@ class Coordinator:
             return [MemoryBackend() for _ in range(shards)]
         if shards == 1:
             return [RedisBackend(redis, namespace)]
-        return [RedisBackend(redis, f"{namespace}/{number}") for number in range(shards)]
+        names = [f"{namespace}/{number}" for number in range(shards)]
+        return [RedisBackend(redis, name, shards=shards) for name in names]
 
     def _running(self) -> Session | None:
         """The current session, unless its loop was closed under it."""

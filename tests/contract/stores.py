@@ -77,7 +77,8 @@ CLIENTS = {
     "new-responses-resp3": by_client(**_new_responses(), protocol=3),
     "new-responses-decoding": by_client(**_new_responses(), decode_responses=True),
     "short-timeout": by_client(socket_timeout=0.5),
-    "one-connection": by_client(single_connection_client=True),
+    "latin-1": by_client(encoding="latin-1"),
+    "two-connections": by_client(max_connections=2),
     "url-with-options": lambda url: f"{url}?protocol=3&decode_responses=true&socket_timeout=0.5",
 }
 """Further ways that differ in what the client answers."""

@@ -1,17 +1,20 @@
 """What only a backend in Redis promises: what it takes, what it shows, what it leaves behind."""
 
 import asyncio
+import re
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
+import redis.sentinel
 
 from tests.contract.stores import RedisStore, batch, lead, me, told, transition
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
-from zenvark_web import BackendError
+from zenvark_web import BackendError, Coordinator
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import RedisBackend
 from zenvark_web.backends.base import START, Account, LeaderChange
@@ -27,6 +30,10 @@ async def store(server: ServerHandle, namespace: str) -> AsyncIterator[RedisStor
     store = RedisStore(server, namespace)
     yield store
     await store.close()
+
+
+def with_pool(kind: type[redis.asyncio.ConnectionPool]) -> redis.asyncio.Redis:
+    return redis.asyncio.Redis(connection_pool=kind(max_connections=1))
 
 
 class TestConstruction:
@@ -55,6 +62,83 @@ class TestConstruction:
     def test_what_is_no_client_is_refused(self, given: object) -> None:
         with pytest.raises(TypeError, match="redis must be a URL, a "):
             RedisBackend(given, "test")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("make", "remedy"),
+        [
+            (redis.Redis, "redis.asyncio"),
+            (redis.asyncio.ConnectionPool, "connection_pool=pool"),
+            (lambda: redis.asyncio.Sentinel([("localhost", 26379)]), "sentinel.master_for"),
+            (lambda: redis.sentinel.Sentinel([("localhost", 26379)]), "redis.asyncio.Sentinel"),
+            (lambda: redis.asyncio.Redis().pipeline(), "the client that it was made by"),
+        ],
+        ids=["synchronous", "pool", "Sentinel", "synchronous Sentinel", "pipeline"],
+    )
+    def test_what_is_refused_comes_with_what_to_do(
+        self, make: Callable[[], object], remedy: str
+    ) -> None:
+        with pytest.raises(TypeError, match=re.escape(remedy)):
+            RedisBackend(make(), "test")  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        ("make", "remedy"),
+        [
+            (
+                lambda: redis.asyncio.Redis(single_connection_client=True),
+                "leave that setting out, or give the URL",
+            ),
+            (lambda: redis.asyncio.Redis(max_connections=1), "raise max_connections to 2"),
+            (lambda: with_pool(redis.asyncio.ConnectionPool), "raise max_connections to 2"),
+            (lambda: with_pool(redis.asyncio.BlockingConnectionPool), "raise max_connections to 2"),
+            (
+                lambda: redis.asyncio.RedisCluster(host="localhost", max_connections=1),
+                "raise max_connections to 2",
+            ),
+            (
+                lambda: redis.asyncio.Sentinel([("localhost", 26379)]).slave_for("primary"),
+                "sentinel.master_for",
+            ),
+            (lambda: redis.asyncio.Redis(encoding="utf-16"), "make it 'utf-8'"),
+        ],
+        ids=[
+            "single",
+            "one",
+            "pool of one",
+            "blocking pool of one",
+            "cluster",
+            "replica",
+            "utf-16",
+        ],
+    )
+    def test_clients_that_can_never_work_are_refused(
+        self, make: Callable[[], Any], remedy: str
+    ) -> None:
+        with pytest.raises(ValueError, match=re.escape(remedy)):
+            RedisBackend(make(), "test")
+
+    def test_each_shard_needs_connections_of_its_own(self) -> None:
+        client = redis.asyncio.Redis(max_connections=7)
+        with pytest.raises(ValueError, match="raise max_connections to 8"):
+            Coordinator(client, shards=4)
+        Coordinator(client, shards=3)
+
+    @pytest.mark.parametrize("setting", ["foo=bar", "encoding=utf-16"])
+    def test_urls_with_settings_that_can_never_work_are_refused(self, setting: str) -> None:
+        with pytest.raises(ValueError, match="leave it out"):
+            RedisBackend(f"redis://localhost?{setting}", "test")
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: redis.asyncio.Redis(max_connections=2),
+            lambda: redis.asyncio.Redis(protocol=3, decode_responses=True, encoding="latin-1"),
+            lambda: redis.asyncio.Sentinel([("localhost", 26379)]).master_for("primary"),
+            lambda: redis.asyncio.RedisCluster(host="localhost", decode_responses=True),
+        ],
+        ids=["two", "decoding", "primary", "cluster"],
+    )
+    def test_others_are_taken(self, make: Callable[[], Any]) -> None:
+        RedisBackend(make(), "test")
 
     @pytest.mark.parametrize("namespace", ["", "a{b", "a}b", "a\nb", "x" * 256])
     def test_unusable_namespaces_are_refused(self, namespace: str) -> None:

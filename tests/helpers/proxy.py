@@ -74,6 +74,8 @@ class Proxy:
         self._mode = OPEN
         self._tasks: set[asyncio.Task[None]] = set()
         self._marker: bytes | None = None
+        self._generation = 0
+        self._refusals: list[tuple[bytes, bytes]] = []
         self.requests = Direction()
         self.replies = Direction()
         self.knocks = 0
@@ -111,6 +113,16 @@ class Proxy:
         reply."""
         self._marker = marker
 
+    def lead_to(self, port: int) -> None:
+        """Lead to another server from now on, but leave those connected who are."""
+        self._port = port
+
+    def turn_stale(self, answer: str, *commands: str) -> None:
+        """Let the server refuse these commands from now on, but on connections that there are now
+        only: new ones get to one that takes them."""
+        self._generation += 1
+        self._refusals = [(command.encode(), f"-{answer}\r\n".encode()) for command in commands]
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, HOST, ssl=self._tls)
         return self
@@ -147,16 +159,23 @@ class Proxy:
     async def _lead_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(HOST, self._port)
         doomed = asyncio.Event()
+        generation = self._generation
 
-        def request(data: bytes) -> None:
+        def request(data: bytes) -> bool:
+            for command, answer in self._refusals:
+                if generation < self._generation and command in data:
+                    writer.write(answer)
+                    return False
             if self._marker is not None and self._marker in data:
                 self._marker = None
                 doomed.set()
+            return True
 
-        def reply(data: bytes) -> None:
+        def reply(data: bytes) -> bool:
             if doomed.is_set():
                 self.lost += 1
                 raise ConnectionResetError
+            return True
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -172,11 +191,11 @@ async def _pipe(
     source: asyncio.StreamReader,
     target: asyncio.StreamWriter,
     direction: Direction,
-    see: Callable[[bytes], None],
+    passes: Callable[[bytes], bool],
 ) -> None:
     while data := await source.read(65536):
-        see(data)
-        await direction.carry(data, target)
+        if passes(data):
+            await direction.carry(data, target)
     raise ConnectionResetError
 
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any
 
-import redis.asyncio
-from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, RedisError
 
-from .. import _forks
 from .._core._checks import check_name
 from .._core.states import Tally, Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec, _replies
+from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._turns import Turn
 from .base import (
     Account,
@@ -37,10 +33,7 @@ from .base import (
     Snapshot,
 )
 
-RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
-
 COMMAND_TIMEOUT = 1.0
-LONGEST_WAIT = 2.0
 READ_SLACK = 3.0
 """Seconds that a blocking read may take longer than it was told to wait."""
 
@@ -48,6 +41,10 @@ KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accoun
 MAX_RESULTS = 100_000
 MAX_STATES = 10_000
 READ_COUNT = 250
+
+CONNECTING = "; its connections are closed, the address may lead to another server by now"
+DEMOTED = f" (a primary that has become a replica, and is READONLY now){CONNECTING}"
+INTERRUPTED = "commands reach another server by now; what is read is to come from there, too"
 
 
 class RedisBackend:
@@ -57,26 +54,34 @@ class RedisBackend:
         server: A URL (`redis://`, `rediss://`, `unix://`), or a client, which stays yours: it is
             never closed. Prefer a URL: the timeouts are then chosen to fit.
         namespace: The fleet that shares circuits.
+        shards: How many backends share a client of yours.
 
     Raises:
         TypeError, ValueError: One of them is not usable.
     """
 
-    def __init__(self, server: str | RedisLike, namespace: str) -> None:
+    def __init__(self, server: str | RedisLike, namespace: str, *, shards: int = 1) -> None:
         check_name("namespace", namespace)
         if "{" in namespace or "}" in namespace:
             raise ValueError(
                 f"namespace must hold no braces, they mark the hash tag: {namespace!r}"
             )
-        self._clients = _OwnClients(server) if isinstance(server, str) else _GivenClient(server)
+        self._clients = (
+            OwnClients(server, COMMAND_TIMEOUT)
+            if isinstance(server, str)
+            else GivenClient(server, shards)
+        )
         self._keys = {name: f"zenvark:{{{namespace}}}:{name}" for name in KEYS}
         self._turn = asyncio.Lock()
+        self._stale = False
+        self._reading: asyncio.Timeout | None = None
 
     def __repr__(self) -> str:
         return f"<RedisBackend {self._clients!r} {self._keys['leader'].rpartition(':')[0]}>"
 
     def open(self) -> None:
         self._turn = asyncio.Lock()
+        self._stale = False
         self._clients.open()
 
     async def close(self) -> None:
@@ -95,6 +100,8 @@ class RedisBackend:
             _codec.VERSION,
             MAX_STATES,
         )
+        if news:
+            await self._written()
         return Heartbeat(
             int(epoch),
             _replies.text(leader),
@@ -113,7 +120,9 @@ class RedisBackend:
     async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]
         sent = round(batch.sent * 1000)
-        return int(await self._script("append", ("results",), MAX_RESULTS, sent, *fields)) / 1000
+        now = int(await self._script("append", ("results",), MAX_RESULTS, sent, *fields)) / 1000
+        await self._written()
+        return now
 
     async def publish(self, *transitions: Transition) -> bool:
         args: list[str | int] = []
@@ -166,11 +175,8 @@ class RedisBackend:
         wait = min(wait, self._clients.longest_wait)
         block = ("BLOCK", max(1, round(wait * 1000))) if wait > 0 else ()
         with _surfaced("XREAD"):
-            async with asyncio.timeout(wait + READ_SLACK):
-                reply = await self._clients.reader.execute_command(
-                    "XREAD", "COUNT", READ_COUNT, *block, "STREAMS", *keys, *positions,
-                    **{NEVER_DECODE: True},
-                )  # fmt: skip
+            where = ("STREAMS", *keys, *positions)
+            reply = await self._read("COUNT", READ_COUNT, *block, *where, wait=wait)
             entries: list[Entry] = []
             turn = Turn()
             for entry in _replies.entries(reply, self._keys["states"]):
@@ -204,93 +210,45 @@ class RedisBackend:
     async def _command(self, *args: str | int) -> Any:
         # The lock keeps commands to one connection, and so in the order they were asked for.
         with _surfaced(str(args[0])):
-            async with asyncio.timeout(COMMAND_TIMEOUT), self._turn:
-                return await self._clients.commands.execute_command(*args, **{NEVER_DECODE: True})
+            async with asyncio.timeout(COMMAND_TIMEOUT), self._turn, self._watched():
+                return await self._clients.commands.execute_command(
+                    args[0], *_encoded(args[1:]), **{NEVER_DECODE: True}
+                )
 
-
-class _Executor(Protocol):
-    async def execute_command(self, *args: Any, **options: Any) -> Any: ...
-
-
-class _OwnClients:
-    """Two clients made for a URL: one for commands, one that may block."""
-
-    commands: _Executor
-    reader: _Executor
-    longest_wait = LONGEST_WAIT
-
-    def __init__(self, url: str) -> None:
+    async def _read(self, *args: str | int, wait: float) -> Any:
         try:
-            self._place = _place(url)
-        except ValueError:
-            # Neither the URL nor what is wrong with it is shown: a password may be part of both.
-            raise ValueError(
-                "redis must be a URL such as 'redis://localhost:6379/0' (special characters of a "
-                "password percent-encoded); what was given is not"
-            ) from None
-        self._url = url
-        self._open: list[redis.asyncio.Redis] = []
-        _forks.watch(self, _OwnClients._begin_anew)
+            async with asyncio.timeout(wait + READ_SLACK) as self._reading, self._watched():
+                return await self._clients.reader.execute_command(
+                    "XREAD", *_encoded(args), **{NEVER_DECODE: True}
+                )
+        except TimeoutError:
+            if self._reading is None:
+                raise ConnectionError(INTERRUPTED) from None
+            raise
+        finally:
+            self._reading = None
 
-    def __repr__(self) -> str:
-        return self._place
+    @asynccontextmanager
+    async def _watched(self) -> AsyncGenerator[None]:
+        """Lets connections go whose server says that they are of no use any more."""
+        try:
+            yield
+        except RedisError as error:
+            if is_stale(error):
+                self._stale = True
+                await self._clients.let_go()
+            raise
 
-    def open(self) -> None:
-        self._open = [self._client(), self._client()]
-        self.commands, self.reader = self._open
-        self.longest_wait = _longest_wait(self._open[1].connection_pool.connection_kwargs)
-
-    def _client(self) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            self._url,
-            protocol=2,
-            socket_timeout=None,  # each command has a deadline of its own, see `_command`
-            socket_connect_timeout=COMMAND_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            client_name="zenvark_web",
-        )
-
-    async def close(self) -> None:
-        for client in self._open:
-            with suppress(RedisError, OSError):  # it was on its way out anyhow
-                await client.aclose()
-        self._open = []
-
-    def _begin_anew(self) -> object:
-        inherited, self._open = self._open, []
-        return inherited
-
-
-class _GivenClient:
-    """The user's own client, for everything: its timeouts and its pool are his."""
-
-    def __init__(self, client: RedisLike) -> None:
-        if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
-            raise TypeError(
-                "redis must be a URL, a redis.asyncio.Redis or RedisCluster, a Backend or None, "
-                f"not {client!r}"
-            )
-        self._client = client
-        self.commands = self.reader = cast(_Executor, client)
-        if isinstance(client, redis.asyncio.Redis):
-            self.longest_wait = _longest_wait(client.connection_pool.connection_kwargs)
-        else:
-            self.longest_wait = _longest_wait(client.connection_kwargs)
-
-    def __repr__(self) -> str:
-        return f"{type(self._client).__name__}(given)"
-
-    def open(self) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
-
-def _longest_wait(settings: Mapping[str, Any]) -> float:
-    """A blocking read must end before the client's own socket timeout, which a URL may set."""
-    timeout = settings.get("socket_timeout")
-    return LONGEST_WAIT if timeout is None else min(LONGEST_WAIT, timeout / 2)
+    async def _written(self) -> None:
+        """The store has taken something in. If it did not before, this may be another server: what
+        is read comes from there from now on. (A replica lets itself be read without a word.)"""
+        if not self._stale:
+            return
+        self._stale = False
+        await self._clients.let_go()
+        reading, self._reading = self._reading, None
+        if reading is not None and not reading.expired():
+            reading.reschedule(0.0)
 
 
 @contextmanager
@@ -300,7 +258,14 @@ def _surfaced(what: str) -> Generator[None, None, None]:
         yield
     except Exception as error:
         message = str(error) or "no answer in time"
+        if is_stale(error):
+            message += DEMOTED if message.startswith("UNBLOCKED") else CONNECTING
         raise BackendError(f"Redis, {what}: {type(error).__name__}: {message}") from error
+
+
+def _encoded(args: Sequence[str | int]) -> Sequence[bytes | int]:
+    """Arguments as scripts read them, whatever encoding a client has."""
+    return [arg.encode() if isinstance(arg, str) else arg for arg in args]
 
 
 def _done(answer: int, epoch: int) -> bool:
@@ -321,13 +286,3 @@ def _load_scripts() -> Mapping[str, tuple[str, str]]:
 
 
 _SCRIPTS = _load_scripts()
-
-
-def _place(url: str) -> str:
-    """Where a URL leads to, without whatever else it may hold."""
-    settings = parse_url(url)
-    if "path" in settings:
-        return f"unix://{settings['path']}"
-    scheme = url.partition("://")[0]
-    host, port = settings.get("host", "localhost"), settings.get("port", 6379)
-    return f"{scheme}://{host}:{port}/{settings.get('db', 0)}"
