@@ -61,7 +61,7 @@ def test_wait_never_shrinks_from_attempt_to_attempt(
     assert backoff.delay(attempt, chance) <= backoff.delay(attempt + 1, chance)
 
 
-@example(ExponentialBackoff(initial=1e300, maximum=1e308), 10**400)
+@example(ExponentialBackoff(initial=1e8, maximum=1e9), 10**400)
 @example(ExponentialBackoff(multiplier=sys.float_info.max), 10**6)
 @given(exponentials(), st.integers(10**3, 10**400))
 def test_huge_attempts_do_not_overflow(backoff: ExponentialBackoff, attempt: int) -> None:
@@ -90,9 +90,12 @@ def test_backoffs_are_values() -> None:
         (ConstantBackoff, {"delay": 0}, ValueError, "delay must be above 0, not 0"),
         (ConstantBackoff, {"delay": -1}, ValueError, "delay must be above 0, not -1"),
         (ConstantBackoff, {"delay": math.inf}, ValueError, "delay must be finite"),
+        (ConstantBackoff, {"delay": 1e13}, ValueError, "delay must be at most 1e+09"),
         *[(ExponentialBackoff, {"initial": bad}, TypeError, "initial") for bad in ("1", None)],
         (ExponentialBackoff, {"initial": 0}, ValueError, "initial must be above 0"),
         (ExponentialBackoff, {"initial": math.nan}, ValueError, "initial must be finite"),
+        (ExponentialBackoff, {"initial": 2e9}, ValueError, "initial must be at most 1e+09"),
+        (ExponentialBackoff, {"maximum": 1e300}, ValueError, "maximum must be at most 1e+09"),
         (ExponentialBackoff, {"multiplier": "2"}, TypeError, "multiplier must be a number"),
         (ExponentialBackoff, {"multiplier": 0.9}, ValueError, "multiplier must be at least 1"),
         (ExponentialBackoff, {"maximum": None}, TypeError, "maximum must be a number of seconds"),

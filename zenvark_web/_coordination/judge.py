@@ -226,7 +226,9 @@ class Judge:
         """
         self._touched(name)
         try:
-            decision = decide(self._circuit(name))
+            circuit = self._circuit(name)
+            decision = decide(circuit)
+            self._tell_faults(circuit)
             self._set_timer(name)
         except BaseException as error:
             self._failed(name, "judged", error)
@@ -235,6 +237,14 @@ class Judge:
             self._decided(self._signed(decision))
             return None
         return decision
+
+    def _tell_faults(self, circuit: Circuit) -> None:
+        """Surface what a user's strategy or backoff gave that made no sense."""
+        faults = circuit.faults
+        while faults:
+            what = f"circuit {circuit.latest.circuit!r} is not judged as its policy asks for"
+            error = StrategyError.because(faults.pop(0), what, circuit=circuit.latest.circuit)
+            self._surface.error(error)
 
     def _failed(self, name: str, what: str, error: BaseException) -> None:
         """Surface what a user's strategy has raised."""

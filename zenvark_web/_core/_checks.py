@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from inspect import signature
 from typing import TypeGuard
+
+from .._awaitables import makes_generators
 
 MAX_NAME_LENGTH = 255
 
@@ -43,6 +46,28 @@ def check_whole(what: str, value: object, *, least: int = 1, most: int | None = 
 def check_rate(what: str, value: object) -> None:
     """Refuse what is no share above 0 and up to 1 (the same errors)."""
     check_number(what, value, above=0, most=1)
+
+
+def check_call(what: str, function: object, takes: str, *arguments: object) -> None:
+    """Refuse what can't be called with such arguments, as far as that can be told.
+
+    Raises:
+        TypeError: It can't be called at all, or takes others, or is a generator.
+    """
+    if not callable(function):
+        raise TypeError(f"{what} must be callable, not {function!r}")
+    if makes_generators(function):
+        raise TypeError(f"{what} must not be a generator: {function!r}")
+    try:
+        found = signature(function)
+    except (TypeError, ValueError):  # of some built-in functions it can't be had
+        return
+    try:
+        found.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{what} is called with {takes}, but {function!r} takes {found}: {error}"
+        ) from None
 
 
 def check_name(what: str, value: object) -> None:

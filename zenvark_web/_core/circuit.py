@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from .backoff import ExponentialBackoff, wait_of
 from .counting import Counting
 from .hold import Hold
 from .policy import BreakerPolicy
@@ -50,6 +51,8 @@ last wait if that is longer (so that it cannot swing open and shut at the shorte
 
 LEAST_LENGTHENING = 1.0
 """A wait that gets longer by fewer seconds is not published anew, though it is kept."""
+
+DEFAULT_BACKOFF = ExponentialBackoff()
 
 LONGEST_LEAP = 2**32
 """No circuit gets ahead of what is known of it by more generations than this, not even of one that
@@ -81,6 +84,8 @@ class Circuit:
     Attributes:
         latest: Its newest transition.
         heard_at: When an instance last had something to say of it.
+        faults: What a user's strategy or backoff has given that makes no sense; something sensible
+            was done instead. For whoever keeps the circuit to tell, and to clear.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Circuit:
         self.policy = policy
         self.latest = latest
         self.heard_at = now
+        self.faults: list[Exception] = []
         self._chance = chance
         self._demand = Demand()
         self._hold = Hold(policy.max_retry_after)
@@ -144,7 +150,7 @@ class Circuit:
                 if transition is not None:
                     return transition
         if self.latest.state is State.CLOSED:
-            reason = self._counting.look_ahead(at, now)
+            reason = self._counting.look_ahead(at, now, self.faults)
             return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
             return self._hear(self._trial, report.trial, now)
@@ -185,7 +191,7 @@ class Circuit:
         if self._passed >= self.policy.healthy_after:
             detail = f"{_times(self._passed, 'health check')} passed"
             return self._move(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
-        self._next_attempt_at = now + self.policy.backoff.delay(1, self._chance())
+        self._next_attempt_at = now + self._wait(1)
         return None
 
     def repair(self, report: Report, *, at: float, now: float) -> Transition | None:
@@ -310,7 +316,7 @@ class Circuit:
     def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
         if self.latest.state is State.CLOSED:
             self._await_quiet(now)
-            reason = self._counting.record(instance, run, at)
+            reason = self._counting.record(instance, run, at, self.faults)
             return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
             self._trial.settle(run)
@@ -324,12 +330,22 @@ class Circuit:
 
     def _open(self, reason: Reason, now: float, *, since: float | None = None) -> Transition:
         attempt = self._next_attempt(now)
-        delay = self.policy.backoff.delay(attempt, self._chance())
+        delay = self._wait(attempt)
         held = self._hold.until - now
         if held > delay:
             delay = held
             reason = replace(reason, detail=f"{reason}; the upstream asked to wait {held:.1f} s")
         return self._move(reason, now, attempt=attempt, delay=delay, since=since)
+
+    def _wait(self, attempt: int) -> float:
+        """The wait before an attempt. A backoff that gives none does not keep the circuit from
+        opening."""
+        chance = self._chance()
+        try:
+            return wait_of(self.policy.backoff, attempt, chance)
+        except Exception as error:
+            self.faults.append(error)
+            return DEFAULT_BACKOFF.delay(attempt, chance)
 
     def _lengthen(self, instance: str, at: float, now: float) -> Transition | None:
         """Let everyone know of a wait that the upstream has made longer."""

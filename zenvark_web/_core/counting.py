@@ -7,7 +7,7 @@ from .overdue import Overdue
 from .policy import described
 from .states import Counted, Reason, Run
 from .strategies import Strategy
-from .windows import LookAhead, Savable
+from .windows import LookAhead, Savable, sound
 
 LONGEST_WINDOW = 8_192
 """Characters that a window may save. All windows of a fleet are read in one go at a takeover; what
@@ -44,22 +44,24 @@ class Counting:
         """Take note of how many of an instance's calls are slow though they have not ended."""
         self._overdue.note(instance, overdue, now)
 
-    def record(self, instance: str, run: Run, at: float) -> Reason | None:
-        """Count results. Why the circuit must open, if it must."""
+    def record(self, instance: str, run: Run, at: float, faults: list[Exception]) -> Reason | None:
+        """Count results. Why the circuit must open, if it must. What is wrong with a verdict that
+        is one is added to the faults."""
         self.has_begun = True
         self._newest = max(self._newest, at)
-        trip = self._window.record(run.failed, run.slow, run.count, at)
+        told = self._window.record(run.failed, run.slow, run.count, at)
+        trip = sound(told, run.count, faults)
         if run.failed:
             counted = run.count if trip is None else trip.after
             self._evidence.add(instance, run.label, counted)
         return None if trip is None else self._evidence.explain(trip, self._strategy, {})
 
-    def look_ahead(self, at: float, now: float) -> Reason | None:
+    def look_ahead(self, at: float, now: float, faults: list[Exception]) -> Reason | None:
         """Why the circuit must open, if it must once the calls that are overdue have ended."""
         overdue = self._overdue.total(now)
         if not overdue or not isinstance(self._window, LookAhead):
             return None
-        trip = self._window.overdue(overdue, at)
+        trip = sound(self._window.overdue(overdue, at), overdue, faults)
         if trip is None:
             return None
         return self._evidence.explain(trip, self._strategy, self._overdue.counts)

@@ -58,10 +58,19 @@ class Evidence:
         slow = f", {trip.slow} slow" if trip.slow else ""
         if in_flight:
             slow += f" ({sum(in_flight.values())} still in flight)"
+        detail = f"{trip.failures} of {trip.calls} calls failed{slow}: {_shown(strategy)}"
         return Reason(
             cause=Cause.TRIPPED,
-            detail=f"{trip.failures} of {trip.calls} calls failed{slow}: {strategy!r}"[:500],
+            detail=detail[:500],
             instances=dict(instances.most_common(10)),
             failures=dict(failures.most_common(5)),
             slow_share=trip.slow / trip.calls,
         )
+
+
+def _shown(strategy: Strategy) -> str:
+    """A strategy as a text that can be stored; a user's may not let itself be shown."""
+    try:
+        return repr(strategy).encode("utf-8", "replace").decode()
+    except Exception:
+        return type(strategy).__qualname__

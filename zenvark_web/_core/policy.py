@@ -6,12 +6,11 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from inspect import signature
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from .._awaitables import is_async, makes_generators
-from ._checks import check_name, check_number, check_whole
-from .backoff import Backoff, ExponentialBackoff
+from .._awaitables import is_async
+from ._checks import check_call, check_name, check_number, check_whole
+from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 
@@ -84,7 +83,7 @@ class BreakerPolicy:
         check_whole("healthy_after", self.healthy_after, most=1000)
         check_whole("trial_calls", self.trial_calls, most=1000)
         if self.slow_call is not None:
-            check_number("slow_call", self.slow_call, above=0, unit="seconds")
+            check_number("slow_call", self.slow_call, above=0, most=LONGEST_WAIT, unit="seconds")
         check_number(
             "max_retry_after",
             self.max_retry_after,
@@ -111,9 +110,11 @@ class BreakerPolicy:
                 "backoff must be a Backoff such as ConstantBackoff(5) or ExponentialBackoff(), "
                 f"not {self.backoff!r}"
             )
+        check_call("window of strategy", self.strategy.window, "no argument")
+        check_call("delay of backoff", self.backoff.delay, "attempt and chance", 1, 0.5)
         self._check_health_check()
         if self.classify is not None:
-            _check_function("classify", self.classify, "a call's result or exception", None)
+            check_call("classify", self.classify, "a call's result or exception", None)
             if is_async(self.classify):
                 raise TypeError(
                     f"classify must be a plain function, which returns an Outcome at once, not "
@@ -128,15 +129,16 @@ class BreakerPolicy:
             )
         if isinstance(check, NamedHealthCheck):
             what = f"for_circuit of health_check {type(check).__qualname__}"
-            _check_function(what, check.for_circuit, "the circuit's name", "payments")
+            check_call(what, check.for_circuit, "the circuit's name", "payments")
         elif check is not None:
             what = "the HealthCheckType for which it runs"
-            _check_function("health_check", check, what, HealthCheckType.RECOVERY)
+            check_call("health_check", check, what, HealthCheckType.RECOVERY)
 
     def _check_idle_interval(self) -> None:
         if self.idle_interval is None:
             return
         check_number("idle_interval", self.idle_interval, above=0, unit="seconds")
+        check_number("idle_interval", self.idle_interval, least=SHORTEST_WAIT, most=LONGEST_WAIT)
         if self.health_check is None:
             raise ValueError("idle_interval needs a health_check to run")
 
@@ -191,24 +193,6 @@ class PolicyBook:
         lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
         lines += [f"{pattern.pattern}={described(policy)}" for pattern, policy in self._patterns]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
-
-
-def _check_function(what: str, function: object, takes: str, argument: object) -> None:
-    """Refuse what can't be called with one argument, as far as that can be told."""
-    if not callable(function):
-        raise TypeError(f"{what} must be callable, not {function!r}")
-    if makes_generators(function):
-        raise TypeError(f"{what} must not be a generator: {function!r}")
-    try:
-        found = signature(function)
-    except (TypeError, ValueError):  # of some built-in functions it can't be had
-        return
-    try:
-        found.bind(argument)
-    except TypeError as error:
-        raise TypeError(
-            f"{what} is called with one argument, {takes}, but {function!r} takes {found}: {error}"
-        ) from None
 
 
 def _check_policy(what: str, policy: object) -> None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ._checks import check_number, check_rate, check_whole
+from .backoff import LONGEST_WAIT
 from .windows import LastCalls, LastSeconds, Streak, Window
 
 DEFAULT_MINIMUM_CALLS = 10
 MAX_WINDOW_SIZE = 1_000_000
+SHORTEST_WINDOW = 0.001
 
 
 @runtime_checkable
@@ -82,7 +84,8 @@ class TimeWindow:
     """Open when too many of the calls of the last seconds failed (or were slow).
 
     Args:
-        duration: The window's length in seconds. It moves in steps of a thirtieth.
+        duration: The window's length in seconds, from 0.001 to 1e9. It moves in steps of a
+            thirtieth.
         failure_rate: The share of failures that opens, above 0 and up to 1.
         minimum_calls: No verdict on fewer calls.
         slow_rate: The share of slow calls that opens as well. Needs the policy's `slow_call`.
@@ -95,7 +98,8 @@ class TimeWindow:
 
     def __post_init__(self) -> None:
         check_number("duration", self.duration, above=0, unit="seconds")
-        check_whole("minimum_calls", self.minimum_calls)
+        check_number("duration", self.duration, least=SHORTEST_WINDOW, most=LONGEST_WAIT)
+        check_whole("minimum_calls", self.minimum_calls, most=2**53)
         _check_rates(self.failure_rate, self.slow_rate)
 
     def window(self) -> Window:

@@ -20,6 +20,9 @@ BUCKETS = 30
 """A time window moves in steps of a thirtieth of its duration."""
 
 
+MOST_CALLS = 2**53
+
+
 @dataclass(frozen=True, slots=True)
 class Trip:
     """A window's verdict: open the circuit.
@@ -35,6 +38,32 @@ class Trip:
     calls: int
     failures: int
     slow: int
+
+
+def sound(verdict: object, count: int, faults: list[Exception]) -> Trip | None:
+    """A verdict with numbers that make sense. That a window of a user's wants to open is heeded,
+    whatever it tells of the calls.
+
+    Args:
+        verdict: What a window gave.
+        count: How many calls it was given.
+        faults: Gets what makes no sense.
+
+    Raises:
+        TypeError: It is no verdict at all.
+    """
+    if verdict is None:
+        return None
+    if not isinstance(verdict, Trip):
+        raise TypeError(f"a window must return a Trip or None, not {verdict!r}")
+    told = verdict.after, verdict.calls, verdict.failures, verdict.slow
+    whole = [number if type(number) is int else 0 for number in told]
+    after, calls, failures, slow = (max(0, min(number, MOST_CALLS)) for number in whole)
+    calls = max(1, calls, failures, slow)
+    trip = Trip(max(1, min(after, count)), calls, failures, slow)
+    if trip != verdict:
+        faults.append(ValueError(f"the numbers of {verdict!r} make no sense, {trip!r} is used"))
+    return trip
 
 
 class Window(Protocol):
