@@ -18,7 +18,7 @@ from ._parts import Parts
 from .backends import Backend, MemoryBackend, RedisBackend
 from .breaker import Breaker
 from .events import StateChange
-from .exceptions import StopError
+from .exceptions import MetricsError, StopError
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Coordinator:
             on_state_change=on_state_change,
             on_role_change=on_role_change,
         )
+        _check_metrics(metrics)
         self._namespace = namespace
         self._metrics = metrics
         self._session: Session | None = None
@@ -221,8 +222,7 @@ class Coordinator:
             await self._stop_here()
             session = self._running_here()
         if session is None:
-            if self._metrics is not None:
-                self._metrics.attach(self)
+            self._tell_metrics("attach")
             others = [] if self._metrics is None else [self._update_metrics]
             session = self._session = Session(self._parts, self._parts.shards, others)
         await session.ready(START_PATIENCE)
@@ -248,8 +248,7 @@ class Coordinator:
         await session.stop()
         if self._session is session:
             self._session = None
-            if self._metrics is not None:
-                self._metrics.detach(self)
+            self._tell_metrics("detach")
 
     async def __aenter__(self) -> Coordinator:
         try:
@@ -319,11 +318,27 @@ class Coordinator:
         return session
 
     async def _update_metrics(self) -> None:
-        while self._metrics is not None:
+        while True:
             await asyncio.sleep(METRICS_INTERVAL)
-            self._metrics.update(self)
+            self._tell_metrics("update")
+
+    def _tell_metrics(self, what: str) -> None:
+        """Call a method of the metrics, whose mistakes must not cost a start or stop."""
+        try:
+            if self._metrics is not None:
+                getattr(self._metrics, what)(self)
+        except Exception as error:
+            what = f"{type(self._metrics).__name__}.{what} failed"
+            self.surface(MetricsError.because(error, what, source=what))
 
 
 def _check_callable(what: str, callback: object) -> None:
     if callback is not None and not callable(callback):
         raise TypeError(f"{what} must be callable, not {callback!r}")
+
+
+def _check_metrics(metrics: object) -> None:
+    methods = ("attach", "update", "detach")
+    usable = all(callable(getattr(metrics, name, None)) for name in methods)
+    if metrics is not None and (isinstance(metrics, type) or not usable):
+        raise TypeError(f"metrics must be such as PrometheusMetrics(), not {metrics!r}")
