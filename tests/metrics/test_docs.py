@@ -8,7 +8,14 @@ from prometheus_client import CollectorRegistry
 from zenvark_web.metrics import PrometheusMetrics
 
 PAGE = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+RULES = (Path(__file__).parents[2] / "examples/alerts.yml").read_text()
 SUFFIXES = {"counter": {"_total"}, "gauge": {""}, "histogram": {"_bucket", "_count", "_sum"}}
+
+
+def test_the_documented_rules_are_those_that_are_tried() -> None:
+    [documented] = re.findall(r"^```yaml\n(groups:.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert RULES.split("\n", 1) == [RULES.splitlines()[0], documented]
+    assert RULES.startswith("#")
 
 
 def test_names() -> None:
@@ -22,3 +29,4 @@ def test_names() -> None:
     samples = {name + suffix for name, kind in metrics.items() for suffix in SUFFIXES[kind]}
     named = set(re.findall(r"\bzenvark_\w+", PAGE)) - {"zenvark_web"}
     assert named <= samples | set(metrics)
+    assert set(re.findall(r"\bzenvark_\w+", RULES)) <= samples

@@ -94,27 +94,33 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         for name in scraped.names
         if not name.endswith(("_sum", "_count"))
     } == {
-        "zenvark_call_duration_seconds_bucket": {"breaker_id", "result", "le"},
-        "zenvark_blocked_requests_total": {"breaker_id"},
-        "zenvark_healthcheck_duration_seconds_bucket": {"breaker_id", "type", "result", "le"},
-        "zenvark_state": {"breaker_id", "state"},
+        "zenvark_call_duration_seconds_bucket": {"namespace", "breaker_id", "result", "le"},
+        "zenvark_blocked_requests_total": {"namespace", "breaker_id"},
+        "zenvark_healthcheck_duration_seconds_bucket": {
+            *("namespace", "breaker_id", "type", "result", "le")
+        },
+        "zenvark_state": {"namespace", "breaker_id", "state"},
         # ---
-        "zenvark_role": {"role"},
-        "zenvark_connected": set(),
-        "zenvark_results_recorded_total": set(),
-        "zenvark_results_evaluated_total": set(),
-        "zenvark_results_lost_total": {"reason"},
-        "zenvark_errors_total": {"error"},
-        "zenvark_batches_total": set(),
-        "zenvark_transitions_total": set(),
-        "zenvark_transition_delay_seconds_bucket": {"le"},
+        "zenvark_openings_total": {"namespace", "breaker_id", "cause"},
+        "zenvark_role": {"namespace", "shard", "role"},
+        "zenvark_led": {"namespace", "shard"},
+        "zenvark_connected": {"namespace"},
+        "zenvark_results_recorded_total": {"namespace"},
+        "zenvark_results_evaluated_total": {"namespace"},
+        "zenvark_results_lost_total": {"namespace", "reason"},
+        "zenvark_errors_total": {"namespace", "error"},
+        "zenvark_batches_total": {"namespace"},
+        "zenvark_transitions_total": {"namespace"},
+        "zenvark_transition_delay_seconds_bucket": {"namespace", "le"},
     }
     assert scraped.types == {
         "zenvark_call_duration_seconds": "histogram",
         "zenvark_blocked_requests": "counter",
         "zenvark_healthcheck_duration_seconds": "histogram",
         "zenvark_state": "gauge",
+        "zenvark_openings": "counter",
         "zenvark_role": "gauge",
+        "zenvark_led": "gauge",
         "zenvark_connected": "gauge",
         "zenvark_results_recorded": "counter",
         "zenvark_results_evaluated": "counter",
@@ -289,21 +295,27 @@ def test_health_checks_are_bounded() -> None:
 async def test_two_namespaces_are_kept_apart(
     registry: CollectorRegistry, metrics: PrometheusMetrics
 ) -> None:
-    shop = Coordinator(namespace="shop", metrics=metrics)
+    """Though their circuits have the same names."""
+    shop = Coordinator(namespace="shop", metrics=metrics, policy=trip(1))
     office = Coordinator(namespace="office", metrics=metrics)
     async with shop:
-        with pytest.raises(ValueError, match="prefix or registry of its own"):
-            await office.start()
-        await shop.breaker("mail").execute(succeed)
-        other = PrometheusMetrics(registry, prefix="office")
-        async with Coordinator(namespace="office", metrics=other) as second:
-            await make_fail(second.breaker("mail"), 1)
-            scraped = scrape(registry)
-    calls = "call_duration_seconds_count"
-    assert scraped.values(f"zenvark_{calls}", "result") == {"success": 1, "failure": 0}
-    assert scraped.values(f"office_{calls}", "result") == {"success": 0, "failure": 1}
-    async with office:  # the first one has been stopped
-        assert scrape(registry).value("zenvark_connected") == 1
+        async with office:
+            await make_fail(shop.breaker("mail"), 1)
+            await office.breaker("mail").execute(succeed)
+            await eventually(lambda: shop.breaker("mail").state == "open")
+            both = scrape(registry)
+        one = scrape(registry)
+    calls = "zenvark_call_duration_seconds_count"
+    for scraped in (both, one):
+        assert scraped.values(calls, "result", namespace="shop") == {"success": 0, "failure": 1}
+        assert scraped.values("zenvark_state", "state", namespace="shop") == OPEN
+        assert scraped.value("zenvark_connected", namespace="shop") == 1
+        assert scraped.value("zenvark_role", namespace="shop", role="leader") == 1
+    assert both.values(calls, "result", namespace="office") == {"success": 1, "failure": 0}
+    assert both.values("zenvark_state", "state", namespace="office") == CLOSED
+    for name in both.names:
+        assert {labels["namespace"] for labels, _ in both.series(name)} == {"shop", "office"}
+        assert {labels["namespace"] for labels, _ in one.series(name)} == {"shop"}
 
 
 async def test_two_of_one_namespace_are_shown_as_one(
@@ -418,6 +430,7 @@ def test_any_name_survives(name: str) -> None:
     [(labels, _)] = scrape(registry).series("zenvark_blocked_requests_total")
     assert labels == {
         "service": name,
+        "namespace": name[:255],
         "breaker_id": name[:255],
     }
 
@@ -439,7 +452,10 @@ async def test_labels_and_prefix(registry: CollectorRegistry) -> None:
 @pytest.mark.parametrize(
     "labels",
     [{"service-name": "x"}, {"": "x"}, {"__x": "x"}, {"1st": "x"}]
-    + [{name: "x"} for name in ("breaker_id", "state", "le", "pid", "role")],
+    + [
+        {name: "x"}
+        for name in ("namespace", "breaker_id", "state", "le", "pid", "role", "shard", "cause")
+    ],
 )
 def test_unusable_labels(registry: CollectorRegistry, labels: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="label"):

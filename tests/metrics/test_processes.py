@@ -1,7 +1,10 @@
 """Several processes that answer as one: real ones, writing into one directory."""
 
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +20,9 @@ from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 from tests.metrics.scraping import Scrape
-from zenvark_web.metrics._files import MAX_CIRCUITS, OTHER_CIRCUITS
+from zenvark_web.metrics import _files
+from zenvark_web.metrics._dead import forget_dead_processes
+from zenvark_web.metrics._places import OTHER_CIRCUITS
 
 CALLS = "zenvark_call_duration_seconds"
 PATIENCE = 40.0
@@ -46,6 +51,9 @@ def start_worker(start_child: StartChild, tmp_path: Path, namespace: str) -> Sta
         max_breakers: int = 10_000,
         backoff: float = 60,
         strategy: str = "streak",
+        max_circuits: int = 1_000,
+        histograms: bool = True,
+        budget: float = _files.BUDGET,
     ) -> ChildProcess:
         worker = start_child(
             "tests.metrics.worker",
@@ -54,6 +62,9 @@ def start_worker(start_child: StartChild, tmp_path: Path, namespace: str) -> Sta
             str(max_breakers),
             str(backoff),
             strategy,
+            str(max_circuits),
+            str(histograms),
+            str(budget),
             env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
         )
         worker.call("start", within=30)
@@ -200,7 +211,7 @@ async def test_the_state_told_last_is_shown(start_worker: StartWorker, tmp_path:
     await trip(killed)
     await recover(killed)
     await trip(killed)
-    await eventually(lambda: state(tmp_path)["open"] == 1, within=PATIENCE)
+    await eventually(lambda: state(tmp_path).get("closed") == 0, within=PATIENCE)
     killed.kill()
     await trip(lives)
     await recover(lives)
@@ -242,17 +253,142 @@ async def test_evicted_breakers(start_worker: StartWorker, tmp_path: Path) -> No
     assert calls() == {"a": 9, "b": 0}
 
 
-def test_series_are_bounded(start_worker: StartWorker, tmp_path: Path) -> None:
-    worker = start_worker()
-    number = MAX_CIRCUITS + 20
-    for circuit in range(number):
+async def test_series_are_bounded(start_worker: StartWorker, tmp_path: Path) -> None:
+    worker = start_worker(max_circuits=10)
+    for circuit in range(30):
         worker.call("call", circuit=f"c{circuit}")
     worker.call("call", circuit="c0", times=5)
-    worker.call("stop", within=30)
-    calls = merged(tmp_path).values(f"{CALLS}_count", "breaker_id", result="success")
-    assert len(calls) == MAX_CIRCUITS + 1
-    assert sum(calls.values()) == number + 5
+    worker.call("call", circuit="c29", times=7)
+    worker.call("stop")
+    worker.call("start")
+    worker.call("call", circuit="c29", times=2)
+    worker.call("stop")
+    seen = merged(tmp_path)
+    calls = seen.values(f"{CALLS}_count", "breaker_id", result="success")
+    assert len(calls) == 11
+    assert sum(calls.values()) == 30 + 5 + 7 + 2
     assert calls[OTHER_CIRCUITS] >= 20
+    for name in ("zenvark_blocked_requests_total", "zenvark_openings_total"):
+        shown = {labels["breaker_id"] for labels, _ in seen.series(name)}
+        assert shown == calls.keys()
+
+
+async def test_a_circuit_without_series_is_seen_while_it_is_open(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    worker = start_worker(max_circuits=2, backoff=0.05)
+
+    def states() -> dict[str, float]:
+        return merged(tmp_path).values("zenvark_state", "breaker_id", state="closed")
+
+    for circuit in ("a", "b"):
+        worker.call("call", circuit=circuit)
+        await eventually(lambda circuit=circuit: circuit in states(), within=PATIENCE)
+    for circuit in ("late", "c"):
+        worker.call("call", circuit=circuit)
+    await eventually(lambda: states() == {"a": 1, "b": 1, OTHER_CIRCUITS: 1}, within=PATIENCE)
+    for circuit in ("late", "c", "d", "e"):
+        worker.call("call", circuit=circuit, failing=True, times=5)
+    # Two have a state of their own for now; that of the others is the worst there is.
+    await eventually(lambda: len(states()) == 5, within=PATIENCE)
+    assert states()[OTHER_CIRCUITS] == 0
+    openings = merged(tmp_path).values("zenvark_openings_total", "breaker_id", cause="tripped")
+    assert openings == {"a": 0, "b": 0, OTHER_CIRCUITS: 4}
+
+    def all_recover() -> bool:
+        return all(worker.call("call", circuit=c) == "closed" for c in ("late", "c", "d", "e"))
+
+    await eventually(all_recover, within=20)
+    await eventually(lambda: states() == {"a": 1, "b": 1, OTHER_CIRCUITS: 1}, within=PATIENCE)
+
+
+async def test_an_open_circuit_without_series_is_not_hidden_by_another_process(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """For which all those without series are closed, and which says so later."""
+    knows = start_worker(max_circuits=1)
+    for circuit in ("a", "b", "c"):
+        knows.call("call", circuit=circuit, failing=True, times=5)
+    await eventually(lambda: knows.call("state", circuit="c") == "open")
+    fresh = start_worker(max_circuits=1)
+    for circuit in ("x", "y", "z"):
+        fresh.call("call", circuit=circuit)
+
+    def opened(circuit: str) -> list[float]:
+        found = merged(tmp_path).series("zenvark_state", breaker_id=circuit, state="open")
+        return [value for _, value in found]
+
+    shown = [f"{name}" for name in ("x", "y", "z")]
+    await eventually(lambda: any(opened(name) == [0] for name in shown), within=PATIENCE)
+    await eventually(lambda: opened(OTHER_CIRCUITS) == [1], within=PATIENCE)
+
+
+async def test_without_histograms(start_worker: StartWorker, tmp_path: Path) -> None:
+    worker = start_worker(histograms=False)
+    worker.call("call", circuit="payments", times=3)
+    worker.call("call", circuit="payments", failing=True, times=2)
+    worker.call("stop")
+    seen = merged(tmp_path)
+    assert seen.values(f"{CALLS}_count", "result") == {"success": 3, "failure": 2}
+    assert seen.value(f"{CALLS}_sum", result="success") > 0
+    assert seen.series(f"{CALLS}_bucket") == []
+
+
+async def test_who_lives_takes_back_what_the_killed_said(
+    start_worker: StartWorker, redis_server: ServerHandle, tmp_path: Path
+) -> None:
+    """Uvicorn has no place to call `mark_process_dead`."""
+    one, two = (start_worker(redis_server.url) for _ in range(2))
+    two.call("call", circuit="payments")
+
+    def connected() -> float:
+        return sum(value for _, value in merged(tmp_path).series("zenvark_connected"))
+
+    await eventually(lambda: connected() == 2, within=PATIENCE)
+    two.kill()
+    await eventually(lambda: connected() == 1, within=PATIENCE)
+    seen = merged(tmp_path)
+    assert sum(seen.values("zenvark_role", "role").values()) == 1
+    assert seen.series("zenvark_state", breaker_id="payments") == []
+    assert seen.value(f"{CALLS}_count", result="success", breaker_id="payments") == 1
+    assert one.call("role") in {"leader", "follower"}
+
+
+def test_files_that_name_no_process_are_left_alone(tmp_path: Path) -> None:
+    """prometheus_client lets a server number its workers instead."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [tmp_path / f"gauge_livesum_{number}.db" for number in (dead.pid, "web-1")]
+    kept += [tmp_path / f"counter_{dead.pid}.db", tmp_path / f"gauge_all_{dead.pid}.db"]
+    for path in kept:
+        path.touch()
+    forget_dead_processes(tmp_path)
+    assert all(path.exists() for path in kept)
+
+    own = [tmp_path / f"gauge_livesum_{pid}.db" for pid in (os.getpid(), 1)]
+    for path in own:
+        path.touch()
+    forget_dead_processes(tmp_path)
+    assert [path for path in kept if not path.exists()] == kept[:1]
+    assert all(path.exists() for path in own)
+
+
+async def test_many_breakers_are_written_in_portions(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    """No more than a moment of the event loop at a time; in the end all are there."""
+    worker = start_worker(budget=0.0)
+    for circuit in range(5):
+        worker.call("call", circuit=f"c{circuit}", times=2)
+
+    def calls() -> dict[str, float]:
+        return merged(tmp_path).values(f"{CALLS}_count", "breaker_id", result="success")
+
+    await eventually(lambda: 0 < len(calls()) < 5, within=PATIENCE)
+    await eventually(lambda: calls() == dict.fromkeys(map("c{}".format, range(5)), 2), within=60)
+    worker.call("call", circuit="c3")
+    worker.call("stop")  # what is left goes at once
+    assert calls()["c3"] == 3
 
 
 def test_after_a_fork(start_child: StartChild, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How the metrics get out of a process: the ways that docs/metrics.md shows, over real sockets."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry, make_asgi_app, start_http_server
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 from starlette.applications import Starlette
@@ -41,7 +42,10 @@ def make_app(registry: CollectorRegistry) -> Starlette:
 
     def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), media_type=content_type)
+        text, headers = encode(registry), {"vary": "accept, accept-encoding"}
+        if gzip_accepted(request.headers.get("accept-encoding", "")):
+            text, headers["content-encoding"] = gzip.compress(text, 1), "gzip"
+        return Response(text, media_type=content_type, headers=headers)
 
     return Starlette(
         routes=[
@@ -87,6 +91,12 @@ async def test_an_app_serves_its_metrics() -> None:
         assert redirect.status_code == 307
         assert httpx.URL(redirect.headers["location"]).path == "/mounted/"
         mounted = await client.get("/mounted", follow_redirects=True)
+        uncompressed = {"accept-encoding": "identity"}
+        for path in ("/metrics", "/mounted/"):
+            assert (await client.get(path)).headers["content-encoding"] == "gzip"
+            raw = await client.get(path, headers=uncompressed)
+            assert "content-encoding" not in raw.headers
+            assert "zenvark_state" in raw.text
 
     for families in (parse(plain.text), parse_openmetrics(strict.text), parse(mounted.text)):
         scraped = Scrape(families)

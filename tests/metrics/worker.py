@@ -1,7 +1,8 @@
 """One process of a server that has several.
 
 Arguments: the store's URL ("" for memory), the namespace, how many breakers to keep, the seconds
-after which an open circuit is tried again, and which strategy opens it.
+after which an open circuit is tried again, which strategy opens it, how many circuits have series
+of their own, whether there are histograms, and the seconds for each look at the breakers.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from zenvark_web import (
     CountWindow,
 )
 from zenvark_web.backends import redis
-from zenvark_web.metrics import PrometheusMetrics
+from zenvark_web.metrics import PrometheusMetrics, _files
 
 redis.COMMAND_TIMEOUT = 30.0  # a busy host is no error
 
@@ -30,13 +31,20 @@ STRATEGIES = {
     "window": CountWindow(19, failure_rate=0.3, minimum_calls=19),
 }
 
-url, namespace, max_breakers, backoff, strategy = sys.argv[1:]
+url, namespace, max_breakers, backoff, strategy, *more = sys.argv[1:]
+max_circuits, histograms, budget = more
+_files.BUDGET = float(budget)
+
 coordinator = Coordinator(
     url or None,
     namespace=namespace,
     policy=BreakerPolicy(strategy=STRATEGIES[strategy], backoff=ConstantBackoff(float(backoff))),
     max_breakers=int(max_breakers),
-    metrics=PrometheusMetrics(labels={"service": "shop"}),
+    metrics=PrometheusMetrics(
+        labels={"service": "shop"},
+        max_circuits=int(max_circuits),
+        histograms=histograms == "True",
+    ),
 )
 
 

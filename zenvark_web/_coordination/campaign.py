@@ -26,6 +26,9 @@ ABSTENTION = 1.0
 GRACE = 0.002
 """Seconds after the end of a lease at which it has ended for certain."""
 
+HEARSAY = 1.0
+"""Seconds for which the end of a lease is taken for its renewal: asking again takes time."""
+
 MOMENT = 0.001
 """Seconds of a lease in which nothing can be done any more: nobody tries to."""
 
@@ -79,8 +82,14 @@ class Campaign:
         self._retired = False
         self._yields = False
         self._abstains_until = float("-inf")
+        self._led_until = float("-inf")
         self.epoch = 0
         self.leading = False
+
+    @property
+    def led(self) -> bool:
+        """Whether anybody leads, as far as this instance has heard."""
+        return self.leading or self._clock.monotonic() < self._led_until
 
     async def run(self) -> None:
         """Send heartbeats, for ever."""
@@ -134,6 +143,7 @@ class Campaign:
             wait = self._ttl / RENEWALS_PER_LEASE
         else:
             self._followed(beat.epoch)
+            self._led_until = self._asked + beat.expires_in + HEARSAY
             wait = beat.expires_in + GRACE + self._hesitation()
         return min(wait, ANNOUNCE_INTERVAL)
 

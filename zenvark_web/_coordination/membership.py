@@ -105,6 +105,11 @@ class Membership:
         """Whether the instance believes that it leads the shard."""
         return self._campaign.leading
 
+    @property
+    def led(self) -> bool:
+        """Whether anybody leads the shard, as far as this instance has heard."""
+        return self._campaign.led
+
     def open(self) -> None:
         """Get ready for use in the running loop."""
         self._shard.clock.open()

@@ -64,6 +64,10 @@ class Session:
         """Whether this instance believes that it leads a shard."""
         return self._memberships[shard].leading
 
+    def led(self, shard: int) -> bool:
+        """Whether anybody leads a shard, as far as this instance has heard."""
+        return self._memberships[shard].led
+
     async def ready(self, patience: float) -> None:
         """Wait until the fleet's state is loaded, but no longer than so many seconds."""
         loaded = asyncio.ensure_future(self._all_loaded())

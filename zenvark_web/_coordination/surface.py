@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from .._core.states import Role
+from .._core.states import Cause, Role
 from ..events import StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
@@ -83,6 +83,10 @@ class Surface:
         self._log.state_changed(change)
         if self._on_state_change is not None:
             self._call(self._on_state_change, change)
+
+    def opened(self, circuit: str, cause: Cause) -> None:
+        """Count that this instance has opened a circuit."""
+        self._statistics.opened(circuit, cause)
 
     def role_changed(self, role: Role) -> None:
         """Tell that this instance leads now, or no longer."""

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from .._core.admission import Admission
 from .._core.policy import PolicyBook
-from .._core.states import Transition, Word
+from .._core.states import State, Transition, Word
 from ..events import StateChange
 from .clock import SharedClock
 from .local import LocalCircuit, Witness
@@ -104,6 +104,8 @@ class Table:
         if transition.order <= known.order:
             return False
         self.latest[name] = transition
+        if transition.leader == self._instance:
+            self._count(transition)
         before = self._alone.pop(name, known)
         if self._witness is not None:
             self._witness.overruled(name)
@@ -122,9 +124,15 @@ class Table:
 
     def decide_alone(self, transition: Transition) -> None:
         """Take on what this instance has decided for itself."""
+        self._count(transition)
         before = self.in_force(transition.circuit)
         self._alone[transition.circuit] = transition
         self._take_effect(before, transition)
+
+    def _count(self, transition: Transition) -> None:
+        """Count an opening that was decided here."""
+        if transition.previous is State.CLOSED and transition.state is State.OPEN:
+            self._surface.opened(transition.circuit, transition.reason.cause)
 
     def _show(self, circuit: LocalCircuit) -> None:
         asks = circuit.policy.cut_off == "local"

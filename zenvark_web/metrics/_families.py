@@ -11,11 +11,13 @@ from prometheus_client.metrics_core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 
 from .._core.states import Role, State
-from ..statistics import DURATION_BOUNDS, EFFECT_BOUNDS
+from ..statistics import DURATION_BOUNDS, EFFECT_BOUNDS, Distribution
 
+NAMESPACE = "namespace"
 CIRCUIT = "breaker_id"
 
 Labels: TypeAlias = tuple[str, ...]
@@ -37,7 +39,7 @@ class Family:
     Args:
         name: Its name, without the prefix.
         text: What it tells.
-        labels: Its labels.
+        labels: Its labels, after that of the namespace.
         cells: What the numbers of a series are.
         mode: How prometheus_client makes one gauge of several processes' gauges.
     """
@@ -49,7 +51,7 @@ class Family:
     ) -> None:
         self.name = name
         self.text = text
-        self.labels = labels
+        self.labels: Labels = (NAMESPACE, *labels)
         self.cells = tuple(cells)
         self.mode = mode
 
@@ -94,8 +96,16 @@ class Gauge(Family):
         return metric
 
 
-class Histogram(Family):
-    """How long something took: the count of each bucket by itself, and the sum."""
+class Durations(Family):
+    """How long something took."""
+
+    def numbers(self, distribution: Distribution) -> Numbers:
+        """What it shows of a distribution."""
+        raise NotImplementedError
+
+
+class Histogram(Durations):
+    """The count of each bucket by itself, and the sum."""
 
     kind = "histogram"
 
@@ -111,6 +121,35 @@ class Histogram(Family):
             buckets = list(zip(self._bounds, accumulate(counts), strict=True))
             metric.add_metric(case, buckets, total)
         return metric
+
+    def numbers(self, distribution: Distribution) -> Numbers:
+        """The counts and the sum."""
+        return (*distribution.counts, distribution.total)
+
+
+class Summary(Durations):
+    """Only how many there were, and the sum: of the same names as those of a histogram.
+
+    Args:
+        histogram: What it takes the place of.
+    """
+
+    kind = "summary"
+
+    def __init__(self, histogram: Histogram) -> None:
+        cells = [Cell("_count"), Cell("_sum")]
+        super().__init__(histogram.name, histogram.text, histogram.labels[1:], cells)
+
+    def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
+        """The metric as it is shown."""
+        metric = SummaryMetricFamily(name, self.text, labels=labels)
+        for case, (count, total) in series.items():
+            metric.add_metric(case, int(count), total)
+        return metric
+
+    def numbers(self, distribution: Distribution) -> Numbers:
+        """The number and the sum."""
+        return (sum(distribution.counts), distribution.total)
 
 
 CALLS = Histogram(
@@ -136,7 +175,16 @@ STATE = Gauge(
     cases=State,
     mode="livemostrecent",
 )
-ROLE = Gauge("role", "Instances here that have this role.", cases=Role, mode="livesum")
+OPENINGS = Counter(
+    "openings",
+    "Times that this instance opened the circuit: for all as the leader, or for itself alone.",
+    CIRCUIT,
+    "cause",
+)
+ROLE = Gauge(
+    "role", "Instances here that have this role in the shard.", "shard", cases=Role, mode="livesum"
+)
+LED = Gauge("led", "Instances here that know of a leader of the shard.", "shard", mode="livesum")
 CONNECTED = Gauge("connected", "Instances here that reach their store.", mode="livesum")
 RECORDED = Counter("results_recorded", "Call results that this instance had to tell.")
 EVALUATED = Counter("results_evaluated", "Call results of this instance that were judged.")
@@ -150,18 +198,39 @@ DELAY = Histogram(
     bounds=EFFECT_BOUNDS,
 )
 
-FAMILIES: tuple[Family, ...] = (
-    CALLS,
-    BLOCKED,
-    CHECKS,
-    STATE,
-    ROLE,
-    CONNECTED,
-    RECORDED,
-    EVALUATED,
-    LOST,
-    ERRORS,
-    BATCHES,
-    TRANSITIONS,
-    DELAY,
-)
+
+class Families(NamedTuple):
+    """All metrics, with how durations are shown.
+
+    Args:
+        calls: The durations of calls.
+        checks: The durations of health checks.
+    """
+
+    calls: Durations = CALLS
+    checks: Durations = CHECKS
+
+    @property
+    def all(self) -> tuple[Family, ...]:
+        """Each of them."""
+        return (
+            self.calls,
+            BLOCKED,
+            self.checks,
+            STATE,
+            OPENINGS,
+            ROLE,
+            LED,
+            CONNECTED,
+            RECORDED,
+            EVALUATED,
+            LOST,
+            ERRORS,
+            BATCHES,
+            TRANSITIONS,
+            DELAY,
+        )
+
+
+FULL = Families()
+BRIEF = Families(Summary(CALLS), Summary(CHECKS))

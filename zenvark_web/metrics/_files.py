@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -11,14 +13,27 @@ from prometheus_client import values
 
 from ..breaker import Breaker
 from ..coordinator import Coordinator
-from ._families import CIRCUIT, Family, Labels, Numbers
-from ._reading import Level, counts, kept_breakers, levels
+from ._dead import forget_dead_processes
+from ._families import CIRCUIT, Families, Family, Labels, Numbers
+from ._places import OTHER_CIRCUITS, Places
+from ._reading import (
+    Count,
+    Level,
+    counts,
+    counts_of_breaker,
+    counts_of_circuits,
+    kept_breakers,
+    levels,
+)
 
-MAX_CIRCUITS = 1_000
-"""So many circuits of a process have series of their own: no entry of a value file can be removed,
-though breakers come and go. What further ones count goes into one series for all of them."""
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
-OTHER_CIRCUITS = "_other"
+BUDGET = 0.01
+"""Seconds of the event loop that going through many breakers may take each time. What is left has
+its turn the next time."""
+
+FUNERALS = 5.0
+"""Seconds between two looks for processes that have died."""
 
 NEVER = 0.0
 LONG_AGO = 1.0
@@ -49,37 +64,72 @@ class ValueFiles:
     """What one process has written.
 
     Counts are added to what the files hold: a process may go on with the file of one that has
-    ended, and after a fork with an empty one.
+    ended, and after a fork with an empty one. No entry of a file can be removed, so places in them
+    are for ever.
 
     Args:
+        families: The metrics.
         prefix: What the metrics' names begin with.
         labels: The labels on each of them.
+        most: How many circuits have series of their own.
     """
 
-    def __init__(self, prefix: str, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, families: Families, prefix: str, labels: Mapping[str, str], most: int
+    ) -> None:
+        self._families = families
         self._prefix = prefix
         self._labels = tuple(labels)
         self._cases = tuple(labels.values())
+        self._places = Places(most, lasting=True)
         self._values: dict[Series, list[Value]] = {}
-        self._circuits: set[Labels] = set()
         self._counted: WeakKeyDictionary[object, dict[Series, Numbers]] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[object, tuple[int, int, int]] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Coordinator, set[Breaker]] = WeakKeyDictionary()
+        self._pending: WeakKeyDictionary[Coordinator, dict[Breaker, None]] = WeakKeyDictionary()
         self._told: dict[Series, Level] = {}
+        self._funerals_at = 0.0
 
-    def write(self, coordinator: Coordinator, coordinators: Iterable[Coordinator]) -> None:
+    def write(
+        self, coordinator: Coordinator, coordinators: Iterable[Coordinator], *, whole: bool = False
+    ) -> None:
         """Add what a coordinator has counted since the last time, and tell what is so now.
 
         Args:
             coordinator: The coordinator.
             coordinators: All that run.
+            whole: Whether to do so for all breakers, however long that takes.
         """
-        kept = set(kept_breakers(coordinator))
-        before = self._kept.get(coordinator, set())  # an evicted one has a last word
-        self._kept[coordinator] = kept
-        for count in counts(coordinator, filter(self._is_news, kept | before)):
-            self._add(*count)
-        self._tell(levels(coordinators))
+        until = float("inf") if whole else time.perf_counter() + BUDGET
+        self._write_breakers(coordinator, until, whole=whole)
+        for count in counts_of_circuits(coordinator, self._families):
+            self._add(count)
+        for count in counts(coordinator):
+            self._add(count)
+        self._tell(levels(coordinators, self._places), until)
+        if time.monotonic() >= self._funerals_at:
+            self._funerals_at = time.monotonic() + FUNERALS
+            if directory := os.environ.get(DIRECTORY):
+                forget_dead_processes(Path(directory))
+
+    def _write_breakers(self, coordinator: Coordinator, until: float, *, whole: bool) -> None:
+        kept = kept_breakers(coordinator)
+        gone = self._kept.get(coordinator, set()).difference(kept)
+        self._kept[coordinator] = set(kept)
+        for breaker in gone:  # an evicted one has a last word
+            self._write_breaker(coordinator.namespace, breaker)
+        pending = self._pending.get(coordinator)
+        if not pending or whole:
+            pending = self._pending[coordinator] = dict.fromkeys(kept)
+        while pending:
+            self._write_breaker(coordinator.namespace, pending.popitem()[0])
+            if time.perf_counter() > until:
+                break
+
+    def _write_breaker(self, namespace: str, breaker: Breaker) -> None:
+        if self._is_news(breaker):
+            for count in counts_of_breaker(namespace, breaker, self._families):
+                self._add(count)
 
     def _is_news(self, breaker: Breaker) -> bool:
         """Whether it has counted something: of many breakers, few have since a second ago."""
@@ -90,47 +140,38 @@ class ValueFiles:
         self._marks[source] = mark
         return True
 
-    def _add(self, source: object, family: Family, labels: Labels, numbers: Numbers) -> None:
+    def _add(self, count: Count) -> None:
+        source, family, labels, numbers = count
         counted = self._counted.setdefault(source, {})
         before = counted.get((family, labels))
         if numbers == before:
             return
         counted[family, labels] = numbers
-        if not self._has_place(family, labels):
-            labels = (OTHER_CIRCUITS, *labels[1:])
+        if CIRCUIT in family.labels and not self._places.has((labels[0], labels[1])):
+            labels = (labels[0], OTHER_CIRCUITS, *labels[2:])
         olds = before or [0.0] * len(numbers)
         for value, number, old in zip(self._at(family, labels), numbers, olds, strict=True):
             if number != old:
                 value.inc(number - old)
 
-    def _tell(self, levels: Iterable[Level]) -> None:
-        before = self._told
-        now = {
-            (level.family, level.labels): level
-            for level in levels
-            if self._has_place(level.family, level.labels)
-        }
-        self._told = now
-        for (family, labels), level in now.items():
-            told = before.get((family, labels))
-            if level != told:
-                # A circuit of which nothing is known is taken for closed. Others may know better.
-                guessed = told is None and level.generation == 0
+    def _tell(self, levels: Iterable[Level], until: float) -> None:
+        before, now = self._told, dict[Series, Level]()
+        for level in levels:
+            series = level.family, level.labels
+            told = before.get(series)
+            # A circuit of which nothing is known is taken for closed. Others may know better.
+            guessed = told is None and level.generation == 0
+            if guessed and series not in self._values and time.perf_counter() > until:
+                continue
+            now[series] = level
+            if level != told or level.insists:
                 timestamp = LONG_AGO if guessed else time.time()
-                for value, number in zip(self._at(family, labels), level.numbers, strict=True):
+                for value, number in zip(self._at(*series), level.numbers, strict=True):
                     value.set(number, timestamp)
-        for family, labels in before.keys() - now.keys():
-            for value in self._at(family, labels):
+        self._told = now
+        for series in before.keys() - now.keys():
+            for value in self._at(*series):
                 value.set(0.0, NEVER)
-
-    def _has_place(self, family: Family, labels: Labels) -> bool:
-        """Whether these labels may have a series of their own."""
-        if CIRCUIT not in family.labels or labels[:1] in self._circuits:
-            return True
-        if len(self._circuits) >= MAX_CIRCUITS:
-            return False
-        self._circuits.add(labels[:1])
-        return True
 
     def _at(self, family: Family, labels: Labels) -> list[Value]:
         found = self._values.get((family, labels))

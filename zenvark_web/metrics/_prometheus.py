@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from operator import add
 from threading import Lock
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from .. import _forks
+from .._core._checks import check_whole
 from ..coordinator import Coordinator
 from . import _files
-from ._families import FAMILIES, Family, Labels, Numbers
-from ._reading import counts, kept_breakers, levels
+from ._collected import Collected
+from ._families import BRIEF, FULL, Family, Labels, Numbers
 
 RESERVED_LABELS = {
-    *(label for family in FAMILIES for label in family.labels),
-    *(label for family in FAMILIES for cell in family.cells for label in cell.label),
+    *(label for family in FULL.all for label in family.labels),
+    *(label for family in FULL.all for cell in family.cells for label in cell.label),
     "pid",
 }
 
@@ -29,19 +29,22 @@ class PrometheusMetrics:
         metrics = PrometheusMetrics()
         coordinator = Coordinator("redis://localhost:6379", metrics=metrics)
 
-    One is enough for a process and namespace: it takes any number of coordinators, shows each
-    from its start to its stop, and all as one. Another namespace needs another one, with a prefix
-    or registry of its own.
+    One is enough for a process: it takes any number of coordinators, shows each from its start to
+    its stop, and those of one namespace as one.
 
     Args:
         registry: Where to register, which is done at once.
         prefix: What the metrics' names begin with.
         labels: Labels to put on each of them, such as `{"service": "shop"}`.
+        max_circuits: How many circuits have series of their own, in each process. Further ones are
+            added up as `breaker_id="_other"`.
+        histograms: Whether the durations of calls and health checks are shown in buckets. Without,
+            there are only their number and sum, and a third of the series.
 
     Raises:
-        ValueError: The registry already has metrics of these names, or the prefix or a label
-            is not usable; the message says what to pass.
-        TypeError: A label's value is no string.
+        ValueError: The registry already has metrics of these names, or the prefix, a label or a
+            number is not usable; the message says what to pass.
+        TypeError: A label's value is no string, or a setting has the wrong type.
     """
 
     def __init__(
@@ -50,33 +53,31 @@ class PrometheusMetrics:
         *,
         prefix: str = "zenvark",
         labels: Mapping[str, str] | None = None,
+        max_circuits: int = 1_000,
+        histograms: bool = True,
     ) -> None:
         labels = dict(labels or {})
         _check_prefix(prefix)
         _check_labels(labels)
+        check_whole("max_circuits", max_circuits)
+        self._families = FULL if histograms else BRIEF
         self._prefix = prefix
         self._labels = tuple(labels)
         self._cases = tuple(labels.values())
-        self._files = _files.ValueFiles(prefix, labels) if _files.wanted() else None
+        self._collected = Collected(self._families, max_circuits)
+        self._files = (
+            _files.ValueFiles(self._families, prefix, labels, max_circuits)
+            if _files.wanted()
+            else None
+        )
         self._lock = Lock()
         self._coordinators: tuple[Coordinator, ...] = ()  # replaced, never changed
         _register(self, registry, prefix)
         _forks.watch(self, PrometheusMetrics._begin_anew)
 
     def attach(self, coordinator: Coordinator) -> None:
-        """Show this coordinator.
-
-        Raises:
-            ValueError: It is of another namespace than those shown already.
-        """
+        """Show this coordinator."""
         with self._lock:
-            shown = {each.namespace for each in self._coordinators} - {coordinator.namespace}
-            if shown:
-                raise ValueError(
-                    f"these metrics show the namespace {shown.pop()!r}: for "
-                    f"{coordinator.namespace!r} pass another PrometheusMetrics, "
-                    "with a prefix or registry of its own"
-                )
             if coordinator not in self._coordinators:
                 self._coordinators = (*self._coordinators, coordinator)
         self.update(coordinator)
@@ -93,29 +94,24 @@ class PrometheusMetrics:
             self._coordinators = tuple(
                 each for each in self._coordinators if each is not coordinator
             )
-        self.update(coordinator)
+        if self._files is not None:
+            with self._lock:
+                self._files.write(coordinator, self._coordinators, whole=True)
 
     def describe(self) -> Iterator[Metric]:
         """The metrics' names, by which a registry notices that they are taken."""
-        for family in FAMILIES:
+        for family in self._families.all:
             yield self._metric(family, {})
 
     def collect(self) -> Iterator[Metric]:
         """The metrics of this process. May be called in any thread."""
-        coordinators = self._coordinators
-        series: dict[Family, dict[Labels, Numbers]] = {family: {} for family in FAMILIES}
-        for coordinator in coordinators:
-            for _, family, labels, numbers in counts(coordinator, kept_breakers(coordinator)):
-                before = series[family].get(labels)
-                series[family][labels] = tuple(map(add, before, numbers)) if before else numbers
-        for family, labels, numbers, _ in levels(coordinators):
-            series[family][labels] = numbers
-        for family in FAMILIES:
-            yield self._metric(family, series[family])
+        for family, series in self._collected.collect(self._coordinators).items():
+            yield self._metric(family, series)
 
     def _begin_anew(self) -> None:
         """In a child process after a fork: no coordinator runs, and no thread holds the lock."""
         self._lock = Lock()
+        self._collected.begin_anew()
         self._coordinators = ()
 
     def _metric(self, family: Family, series: Mapping[Labels, Numbers]) -> Metric:

@@ -10,25 +10,27 @@ from .._core.states import Role, State
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import ZenvarkError
-from ..statistics import Distribution
+from ..statistics import OPENING_CAUSES
 from ._families import (
     BATCHES,
     BLOCKED,
-    CALLS,
-    CHECKS,
     CONNECTED,
     DELAY,
     ERRORS,
     EVALUATED,
+    LED,
     LOST,
+    OPENINGS,
     RECORDED,
     ROLE,
     STATE,
     TRANSITIONS,
+    Families,
     Family,
     Labels,
     Numbers,
 )
+from ._places import OTHER_CIRCUITS, Places
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ OWN_ERRORS = tuple(
 
 STATES = {state: tuple(float(case is state) for case in State) for state in State}
 
+GRAVITY = (State.CLOSED, State.HALF_OPEN, State.OPEN)
+
 
 class Count(NamedTuple):
     """How much has been counted, and by what: a new source begins at zero."""
@@ -54,12 +58,19 @@ class Count(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What is so now; of a circuit's state also its generation."""
+    """What is so now.
+
+    Args:
+        family, labels, numbers: What is shown.
+        generation: Of a circuit's state, its number.
+        insists: Whether it is told again and again, against others who tell the same less gravely.
+    """
 
     family: Family
     labels: Labels
     numbers: Numbers
     generation: int = 0
+    insists: bool = False
 
 
 def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
@@ -67,50 +78,96 @@ def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
     return copied(coordinator.breakers.values())
 
 
-def counts(coordinator: Coordinator, breakers: Iterable[Breaker]) -> Iterator[Count]:
-    """What a coordinator and some of its breakers have counted."""
-    for breaker in breakers:
-        name, source = breaker.name, breaker.successes  # which lasts as long as all its numbers
-        yield Count(source, CALLS, (name, "success"), _numbers(breaker.successes))
-        yield Count(source, CALLS, (name, "failure"), _numbers(breaker.failures))
-        yield Count(source, BLOCKED, (name,), (breaker.blocked,))
-    statistics = coordinator.statistics
+def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> Iterator[Count]:
+    """What one breaker has counted."""
+    name, source, calls = breaker.name, breaker.successes, families.calls
+    # The source lasts as long as all its numbers.
+    yield Count(source, calls, (namespace, name, "success"), calls.numbers(breaker.successes))
+    yield Count(source, calls, (namespace, name, "failure"), calls.numbers(breaker.failures))
+    yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
+    for cause in OPENING_CAUSES:  # there before it opens, so that a rate sees the first opening
+        yield Count(source, OPENINGS, (namespace, name, cause.value), (0,))
+
+
+def counts_of_circuits(coordinator: Coordinator, families: Families) -> Iterator[Count]:
+    """What a coordinator has counted of its circuits, besides their calls."""
+    namespace, statistics, checks = coordinator.namespace, coordinator.statistics, families.checks
+    for name, openings in copied(statistics.openings.items()):
+        for cause, number in copied(openings.counts.items()):
+            yield Count(openings, OPENINGS, (namespace, name, cause.value), (number,))
     for (name, type_, passed), check in copied(statistics.health_checks.items()):
-        labels = (name, type_.value, "success" if passed else "failure")
-        yield Count(check, CHECKS, labels, _numbers(check))
-    yield Count(statistics, RECORDED, (), (statistics.recorded,))
-    yield Count(statistics, EVALUATED, (), (statistics.evaluated,))
-    yield Count(statistics, LOST, ("dropped",), (statistics.dropped,))
-    yield Count(statistics, LOST, ("expired",), (statistics.expired,))
+        labels = (namespace, name, type_.value, "success" if passed else "failure")
+        yield Count(check, checks, labels, checks.numbers(check))
+
+
+def counts(coordinator: Coordinator) -> Iterator[Count]:
+    """What a coordinator has counted of all circuits together."""
+    namespace, statistics = coordinator.namespace, coordinator.statistics
+    yield Count(statistics, RECORDED, (namespace,), (statistics.recorded,))
+    yield Count(statistics, EVALUATED, (namespace,), (statistics.evaluated,))
+    yield Count(statistics, LOST, (namespace, "dropped"), (statistics.dropped,))
+    yield Count(statistics, LOST, (namespace, "expired"), (statistics.expired,))
     errors = dict.fromkeys(OWN_ERRORS, 0)
     for name, number in {**errors, **dict(copied(statistics.errors.items()))}.items():
-        yield Count(statistics, ERRORS, (name,), (number,))
-    yield Count(statistics, BATCHES, (), (statistics.batches,))
-    yield Count(statistics, TRANSITIONS, (), (statistics.transitions,))
-    yield Count(statistics, DELAY, (), _numbers(statistics.effect))
+        yield Count(statistics, ERRORS, (namespace, name), (number,))
+    yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
+    yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
+    yield Count(statistics, DELAY, (namespace,), DELAY.numbers(statistics.effect))
 
 
-def levels(coordinators: Iterable[Coordinator]) -> Iterator[Level]:
+def levels(coordinators: Iterable[Coordinator], places: Places) -> Iterator[Level]:
     """What is so now, as far as these coordinators know."""
-    members = list(coordinators)
-    if not members:
-        return
-    roles = [member.role for member in members]
-    yield Level(ROLE, (), tuple(roles.count(role) for role in Role))
-    yield Level(CONNECTED, (), (sum(member.connected for member in members),))
-    newest: dict[str, Breaker] = {}
+    members: dict[str, list[Coordinator]] = {}
+    for coordinator in coordinators:
+        members.setdefault(coordinator.namespace, []).append(coordinator)
+    for namespace, its in members.items():
+        yield from _leadership(namespace, its)
+        yield Level(CONNECTED, (namespace,), (sum(member.connected for member in its),))
+        yield from _states(namespace, its, places)
+
+
+def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Level]:
+    roles: dict[str, list[Role]] = {}
+    led: dict[str, int] = {}
     for member in members:
-        for breaker in kept_breakers(member):
+        for number, (role, known) in enumerate(
+            zip(member.shard_roles, member.shards_led, strict=True)
+        ):
+            shard = str(number)
+            roles.setdefault(shard, []).append(role)
+            led[shard] = led.get(shard, 0) + known
+    for shard, its in roles.items():
+        yield Level(ROLE, (namespace, shard), tuple(its.count(role) for role in Role))
+        yield Level(LED, (namespace, shard), (led[shard],))
+
+
+def _states(namespace: str, members: Iterable[Coordinator], places: Places) -> Iterator[Level]:
+    hidden, gravest = False, State.CLOSED
+    for breaker in _newest(members):
+        circuit, state = (namespace, breaker.name), breaker.state
+        if places.shows(circuit, state):
+            yield Level(STATE, circuit, STATES[state], breaker.generation)
+            continue
+        hidden = True
+        if state is not State.CLOSED:
+            gravest = max(gravest, state, key=GRAVITY.index)
+    if hidden:
+        insists = gravest is not State.CLOSED
+        yield Level(STATE, (namespace, OTHER_CIRCUITS), STATES[gravest], insists, insists)
+
+
+def _newest(members: Iterable[Coordinator]) -> Iterable[Breaker]:
+    """Of each circuit the breaker that knows it best."""
+    views = [kept_breakers(member) for member in members]
+    if len(views) == 1:
+        return views[0]
+    newest: dict[str, Breaker] = {}
+    for view in views:
+        for breaker in view:
             other = newest.setdefault(breaker.name, breaker)
             if other.generation < breaker.generation:
                 newest[breaker.name] = breaker
-    for name, breaker in newest.items():
-        generation, state = breaker.generation, breaker.state
-        yield Level(STATE, (name,), STATES[state], generation)
-
-
-def _numbers(distribution: Distribution) -> Numbers:
-    return (*distribution.counts, distribution.total)
+    return newest.values()
 
 
 def copied(things: Iterable[T]) -> list[T]:

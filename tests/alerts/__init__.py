@@ -1,0 +1,1 @@
+"""The alert rules, tried with promtool: `python -m tests.alerts`."""
