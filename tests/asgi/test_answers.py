@@ -326,7 +326,7 @@ class TestFallback:
                 raise CircuitOpenError("archive", 90)
 
         response = await get(make_app(rejected, coordinator, fallback=fallback))
-        assert_is_problem(response, least=90, most=100)
+        assert_is_problem(response, least=90, most=109)
 
     @pytest.mark.parametrize("made", [None, {"cached": True}, "text"], ids=str)
     async def test_what_is_no_response_is_told(
