@@ -156,8 +156,8 @@ MUTATIONS = (
         7,
         "what Redis has lost is not written again",
         "_coordination/leader.py",
-        "            if stored.get(name, 0) < transition.generation:\n",
-        "            if False:\n",
+        "        for name in lost:\n",
+        "        for name in ():\n",
         "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes"
         "[comes back empty]",
     ),

@@ -285,6 +285,29 @@ class TestLoad:
         return (stored[0].generation if stored else 0) >= generation
 
 
+async def test_what_is_not_closed_is_in_the_snapshot_however_much_there_is(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is closed may follow, in parts or by name, each once at least."""
+    monkeypatch.setattr("zenvark_web.backends._slices.SLICE", 50)
+    beat = await lead(backend)
+    opened = [transition(beat, circuit=f"open-{n}") for n in range(30)]
+    closed = [
+        replace(transition(beat, circuit=f"closed-{n}"), state=State.CLOSED) for n in range(1_000)
+    ]
+    await backend.publish(*opened, *closed)
+    snapshot = await backend.load(leading=True)
+    found = {each.circuit: each for each in snapshot.transitions}
+    assert found.keys() >= {each.circuit for each in opened}
+    if snapshot.rest is not None:
+        named = await snapshot.rest.of(["closed-7", "open-7", "nobody's"])
+        assert list(named) == [closed[7], opened[7]]
+        while (more := await snapshot.rest.next()) is not None:
+            assert len(more) < 500
+            found |= {each.circuit: each for each in more if isinstance(each, Transition)}
+    assert found == {each.circuit: each for each in (*opened, *closed)}
+
+
 async def test_stream_of_states_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("memory", "redis"):
         monkeypatch.setattr(f"zenvark_web.backends.{module}.MAX_STATES", 50)

@@ -30,7 +30,7 @@ from zenvark_web._core.states import (
     TrialResults,
     Word,
 )
-from zenvark_web.backends import RedisBackend, _codec
+from zenvark_web.backends import RedisBackend, _codec, _slices
 from zenvark_web.backends._replies import POSITION
 from zenvark_web.backends.base import Account, Batch, Presence
 from zenvark_web.backends.redis import KEYS
@@ -258,6 +258,15 @@ class Stored:
                 yield json.loads(entry["transition"])
 
 
+async def look_into(backend: RedisBackend) -> None:
+    """Load what is there as if it were very much."""
+    backend.open()
+    snapshot = await backend.load(leading=True)
+    assert snapshot.rest is not None
+    assert await snapshot.rest.of(["down"])
+    await backend.close()
+
+
 @pytest.fixture
 async def stored(
     redis_server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
@@ -283,6 +292,8 @@ async def stored(
             await fleet.open("down")
             await fleet.recovers("brief")
             await fleet.accounts_close(lost=False)
+            monkeypatch.setattr(_slices, "SLICE", 1)
+            await look_into(RedisBackend(redis_server.url, namespace))
             monkeypatch.setattr(leader, "FORGET_AFTER", 0.2)
             await eventually(
                 lambda: any("forgotten" in entry for entry in entries("states")),
@@ -329,5 +340,5 @@ async def test_how_scripts_are_called(stored: Stored) -> None:
     assert sorted({name for name, *_ in stored.calls}) == SCRIPTS
     for name, keys, count in stored.calls:
         head = head_of(name)
-        assert list(keys) == head.keys
+        assert list(keys) == head.keys or (head.keys == ["hash"] and len(keys) == 1)
         assert count == len(head.arguments) or (head.open_ended and count > len(head.arguments))

@@ -15,6 +15,7 @@ from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import BackendError
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend, RedisBackend
+from zenvark_web.backends._slices import whole
 from zenvark_web.backends.base import START, Account, Checkpoint
 
 PAGE = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
@@ -82,6 +83,7 @@ async def everything(backend: Backend) -> None:
     snapshot = await backend.load(leading=True)
     assert snapshot.checkpoint == Checkpoint("7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
     assert snapshot.transitions
+    assert await whole(backend._script, "circuits") if isinstance(backend, RedisBackend) else True
     assert await backend.read(START, START, 0)
     await backend.forget(opened)
     await backend.tidy(600, -1)

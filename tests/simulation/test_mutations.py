@@ -15,6 +15,7 @@ from zenvark_web._coordination.clock import SharedClock
 from zenvark_web._coordination.local import LocalCircuit
 from zenvark_web._coordination.progress import Progress
 from zenvark_web._coordination.reader import Reader
+from zenvark_web._coordination.reporter import Reporter
 from zenvark_web._coordination.surface import Surface
 from zenvark_web._coordination.table import Table
 from zenvark_web._core.admission import Admission
@@ -119,8 +120,8 @@ def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader.Leader, "_give_back_states", lambda self, snapshot: None)
-    monkeypatch.setattr(Reader, "_lost", lambda self, snapshot: [])
+    monkeypatch.setattr(leader.Leader, "give_back_states", lambda self, lost: None)
+    monkeypatch.setattr(Reporter, "give_back", lambda self, lost: None)
     monkeypatch.setattr(Table, "word", lambda self, name: None)
 
 

@@ -109,8 +109,10 @@ class TestRoundTrip:
     def test_leader_changes(self) -> None:
         entry = {"v": VERSION, "epoch": "5", "leader": "web-1"}
         assert decode_state_entry(entry) == LeaderChange(5, "web-1")
-        assert decode_state_entry({**entry, "circuits": ""}) == LeaderChange(5, "web-1")
-        assert decode_state_entry({**entry, "circuits": "7"}) == LeaderChange(5, "web-1", 7)
+        for told, circuits in (("", None), ("7", 7)):
+            change = decode_state_entry({**entry, "circuits": told})
+            assert isinstance(change, LeaderChange)
+            assert change.circuits == circuits
         assert decode_state_entry({**entry, "leader": ""}) == LeaderChange(5, None)
 
     def test_forgotten_circuits(self) -> None:

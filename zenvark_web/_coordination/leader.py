@@ -132,15 +132,16 @@ class Leader:
     # What the reader brings
 
     async def begin(self, snapshot: Snapshot) -> str:
-        """Start from what the store has, and give back what it has lost.
+        """Start from what the store has.
 
         Returns:
             The position from which to read results.
         """
         self._frame.begin_after(_newest_counted(snapshot.checkpoint))
-        self._give_back_states(snapshot)
         position = await self._progress.begin(snapshot)
-        for name, transition in self._table.latest.items():
+        turn = Turn()
+        for name, transition in tuple(self._table.latest.items()):
+            await turn.share()
             if transition.state is not State.CLOSED:
                 self._judge.begin(name)
         for name in self._watched:
@@ -148,15 +149,13 @@ class Leader:
         return position
 
     def give_back(self, snapshot: Snapshot) -> None:
-        """Write again what the store has lost, or has only in an older state."""
-        self._give_back_states(snapshot)
+        """Write again what the store has lost of the checkpoint."""
         self._progress.give_back(snapshot)
 
-    def _give_back_states(self, snapshot: Snapshot) -> None:
-        stored = {transition.circuit: transition.generation for transition in snapshot.transitions}
-        for name, transition in self._table.latest.items():
-            if stored.get(name, 0) < transition.generation:
-                self._publish(transition)
+    def give_back_states(self, lost: Sequence[str]) -> None:
+        """Write again how these circuits stand, which the store has lost."""
+        for name in lost:
+            self._publish(self._table.known(name))
 
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force."""

@@ -36,6 +36,11 @@ class Link:
         return self._answered[Asker.CAMPAIGN] and self._answered[Asker.READER]
 
     @property
+    def answers(self) -> bool:
+        """Whether the store has answered someone and has not failed to answer anybody."""
+        return any(self._answered.values()) and not self.cut_off
+
+    @property
     def cut_off(self) -> bool:
         """Whether any loop's newest question failed: then nobody judges this instance's results,
         or it does not hear of it."""

@@ -101,6 +101,11 @@ class Membership:
         return self._link.connected
 
     @property
+    def loading(self) -> bool:
+        """Whether the store answers, and has not told all that is not closed so far."""
+        return not self.loaded.is_set() and self._link.answers
+
+    @property
     def leading(self) -> bool:
         """Whether the instance believes that it leads the shard."""
         return self._campaign.leading

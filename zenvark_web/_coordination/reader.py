@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from .._core.states import State, Transition
@@ -11,8 +11,11 @@ from ..backends._turns import Turn
 from ..backends.base import (
     START,
     Backend,
+    Batch,
+    Entry,
     Forgotten,
     LeaderChange,
+    Rest,
     ResultEntry,
     Snapshot,
     StateEntry,
@@ -41,7 +44,11 @@ class Judge(Protocol):
         ...
 
     def give_back(self, snapshot: Snapshot) -> None:
-        """The store has these states: write again what it has lost."""
+        """The store has this checkpoint: write again what it has lost."""
+        ...
+
+    def give_back_states(self, lost: Sequence[str]) -> None:
+        """Write again how these circuits stand, which the store has lost."""
         ...
 
     def take(self, entry: ResultEntry) -> None:
@@ -100,6 +107,7 @@ class Reader:
         self._judge: Judge | None = None
         self._judge_waits = False
         self._stale = True
+        self._remainder: _Remainder | None = None
         self.loaded = asyncio.Event()
 
     def serve(self, judge: Judge | None) -> None:
@@ -117,7 +125,8 @@ class Reader:
             circuits: How many circuits the store keeps. Whoever knows more gives them back.
         """
         began_anew = position_key(last_state) < position_key(self._states)
-        if began_anew or circuits < len(self._table.latest):
+        lost_some = self._remainder is None and circuits < len(self._table.latest)
+        if began_anew or lost_some:
             self.refresh()
 
     def refresh(self) -> None:
@@ -141,7 +150,12 @@ class Reader:
     async def _step(self) -> None:
         while self._stale or self._judge_waits:  # it may become the leader while it loads
             await self._load()
-        entries = await self._backend.read(self._states, self._results, WAIT)
+        if self._remainder is not None:
+            await self._load_more(self._remainder)
+        wait = WAIT if self._remainder is None else 0
+        entries = await self._backend.read(self._states, self._results, wait)
+        if self._remainder is not None and self._judge is not None:
+            await self._look_up(self._remainder, _reported(entries))
         turn = Turn()
         for entry in entries:
             await turn.share()
@@ -157,32 +171,57 @@ class Reader:
     async def _load(self) -> None:
         self._stale = False
         asked = self._clock.monotonic()
+        self._remainder = None
         judge = self._judge
         snapshot = await self._backend.load(leading=judge is not None)
         self._link.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
-        for error in snapshot.malformed:
-            self._surface.error(error)
-        turn = Turn()
-        for transition in snapshot.transitions:
-            await turn.share()
-            self._apply(transition, fresh=False)
+        remainder = _Remainder(self._table.latest, snapshot.rest)
+        await self._take_in(remainder, (*snapshot.malformed, *snapshot.transitions))
         self._states = snapshot.position
         self.loaded.set()
+        self._remainder = remainder
         if judge is not None and judge is self._judge:
+            await self._look_up(remainder, snapshot.checkpoint.tallies)
             await self._inform(judge, snapshot)
-        elif judge is None and (lost := self._lost(snapshot)):
-            self._on_lost(lost)
+        if remainder.rest is None:
+            await self._end_load(remainder)
 
-    def _lost(self, snapshot: Snapshot) -> Sequence[str]:
-        stored = {transition.circuit: transition.generation for transition in snapshot.transitions}
-        lost = [
-            transition
-            for name, transition in self._table.latest.items()
-            if stored.get(name, 0) < transition.generation
-        ]
-        lost.sort(key=lambda transition: transition.state is State.CLOSED)
-        return [transition.circuit for transition in lost]
+    async def _load_more(self, remainder: _Remainder) -> None:
+        """Take in a further part of what a large store has, what calls are made of first."""
+        await self._look_up(remainder, self._table.unheard())
+        found = await remainder.rest.next() if remainder.rest is not None else None
+        if found is None:
+            await self._end_load(remainder)
+        else:
+            await self._take_in(remainder, found)
+
+    async def _look_up(self, remainder: _Remainder, names: Iterable[str]) -> None:
+        """Have what a leader is about to judge before all the rest."""
+        if remainder.rest is not None:
+            unknown = [name for name in names if name not in self._table.latest]
+            await self._take_in(remainder, await remainder.rest.of(dict.fromkeys(unknown)))
+
+    async def _take_in(
+        self, remainder: _Remainder, found: Iterable[Transition | MalformedEntryError]
+    ) -> None:
+        turn = Turn()
+        for item in found:
+            await turn.share()
+            if isinstance(item, MalformedEntryError):
+                self._surface.error(item)
+            else:
+                remainder.found(item)
+                self._apply(item, fresh=False)
+
+    async def _end_load(self, remainder: _Remainder) -> None:
+        """All is known that the store has; tell what it has lost."""
+        self._remainder = None
+        lost = await remainder.lost(self._table)
+        if lost and self._judge is not None:
+            self._judge.give_back_states(lost)
+        elif lost:
+            self._on_lost(lost)
 
     async def _inform(self, judge: Judge, snapshot: Snapshot) -> None:
         if self._judge_waits:
@@ -218,3 +257,42 @@ class Reader:
             self._statistics.effect.observe(max(0.0, self._clock.now() - transition.since))
         if self._judge is not None:
             self._judge.adopt(transition)
+
+
+class _Remainder:
+    """What is still to be loaded of a store, and what was known that it may have lost.
+
+    Args:
+        known: The newest transitions that were known when the store was asked.
+        rest: Gives what is still to be loaded.
+    """
+
+    def __init__(self, known: Mapping[str, Transition], rest: Rest | None) -> None:
+        self.rest = rest
+        self._known = dict(known)
+
+    def found(self, transition: Transition) -> None:
+        """The store has this one."""
+        known = self._known.get(transition.circuit)
+        if known is not None and transition.generation >= known.generation:
+            del self._known[transition.circuit]
+
+    async def lost(self, table: Table) -> Sequence[str]:
+        """The circuits that the store does not have, or has in an older state, and of which nothing
+        was heard since; those that are not closed first."""
+        lost: list[Transition] = []
+        turn = Turn()
+        for name, transition in self._known.items():
+            await turn.share()
+            if table.known(name).order == transition.order:
+                lost.append(transition)
+        lost.sort(key=lambda transition: transition.state is State.CLOSED)
+        return [transition.circuit for transition in lost]
+
+
+def _reported(entries: Iterable[Entry]) -> Iterable[str]:
+    """The circuits of which results tell."""
+    for entry in entries:
+        if isinstance(entry, ResultEntry) and isinstance(entry.item, Batch):
+            for report in entry.item.reports:
+                yield report.circuit

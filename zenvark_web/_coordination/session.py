@@ -13,6 +13,7 @@ from .membership import Loop, Membership, end
 from .shard import Member, Shard
 
 RESTART_PAUSE = 1.0
+LONGEST_LOAD = 30.0
 FAREWELL_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
 
@@ -69,12 +70,17 @@ class Session:
         return self._memberships[shard].led
 
     async def ready(self, patience: float) -> None:
-        """Wait until the fleet's state is loaded, but no longer than so many seconds."""
+        """Wait until the fleet's state is loaded, but no longer than so many seconds, unless the
+        store answers: then it holds very much."""
         loaded = asyncio.ensure_future(self._all_loaded())
+        until = self.loop.time() + LONGEST_LOAD
+        loading = True
         try:
-            await asyncio.wait(
-                {loaded, self._runner}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
+            while loading and self.loop.time() < until:
+                done, _ = await asyncio.wait(
+                    {loaded, self._runner}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                )
+                loading = not done and any(each.loading for each in self._memberships)
         finally:
             loaded.cancel()
             await asyncio.wait({loaded})

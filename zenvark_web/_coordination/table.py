@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from weakref import WeakValueDictionary
 
 from .._core.admission import Admission
@@ -13,6 +14,8 @@ from .clock import SharedClock
 from .local import LocalCircuit, Witness
 from .outbox import Outbox
 from .surface import Surface
+
+MOST_UNHEARD = 1_000
 
 
 class Table:
@@ -47,6 +50,7 @@ class Table:
         self._alone: dict[str, Transition] = {}
         self._witness: Witness | None = None
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
+        self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
         self.latest: dict[str, Transition] = {}
 
     def take_over(self, inherited: Table) -> None:
@@ -74,6 +78,8 @@ class Table:
             self._show(circuit)
             if name in self._alone or name in self.latest:
                 self._admit(circuit)
+            else:
+                self._unheard.append(name)  # any thread's
         return circuit
 
     def known(self, name: str) -> Transition:
@@ -84,6 +90,11 @@ class Table:
         """The transition by which this instance goes: the fleet's newest, unless it has decided
         for itself since."""
         return self._alone.get(name) or self.known(name)
+
+    def unheard(self) -> Sequence[str]:
+        """The local circuits made since this was asked for last, of which the fleet had not told
+        anything so far; the newest ones, if there are many."""
+        return [self._unheard.popleft() for _ in range(len(self._unheard))]
 
     def word(self, name: str) -> Word | None:
         """How a circuit stands in the fleet's newest generation that is known here."""

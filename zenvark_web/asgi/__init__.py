@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ._answers import rejection_answer
 from ._judge import RouteAnswer
 from ._middleware import BreakerMiddleware
 from ._routes import ProtectedRoute
 
-__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer", "rejection_answer"]
+__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer"]

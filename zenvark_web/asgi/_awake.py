@@ -94,9 +94,8 @@ class Awakening:
         if started:
             try:
                 await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:  # a loop that is closed under it cancels nothing
+            finally:
                 await self._coordinator.stop()
-                raise
 
     async def _start_in_a_thread(self) -> None:
         await self._tried(lambda: aside(self._coordinator.__enter__))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from .._core.states import Tally, Transition
+from .._core.states import Tally
 from ..exceptions import MalformedEntryError
 from . import _codec
 from ._turns import Turn
@@ -16,7 +16,6 @@ from .base import (
     Entry,
     News,
     ResultEntry,
-    Snapshot,
     StateEntry,
     position_key,
 )
@@ -46,33 +45,12 @@ def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
     return News(int(now) / 1000, text(last_state), int(circuits), known)
 
 
-async def snapshot(reply: Sequence[Any]) -> Snapshot:
-    """What `load.lua` tells."""
-    now, states, results, circuits, accounts, tallies = reply
-    transitions: list[Transition] = []
-    malformed: list[MalformedEntryError] = []
-    turn = Turn()
-    for stored in circuits[1::2]:
-        await turn.share()
-        try:
-            transitions.append(_codec.decode_transition(text(stored)))
-        except MalformedEntryError as error:
-            malformed.append(error)
-    return Snapshot(
-        now=int(now) / 1000,
-        transitions=tuple(transitions),
-        position=text(states),
-        results=text(results),
-        checkpoint=await _checkpoint(pairs(accounts), pairs(tallies), malformed),
-        malformed=tuple(malformed),
-    )
-
-
-async def _checkpoint(
+async def checkpoint(
     accounts: Mapping[str, str],
     tallies: Mapping[str, str],
     malformed: list[MalformedEntryError],
 ) -> Checkpoint:
+    """How far leaders have come, as two hashes tell it. What is unreadable is added to a list."""
     position = START
     known: dict[str, Account] = {}
     counted: dict[str, Tally] = {}

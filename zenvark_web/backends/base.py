@@ -5,7 +5,7 @@ Every implementation passes the one suite in `tests/contract`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -117,17 +117,31 @@ class Checkpoint:
     tallies: Mapping[str, Tally] = field(default_factory=dict[str, Tally])
 
 
+class Rest(Protocol):
+    """The circuits of a large store that a snapshot has left out: they were closed."""
+
+    async def next(self) -> Sequence[Transition | MalformedEntryError] | None:
+        """Some that were not given yet (one may be given twice). None: there are no more."""
+        ...
+
+    async def of(self, names: Iterable[str]) -> Sequence[Transition | MalformedEntryError]:
+        """Those of these names, as far as there are any, whatever their states are by now."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Where a newcomer starts.
 
     Args:
         now: The shared clock's seconds.
-        transitions: The newest one of each circuit.
+        transitions: The newest one of each circuit, or if there is a rest, of all that are not
+            closed.
         position: Read states from here on.
         results: The newest position in the stream of results.
         checkpoint: What leaders have made of results; only for one who leads.
         malformed: What could not be read, and was skipped.
+        rest: Gives what was left out; None if nothing was.
     """
 
     now: float
@@ -136,6 +150,7 @@ class Snapshot:
     results: str
     checkpoint: Checkpoint = Checkpoint()
     malformed: tuple[MalformedEntryError, ...] = ()
+    rest: Rest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +160,13 @@ class LeaderChange:
     Args:
         epoch: The lease's epoch.
         leader: Who has taken it.
-        circuits: How many circuits the store kept then; None if it is not told.
+        circuits: How many circuits the store kept then; None if it is not told. (It is not what
+            makes two changes different.)
     """
 
     epoch: int
     leader: str | None
-    circuits: int | None = None
+    circuits: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +236,8 @@ class Backend(Protocol):
         ...
 
     async def load(self, *, leading: bool = False) -> Snapshot:
-        """The current states, with the position that belongs to them.
+        """The current states, with the position that belongs to them. What is too much for one
+        answer may follow in parts, but not what is not closed.
 
         Args:
             leading: With the checkpoint, if there is one. If a part of it cannot be read, it

@@ -21,7 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 from .._core._checks import check_name
 from .._core.states import Tally, Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
-from . import _codec, _replies
+from . import _codec, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._turns import Turn
 from .base import (
@@ -115,7 +115,27 @@ class RedisBackend:
 
     async def load(self, *, leading: bool = False) -> Snapshot:
         keys = ("circuits", "states", "results", "accounts", "tallies")
-        return await _replies.snapshot(await self._script("load", keys, int(leading)))
+        reply = await self._script("load", keys, int(leading), _slices.SLICE)
+        now, states, results, circuits, accounts, tallies = reply
+        if circuits is None:
+            found = await _slices.other_circuits(self._script)
+        else:
+            found = await _slices.transitions(circuits[1::2])
+        if tallies is None:
+            tallies = await _slices.whole(self._script, "tallies")
+        else:
+            tallies = _replies.pairs(tallies)
+        malformed = [item for item in found if isinstance(item, MalformedEntryError)]
+        checkpoint = await _replies.checkpoint(_replies.pairs(accounts), tallies, malformed)
+        return Snapshot(
+            now=int(now) / 1000,
+            transitions=tuple(item for item in found if isinstance(item, Transition)),
+            position=_replies.text(states),
+            results=_replies.text(results),
+            checkpoint=checkpoint,
+            malformed=tuple(malformed),
+            rest=_slices.ClosedCircuits(self._script) if circuits is None else None,
+        )
 
     async def append(self, batch: Batch) -> float:
         fields = [part for field in _codec.encode_batch(batch).items() for part in field]

@@ -103,7 +103,7 @@ def schedule_of(seed: int, settings: Settings) -> Sequence[Fault]:
     return faults
 
 
-_CHOSEN = [kind for kind in Kind if kind is not Kind.NEWCOMER_LEADS]
+_CHOSEN: Sequence[Kind] = [kind for kind in Kind if kind is not Kind.NEWCOMER_LEADS]
 """A newcomer leads after every second loss of all."""
 
 End: TypeAlias = Callable[[], object] | None

@@ -1,15 +1,20 @@
 -- The snapshot a newcomer starts from: the states, and the positions that belong to them. A leader
--- also gets what leaders have made of results.
+-- also gets what leaders have made of results. What is large is left out, to be asked for in parts.
 --
 -- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies
--- ARGV  1 whether it leads, 0 or 1
+-- ARGV  1 whether it leads, 0 or 1    2 the most fields of a hash to give at once
 -- Returns  now in ms, the newest position in states, the newest position in results,
---          {circuit, transition, circuit, transition, ...},
---          {instance, account, ...}, {circuit, tally, ...}
+--          {circuit, transition, circuit, transition, ...} or false,
+--          {instance, account, ...}, {circuit, tally, ...} or false
 
 local function newest(stream)
     local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     return entry and entry[1] or '0-0'
+end
+
+local function small(hash)
+    local fields = redis.pcall('HLEN', hash)
+    return type(fields) ~= 'number' or fields <= tonumber(ARGV[2])
 end
 
 local function made_of_results(hash)
@@ -19,5 +24,6 @@ end
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-return {now, newest(KEYS[2]), newest(KEYS[3]), redis.call('HGETALL', KEYS[1]),
-    made_of_results(KEYS[4]), made_of_results(KEYS[5])}
+return {now, newest(KEYS[2]), newest(KEYS[3]), small(KEYS[1]) and redis.call('HGETALL', KEYS[1]),
+    made_of_results(KEYS[4]),
+    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5])}

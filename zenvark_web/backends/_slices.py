@@ -1,0 +1,88 @@
+"""Large hashes on a Redis server in parts: neither the server nor an event loop works on the whole
+of one in one go, and the lease is renewed in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from .._core.states import Transition
+from ..exceptions import MalformedEntryError
+from . import _codec, _replies
+from ._turns import Turn
+
+SLICE = 2_000
+"""The fields to give, or to look at, at once. It takes a server a few milliseconds at most."""
+
+NAMES_AT_ONCE = 1_000
+
+Script = Callable[..., Awaitable[Any]]
+"""Runs a script: its name, the names of its keys, its arguments."""
+
+
+class ClosedCircuits:
+    """The circuits that a snapshot has left out: those that were closed, where there are many.
+
+    Args:
+        script: Runs scripts.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._cursor = "0"
+        self._more = True
+
+    async def next(self) -> Sequence[Transition | MalformedEntryError] | None:
+        """Some that were not given yet. None: there are no more."""
+        if not self._more:
+            return None
+        self._cursor, fields = await _slice(self._script, "circuits", self._cursor, "closed")
+        self._more = self._cursor != "0"
+        return await transitions(fields[1::2])
+
+    async def of(self, names: Iterable[str]) -> Sequence[Transition | MalformedEntryError]:
+        """Those of these names, whatever their states."""
+        wanted = list(names)
+        found: list[Transition | MalformedEntryError] = []
+        for start in range(0, len(wanted), NAMES_AT_ONCE):
+            some = wanted[start : start + NAMES_AT_ONCE]
+            stored = await self._script("look", ("circuits",), *some)
+            found += await transitions([text for text in stored if text is not None])
+        return found
+
+
+async def other_circuits(script: Script) -> Sequence[Transition | MalformedEntryError]:
+    """All circuits that are not closed."""
+    found: list[Transition | MalformedEntryError] = []
+    cursor = "0"
+    while True:
+        cursor, fields = await _slice(script, "circuits", cursor, "other")
+        found += await transitions(fields[1::2])
+        if cursor == "0":
+            return found
+
+
+async def whole(script: Script, name: str) -> Mapping[str, str]:
+    """A hash, as text."""
+    found: dict[str, str] = {}
+    cursor = "0"
+    while True:
+        cursor, fields = await _slice(script, name, cursor, "all")
+        found.update(_replies.pairs(fields))
+        if cursor == "0":
+            return found
+
+
+async def _slice(script: Script, name: str, cursor: str, which: str) -> tuple[str, Sequence[Any]]:
+    following, fields = await script("slice", (name,), cursor, SLICE, which)
+    return _replies.text(following), fields
+
+
+async def transitions(stored: Iterable[Any]) -> Sequence[Transition | MalformedEntryError]:
+    """What some fields of `circuits` hold."""
+    found: list[Transition | MalformedEntryError] = []
+    turn = Turn()
+    for text in stored:
+        await turn.share()
+        found.append(_codec.readable(_codec.decode_transition, _replies.text(text)))
+    return found
