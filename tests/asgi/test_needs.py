@@ -86,7 +86,7 @@ async def test_retry_after_is_that_of_the_longest_wait() -> None:
         for name, (least, most) in {
             "payments": (80, 120),
             "stock": (980, 1200),
-            "checkout": (9980, 11_000),
+            "checkout": (9980, 12_000),
         }.items():
             await opened(coordinator.breaker(name))
             played = await play(shop(coordinator), path="/checkout")

@@ -15,7 +15,7 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually_sync
 
 ALL = [block for page in PAGES for block in blocks(page)]
-FRAGMENTS = {"metrics.md"}
+FRAGMENTS = {"metrics.md", "frameworks.md"}  # tests/frameworks runs the latter
 """Pages whose blocks go on from one another, or belong into other programs' files."""
 
 

@@ -93,7 +93,7 @@ async def running(
         yield service
         await program.stop()
         assert program.exit_code == 0, program.log
-        assert "Traceback" not in program.log, program.log
+        assert "was never retrieved" not in program.log, program.log
 
 
 async def _answers(service: Service) -> bool:
@@ -133,12 +133,12 @@ async def test_an_outage_seen_by_one_program_is_every_programs(
             assert answer.status_code == 503
             assert answer.headers["content-type"] == "application/problem+json"
             assert int(answer.headers["retry-after"]) > 30
-        for _ in range(10):
+        for _ in range(30):  # more than the routes' own circuits would bear
             assert (await service.get("/price")).status_code == 503
         assert await outcomes(service, 8) == {"rejected"}
         assert len(service.catalog.requests) == reached
         assert (await service.get("/circuits")).json()["route-price"] == "closed"
-        assert "Traceback" not in pool.log
+        assert "was never retrieved" not in pool.log, pool.log
         await pool.stop()
         assert pool.exit_code == 0, pool.log
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._answers import rejection_answer
 from ._judge import RouteAnswer
 from ._middleware import BreakerMiddleware
 from ._routes import ProtectedRoute
 
-__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer"]
+__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer", "rejection_answer"]

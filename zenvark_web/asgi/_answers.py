@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .._http.answer import Answer
 from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
 from .._rejections import rejected, rejection_in
 from ..exceptions import CircuitOpenError
@@ -50,7 +51,26 @@ def problem_response(
     return Response(body, STATUS, headers)
 
 
-class Answer:
+def rejection_answer(error: BaseException) -> Answer | None:
+    """The 503 for an error that is a rejection, in whatever form it arrives: itself, in a group of
+    nothing else, as the cause of another, or made of the transport's own 503. For exception
+    handlers of any framework; the `BreakerMiddleware` around the app then blames no route.
+
+    Args:
+        error: What nobody has handled.
+
+    Returns:
+        Status, headers and body, or None if the error is, or holds, anything else.
+    """
+    rejection = rejection_in(error)
+    if rejection is None:
+        return None
+    rejected(rejection.name, rejection.retry_after)
+    headers, body = problem(rejection.retry_after)
+    return Answer(body, STATUS, headers)
+
+
+class Rejected:
     """Answers in the app's place.
 
     A websocket is refused with the same problem document where the server can send one (the

@@ -94,8 +94,9 @@ class Awakening:
         if started:
             try:
                 await asyncio.get_running_loop().create_future()
-            finally:
+            except asyncio.CancelledError:  # a loop that is closed under it cancels nothing
                 await self._coordinator.stop()
+                raise
 
     async def _start_in_a_thread(self) -> None:
         await self._tried(lambda: aside(self._coordinator.__enter__))

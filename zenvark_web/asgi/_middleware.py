@@ -11,7 +11,7 @@ from .._rejections import Rejections, collecting
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from ._answers import Answer, Fallback, check_fallback
+from ._answers import Fallback, Rejected, check_fallback
 from ._awake import Awakening
 from ._call import Call
 from ._cors import cors_within, is_preflight, readable
@@ -95,7 +95,7 @@ class BreakerMiddleware:
         try:
             permit = None if route is None else route.admit(self._coordinator)
         except CircuitOpenError as error:
-            answer = Answer(error, ROUTE_UNAVAILABLE, fallback)
+            answer = Rejected(error, ROUTE_UNAVAILABLE, fallback)
         else:
             with collecting() as met:
                 call = self._call(route, permit, met, scope)
@@ -103,7 +103,7 @@ class BreakerMiddleware:
                 await exchange(call, scope, receive, send)
             if exchange.rejection is None:
                 return
-            answer = Answer(exchange.rejection, CIRCUIT_OPEN, fallback)
+            answer = Rejected(exchange.rejection, CIRCUIT_OPEN, fallback)
         await readable(answer, self._cors)(scope, receive, send)
 
     def _call(
