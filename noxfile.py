@@ -101,7 +101,7 @@ def service(session: nox.Session) -> None:
 @nox.session
 def alerts(session: nox.Session) -> None:
     """The alert rules, tried with Prometheus' own tool."""
-    session.install("-e", ".", *_group("tests"))
+    session.install("-e", ".")
     session.run("python", "-m", "tests.alerts", env={"PROMTOOL": _promtool(session)})
 
 

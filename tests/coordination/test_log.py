@@ -253,6 +253,15 @@ def test_a_health_check_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture
     assert "TypeError: no such argument" in record.getMessage()
 
 
+async def test_many_dead_hosts_do_not_drown_the_log(
+    lines: Callable[[str], list[logging.LogRecord]],
+) -> None:
+    surface = Coordinator()._parts.surface
+    for number in range(10_000):
+        surface.check_fails(f"host-{number}", "ConnectError")
+    assert len(lines("check_fails")) == 200
+
+
 def test_nothing_is_worked_out_for_lines_that_nobody_reads() -> None:
     def instance() -> str:
         raise AssertionError

@@ -6,7 +6,7 @@ another. All are counted in any case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ SOURCES = 200
 REPETITIONS = 50
 """Of one class, so many that are not the first of their source are told within an interval."""
 
-Source: TypeAlias = tuple[str | None, str, type[BaseException | None]]
+Source: TypeAlias = Hashable
 
 
 class Verdict(Enum):
@@ -47,18 +47,18 @@ class Floods:
         self._monotonic = monotonic
         self._kinds: dict[str, _Interval] = {}
 
-    def verdict(self, kind: str, error: Exception) -> Verdict:
-        """Whether to tell an error.
+    def verdict(self, kind: str, source: Source) -> Verdict:
+        """Whether to tell a trouble.
 
         Args:
-            kind: The name of its class, of which there is a bounded number.
-            error: The error.
+            kind: The name of an error's class, or the like, of which there is a bounded number.
+            source: What it is about.
         """
         now = self._monotonic()
         interval = self._kinds.get(kind)
         if interval is None or now - interval.began >= INTERVAL:
             interval = self._kinds[kind] = _Interval(now)
-        return interval.verdict(_source(error))
+        return interval.verdict(source)
 
 
 class _Interval:
@@ -86,7 +86,8 @@ class _Interval:
         return Verdict.HELD_BACK_FIRST if first else Verdict.HELD_BACK
 
 
-def _source(error: Exception) -> Source:
+def source_of(error: Exception) -> Source:
+    """What an error is about, and what it comes from."""
     cause = type(error.__cause__)
     if isinstance(error, ZenvarkError):
         return error.circuit, error.source, cause

@@ -131,6 +131,7 @@ class Log:
         if isinstance(error, ZenvarkError):
             template = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
             told, circuit = text_of(error) or name, error.circuit
+        told = told.rstrip(".")  # the template goes on with a sentence of its own
         self._write(
             logging.ERROR, "error", template, told, circuit=circuit, raised=error, error=name
         )

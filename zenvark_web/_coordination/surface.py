@@ -17,7 +17,7 @@ from .._core.states import Cause, Role
 from ..events import StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
-from .floods import INTERVAL, Floods, Verdict
+from .floods import INTERVAL, Floods, Verdict, source_of
 from .log import Log
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
@@ -108,8 +108,10 @@ class Surface:
         self._once("not_running", circuit, self._log.not_running)
 
     def check_fails(self, circuit: str, told: str) -> None:
-        """Tell that a health check fails, after it passed or in another way than before."""
-        self._log.check_fails(circuit, told)
+        """Tell that a health check fails, after it passed or in another way than before. Of very
+        many, some are only counted."""
+        if self._floods.verdict("check fails", circuit) is Verdict.TOLD:
+            self._log.check_fails(circuit, told)
 
     async def run(self) -> None:
         """Run callbacks as they come, for ever."""
@@ -158,7 +160,7 @@ class Surface:
     def _tell(self, error: Exception) -> bool:
         """Count an error, and log it unless there is a flood of its kind; tells which."""
         name = self._statistics.error_surfaced(error)
-        verdict = self._floods.verdict(name, error)
+        verdict = self._floods.verdict(name, source_of(error))
         if verdict is Verdict.TOLD:
             self._log.error(error)
         elif verdict is Verdict.HELD_BACK_FIRST:
