@@ -14,7 +14,10 @@ from tests.examples.pages import PAGES, Block, blocks, headings
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually_sync
 
-ALL = [block for page in PAGES for block in blocks(page)]
+OF_THE_SERVICE = {"workers.md"}
+"""Pages whose blocks `nox -s service` runs."""
+
+ALL = [block for page in PAGES if page.name not in OF_THE_SERVICE for block in blocks(page)]
 FRAGMENTS = {"metrics.md", "frameworks.md"}  # tests/frameworks runs the latter
 """Pages whose blocks go on from one another, or belong into other programs' files."""
 

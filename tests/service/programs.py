@@ -45,7 +45,7 @@ class Program:
             cwd=ROOT,
             stdout=self._output,
             stderr=self._output,
-            env={**os.environ, **self._environment, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment},
         )
         try:
             await eventually(self._is_up, within=PATIENCE, what=self._arguments[0])
@@ -97,8 +97,8 @@ def web(server: str, port: Port, environment: Mapping[str, str]) -> Program:
     )
 
 
-def tasks(environment: Mapping[str, str]) -> Program:
-    """Celery with a pool of two forked processes."""
-    arguments = ["celery", "-A", "tests.service.tasks", "worker", "-c", "2", "-P", "prefork"]
+def tasks(module: str, environment: Mapping[str, str]) -> Program:
+    """Celery with a pool of two forked processes for the tasks in a module."""
+    arguments = ["celery", "-A", module, "worker", "-c", "2", "-P", "prefork"]
     arguments += ["-l", "info", "--without-gossip", "--without-mingle"]
     return Program(*arguments, ready="ready\\.", workers=1, environment=environment)

@@ -115,7 +115,7 @@ async def test_an_outage_seen_by_one_program_is_every_programs(
     routes opens because of it."""
     async with (
         running(server, fresh_server, namespace, LONG) as service,
-        tasks(service.environment) as pool,
+        tasks("tests.service.tasks", service.environment) as pool,
     ):
         for path in ("/price", "/prices"):
             await service.seen_by_both(path)
@@ -148,7 +148,7 @@ async def test_an_outage_seen_by_a_task_is_the_web_workers_too(
 ) -> None:
     async with (
         running("uvicorn", fresh_server, namespace, LONG) as service,
-        tasks(service.environment),
+        tasks("tests.service.tasks", service.environment),
     ):
         await service.seen_by_both("/price")
         service.catalog.answer = status(500)
