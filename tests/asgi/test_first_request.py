@@ -28,6 +28,7 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    MemoryBackend,
     Role,
     State,
 )
@@ -153,15 +154,15 @@ def test_a_store_that_is_away_holds_up_the_first_requests_for_a_moment_only() ->
 def test_one_that_can_not_start_costs_no_request_and_is_told_once() -> None:
     errors: list[Exception] = []
 
-    class Broken(Coordinator):
+    class Broken(MemoryBackend):
         tries = 0
 
-        async def start(self) -> None:
+        def open(self) -> None:
             Broken.tries += 1
             raise OSError("no entropy")
 
     async def main() -> None:
-        coordinator = Broken()
+        coordinator = Coordinator(Broken())
         coordinator.surface = errors.append  # type: ignore[method-assign]
         app = BreakerMiddleware(HELLO, coordinator)
         for _ in range(3):

@@ -8,6 +8,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 import pytest
+import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
@@ -15,9 +16,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
-from tests.asgi.messages import play
+from tests.asgi.messages import Script, play
 from tests.asgi.scenarios import COUNTS, SCENARIOS, Scenario
 from tests.http.circuits import PATIENCE, counts
 from zenvark_web import (
@@ -144,3 +145,56 @@ async def test_early_answer_on_trio() -> None:
         routes = {"/": ProtectedRoute(needs=["payments"])}
         played = await play(BreakerMiddleware(pytest.fail, coordinator, routes=routes))
         assert (played.status, played.received) == (503, [])
+
+
+async def test_rejections_in_a_nursery_are_answered_and_blame_no_route() -> None:
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(60))
+    async with Coordinator(policy=policy) as coordinator:
+        upstream = coordinator.breaker("upstream")
+        upstream.acquire().record(Outcome.FAILURE)
+
+        async def is_open() -> bool:
+            return upstream.state is State.OPEN
+
+        await eventually(is_open)
+
+        async def fan_out(request: Request) -> Response:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(upstream.execute, trio.sleep, 0)
+                nursery.start_soon(upstream.execute, trio.sleep, 0)
+            raise AssertionError
+
+        app = Starlette(routes=[Route("/", fan_out)])
+        app.add_middleware(BreakerMiddleware, coordinator=coordinator, routes={"/": "own"})
+        for _ in range(3):
+            played = await play(app)
+            assert (played.error, played.status) == (None, 503)
+            assert int(played.headers["retry-after"]) > 60 - PATIENCE
+        assert counts(coordinator.breaker("own")) == (0, 0)
+
+
+async def test_slow_uploads_make_no_slow_calls() -> None:
+    policy = BreakerPolicy(slow_call=0.2)
+    async with Coordinator(policy=policy) as coordinator:
+        parts = [b"x", b"x", b""]
+
+        async def receive() -> Message:
+            await trio.sleep(0.3)
+            return {"type": "http.request", "body": parts.pop(), "more_body": bool(parts)}
+
+        async def send(message: Message) -> None:
+            """Nobody listens."""
+
+        async def read(request: Request) -> Response:
+            return PlainTextResponse(await request.body())
+
+        app = Starlette(routes=[Route("/", read, methods=["POST"])])
+        app.add_middleware(BreakerMiddleware, coordinator=coordinator, routes={"/": "own"})
+        await app(Script("POST").scope(), receive, send)
+        own = coordinator.breaker("own")
+
+        async def counted() -> bool:
+            return counts(own) == (1, 0)
+
+        await eventually(counted)
+        assert own.successes.total < 0.9

@@ -87,7 +87,7 @@ class Awakening:
     async def _keep(self, ready: asyncio.Event) -> None:
         """Run it until the event loop ends, which cancels this."""
         try:
-            started = await self._tried(self._coordinator.start)
+            started = await self._tried(self._coordinator.__aenter__)
         finally:
             self._ready = None
             ready.set()
@@ -95,7 +95,7 @@ class Awakening:
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:  # a loop that is closed under it cancels nothing
-                await self._coordinator.stop()
+                await self._coordinator.__aexit__(None, None, None)
                 raise
 
     async def _start_in_a_thread(self) -> None:
