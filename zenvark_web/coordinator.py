@@ -11,7 +11,7 @@ from . import _forks
 from ._coordination.host import Host
 from ._coordination.session import Session
 from ._coordination.thread import OwnThread, aside, in_asyncio
-from ._core._checks import check_name, check_number, check_whole
+from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._parts import Parts
@@ -118,19 +118,20 @@ class Coordinator:
             ("on_state_change", on_state_change),
             ("on_role_change", on_role_change),
         ):
-            _check_callable(what, callback)
+            if callback is not None:
+                check_call(what, callback, "one argument", None)
+        _check_metrics(metrics)
         self._parts = Parts(
             host=self._host,
             namespace=namespace,
             backends=self._backends(redis, namespace, shards),
-            policies=PolicyBook(policy, policies or {}),
+            policies=PolicyBook(policy, {} if policies is None else policies),
             lease_ttl=lease_ttl,
             max_breakers=max_breakers,
             on_error=on_error,
             on_state_change=on_state_change,
             on_role_change=on_role_change,
         )
-        _check_metrics(metrics)
         self._namespace = namespace
         self._metrics = metrics
         self._session: Session | None = None
@@ -307,6 +308,8 @@ class Coordinator:
         return session, self._own_thread.abandon(), self._parts.begin_anew()
 
     def _backends(self, redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
+        if isinstance(redis, type):
+            raise TypeError(f"redis must be an object, not a class: {redis!r}")
         if isinstance(redis, Backend):
             if shards > 1:
                 raise ValueError("shards need a Redis URL or client, one Backend is one shard")
@@ -343,11 +346,6 @@ class Coordinator:
         except Exception as error:
             what = f"{type(self._metrics).__name__}.{what} failed"
             self.surface(MetricsError.because(error, what, source=what))
-
-
-def _check_callable(what: str, callback: object) -> None:
-    if callback is not None and not callable(callback):
-        raise TypeError(f"{what} must be callable, not {callback!r}")
 
 
 def _check_metrics(metrics: object) -> None:

@@ -115,7 +115,7 @@ class BreakerPolicy:
         self._check_health_check()
         if self.classify is not None:
             check_call("classify", self.classify, "a call's result or exception", None)
-            if is_async(self.classify):
+            if is_async(self.classify) or isinstance(self.classify, type):
                 raise TypeError(
                     f"classify must be a plain function, which returns an Outcome at once, not "
                     f"{self.classify!r}"
@@ -166,6 +166,11 @@ class PolicyBook:
 
     def __init__(self, default: BreakerPolicy, policies: Mapping[str, BreakerPolicy]) -> None:
         _check_policy("policy", default)
+        if not isinstance(policies, Mapping):
+            raise TypeError(
+                "policies must be a mapping from circuits' names to policies, such as "
+                f"{{'payments': BreakerPolicy()}}; the policy of all is policy=; not {policies!r}"
+            )
         for name, policy in policies.items():
             check_name("a name in policies", name)
             _check_policy(f"policies[{name!r}]", policy)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from .._core._checks import check_name
+from .._core._checks import check_call, check_name
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import RoutingError
@@ -39,7 +39,8 @@ class Circuits:
         self._find = self._finder(circuits, library)
 
     def _finder(self, circuits: Any, library: Library) -> Callable[[Any], Any]:
-        if callable(circuits):
+        if callable(circuits) and not isinstance(circuits, type):
+            check_call("circuits", circuits, "a request", None)
             return circuits  # type: ignore[no-any-return]
         if not isinstance(circuits, Mapping):
             raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")

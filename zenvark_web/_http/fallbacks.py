@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
-from .._core._checks import check_name
+from .._core._checks import check_call, check_name
 from ..exceptions import CircuitOpenError
 from .answer import Answer, Content
 from .call import Call
@@ -184,6 +184,8 @@ def _check(what: str, fallback: object) -> None:
             f"{what} must be callable, such as FixedResponse({{}}) or a function of request and "
             f"error, not {fallback!r}"
         )
+    if not isinstance(fallback, OtherUpstream):
+        check_call(what, fallback, "a request and the CircuitOpenError", None, None)
 
 
 def _specificity(pattern: str) -> tuple[bool, int]:

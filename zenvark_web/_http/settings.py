@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from .._core._checks import check_name
+from .._core._checks import check_call, check_name
 from .._core.states import Outcome
 from .classify import Judge, judge
 from .fallbacks import Fallbacks
@@ -94,6 +94,7 @@ def check_classify(classify: object) -> None:
             "classify must be callable, such as HttpClassifier() or a function of request and "
             f"response or exception, not {classify!r}"
         )
+    check_call("classify", classify, "a request and its response or exception", None, None)
 
 
 def check_when_open(when_open: object) -> None:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .._core._checks import check_call
 from .._http.answer import Answer
 from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
 from .._rejections import rejected, rejection_in
@@ -31,10 +32,12 @@ def check_fallback(fallback: object) -> None:
     Raises:
         TypeError: It can't; the message says what to pass.
     """
-    if isinstance(fallback, Response):  # can be called, but as an app
+    if isinstance(fallback, Response | type):  # can be called, but otherwise
         raise TypeError(f"fallback must be a function that returns a response, not {fallback!r}")
     if fallback is not None and not callable(fallback):
         raise TypeError(f"fallback must be callable, not {fallback!r}")
+    if fallback is not None:
+        check_call("fallback", fallback, "a Request and the CircuitOpenError", None, None)
 
 
 def problem_response(

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from starlette.types import Message, Scope
 
-from .._core._checks import check_name
+from .._core._checks import check_call, check_name
 from .._core.states import Outcome
 from ..breaker import Permit
 from ..coordinator import Coordinator
@@ -137,7 +137,8 @@ def finder(
     """
     if routes is None:
         return lambda _: None
-    if callable(routes):
+    if callable(routes) and not isinstance(routes, type):
+        check_call("routes", routes, "a scope", None)
         return _Asked(routes, surface)
     if isinstance(routes, Mapping):
         return PathPatterns(routes)

@@ -56,6 +56,8 @@ class PrometheusMetrics:
         max_circuits: int = 1_000,
         histograms: bool = True,
     ) -> None:
+        if not isinstance(registry, CollectorRegistry):
+            raise TypeError(f"registry must be a CollectorRegistry, not {registry!r}")
         labels = dict(labels or {})
         _check_prefix(prefix)
         _check_labels(labels)

@@ -92,7 +92,7 @@ def schedule_of(seed: int, settings: Settings) -> Sequence[Fault]:
     at = chance.expovariate(1) if settings.faults else settings.seconds
     while at < settings.seconds:
         # Leaders are few, and upstreams are what all is about.
-        kind = chance.choice([*_CHOSEN, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
+        kind: Kind = chance.choice([*_CHOSEN, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
         target = chance.choice((-1, chance.randrange(1000)))
         lasts = chance.uniform(0, LONGEST_FAULT)
         amount = chance.uniform(-1, 1)
