@@ -275,7 +275,7 @@ MUTATIONS = (
         "_coordination/surface.py",
         "            self._call(self._on_error, error)\n\n    def state_changed",
         "            pass\n\n    def state_changed",
-        "tests/cluster/test_surfacing.py::test_strategy_or_backoff_that_raises[used]",
+        "tests/cluster/test_surfacing.py::test_strategy_that_raises[used]",
     ),
     Mutation(
         10,

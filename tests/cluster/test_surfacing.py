@@ -111,12 +111,12 @@ def raising(error: BaseException) -> Check:
     return check
 
 
-def no_coroutine(type_: HealthCheckType) -> Any:
-    return None
+def raising_in_a_thread(type_: HealthCheckType) -> None:
+    raise NoOrdinaryError("odd")
 
 
-def not_callable_so(*too: object, many: object) -> Any:
-    return None
+def false(type_: HealthCheckType) -> bool:
+    return False
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def not_callable_so(*too: object, many: object) -> Any:
         (raising(asyncio.CancelledError()), "CancelledError"),
         (raising(NoOrdinaryError("odd")), "NoOrdinaryError: odd"),
         (raising(BaseExceptionGroup("many", [NoOrdinaryError("odd")])), "BaseExceptionGroup"),
-        (no_coroutine, "TypeError"),
-        (not_callable_so, "TypeError"),
+        (raising_in_a_thread, "NoOrdinaryError: odd"),
+        (false, "returned False"),
     ],
 )
 async def test_health_check_that_hangs_or_raises_anything(
@@ -257,16 +257,15 @@ async def healthy(type_: HealthCheckType) -> None:
         BreakerPolicy(strategy=RaisingStrategy(ValueError("odd"), "made")),
         BreakerPolicy(strategy=RaisingStrategy(asyncio.CancelledError("odd"), "used")),
         BreakerPolicy(strategy=RaisingStrategy(NoOrdinaryError("odd"), "used")),
-        BreakerPolicy(backoff=RaisingBackoff()),
         BreakerPolicy(
             strategy=RaisingStrategy(ValueError("odd"), "made"),
             health_check=healthy,
             idle_interval=0.05,
         ),
     ],
-    ids=["used", "made", "cancels", "no ordinary error", "backoff", "watched"],
+    ids=["used", "made", "cancels", "no ordinary error", "watched"],
 )
-async def test_strategy_or_backoff_that_raises(
+async def test_strategy_that_raises(
     odd: BreakerPolicy, redis_server: ServerHandle, namespace: str
 ) -> None:
     errors: list[Exception] = []
@@ -276,6 +275,17 @@ async def test_strategy_or_backoff_that_raises(
         await works(coordinator, "another")
         assert coordinator.breaker("odd").state is State.CLOSED
         assert "odd" in str(errors[0])
+        assert {type(error) for error in errors} == {StrategyError}
+
+
+async def test_backoff_that_raises(redis_server: ServerHandle, namespace: str) -> None:
+    errors: list[Exception] = []
+    odd = BreakerPolicy(backoff=RaisingBackoff())
+    async with running(redis_server, namespace, odd=odd, on_error=errors.append) as coordinator:
+        await fail(coordinator, "odd")
+        await reaches(coordinator, "odd", State.OPEN)
+        await works(coordinator, "another")
+        await eventually(lambda: errors, within=PATIENCE)
         assert {type(error) for error in errors} == {StrategyError}
 
 
