@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TypeAlias
 
+from ._coordination.absence import Absence
 from ._coordination.host import Host
 from ._coordination.local import LocalCircuit
 from ._coordination.log import Log
+from ._coordination.outbox import Nowhere
 from ._coordination.shard import Shard, shard_of
 from ._coordination.surface import Surface
+from ._coordination.table import Table
 from ._core._checks import check_name
-from ._core.policy import PolicyBook
+from ._core.admission import Admission
+from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
+from ._registry import Registry
 from ._version import version
 from .backends import Backend
 from .backends.base import Presence
@@ -24,7 +28,10 @@ from .breaker import Breaker
 from .events import StateChange
 from .statistics import Statistics
 
-EVICTION_TRIES = 100
+STOOD_STILL = 1.0
+"""Seconds by which the clocks of a machine differ only if it stood still, or its clock was set."""
+
+_WITHOUT = BreakerPolicy()
 
 Answer: TypeAlias = Awaitable[object] | object
 
@@ -47,7 +54,7 @@ class Parts:
     ) -> None:
         self.host = host
         fingerprint = f"{policies.fingerprint}/{len(backends)}"
-        self.presence = Presence(host.unique_id(), version(), fingerprint)
+        self.presence = Presence("", version(), fingerprint)
         self.policies = policies
         self.lease_ttl = lease_ttl
         self.max_breakers = max_breakers
@@ -59,67 +66,126 @@ class Parts:
             on_state_change=on_state_change,
             on_role_change=on_role_change,
         )
+        self._naming = Lock()
+        self._told = False
+        self._named_at = self._drift()
+        self._registry = Registry(max_breakers, host.monotonic)
+        self._shards_begin(backends)
+
+    def _shards_begin(self, backends: Sequence[Backend]) -> None:
         self.statistics = Statistics()
         self.surface = self._make_surface(self.statistics)
-        self.shards = self._make_shards(backends)
-        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
-        self._making = Lock()
+        self.absence = Absence(self.surface, self.host.monotonic)
+        self.shards: Sequence[Shard] = [
+            Shard(self, backend, number, len(backends)) for number, backend in enumerate(backends)
+        ]
+        self._nowhere = Nowhere(self.statistics)
+        self._flooded = False
+
+    @property
+    def name(self) -> str:
+        """This instance's name, as it is told to users, who may have put it down somewhere."""
+        with self._naming:
+            if not self.presence.instance:
+                self._take_name()
+            self._told = True
+        return self.presence.instance
+
+    def begin_run(self) -> None:
+        """Take a name for the run that begins. Not sooner: copies of a machine's image, or of a
+        process', would share it, and each take itself for the leader.
+
+        A name that was told stays, and one under which results are still accounted for, unless the
+        machine has stood still in between, as it does when its image is taken.
+        """
+        with self._naming:
+            bound = self._told or any(len(shard.ledger) for shard in self.shards)
+            still = abs(self._drift() - self._named_at) > STOOD_STILL
+            if not (self.presence.instance and bound) or still:
+                self._take_name()
+        for shard in self.shards:
+            shard.table.join(self.presence.instance)
+        self.absence.over()
+
+    def _take_name(self) -> None:
+        self.presence = replace(self.presence, instance=self.host.unique_id())
+        self._told = False
+        self._named_at = self._drift()
+
+    def _drift(self) -> float:
+        """The seconds by which the day's clock is ahead of the one that stands still with the
+        machine."""
+        return self.host.wall() - self.host.monotonic()
 
     def begin_anew(self) -> object:
-        """Take a name of its own in a forked process, and have nothing to do with what is under
+        """Take no part any more in a forked process, and have nothing to do with what is under
         way in the one it comes from; what is known stays known.
 
         Returns:
             What belongs to the other process.
         """
         inherited = self.shards
-        self.presence = replace(self.presence, instance=self.host.unique_id())
-        self.statistics = Statistics()
-        self.surface = self._make_surface(self.statistics)
-        self.shards = self._make_shards([shard.backend for shard in inherited])
+        self.presence, self._told = replace(self.presence, instance=""), False
+        self._naming = Lock()
+        self._shards_begin([shard.backend for shard in inherited])
         for shard, before in zip(self.shards, inherited, strict=True):
             shard.table.take_over(before.table)
-        self._making = Lock()
+        self._registry.begin_anew()
         return inherited
 
     def breaker(self, name: str) -> Breaker:
         """The breaker of a circuit, made on first use, from any thread."""
-        breaker = self.breakers.get(name)
-        if breaker is None:
-            with self._making:  # calls may come from any thread
-                return self.breakers.get(name) or self._make_breaker(name)
-        try:
-            self.breakers.move_to_end(name)
-        except KeyError:  # another thread has just evicted it
+        breaker = self._registry.get(name)
+        if breaker is not None:
             return breaker
-        return breaker
+        check_name("a circuit's name", name)
+        table = self._table(name)
+        if not (table.knows(name) or self._affords(name)):
+            return self._unprotected(name)
+        return self._registry.keep(name, lambda: Breaker(table.local(name)), quiet=self._quiet)
+
+    def _table(self, name: str) -> Table:
+        return self.shards[shard_of(name, len(self.shards))].table
+
+    def _quiet(self, breaker: Breaker) -> bool:
+        return self._table(breaker.name).local(breaker.name).quiet
+
+    @property
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The breakers that are kept now."""
+        return self._registry.snapshot()
+
+    @property
+    def kept(self) -> int:
+        """How many breakers are kept."""
+        return len(self._registry)
 
     def watched(self) -> Iterable[str]:
         """Circuits to check when they are quiet, though nobody has called them yet."""
         names = dict.fromkeys((*self.breakers, *self.policies.exact))
         return [name for name in names if self.policies[name].idle_interval is not None]
 
-    def _make_breaker(self, name: str) -> Breaker:
-        check_name("a circuit's name", name)
-        breaker = Breaker(self._local(name))
-        if len(self.breakers) < self.max_breakers or self._evict():
-            self.breakers[name] = breaker
-        return breaker  # with all places taken by open circuits, it works but is not kept
+    def _affords(self, name: str) -> bool:
+        """Whether one more new circuit may come. Before the start it costs the fleet nothing."""
+        if not self.shards[0].outbox.served:
+            return True
+        affords = self._registry.affords(name)
+        if affords and self._flooded and self._registry.at_rest:
+            self._flooded = False
+        return affords
 
-    def _make_shards(self, backends: Sequence[Backend]) -> Sequence[Shard]:
-        return [
-            Shard(self, backend, number, len(backends)) for number, backend in enumerate(backends)
-        ]
-
-    def _local(self, name: str) -> LocalCircuit:
-        return self.shards[shard_of(name, len(self.shards))].table.local(name)
-
-    def _evict(self) -> bool:
-        """Let go of the breaker not used for longest, but of none that is needed."""
-        for _ in range(min(EVICTION_TRIES, len(self.breakers))):
-            name = next(iter(self.breakers))
-            if self._local(name).quiet:
-                del self.breakers[name]
-                return True
-            self.breakers.move_to_end(name)
-        return False
+    def _unprotected(self, name: str) -> Breaker:
+        self.statistics.unprotected += 1
+        if not self._flooded:
+            self._flooded = True
+            self.surface.too_many_new(name)
+        return Breaker(
+            LocalCircuit(
+                name=name,
+                policy=_WITHOUT,
+                admission=Admission(""),
+                outbox=self._nowhere,
+                monotonic=self.host.monotonic,
+                surface=self.surface,
+            )
+        )

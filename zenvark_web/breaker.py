@@ -102,8 +102,9 @@ class Breaker:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next attempt to recover; 0 if the circuit is closed."""
-        return self._local.admission.retry_after(self._local.monotonic())
+        """Seconds until the next attempt to recover, as far as it is known; 0 if the next call
+        passes."""
+        return self._local.retry_after(self._local.monotonic())
 
     @property
     def successes(self) -> Distribution:
@@ -141,6 +142,8 @@ class Breaker:
                 generation, taken = admission.generation, admission.take(now)
             if taken:
                 return TrialPermit(local, generation, now)
+        if local.abandoned(now):
+            return self._permit(local, generation, now)
         local.block(now)
         raise rejected(local.name, admission.retry_after(now))
 
@@ -161,8 +164,8 @@ class Breaker:
         """
         local = self._local
         admission = local.admission
-        if admission.state is State.OPEN:
-            now = local.monotonic()
+        now = local.monotonic()
+        if admission.state is State.OPEN and not local.abandoned(now):
             local.block(now)
             raise rejected(local.name, admission.retry_after(now))
 

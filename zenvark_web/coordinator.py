@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from . import _forks
 from ._coordination.host import Host
+from ._coordination.lifecycle import Lifecycle
 from ._coordination.session import Session
-from ._coordination.thread import OwnThread, aside, in_asyncio
 from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
@@ -24,7 +24,6 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     import redis.asyncio
 
-START_PATIENCE = 1.0
 METRICS_INTERVAL = 1.0
 MAX_SHARDS = 256
 
@@ -65,8 +64,9 @@ class Coordinator:
     Under trio, `async with` does the same. Wherever the coordinator runs, its breakers work in
     any thread and any event loop.
 
-    It can be made and imported anywhere, without a loop or a Redis. Until it is started, and
-    after it is stopped, breakers pass calls by the last known state and record nothing.
+    It can be made and imported anywhere, without a loop or a Redis. While it does not run,
+    breakers record nothing. Circuits that were open then let calls pass when their wait is over,
+    for nobody hears of their recovery. The log tells once that calls are made in such a state.
 
     Args:
         redis: A URL; a `redis.asyncio` client or cluster client (yours: it is never closed); a
@@ -134,20 +134,21 @@ class Coordinator:
         )
         self._namespace = namespace
         self._metrics = metrics
-        self._session: Session | None = None
-        self._own_thread = OwnThread(
+        self._lifecycle = Lifecycle(
             self,
-            start=self._start_here,
-            stop=self._stop_here,
-            running=lambda: self._running() is not None,
+            begin=self._begin,
+            ended=self._ended,
+            blocked=self._blocked,
+            context=self._host.context,
         )
         _forks.watch(self, Coordinator._begin_anew)
 
     def __repr__(self) -> str:
-        state = "started" if self._running() else "stopped"
+        state = "started" if self._lifecycle.session else "stopped"
+        instance = self._parts.presence.instance or None
         return (
-            f"<Coordinator {self._namespace!r} {state} {self.role} instance={self.instance_id} "
-            f"breakers={len(self.breakers)} {self._parts.shards[0].backend!r}>"
+            f"<Coordinator {self._namespace!r} {state} {self.role} instance={instance} "
+            f"breakers={self._parts.kept} {self._parts.shards[0].backend!r}>"
         )
 
     @property
@@ -157,45 +158,47 @@ class Coordinator:
 
     @property
     def instance_id(self) -> str:
-        """This instance's name in the fleet. A process that was forked after the coordinator was
-        made has one of its own."""
-        return self._parts.presence.instance
+        """This instance's name in the fleet. It takes one with each start, not when it is made:
+        copies of a machine's image must not share it. A name that was asked for stays, but not in
+        a forked process, nor when the machine has stood still meanwhile."""
+        return self._parts.name
 
     @property
     def role(self) -> Role:
         """Whether this instance leads its namespace."""
-        session = self._running()
+        session = self._lifecycle.session
         return session.role if session else Role.FOLLOWER
 
     @property
     def shard_roles(self) -> Sequence[Role]:
         """What this instance does in each shard."""
-        session, shards = self._running(), range(len(self._parts.shards))
+        session, shards = self._lifecycle.session, range(len(self._parts.shards))
         leads = [session is not None and session.leads(shard) for shard in shards]
         return [Role.LEADER if each else Role.FOLLOWER for each in leads]
 
     @property
     def shards_led(self) -> Sequence[bool]:
         """Of each shard, whether anybody leads it, as far as this instance has heard."""
-        session, shards = self._running(), range(len(self._parts.shards))
+        session, shards = self._lifecycle.session, range(len(self._parts.shards))
         return [session is not None and session.led(shard) for shard in shards]
 
     @property
     def running(self) -> bool:
         """Whether it has been started, and not been stopped since."""
-        session = self._running()
+        session = self._lifecycle.session
         return session is not None and not session.stopping
 
     @property
     def connected(self) -> bool:
         """Whether the store answered when it was last asked."""
-        session = self._running()
+        session = self._lifecycle.session
         return session is not None and session.connected
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:
-        """The breakers this instance keeps, by name."""
-        return MappingProxyType(self._parts.breakers)
+        """The breakers this instance keeps now, by name, the one used last at the end. A copy:
+        it does not change while you walk over it, whatever comes and goes meanwhile."""
+        return self._parts.breakers
 
     @property
     def statistics(self) -> Statistics:
@@ -218,58 +221,34 @@ class Coordinator:
     async def start(self) -> None:
         """Join the fleet. Returns with its state loaded, or after about a second without.
 
-        Redis may be down: that surfaces, and the instance joins in when it can. Starting a
-        started coordinator does nothing. Under trio, its event loop runs in a thread of its own,
-        and cancellation waits for the start.
+        Redis may be down: that surfaces, and the instance joins in when it can. It runs until
+        `stop` is called, however often it was started. One that is running already, in whatever
+        event loop or thread, goes on there. Under trio, its event loop runs in a thread of its
+        own, and cancellation waits for the start; elsewhere a start that is cancelled is undone.
 
         Raises:
-            RuntimeError: It is running in another event loop, or in a thread of its own.
+            RuntimeError: It is running in an event loop that stands still, or its own thread is
+                blocked; or it is one of its callbacks in a thread of its own that asks.
         """
-        if in_asyncio():
-            await self._start_here()
-        else:
-            await aside(lambda: self._own_thread.enter(again=True))
-
-    async def _start_here(self) -> None:
-        session = self._running_here()
-        while session is not None and session.stopping:
-            await self._stop_here()
-            session = self._running_here()
-        if session is None:
-            self._tell_metrics("attach")
-            others = [] if self._metrics is None else [self._update_metrics]
-            session = self._session = Session(self._parts, self._parts.shards, others)
-        await session.ready(START_PATIENCE)
+        await self._lifecycle.start()
 
     async def stop(self) -> None:
-        """Leave the fleet: send what is left, give the lease back, end every task.
+        """Take back what `start` has asked for. If nobody else needs it to run (no block that was
+        entered by `with` or `async with` is still to be left), leave the fleet: send what is left,
+        give the lease back, end every task. If nobody has called `start`, it stops for all blocks.
 
-        Takes a few seconds at most, also with Redis down. Stopping a stopped coordinator does
-        nothing. Under trio, cancellation waits for the end.
+        Takes a few seconds at most, also with Redis down; cancellation waits for that. Stopping a
+        stopped coordinator does nothing.
 
         Raises:
-            RuntimeError: It is running in another event loop, or in a thread of its own.
+            RuntimeError: It is one of its callbacks in a thread of its own that asks.
         """
-        if in_asyncio():
-            await self._stop_here()
-        else:
-            await aside(self._leave_thread)
-
-    async def _stop_here(self) -> None:
-        session = self._running_here()
-        if session is None:
-            return
-        await session.stop()
-        if self._session is session:
-            self._session = None
-            self._tell_metrics("detach")
+        await self._lifecycle.stop()
 
     async def __aenter__(self) -> Coordinator:
-        try:
-            await self.start()
-        except BaseException:
-            await self.stop()
-            raise
+        """Join the fleet, as `start` does, until the block is left. Blocks are counted, wherever
+        they are entered: the one that is left last stops it."""
+        await self._lifecycle.enter()
         return self
 
     async def __aexit__(
@@ -278,16 +257,17 @@ class Coordinator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.stop()
+        await self._lifecycle.leave()
 
     def __enter__(self) -> Coordinator:
-        """Join the fleet from synchronous code, in a thread of its own. Waits as long as `start`
-        does; where asyncio runs, use `async with`, which does not hold up the event loop.
+        """Join the fleet from synchronous code, in a thread of its own if it does not run yet.
+        Waits as long as `start` does; where asyncio runs, use `async with`, which does not hold up
+        the event loop.
 
         Raises:
-            RuntimeError: It is running already.
+            RuntimeError: As `start`.
         """
-        self._own_thread.enter(again=False)
+        self._lifecycle.enter_blocking()
         return self
 
     def __exit__(
@@ -296,16 +276,30 @@ class Coordinator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave_thread()
+        self._lifecycle.leave_blocking()
 
-    def _leave_thread(self) -> None:
-        if not self._own_thread.leave():
-            self.surface(StopError(f"{self!r}: something blocks its thread, it did not end"))
+    @property
+    def _session(self) -> Session | None:
+        return self._lifecycle.latest
+
+    def _begin(self) -> Session:
+        """Begin a run in the running event loop."""
+        self._parts.begin_run()
+        self._tell_metrics("attach")
+        others = [] if self._metrics is None else [self._update_metrics]
+        return Session(self._parts, self._parts.shards, others)
+
+    def _ended(self, in_order: bool) -> None:
+        if in_order:
+            self._parts.absence.stopped()
+        self._tell_metrics("detach")
+
+    def _blocked(self) -> None:
+        self.surface(StopError(f"{self!r}: something blocks its thread, it did not end"))
 
     def _begin_anew(self) -> object:
         """In a child process after a fork: a coordinator that has not been started."""
-        session, self._session = self._session, None
-        return session, self._own_thread.abandon(), self._parts.begin_anew()
+        return self._lifecycle.abandon(), self._parts.begin_anew()
 
     def _backends(self, redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
         if isinstance(redis, type):
@@ -320,18 +314,6 @@ class Coordinator:
             return [RedisBackend(redis, namespace)]
         names = [f"{namespace}/{number}" for number in range(shards)]
         return [RedisBackend(redis, name, shards=shards) for name in names]
-
-    def _running(self) -> Session | None:
-        """The current session, unless its loop was closed under it."""
-        session = self._session  # changes nothing: metrics ask from other threads too
-        return None if session is None or session.loop.is_closed() else session
-
-    def _running_here(self) -> Session | None:
-        self._own_thread.check_free()
-        session = self._running()
-        if session is not None and session.loop is not asyncio.get_running_loop():
-            raise RuntimeError(f"{self!r} is running in another event loop")
-        return session
 
     async def _update_metrics(self) -> None:
         while True:

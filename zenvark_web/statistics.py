@@ -64,6 +64,8 @@ class Statistics:
         dropped: Call results that were lost: for want of room here, or with the store's data (which
             may have been judged before).
         batches: Entries written to the stream of results.
+        unprotected: How often a breaker was asked for whose name was one new name too many: what is
+            called through it is neither counted nor ever rejected.
         transitions: Transitions this instance published as a leader.
         effect: Seconds from the call result that decided a transition to its taking effect here.
         openings: How often this instance has opened a closed circuit, by circuit: as the leader for
@@ -81,6 +83,7 @@ class Statistics:
         self.expired = 0
         self.dropped = 0
         self.batches = 0
+        self.unprotected = 0
         self.transitions = 0
         self.effect: Distribution = Distribution(EFFECT_BOUNDS)
         self.openings: OrderedDict[str, Openings] = OrderedDict()

@@ -19,7 +19,7 @@ from tests.asgi.serving import StartupError, served
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE
 from tests.http.server import unused_port
-from zenvark_web import BreakerMiddleware, Coordinator
+from zenvark_web import BreakerMiddleware, Coordinator, MemoryBackend
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 
@@ -179,7 +179,7 @@ async def test_user_may_start_the_coordinator_as_well(
 
     async with served(make_app(coordinator, lifespan)) as client:
         assert (await client.get("/")).text == "running: True"
-    assert seen == [False]
+    assert seen == [True]
     assert not coordinator.running
 
 
@@ -302,12 +302,20 @@ async def test_coordinator_has_stopped_when_the_server_hears_of_the_failure(
 
 
 async def test_server_hears_that_the_coordinator_did_not_start() -> None:
-    class Broken(Coordinator):
-        async def start(self) -> None:
+    class Broken(MemoryBackend):
+        def open(self) -> None:
             raise RuntimeError("not today")
 
-    coordinator = Broken()
-    assert await live(serve, coordinator) == [("startup.failed", False)]
+    assert await live(serve, Coordinator(Broken())) == [("startup.failed", False)]
+
+
+async def test_two_apps_share_the_coordinator(coordinator: Coordinator, make_app: MakeApp) -> None:
+    """The first to end stopped it under the other."""
+    async with served(make_app(coordinator)) as one:
+        async with served(make_app(coordinator)) as other:
+            assert (await other.get("/")).text == "running: True"
+        assert (await one.get("/")).text == "running: True"
+    assert not coordinator.running
 
 
 def test_starlettes_test_client_runs_it(coordinator: Coordinator, make_app: MakeApp) -> None:

@@ -26,6 +26,7 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    MemoryBackend,
     Role,
     State,
     StateChange,
@@ -259,36 +260,37 @@ def test_start_without_redis_joins_in_when_it_comes_up(fresh_server: RedisServer
     assert call(breaker, int) == "rejected"
 
 
-def test_it_is_entered_once_at_a_time(redis_server: ServerHandle, namespace: str) -> None:
+def test_blocks_within_each_other_are_one_run(redis_server: ServerHandle, namespace: str) -> None:
     coordinator = Coordinator(redis_server.url, namespace=namespace)
     for _ in range(2):
         with no_thread_left(), coordinator as entered:
             assert entered is coordinator
-            with pytest.raises(RuntimeError, match="running already"), coordinator:
-                pass
+            with coordinator:
+                assert len(own_threads()) == 1
             eventually_sync(lambda: coordinator.connected, within=PATIENCE)
-        assert not coordinator.connected
+        assert not coordinator.running
 
 
 @pytest.mark.usefixtures("restless")
-def test_of_many_threads_that_enter_one_does() -> None:
+def test_many_threads_that_enter_share_one_run_that_the_last_one_ends() -> None:
     coordinator = Coordinator()
     together = threading.Barrier(THREADS)
+    alone: list[bool] = []
 
-    def enter(_: int) -> bool:
+    def enter(_: int) -> None:
         together.wait()
-        try:
-            coordinator.__enter__()
-        except RuntimeError:
-            return False
-        return True
+        with coordinator:
+            together.wait()
+            alone.append(len(own_threads()) == 1)
+            together.wait()
+        if coordinator.running:
+            assert len(own_threads()) == 1
 
     with no_thread_left(), ThreadPoolExecutor(THREADS) as threads:
         for _ in range(20):
-            assert sum(threads.map(enter, range(THREADS))) == 1
-            assert len(own_threads()) == 1
-            coordinator.__exit__(None, None, None)
+            list(threads.map(enter, range(THREADS)))
             assert own_threads() == []
+    assert all(alone)
 
 
 def test_an_error_of_the_body_passes_through(redis_server: ServerHandle, namespace: str) -> None:
@@ -300,26 +302,21 @@ def test_an_error_of_the_body_passes_through(redis_server: ServerHandle, namespa
         fail()
 
 
-def test_an_error_of_the_start_is_raised_and_leaves_nothing(
-    redis_server: ServerHandle, namespace: str
-) -> None:
-    class Refusing:
+def test_an_error_of_the_start_is_raised_and_leaves_nothing() -> None:
+    class Refusing(MemoryBackend):
         refuse = True
 
-        def attach(self, coordinator: Coordinator) -> None:
+        def open(self) -> None:
             if self.refuse:
                 raise CallFailedError
+            super().open()
 
-        def update(self, coordinator: Coordinator) -> None: ...
-
-        def detach(self, coordinator: Coordinator) -> None: ...
-
-    metrics = Refusing()
-    coordinator = Coordinator(redis_server.url, namespace=namespace, metrics=metrics)
+    backend = Refusing()
+    coordinator = Coordinator(backend)
     with no_thread_left():
         with pytest.raises(CallFailedError), coordinator:
             pass
-        metrics.refuse = False
+        backend.refuse = False
         with coordinator:
             eventually_sync(lambda: coordinator.connected, within=PATIENCE)
 
@@ -349,20 +346,23 @@ def test_an_interrupted_start_leaves_nothing() -> None:
     assert "stopped" in repr(coordinator)
 
 
-async def test_asyncio_leaves_it_to_its_thread(redis_server: ServerHandle, namespace: str) -> None:
+async def test_asyncio_joins_in_with_its_thread_and_the_other_way_round(
+    redis_server: ServerHandle, namespace: str
+) -> None:
     coordinator = Coordinator(redis_server.url, namespace=namespace)
     with coordinator:
-        with pytest.raises(RuntimeError, match="in a thread of its own"):
-            await coordinator.start()
-        with pytest.raises(RuntimeError, match="in a thread of its own"):
-            await coordinator.stop()
+        async with coordinator:
+            assert len(own_threads()) == 1
+        await coordinator.start()
+        await coordinator.stop()
         eventually_sync(lambda: coordinator.connected, within=PATIENCE)
+    assert not coordinator.running
     async with coordinator:
-        with pytest.raises(RuntimeError, match="running already"), coordinator:
-            pass
-        with pytest.raises(RuntimeError, match="in an event loop"):
-            coordinator.__exit__(None, None, None)
+        with coordinator:
+            assert own_threads() == []
+        coordinator.__exit__(None, None, None)
         await eventually(lambda: coordinator.connected, within=PATIENCE)
+    assert not coordinator.running
 
 
 @pytest.mark.usefixtures("patient_commands")
@@ -457,4 +457,6 @@ def test_a_forked_process_starts_its_own(
     told = parent.receive(within=PATIENCE)
     assert told == {"errors": {}, "recorded": 3, "state": "open", "joined": True}
     assert parent.stop(within=PATIENCE) == 0
-    assert parent.stderr == ""
+    [never_started, opened, _] = parent.stderr.splitlines()  # the last: the other process' word
+    assert "was not started in this process" in never_started
+    assert "is open" in opened

@@ -164,21 +164,20 @@ def test_a_cancelled_block_is_left_in_good_order(
     assert store.leader() is None
 
 
-def test_it_is_left_to_asyncio_where_that_runs_it(
-    redis_server: ServerHandle, namespace: str
-) -> None:
+def test_it_joins_in_where_asyncio_runs_it(redis_server: ServerHandle, namespace: str) -> None:
     coordinator = Coordinator(redis_server.url, namespace=namespace)
 
     async def main() -> None:
-        with pytest.raises(RuntimeError, match="running already"):
-            await coordinator.start()
-        with pytest.raises(RuntimeError, match="in an event loop"):
-            await coordinator.stop()
+        async with coordinator:
+            assert own_threads() == []
+        await coordinator.start()
+        await coordinator.stop()
 
     async def asyncio_main() -> None:
         async with coordinator:
             await asyncio.to_thread(trio.run, main)
-            assert coordinator.connected
+            assert coordinator.running
+        assert not coordinator.running
 
     asyncio.run(asyncio_main())
 

@@ -315,6 +315,8 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.connected_again()
     told.never_started("payments")
     told.not_running("payments")
+    told.no_longer_running("payments")
+    told.too_many_new("payments")
     told.check_fails("payments", "down")
     tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))
     assert tabled == {(vars(r)["zenvark_event"], r.levelname) for r in caplog.records}

@@ -54,12 +54,13 @@ class TestStates:
         assert not made.take(100), "a permit is for trials; a closed circuit needs none"
 
     def test_open_lets_nothing_pass_and_tells_how_long(self) -> None:
+        """Never 0 seconds, though the wait is over: it is about to be tried."""
         made = admission(opened(delay=5))
         assert not made.closed
         assert (made.state, made.generation) == (State.OPEN, 1)
         assert not made.take(100)
         assert not made.trying
-        assert [made.retry_after(now) for now in (100, 103, 105, 999)] == [5, 2, 0, 0]
+        assert [made.retry_after(now) for now in (100, 103, 105, 999)] == [5, 2, 1, 1]
         assert made.retry_at == 105
 
     def test_half_open_elsewhere_lets_nothing_pass(self) -> None:

@@ -210,8 +210,11 @@ class LocalCircuit:
         """
         urgent = failed or elapsed > self.slow_after or not self.admission.closed
         result = (generation, failed, _storable(label), ended, elapsed)
-        if not self.outbox.hand_over(urgent, self._record, *result):
-            self.outbox.turn_away()
+        outbox = self.outbox
+        if not outbox.hand_over(urgent, self._record, *result):
+            outbox.turn_away()
+        elif outbox.thread is None and outbox.absence is not None:
+            outbox.absence.unheard(self.name)
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -339,6 +342,21 @@ class LocalCircuit:
         """How far this instance has come with a grant, if it holds one."""
         with self.lock:
             return self.admission.note(now)
+
+    def abandoned(self, now: float) -> bool:
+        """Whether a call passes though the circuit is not closed: its wait is over, and no
+        coordinator runs here that would hear of its recovery."""
+        if self.outbox.served or not self.admission.due(now):
+            return False
+        if self.outbox.absence is not None:
+            self.outbox.absence.unwatched(self.name)
+        return True
+
+    def retry_after(self, now: float) -> float:
+        """Seconds until the next attempt to recover; 0 if the next call passes."""
+        if not self.outbox.served and self.admission.due(now):
+            return 0.0
+        return self.admission.retry_after(now)
 
     def watch(self, witness: Witness | None) -> None:
         """Show someone each result from now on, or nobody any more."""

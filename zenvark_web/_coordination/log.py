@@ -98,14 +98,24 @@ FOLLOWS = "This instance follows: another one judges and decides."
 CONNECTED_AGAIN = "The store answers again: this instance has caught up with the others."
 
 NEVER_STARTED = (
-    "The coordinator was not started, so nobody judges the results of circuit %s and it never "
-    "opens. Start it with the program: `async with coordinator` in the lifespan, BreakerMiddleware "
-    "around the outermost app, or `with coordinator` in synchronous code."
+    "The coordinator was not started in this process, so nobody judges the results of circuit %s "
+    "and it never opens. Start it with the program: `async with coordinator` in the lifespan, "
+    "BreakerMiddleware around the outermost app, or `with coordinator` in synchronous code."
 )
 NOT_RUNNING = (
     "The coordinator does not run (it was stopped, or the process was forked), so nobody finds out "
     "whether circuit %s has recovered: its wait is over and its calls pass. Start the coordinator "
     "again, in each process that makes calls."
+)
+NO_LONGER_RUNNING = (
+    "The coordinator does not run any more (it was stopped, or its event loop was closed), so "
+    "nobody judges the results of circuit %s and it never opens. Let it run as long as calls are "
+    "made, or start it again."
+)
+TOO_MANY_NEW = (
+    "Too many new circuits come at once: %s and others are not protected, their calls pass and do "
+    "not count, until fewer come. Give circuits names of which there is a bounded number (no user "
+    "ids, no paths)."
 )
 CHECK_FAILS = (
     "The health check of circuit %s fails: %s. Until it passes, the circuit stays or becomes open."
@@ -179,6 +189,16 @@ class Log:
     def not_running(self, circuit: str) -> None:
         """Calls of an open circuit pass because nobody finds out how its upstream is."""
         self._write(logging.WARNING, "not_running", NOT_RUNNING, circuit, circuit=circuit)
+
+    def no_longer_running(self, circuit: str) -> None:
+        """Results come in after the coordinator has ended."""
+        self._write(
+            logging.WARNING, "no_longer_running", NO_LONGER_RUNNING, circuit, circuit=circuit
+        )
+
+    def too_many_new(self, circuit: str) -> None:
+        """Circuits are not protected, since too many new ones come."""
+        self._write(logging.WARNING, "too_many_new", TOO_MANY_NEW, circuit, circuit=circuit)
 
     def check_fails(self, circuit: str, told: str) -> None:
         """A health check fails, after it passed or in another way than before."""

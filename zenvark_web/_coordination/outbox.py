@@ -10,9 +10,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from ..statistics import Statistics
+from .absence import Absence
 
 if TYPE_CHECKING:
     from .local import LocalCircuit
@@ -62,14 +64,24 @@ class Outbox:
     Args:
         statistics: Counts what was lost.
         limit: The most runs to keep.
+        absence: Told of results that nobody will send.
+        context: Makes the context variables of what runs in the reporter's thread.
 
     Attributes:
         thread: The reporter's thread, or None while there is no reporter.
         watcher: Looks after calls under way, or None likewise.
     """
 
-    def __init__(self, statistics: Statistics, limit: int = MAX_RUNS) -> None:
+    def __init__(
+        self,
+        statistics: Statistics,
+        limit: int = MAX_RUNS,
+        absence: Absence | None = None,
+        context: Callable[[], Context] = Context,
+    ) -> None:
         self.statistics = statistics
+        self.absence = absence
+        self._context = context
         self.limit = limit
         self.runs: int = 0
         self.waiting: dict[str, LocalCircuit] = {}
@@ -109,17 +121,29 @@ class Outbox:
                 self.watcher.forget()
                 self.watcher = None
             self.take_in()
-            for circuit in self.waiting.values():
+            waiting, self.waiting = self.waiting, {}
+            for circuit in waiting.values():
                 circuit.forget()
-            self.waiting.clear()
             self.runs = 0
+
+    @property
+    def served(self) -> bool:
+        """Whether there is a reporter."""
+        loop = self._loop
+        if loop is None or not loop.is_closed():
+            return loop is not None
+        self.close()
+        return False
 
     def here(self, function: Callable[..., None], *arguments: object) -> None:
         """Run something in the reporter's thread: now, or soon if this is another one. Not at
         all if no reporter is there. What one thread hands over stays in order."""
-        if self.thread == threading.get_ident():
+        loop = self._loop
+        if loop is None:
+            return
+        if self.thread == threading.get_ident() and not loop.is_closed():
             function(*arguments)
-        elif self._loop is not None:
+        else:
             self._put(True, function, arguments)
 
     def hand_over(self, urgent: bool, function: Callable[..., None], *arguments: object) -> bool:
@@ -133,9 +157,12 @@ class Outbox:
         Returns:
             Whether there was room for it.
         """
-        if self.thread == threading.get_ident():
+        loop = self._loop
+        if loop is None:
+            return True
+        if self.thread == threading.get_ident() and not loop.is_closed():
             function(*arguments)
-        elif self._loop is not None:
+        else:
             if len(self._incoming) >= MAX_INCOMING:
                 return False
             self._put(urgent, function, arguments)
@@ -183,7 +210,7 @@ class Outbox:
         self, urgent: bool, function: Callable[..., None], arguments: tuple[object, ...]
     ) -> None:
         self._incoming.append((function, arguments))
-        if not self._called_now and (urgent or not self._called):
+        if self.served and not self._called_now and (urgent or not self._called):
             self._call(urgent)
 
     def _call(self, now: bool) -> None:
@@ -195,16 +222,29 @@ class Outbox:
         loop = self._loop
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self._take_in_here if now else self._call_later)
+                do = self._take_in_here if now else self._call_later
+                loop.call_soon_threadsafe(do, context=self._context())
         except RuntimeError:  # the loop was closed
             self.close()
 
     def _call_later(self) -> None:
-        asyncio.get_running_loop().call_later(COLLECTING, self._take_in_here)
+        asyncio.get_running_loop().call_later(
+            COLLECTING, self._take_in_here, context=self._context()
+        )
 
     def _take_in_here(self) -> None:
         if self.thread == threading.get_ident():  # the reporter may have moved to another one
             self.take_in()
+
+
+class Nowhere(Outbox):
+    """Where results of circuits go that are not protected: nothing is made of them."""
+
+    def here(self, function: Callable[..., None], *arguments: object) -> None:
+        pass
+
+    def hand_over(self, urgent: bool, function: Callable[..., None], *arguments: object) -> bool:
+        return True
 
 
 def _nobody(*_: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from .._core.states import Role
@@ -16,6 +16,8 @@ RESTART_PAUSE = 1.0
 LONGEST_LOAD = 30.0
 FAREWELL_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
+LONGEST_STOP = STOP_PATIENCE + 2 * FAREWELL_PATIENCE + 1.0
+"""Seconds after which a stop has ended for certain, in a loop that is not blocked."""
 
 
 class Session:
@@ -33,8 +35,10 @@ class Session:
         self._member = member
         self._others = tuple(others)
         self._stop = asyncio.Event()
+        self._ending = False
         self._left = False
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: dict[asyncio.Task[None], None] = {}  # a set in order, to repeat runs
         shards = tuple(shards)
         self._leaderships = Leaderships(len(shards), member.surface)
         self._memberships = [
@@ -44,7 +48,10 @@ class Session:
         member.surface.open()
         for membership in self._memberships:
             membership.open()
-        self._runner = self.loop.create_task(self._run(), name="zenvark_web")
+        self._context = member.host.context
+        self._runner = self.loop.create_task(
+            self._run(), name="zenvark_web", context=self._context()
+        )
 
     @property
     def role(self) -> Role:
@@ -57,9 +64,31 @@ class Session:
         return all(membership.connected for membership in self._memberships)
 
     @property
+    def loaded(self) -> bool:
+        """Whether the fleet's state is loaded."""
+        return all(membership.loaded.is_set() for membership in self._memberships)
+
+    @property
     def stopping(self) -> bool:
         """Whether it is about to end, or has ended."""
-        return self._stop.is_set() or self._runner.done()
+        return self._ending or self._runner.done()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or its loop, in which it can't go on."""
+        return self._runner.done() or not self.loop.is_running()
+
+    def runs_this(self) -> bool:
+        """Whether it is one of its own tasks that asks."""
+        return asyncio.current_task() in self._running
+
+    def call_when_over(self, function: Callable[[], None]) -> None:
+        """Have something called when it has ended."""
+        self._runner.add_done_callback(lambda _: function(), context=self._context())
+
+    def disown(self) -> None:
+        """Have it leave alone what belongs to the next run, should it still do anything."""
+        self._left = True
 
     def leads(self, shard: int) -> bool:
         """Whether this instance believes that it leads a shard."""
@@ -89,8 +118,15 @@ class Session:
         for membership in self._memberships:
             await membership.loaded.wait()
 
+    def ask_to_end(self) -> None:
+        """Have it stop, from any thread, without waiting for that."""
+        self._ending = True
+        with suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon_threadsafe(self._stop.set, context=self._context())
+
     async def stop(self) -> None:
         """End it: say goodbye, and leave nothing running."""
+        self._ending = True
         self._stop.set()
         _, late = await asyncio.wait({self._runner}, timeout=STOP_PATIENCE)
         if late:
@@ -109,7 +145,9 @@ class Session:
                 self._tasks = tasks
                 loops = [self._member.surface.run, *self._others]
                 loops += [loop for membership in self._memberships for loop in membership.loops]
-                running = [tasks.create_task(self._supervised(loop)) for loop in loops]
+                for loop in loops:
+                    self._create(tasks, loop)
+                running = list(self._running)
                 await self._stop.wait()
                 for membership in self._memberships:
                     membership.retire()
@@ -121,7 +159,13 @@ class Session:
     def _start(self, loop: Loop) -> asyncio.Task[None] | None:
         if self._tasks is None or self._stop.is_set():
             return None
-        return self._tasks.create_task(self._supervised(loop))
+        return self._create(self._tasks, loop)
+
+    def _create(self, tasks: asyncio.TaskGroup, loop: Loop) -> asyncio.Task[None]:
+        task = tasks.create_task(self._supervised(loop))
+        self._running[task] = None
+        task.add_done_callback(lambda task: self._running.pop(task, None))
+        return task
 
     async def _supervised(self, loop: Loop) -> None:
         """Run a loop for ever: what it did not expect surfaces, and it begins again."""

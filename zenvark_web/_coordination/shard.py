@@ -13,6 +13,7 @@ from zlib import crc32
 from .._core.policy import PolicyBook
 from ..backends.base import Backend, Presence
 from ..statistics import Statistics
+from .absence import Absence
 from .accounts import Ledger
 from .clock import SharedClock
 from .host import Host
@@ -29,6 +30,7 @@ class Member(Protocol):
     policies: PolicyBook
     surface: Surface
     statistics: Statistics
+    absence: Absence
     lease_ttl: float
     max_breakers: int
 
@@ -53,10 +55,9 @@ class Shard:
         monotonic = member.host.monotonic
         self.backend = backend
         self.clock = SharedClock(monotonic)
-        self.outbox = Outbox(member.statistics)
+        self.outbox = Outbox(member.statistics, absence=member.absence, context=member.host.context)
         self.ledger = Ledger(member.statistics, member.surface, monotonic)
         self.table = Table(
-            instance=member.presence.instance,
             policies=member.policies,
             outbox=self.outbox,
             clock=self.clock,

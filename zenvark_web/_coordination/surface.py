@@ -107,6 +107,14 @@ class Surface:
         from any thread."""
         self._once("not_running", circuit, self._log.not_running)
 
+    def no_longer_running(self, circuit: str) -> None:
+        """Warn once that results come in after the coordinator has ended; from any thread."""
+        self._once("no_longer_running", circuit, self._log.no_longer_running)
+
+    def too_many_new(self, circuit: str) -> None:
+        """Warn that circuits are not protected, since too many new ones come."""
+        self._log.too_many_new(circuit)
+
     def check_fails(self, circuit: str, told: str) -> None:
         """Tell that a health check fails, after it passed or in another way than before. Of very
         many, some are only counted."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from weakref import WeakValueDictionary
+from contextlib import AbstractContextManager
 
 from .._core.admission import Admission
 from .._core.policy import PolicyBook
 from .._core.states import State, Transition, Word
 from ..events import StateChange
+from .circuits import LocalCircuits
 from .clock import SharedClock
 from .local import LocalCircuit, Witness
 from .outbox import Outbox
@@ -25,7 +27,6 @@ class Table:
     they live as long as someone holds their breaker.
 
     Args:
-        instance: This instance's id.
         policies: The policies of circuits.
         outbox: Where results of local circuits wait.
         clock: For the times of results.
@@ -35,18 +36,19 @@ class Table:
     def __init__(
         self,
         *,
-        instance: str,
         policies: PolicyBook,
         outbox: Outbox,
         clock: SharedClock,
         surface: Surface,
     ) -> None:
-        self._instance = instance
+        self._instance = ""  # until it takes part
         self._policies = policies
         self._outbox = outbox
         self._clock = clock
         self._surface = surface
-        self._locals: WeakValueDictionary[str, LocalCircuit] = WeakValueDictionary()
+        self._locals = LocalCircuits()
+        # A circuit that another thread makes meanwhile must not miss what all are told.
+        self._telling: AbstractContextManager[bool] = threading.RLock()
         self._alone: dict[str, Transition] = {}
         self._witness: Witness | None = None
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
@@ -56,11 +58,22 @@ class Table:
     def take_over(self, inherited: Table) -> None:
         """Go on from what was known, and for the same local circuits, in a forked process."""
         self.latest = inherited.latest
-        self._locals = inherited._locals
-        for circuit in tuple(self._locals.values()):
+        self._locals = inherited._locals.taken_over()
+        for circuit in self._locals.all():
             circuit.begin_anew(self._outbox, self._surface)
             circuit.admission.instance = self._instance
             self._admit(circuit)
+
+    def join(self, instance: str) -> None:
+        """Take part under a name, by which this instance recognises its grants."""
+        if instance == self._instance:
+            return
+        with self._telling:
+            self._instance = instance
+            for circuit in self._locals.all():
+                with circuit.lock:
+                    circuit.admission.instance = instance
+                self._admit(circuit)
 
     def local(self, name: str) -> LocalCircuit:
         """The local side of a circuit, made on first use."""
@@ -74,13 +87,19 @@ class Table:
                 monotonic=self._clock.monotonic,
                 surface=self._surface,
             )
-            self._locals[name] = circuit
-            self._show(circuit)
+            with self._telling:
+                circuit.admission.instance = self._instance
+                self._locals.add(circuit)
+                self._show(circuit)
             if name in self._alone or name in self.latest:
                 self._admit(circuit)
             else:
                 self._unheard.append(name)  # any thread's
         return circuit
+
+    def knows(self, name: str) -> bool:
+        """Whether a circuit is known already, to the fleet or here."""
+        return name in self.latest or self._locals.get(name) is not None
 
     def known(self, name: str) -> Transition:
         """The newest transition of a circuit (generation 0 if there has been none)."""
@@ -126,12 +145,16 @@ class Table:
     def watch(self, witness: Witness | None) -> None:
         """Show a witness what the circuits that ask for it (`cut_off="local"`) do, until it is
         replaced by None: then the fleet's word holds again."""
-        self._witness = witness
-        for circuit in tuple(self._locals.values()):
-            self._show(circuit)
+        with self._telling:
+            self._witness = witness
+            for circuit in self._locals.all():
+                self._show(circuit)
         if witness is None:
-            for name in tuple(self._alone):
-                self._take_effect(self._alone.pop(name), self.known(name))
+            alone, self._alone = self._alone, {}  # at one go: none is left behind, come what may
+            for name in alone:
+                self._put_in_force(name)
+            for name, before in alone.items():
+                self._tell(before, self.known(name))
 
     def decide_alone(self, transition: Transition) -> None:
         """Take on what this instance has decided for itself."""
@@ -150,9 +173,15 @@ class Table:
         circuit.watch(self._witness if asks else None)
 
     def _take_effect(self, before: Transition, now: Transition) -> None:
-        circuit = self._locals.get(now.circuit)
+        self._put_in_force(now.circuit)
+        self._tell(before, now)
+
+    def _put_in_force(self, name: str) -> None:
+        circuit = self._locals.get(name)
         if circuit is not None:
             self._admit(circuit)
+
+    def _tell(self, before: Transition, now: Transition) -> None:
         if now.state is not before.state:
             self._surface.state_changed(
                 StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
@@ -162,9 +191,7 @@ class Table:
         """Begin a circuit anew that the fleet has forgotten, unless it has moved on."""
         if self.known(name).generation == generation:
             self.latest.pop(name, None)
-            circuit = self._locals.get(name)
-            if circuit is not None:
-                self._admit(circuit)
+            self._put_in_force(name)
 
     @property
     def tries(self) -> bool:

@@ -1,22 +1,24 @@
-"""An event loop in a thread of its own, for programs that have none (or another's, such as trio).
-
-Who enters and who leaves may be any thread; the loop's own thread may not wait for itself.
-"""
+"""An event loop in a thread of its own, for programs that have none (or another's, as trio's)."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 STOP_PATIENCE = 10.0
 """Seconds that a stop waits for the thread; the loops in it take seven at most by themselves."""
 
 EXIT_PATIENCE = 2.0
-"""Seconds that the interpreter's exit waits for it, if nobody has stopped it."""
+"""Seconds that the end of the process waits for it, if nobody has stopped it."""
 
 
 class LoopThread:
@@ -25,24 +27,32 @@ class LoopThread:
     Args:
         start: Starts it, in the loop.
         stop: Stops it there; also if its start failed.
+        context: The context variables of all that runs there.
     """
 
     def __init__(
-        self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
+        self,
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], Awaitable[None]],
+        context: Context,
     ) -> None:
         self._start = start
         self._stop = stop
-        self._started: Future[None] = Future()
+        self.started: Future[None] = Future()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
-        self._ending = False
-        self._thread = threading.Thread(target=self._work, name="zenvark_web", daemon=True)
+        self._done = threading.Event()
+        self.ending: bool = False
+        self._unregister: Callable[[], object] = _nothing
+        self._thread = threading.Thread(
+            target=context.run, args=(self._work,), name="zenvark_web", daemon=True
+        )
 
     @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._thread.is_alive()
+    def over(self) -> bool:
+        """Whether it has run, and has ended."""
+        return self._done.is_set()
 
     @property
     def current(self) -> bool:
@@ -51,144 +61,86 @@ class LoopThread:
 
     def start(self) -> None:
         """Start the thread, and the thing in it. What that raises, this raises."""
-        self._thread.start()
-        atexit.register(self._at_exit)
-        self._started.result()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # there can be no more threads
+            self.started.set_exception(error)
+            self._done.set()
+            raise
+        self._unregister = _at_the_end(self._at_exit)
+        self.started.result()
 
     def stop(self) -> bool:
         """Stop both; tells whether they have ended in time. What stopping raises, this raises."""
         self.disown()
-        self._ask_to_end()
-        if self.alive:
+        self.ask_to_end()
+        # Not `is_alive`: an interrupt may have come before the thread has told that it lives.
+        if self._done.wait(STOP_PATIENCE) and self._thread.is_alive():
             self._thread.join(STOP_PATIENCE)
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        return not self.alive
+        return self.over
 
     def disown(self) -> None:
-        """Have the interpreter's exit not wait for it any more."""
-        atexit.unregister(self._at_exit)
+        """Have the process not wait for it any more when it ends."""
+        unregister, self._unregister = self._unregister, _nothing
+        unregister()
 
-    def _at_exit(self) -> None:
-        self._ask_to_end()
-        self._thread.join(EXIT_PATIENCE)
-
-    def _ask_to_end(self) -> None:
-        self._ending = True
+    def ask_to_end(self) -> None:
+        """Have it stop, without waiting for that."""
+        self.ending = True
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it has ended
-                loop.call_soon_threadsafe(self._end.set)
+                loop.call_soon_threadsafe(self._end.set, context=Context())
+
+    def _at_exit(self) -> None:
+        self.ask_to_end()
+        self._done.wait(EXIT_PATIENCE)
 
     def _work(self) -> None:
         try:
             asyncio.run(self._live())
         except BaseException as error:
-            if self._started.done():
+            if self.started.done():
                 self._error = error
             else:
-                self._started.set_exception(error)
+                self.started.set_exception(error)
+        finally:
+            self._done.set()
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        if self._ending:
+        if self.ending:
             self._end.set()
         try:
             await self._start()
-            self._started.set_result(None)
+            self.started.set_result(None)
             await self._end.wait()
         finally:
             await self._stop()
 
 
-class OwnThread:
-    """The thread of its own that a coordinator has while synchronous code, or trio, runs it.
+def _at_the_end(function: Callable[[], None]) -> Callable[[], object]:
+    """Have something done when this process ends, also one of multiprocessing's, whose forked
+    workers run no exit handlers (before Python 3.13); tells how to call that off."""
+    atexit.register(function)
+    if "multiprocessing.util" not in sys.modules:  # so this is none of its workers
+        return lambda: atexit.unregister(function)
+    from multiprocessing.util import Finalize
 
-    Args:
-        owner: The coordinator, to name it in errors.
-        start: Starts it in the running event loop.
-        stop: Stops it there.
-        running: Tells whether it runs, in whatever loop.
-    """
+    finalizer = Finalize(None, function, exitpriority=0)  # after pools and queues
 
-    def __init__(
-        self,
-        owner: object,
-        *,
-        start: Callable[[], Awaitable[None]],
-        stop: Callable[[], Awaitable[None]],
-        running: Callable[[], bool],
-    ) -> None:
-        self._owner = owner
-        self._start = start
-        self._stop = stop
-        self._running = running
-        self._thread: LoopThread | None = None
-        self._turn = threading.Lock()
+    def call_off() -> None:
+        atexit.unregister(function)
+        finalizer.cancel()
 
-    def enter(self, *, again: bool) -> None:
-        """Start the owner in a thread of its own; does nothing if it runs there and that is fine
-        with the caller (`again`).
+    return call_off
 
-        Raises:
-            RuntimeError: It is running already.
-        """
-        self._check_outside()
-        with self._turn:
-            if self._alive and again:
-                return
-            if self._alive or self._running():
-                raise RuntimeError(f"{self._owner!r} is running already")
-            self._thread = LoopThread(self._start, self._stop)
-            try:
-                self._thread.start()
-            except BaseException:
-                self._thread.stop()
-                raise
 
-    def leave(self) -> bool:
-        """Stop the owner, if it runs in a thread of its own; tells whether that has ended.
-
-        Raises:
-            RuntimeError: It is running in an event loop.
-        """
-        self._check_outside()
-        with self._turn:
-            if self._thread is not None and self._alive:
-                return self._thread.stop()
-            if self._running():
-                raise RuntimeError(f"{self._owner!r} is running in an event loop")
-            return True
-
-    def check_free(self) -> None:
-        """See that the owner does not run in a thread of its own, unless this is that thread.
-
-        Raises:
-            RuntimeError: It does.
-        """
-        if self._alive and not self._inside:
-            raise RuntimeError(f"{self._owner!r} is running in a thread of its own")
-
-    def abandon(self) -> object:
-        """Let go of the thread of the process from which this one was forked."""
-        inherited, self._thread = self._thread, None
-        self._turn = threading.Lock()
-        if inherited is not None:
-            inherited.disown()
-        return inherited
-
-    @property
-    def _alive(self) -> bool:
-        return self._thread is not None and self._thread.alive
-
-    @property
-    def _inside(self) -> bool:
-        return self._thread is not None and self._thread.current
-
-    def _check_outside(self) -> None:
-        if self._inside:
-            raise RuntimeError(f"{self._owner!r} can't be started or stopped by its own callbacks")
+def _nothing() -> None:
+    pass
 
 
 def in_asyncio() -> bool:
@@ -200,9 +152,31 @@ def in_asyncio() -> bool:
     return True
 
 
-async def aside(function: Callable[[], object]) -> None:
-    """Run what blocks in a worker thread, without asyncio; cancellation waits for it."""
+async def aside(function: Callable[[], T]) -> T:
+    """Run what blocks in a worker thread, under asyncio or trio; cancellation waits for it."""
     from anyio import CancelScope, to_thread  # comes with httpx and Starlette
 
     with CancelScope(shield=True):
-        await to_thread.run_sync(function)
+        result = await to_thread.run_sync(function)
+    return result  # noqa: RET504 - a scope may end its block otherwise, as far as types tell
+
+
+async def to_the_end(work: Coroutine[Any, Any, T], context: Context) -> T:
+    """Run clean-up in asyncio to its end, whoever cancels this meanwhile, and however often; only
+    then tell the cancellation. What is done here must end by itself."""
+    from anyio import CancelScope
+
+    cancelled: asyncio.CancelledError | None = None
+    # anyio cancels again and again, in each turn of the loop, what is not shielded from it.
+    with CancelScope(shield=True):
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # is no surprise to anybody
+        raise cancelled
+    return task.result()

@@ -13,7 +13,8 @@ LONGEST_OFFER = 120.0
 """An instance keeps an unused permit for at least and at most so many seconds."""
 
 TRIAL_RETRY_AFTER = 1.0
-"""What a rejected caller is told while trials are under way; their end is not known."""
+"""What a rejected caller is told while trials are under way, or are about to be: when they end is
+not known. Never 0, at which callers would come again at once, and again."""
 
 
 class Admission:
@@ -84,12 +85,14 @@ class Admission:
         return self._retry_at
 
     def retry_after(self, now: float) -> float:
-        """Seconds until the next attempt to recover: 0 when closed or due."""
+        """Seconds until the next attempt to recover: 0 only when closed."""
         if self.closed:
             return 0.0
-        if self.state is State.HALF_OPEN:
-            return TRIAL_RETRY_AFTER
-        return max(0.0, self._retry_at - now)
+        return TRIAL_RETRY_AFTER if self.due(now) else self._retry_at - now
+
+    def due(self, now: float) -> bool:
+        """Whether the wait of a circuit that is not closed is over."""
+        return self.state is State.HALF_OPEN or now >= self._retry_at
 
     def take(self, now: float) -> bool:
         """Take a trial permit, if this instance has one to give."""

@@ -14,21 +14,20 @@ _logger = logging.getLogger("zenvark_web")
 class Lifespan:
     """One lifespan of the app: the coordinator starts before the app and stops after it.
 
-    One that is running already, in whatever thread, belongs to somebody else, who will stop it.
+    The coordinator counts its users: with several apps, or one that enters it itself, the last
+    one to end stops it.
     """
 
     def __init__(self, app: ASGIApp, coordinator: Coordinator) -> None:
         self._app = app
         self._coordinator = coordinator
-        self._owner = False
+        self._entered = False
         self._answered = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         startup = await receive()
-        self._owner = not self._coordinator.running
         try:
-            if self._owner:
-                await self._start(send)
+            await self._start(send)
             await self._run(scope, _preceded(startup, receive), send)
             if not self._answered:
                 await self._stand_in(receive, send)
@@ -37,15 +36,16 @@ class Lifespan:
 
     async def _start(self, send: Send) -> None:
         try:
-            await self._coordinator.start()
+            await self._coordinator.__aenter__()
+            self._entered = True
         except Exception as error:
-            await self._stop()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 
     async def _stop(self) -> None:
-        if self._owner:
-            await self._coordinator.stop()
+        if self._entered:
+            self._entered = False
+            await self._coordinator.__aexit__(None, None, None)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched_send(message: Message) -> None:

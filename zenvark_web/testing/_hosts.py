@@ -140,7 +140,9 @@ class SimulatedHost:
             Host(
                 monotonic=lambda: self.local(world.loop.now),
                 chance=world.chance.random,
+                wall=lambda: self.local(world.loop.now),
                 unique_id=lambda: self.name,
+                context=self._context.copy,
             ),
             [SimulatedBackend(world.loop, server, self.way) for server in world.servers],
             policy=policy,

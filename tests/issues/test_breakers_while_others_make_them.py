@@ -1,0 +1,201 @@
+"""Threads made breakers while others walked over them, or evicted: dictionaries changed under
+whoever walked, in users' code and in ours. One such error left circuits of an instance that was cut
+off as they were decided alone, for ever."""
+
+import asyncio
+import gc
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.helpers.waiting import eventually
+from zenvark_web import BreakerPolicy, Coordinator, HealthCheckType, State
+
+SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def restless() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@contextmanager
+def beside(*works: Callable[[int], object]) -> Iterator[list[BaseException]]:
+    """Does things over and over in threads; tells what they raised."""
+    errors: list[BaseException] = []
+    over = threading.Event()
+
+    def go_on(work: Callable[[int], object]) -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            try:
+                work(number)
+            except BaseException as error:
+                errors.append(error)
+                return
+            if number % 20 == 0:
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=go_on, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield errors
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
+
+
+def test_asking_for_more_names_than_are_kept_from_many_threads() -> None:
+    coordinator = Coordinator(max_breakers=50)
+
+    def ask(number: int) -> None:
+        assert coordinator.breaker(f"host-{number % 120}").name == f"host-{number % 120}"
+
+    with beside(ask, ask, ask, lambda _: list(coordinator.breakers)):
+        time.sleep(SECONDS)
+    assert len(coordinator.breakers) == 50
+
+
+async def test_walking_over_breakers_beside_calls() -> None:
+    coordinator = Coordinator()
+    for number in range(3):
+        coordinator.breaker(f"c{number}")
+    for name in coordinator.breakers:
+        coordinator.breaker(name)
+        coordinator.breaker(f"{name}-more")
+    walked = coordinator.breakers
+    names = list(walked)
+    for breaker in walked.values():
+        await asyncio.sleep(0)
+        coordinator.breaker(f"{breaker.name}-later")
+    assert list(walked) == names, "it is a copy"
+    with pytest.raises(TypeError):
+        walked["c9"] = walked["c0"]  # type: ignore[index]
+
+
+class Nobody:
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+async def test_what_was_decided_alone_never_stays() -> None:
+    coordinator = Coordinator(policy=BreakerPolicy(cut_off="local"), max_breakers=100_000)
+    kept = [coordinator.breaker(f"warm-{number}") for number in range(3_000)]
+    table = coordinator._parts.shards[0].table
+    nobody: Any = Nobody()
+
+    def make(number: int) -> None:
+        kept.append(coordinator.breaker(f"{threading.get_ident()}-{number}"))
+
+    def forget(_: int) -> None:
+        del kept[3_000 : len(kept) // 2]
+        gc.collect()
+        time.sleep(0.01)
+
+    with beside(make, make, forget):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            table.watch(nobody)
+            for name in ("warm-1", "warm-2", "new"):
+                table.decide_alone(
+                    replace(table.known(name), generation=-1, state=State.OPEN, delay=1.0)
+                )
+            table.watch(None)
+            assert table.in_force("warm-1").generation == 0
+            assert kept[1].state is State.CLOSED
+    coordinator.breaker("one-more")
+    for breaker in coordinator.breakers.values():
+        assert breaker._local._witness is None
+
+
+async def test_idle_checks_are_found_while_breakers_are_made() -> None:
+    """A new leader asks which circuits it has to check."""
+
+    async def check(_: HealthCheckType) -> None: ...
+
+    policy = BreakerPolicy(health_check=check, idle_interval=60)
+    coordinator = Coordinator(policy=policy, max_breakers=2_000)
+    for number in range(1_000):
+        coordinator.breaker(f"warm-{number}")
+    with beside(lambda number: coordinator.breaker(f"new-{number % 3_000}")) as errors:
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until and not errors:
+            assert len(list(coordinator._parts.watched())) >= 1_000
+
+
+# A flood of names
+
+
+async def test_a_flood_of_names_is_cut_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    coordinator = Coordinator(max_breakers=1_000)
+    async with coordinator:
+        for number in range(5_000):
+            breaker = coordinator.breaker(f"host-{number}")
+            for _ in range(5):
+                breaker.acquire().raised(OSError())
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        statistics = coordinator.statistics
+        assert 3_000 <= statistics.unprotected <= 4_000
+        assert len(coordinator.breakers) <= 1_000
+        assert breaker.state is State.CLOSED
+        assert sum(breaker.failures.counts) == 0
+        assert breaker.execute_sync(int) == 0
+        assert breaker.name == "host-4999"
+        await eventually(lambda: coordinator.breaker("host-1").state is State.OPEN)
+        assert statistics.recorded + statistics.dropped <= 5 * 2_000
+    told = [vars(r).get("zenvark_event") for r in caplog.records if r.levelno == logging.WARNING]
+    assert told.count("too_many_new") == 1
+
+
+async def test_what_normal_programs_do_is_no_flood() -> None:
+    coordinator = Coordinator(max_breakers=1_000)
+    for number in range(3_000):  # before the start, nobody bears the cost
+        coordinator.breaker(f"early-{number}")
+    async with coordinator:
+        for number in range(1_000):
+            coordinator.breaker(f"host-{number}").execute_sync(int)
+        for number in range(10_000):  # some come and go
+            coordinator.breaker(f"host-{number % 1_000}")
+            coordinator.breaker(f"early-{number % 1_500 + 1_500}")
+        assert coordinator.statistics.unprotected == 0
+
+
+async def test_a_circuit_that_the_fleet_knows_is_never_one_too_many() -> None:
+    coordinator = Coordinator(max_breakers=1_000)
+    async with coordinator:
+        for _ in range(5):
+            coordinator.breaker("known").acquire().raised(OSError())
+        await eventually(lambda: coordinator.breaker("known").state is State.OPEN)
+        for number in range(3_000):
+            coordinator.breaker(f"host-{number}")
+        assert coordinator.statistics.unprotected > 0
+        assert coordinator.breaker("known").state is State.OPEN
+
+
+def test_letting_go_of_a_name_takes_no_longer_with_many_kept() -> None:
+    def per_name(most: int) -> float:
+        coordinator = Coordinator(max_breakers=most)
+        for number in range(most):
+            coordinator.breaker(f"c-{number}")
+        began = time.perf_counter()
+        for number in range(1_000):
+            coordinator.breaker(f"new-{number}")
+        return time.perf_counter() - began
+
+    assert per_name(30_000) < 10 * per_name(300)

@@ -1,0 +1,58 @@
+"""Says, once, that calls are made though their coordinator does not run: nothing protects them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .surface import Surface
+
+LATE = 5.0
+"""Seconds after a stop in good order in which results may still come: a program that ends."""
+
+
+class Absence:
+    """Whether somebody has been told that a coordinator does not run in this process.
+
+    It is told once until the coordinator runs again, not for each circuit.
+
+    Args:
+        surface: Where it is told.
+        monotonic: This host's monotonic seconds.
+    """
+
+    def __init__(self, surface: Surface, monotonic: Callable[[], float]) -> None:
+        self._surface = surface
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._told = False
+        self._has_run = False
+        self._quiet_until = float("-inf")
+
+    def over(self) -> None:
+        """The coordinator runs."""
+        self._told = False
+        self._has_run = True
+        self._quiet_until = float("-inf")
+
+    def stopped(self) -> None:
+        """It has been stopped."""
+        self._quiet_until = self._monotonic() + LATE
+
+    def unheard(self, circuit: str) -> None:
+        """A call has ended, and nobody takes its result."""
+        if not self._told and self._monotonic() >= self._quiet_until and self._first():
+            if self._has_run:
+                self._surface.no_longer_running(circuit)
+            else:
+                self._surface.never_started(circuit)
+
+    def unwatched(self, circuit: str) -> None:
+        """A call passes an open circuit, for nobody will try whether its upstream is well."""
+        if not self._told and self._first():
+            self._surface.not_running(circuit)
+
+    def _first(self) -> bool:
+        with self._lock:  # of many threads, one tells
+            told, self._told = self._told, True
+        return not told
