@@ -13,13 +13,21 @@ from dataclasses import replace
 
 from .._core.circuit import Check, Circuit
 from .._core.policy import PolicyBook
-from .._core.states import Counted, Report, State, Tally, Transition
+from .._core.states import Counted, Report, Tally, Transition
 from ..exceptions import StrategyError
+from .checking import CheckPlaces, Claim
 from .clock import Frame
 from .health import HealthChecks
+from .places import Place, Places
 from .surface import Surface, ends_this_task
 
-EVICTION_TRIES = 100
+HANGING = 1.0
+"""A health check that takes more seconds than this, and fails, hangs."""
+
+WANTED_FOR = 10.0
+"""Seconds for which a call that was not let through tells that there are more to make."""
+
+SPARE_TIMERS = 64
 
 
 class Judge:
@@ -32,7 +40,7 @@ class Judge:
         chance: Makes random numbers from 0 to 1.
         surface: Where the errors of users' strategies go.
         checks: Runs health checks.
-        max_circuits: How many closed circuits to keep count of.
+        max_circuits: How many circuits to keep count of.
         decided: Told each transition, signed.
         touched: Told the name of each circuit that may have changed.
         epoch: The lease under which it judges, for its signature.
@@ -61,13 +69,13 @@ class Judge:
         self._chance = chance
         self._surface = surface
         self._checks = checks
-        self._max_circuits = max_circuits
         self._decided = decided
         self._touched = touched
         self._epoch = epoch
         self._leader = leader
         self._checking: dict[str, int] = {}
-        self._circuits: dict[str, Circuit] = {}
+        self._check_places = CheckPlaces()
+        self._places = Places(max_circuits)
         self._timers: list[tuple[float, str]] = []
         self._timer_of: dict[str, float] = {}
         self._timers_changed = asyncio.Event()
@@ -79,7 +87,7 @@ class Judge:
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force, unless it is this judge's own."""
         name = transition.circuit
-        circuit = self._circuits.get(name)
+        circuit = self._places.circuit(name)
         if circuit is None or not self._is_news(transition, circuit.latest):
             return
         entered = self._entered(transition)
@@ -92,17 +100,18 @@ class Judge:
 
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
-        self._circuits.pop(name, None)
+        self._places.pop(name)
+        self._timer_of.pop(name, None)
         self._touched(name)
 
     @property
     def names(self) -> Set[str]:
         """The circuits that are kept count of."""
-        return self._circuits.keys()
+        return self._places.names
 
     def save(self, name: str) -> Tally | None:
         """What results have made of a circuit since its newest transition, if there is any."""
-        circuit = self._circuits.get(name)
+        circuit = self._places.circuit(name)
         if circuit is None:
             return None
         try:
@@ -121,11 +130,15 @@ class Judge:
             Whether it does. If not, it has to hear its reports again.
         """
         try:
-            circuit = self._circuit(name)
-            if circuit.latest.generation != tally.generation:
+            place = self._place(name)
+            if place.circuit.latest.generation != tally.generation:
                 self._touched(name)
             hold = self._frame.entering(tally.hold)
-            return circuit.restore(replace(tally, hold=hold), self._now())
+            restored = place.circuit.restore(replace(tally, hold=hold), self._now())
+            if tally.counted is not None:
+                place.restore([instance for instance, *_ in tally.counted.failures])
+                self._places.use(name, place)
+            return restored
         except BaseException as error:
             self._failed(name, "restored", error)
             return False
@@ -147,15 +160,20 @@ class Judge:
             replayed: Whether it was there before this judge.
         """
         now = self._now()
+
+        def hear(circuit: Circuit) -> Transition | None:
+            return circuit.report(instance, report, at=at, now=now, replayed=replayed)
+
         self._guarded(report.circuit, lambda circuit: circuit.repair(report, at=at, now=now))
-        self._guarded(
-            report.circuit,
-            lambda circuit: circuit.report(instance, report, at=at, now=now, replayed=replayed),
-        )
+        self._guarded(report.circuit, hear)
+        place = self._places.get(report.circuit)
+        if place is not None:
+            place.hear(instance, report)
+            self._places.use(report.circuit, place)
 
     def heard_at(self, name: str) -> float | None:
         """When a circuit was last heard of, if it is kept count of."""
-        circuit = self._circuits.get(name)
+        circuit = self._places.circuit(name)
         return None if circuit is None else circuit.heard_at
 
     async def run(self) -> None:
@@ -177,14 +195,17 @@ class Judge:
                 except TimeoutError:
                     pass
 
-    def _circuit(self, name: str) -> Circuit:
-        circuit = self._circuits.get(name)
-        if circuit is None:
-            if len(self._circuits) >= self._max_circuits:
-                self._evict()
-            circuit = self._circuits[name] = self._make(self._known(name))
-            self._set_timer(name)
-        return circuit
+    def _place(self, name: str) -> Place:
+        place = self._places.get(name)
+        if place is None:
+            circuit = self._make(self._known(name))
+            gone = self._places.make_room()
+            if gone is not None:
+                self._timer_of.pop(gone, None)
+                self._touched(gone)
+            place = self._places.put(name, circuit)
+            self._set_timer(name, circuit)
+        return place
 
     def _make(self, latest: Transition) -> Circuit:
         policy = self._policies[latest.circuit]
@@ -206,15 +227,6 @@ class Judge:
             leader=self._leader,
         )
 
-    def _evict(self) -> None:
-        """Forget a closed circuit, the one not heard of for longest if there is no better."""
-        for name, _ in zip(list(self._circuits), range(EVICTION_TRIES), strict=False):
-            circuit = self._circuits.pop(name)
-            if circuit.latest.state is State.CLOSED:
-                self._touched(name)
-                return
-            self._circuits[name] = circuit
-
     def _guarded(
         self, name: str, decide: Callable[[Circuit], Transition | Check | None]
     ) -> Check | None:
@@ -226,17 +238,29 @@ class Judge:
         """
         self._touched(name)
         try:
-            circuit = self._circuit(name)
-            decision = decide(circuit)
-            self._tell_faults(circuit)
-            self._set_timer(name)
+            place = self._place(name)
+            before = place.circuit.latest
+            decision = decide(place.circuit)
+            self._tell_faults(place.circuit)
+            if isinstance(decision, Transition):
+                self._hand_on(place, before, decision)
+            self._places.use(name, place)
+            self._set_timer(name, place.circuit)
         except BaseException as error:
             self._failed(name, "judged", error)
             return None
-        if isinstance(decision, Transition):
+        return None if isinstance(decision, Transition) else decision
+
+    def _hand_on(self, place: Place, before: Transition, decision: Transition) -> None:
+        """Have the fleet told. What it can't be told is not decided: the circuit begins anew from
+        where it was."""
+        try:
             self._decided(self._signed(decision))
-            return None
-        return decision
+        except ValueError:
+            place.circuit = Circuit(
+                self._policies[before.circuit], before, self._now(), self._chance
+            )
+            raise
 
     def _tell_faults(self, circuit: Circuit) -> None:
         """Surface what a user's strategy or backoff gave that made no sense."""
@@ -253,11 +277,14 @@ class Judge:
         what = f"circuit {name!r} could not be {what}"
         self._surface.error(StrategyError.because(error, what, circuit=name))
 
-    def _set_timer(self, name: str) -> None:
-        deadline = self._circuits[name].deadline
+    def _set_timer(self, name: str, circuit: Circuit) -> None:
+        deadline = circuit.deadline
         if deadline is not None and deadline < self._timer_of.get(name, float("inf")):
             self._timer_of[name] = deadline
             heapq.heappush(self._timers, (deadline, name))
+            if len(self._timers) > 2 * len(self._timer_of) + SPARE_TIMERS:
+                self._timers = [(at, of) for of, at in self._timer_of.items()]
+                heapq.heapify(self._timers)
             self._timers_changed.set()
 
     def _due(self) -> list[str]:
@@ -269,12 +296,37 @@ class Judge:
             if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
                 del self._timer_of[name]
                 names.append(name)
-        return [name for name in names if name in self._circuits]
+        return [name for name in names if name in self._places.names]
 
     async def _check(self, name: str, check: Check) -> None:
         try:
-            error = await self._checks.run(name, self._policies[name], check)
+            async with self._check_places.place(self._claim(name)):
+                if not self._asks(name, check):
+                    return
+                began = self._now()
+                error = await self._checks.run(name, self._policies[name], check)
         finally:
             if self._checking.get(name) == check.generation:
                 del self._checking[name]
+        place = self._places.get(name)
+        if place is not None:
+            place.has_worked = place.has_worked or error is None
+            place.checks_hang = error is not None and self._now() - began > HANGING
         self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
+
+    def _asks(self, name: str, check: Check) -> bool:
+        """Whether a circuit still asks for a check that had to wait."""
+        circuit = self._places.circuit(name)
+        return circuit is not None and circuit.latest.generation == check.generation
+
+    def _claim(self, name: str) -> Claim:
+        """What a circuit has for itself when it asks for a check."""
+        place = self._places.get(name)
+        if place is None:
+            return Claim.UNKNOWN
+        if place.is_trusted:
+            return Claim.TRUSTED_HANGING if place.checks_hang else Claim.TRUSTED
+        if place.checks_hang:
+            return Claim.HANGING
+        wanted = self._now() - place.wanted_at < WANTED_FOR
+        return Claim.WANTED if wanted else Claim.UNKNOWN

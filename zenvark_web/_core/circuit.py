@@ -110,6 +110,11 @@ class Circuit:
             return None
         return max(self._next_attempt_at, self._hold.until)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether it has counted failures since its newest transition."""
+        return self._counting.has_failures
+
     def adopt(self, latest: Transition, now: float) -> None:
         """Go on from a transition that is in force. What upstreams asked for still holds."""
         counting = Counting(self.policy.strategy)

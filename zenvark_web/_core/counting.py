@@ -66,6 +66,11 @@ class Counting:
             return None
         return self._evidence.explain(trip, self._strategy, self._overdue.counts)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether any of what was counted has failed."""
+        return len(self._evidence) > 0
+
     def save(self) -> Counted:
         """What has been counted. Calls under way are not: instances tell of them again."""
         self._description = self._description or described(self._strategy)
