@@ -18,7 +18,7 @@ from zenvark_web import (
 from zenvark_web.testing import Fleet
 
 STEPS = [0.0, 2.0, 10.0, 60.0, 300.0, -10.0, -60.0, -3600.0]
-SINCE = [6.0, 3600.0]
+SINCE = [6.0, 3000.0]
 
 
 def fail(coordinator: Coordinator, retry_after: float | None = None) -> None:
