@@ -84,6 +84,14 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def storms(session: nox.Session) -> None:
+    """What floods of names, many openings at once and dead hosts do to one honest circuit:
+    figures. `-- flood --seconds 20 --names 30000` for one of them."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("python", "-m", "tests.storms", *session.posargs)
+
+
+@nox.session
 def endurance(session: nox.Session) -> None:
     """100,000 requests of all kinds to a real server: memory stays flat. `-- --requests 5000`."""
     session.install("-e", ".", *_group("tests"))

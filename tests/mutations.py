@@ -213,6 +213,24 @@ MUTATIONS = (
     ),
     Mutation(
         8,
+        "names that are heard of once displace what is counted",
+        "_coordination/places.py",
+        "        if self._hearings < 2 or not circuit.has_failures:\n",
+        "        if True:\n",
+        "tests/issues/test_new_names_take_no_count.py"
+        "::test_failures_in_a_row_open_a_circuit_whatever_comes_between",
+    ),
+    Mutation(
+        8,
+        "open circuits take more room than there is",
+        "_coordination/places.py",
+        "        if len(self._places) < self._most:\n",
+        "        if len(self._places) < self._most or not self._lines[Rank.LIGHT]:\n",
+        "tests/issues/test_new_names_take_no_count.py"
+        "::test_names_that_fail_until_they_open_take_no_more_room_than_there_is",
+    ),
+    Mutation(
+        8,
         "all health checks that are due run at once",
         "_coordination/checking.py",
         "        return running < MAX_CHECKS\n",

@@ -7,6 +7,7 @@
     ├── MalformedEntryError    something unreadable stands in a shared stream
     ├── ResultsLostError       results were dropped or expired before anyone could judge them
     ├── PolicyMismatchError    instances of one namespace have different policies or shards
+    ├── OverloadedError        an instance calls more new circuits than the leader has time for
     ├── ClassifierError        `classify` raised, or gave no outcome
     ├── RoutingError           what tells a request's circuit or route raised, or gave no usable one
     ├── StrategyError          a strategy or a backoff raised, or gave something unusable
@@ -120,6 +121,10 @@ class ResultsLostError(ZenvarkError):
 
 class PolicyMismatchError(ZenvarkError):
     """Instances of one namespace have different policies or shards; the leader's decide."""
+
+
+class OverloadedError(ZenvarkError):
+    """An instance calls more new circuits than the leader has time for: some are left out."""
 
 
 class ClassifierError(ZenvarkError):

@@ -5,7 +5,15 @@ import time
 from dataclasses import replace
 
 from tests.helpers.waiting import eventually
-from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator, MemoryBackend, State
+from zenvark_web import (
+    BreakerPolicy,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    HealthCheckType,
+    MemoryBackend,
+    State,
+)
 from zenvark_web._coordination import leader as leading
 from zenvark_web._core.states import Transition
 from zenvark_web.backends.base import Presence
@@ -105,6 +113,49 @@ async def test_no_more_stay_than_are_to_be_kept(monkeypatch):
         await eventually(bounded, what="no more than ten circuits")
         assert len(await stored(backend)) == 10
         assert {"name-0", "open"} <= await stored(backend)
+
+
+async def test_dead_hosts_that_are_checked_in_vain_leave_as_well(monkeypatch):
+    """Each check that failed made them look as if they were in use."""
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.05)
+    monkeypatch.setattr(leading, "QUIET_FOR", 0.5)
+
+    async def check(_: HealthCheckType) -> None:
+        raise ConnectionError
+
+    policy = BreakerPolicy(health_check=check, backoff=ConstantBackoff(0.1))
+    now = clock()
+    backend = await history(
+        *(
+            Transition(circuit=f"dead-{n}", generation=1, state=State.OPEN, at=now, delay=0.1)
+            for n in range(50)
+        )
+    )
+    async with Coordinator(backend, policy=policy, max_breakers=10) as coordinator:
+
+        async def bounded() -> bool:
+            called = coordinator.breaker("dead-0").execute(asyncio.sleep, 0)
+            await asyncio.gather(called, return_exceptions=True)
+            return len(await stored(backend)) <= 10
+
+        await eventually(bounded, within=20, what="no more than ten circuits")
+        assert "dead-0" in await stored(backend), "somebody calls it"
+
+
+async def test_names_that_come_fast_leave_sooner(monkeypatch):
+    monkeypatch.setattr(leading, "TIDY_INTERVAL", 0.05)
+    monkeypatch.setattr(leading, "QUIET_IN_A_CROWD", 0.3)
+    now = clock()
+    backend = await history(
+        *(Transition(circuit=f"name-{n}", generation=1, at=now - 100) for n in range(50)),
+    )
+    async with Coordinator(backend, policy=POLICY, max_breakers=10):
+
+        async def bounded() -> bool:
+            return len(await stored(backend)) <= 20
+
+        await eventually(bounded, within=20, what="no more than twice as many")
+        assert len(await stored(backend)) == 20, "the others have their minute"
 
 
 async def test_a_hash_of_circuits_that_was_lost_alone_is_written_again():

@@ -15,6 +15,7 @@ from zenvark_web import (
     HealthCheckError,
     MalformedEntryError,
     MetricsError,
+    OverloadedError,
     PolicyMismatchError,
     ResultsLostError,
     RoutingError,
@@ -37,6 +38,7 @@ ERRORS = [
     StopError("trouble", circuit="payments", source="mine"),
     StrategyError("trouble", circuit="payments", source="mine"),
     PolicyMismatchError("two versions"),
+    OverloadedError("too many"),
     MetricsError("broken"),
 ]
 

@@ -24,11 +24,18 @@ from ..backends.base import (
     Snapshot,
     position_key,
 )
-from ..exceptions import BackendError, FencedError, MalformedEntryError, PolicyMismatchError
+from ..exceptions import (
+    BackendError,
+    FencedError,
+    MalformedEntryError,
+    OverloadedError,
+    PolicyMismatchError,
+)
 from ..statistics import Statistics
 from .clock import SharedClock
 from .health import HealthChecks
 from .judge import Judge
+from .newcomers import Newcomers
 from .outage import Outage
 from .progress import Progress
 from .publishing import LARGEST_BATCH, Publisher
@@ -128,6 +135,7 @@ class Leader:
             leader=instance,
         )
         self._progress = Progress(self._judge, changed)
+        self._newcomers = Newcomers()
 
     # What the reader brings
 
@@ -172,7 +180,26 @@ class Leader:
         at, told = self._frame.arrived(entry.at)
         for instance, report, replayed in self._progress.take(entry):
             heard = report if told else _without_ages(report)
-            self._judge.hear(instance, heard, at=at, replayed=replayed)
+            if replayed or self._has_time(instance, report, at):
+                self._judge.hear(instance, heard, at=at, replayed=replayed)
+
+    def _has_time(self, instance: str, report: Report, at: float) -> bool:
+        """Whether to judge a report: not one of too many circuits that nobody knows, while others
+        wait for their verdicts."""
+        name = report.circuit
+        if report.generation or name in self._judge.names or self._table.known(name).generation:
+            return True
+        if self._newcomers.admit(instance, at, self._frame.now()):
+            return True
+        self._surface.error(
+            OverloadedError(
+                f"instance {instance} calls more new circuits than there is time for, so some are "
+                "left out and stay closed; name circuits after upstreams, not after what a caller "
+                "can choose",
+                source=instance,
+            )
+        )
+        return False
 
     # Loops
 

@@ -20,6 +20,7 @@ from ..exceptions import (
     HealthCheckError,
     MalformedEntryError,
     MetricsError,
+    OverloadedError,
     PolicyMismatchError,
     ResultsLostError,
     RoutingError,
@@ -54,6 +55,9 @@ ERRORS: Mapping[type[ZenvarkError], str] = {
     PolicyMismatchError: (
         "Instances of this namespace have different settings: %s. Deploy the same policies and "
         "number of shards everywhere, or give each group a namespace of its own."
+    ),
+    OverloadedError: (
+        "The leader is behind: %s. Their calls pass unprotected; other circuits are judged in time."
     ),
     ClassifierError: (
         "A classifier is broken: %s. Until it is mended, the default rules decide whenever it "

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Set
 from enum import IntEnum
+from typing import TypeAlias
 
 from .._core.circuit import Circuit
 from .._core.states import Report, State
@@ -19,6 +20,10 @@ SHARED_ADVANTAGE = 60.0
 """Seconds for which one that several instances call goes after one that a single one calls."""
 
 LEAST_REMEMBERED = 1_000
+
+
+Memory: TypeAlias = tuple[str, bool]
+"""The instance that was last heard of it, and whether there were several."""
 
 
 class Rank(IntEnum):
@@ -39,7 +44,7 @@ class Place:
 
     Args:
         circuit: The circuit.
-        remembered: Whether its failures were heard of before, though they are not counted.
+        before: Its place before it had to go, if it is remembered.
 
     Attributes:
         rank: How much would be lost with it.
@@ -59,15 +64,14 @@ class Place:
         "wanted_at",
     )
 
-    def __init__(self, circuit: Circuit, *, remembered: bool = False) -> None:
+    def __init__(self, circuit: Circuit, before: Memory | None = None) -> None:
         self.circuit = circuit
         self.rank = Rank.LIGHT
         self.has_worked = False
         self.checks_hang = False
         self.wanted_at = float("-inf")
-        self._hearings = int(remembered)
-        self._instance = ""
-        self._shared = False
+        self._hearings = int(before is not None)
+        self._instance, self._shared = before or ("", False)
 
     @property
     def is_trusted(self) -> bool:
@@ -93,6 +97,11 @@ class Place:
             self._hear(instance)
             self._hearings += 1
 
+    @property
+    def memory(self) -> Memory:
+        """What to remember of it when it has to go."""
+        return self._instance, self._shared
+
     def weigh(self) -> Rank:
         """Its rank as it is now."""
         circuit = self.circuit
@@ -114,8 +123,8 @@ class Places:
         self._most = most
         self._places: dict[str, Place] = {}
         self._lines = {rank: OrderedDict[str, None]() for rank in Rank}
-        # Whose failures were heard of once, and had to go.
-        self._remembered: OrderedDict[str, None] = OrderedDict()
+        # Those that counted failures and had to go.
+        self._remembered: OrderedDict[str, Memory] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -140,8 +149,8 @@ class Places:
             return None
         name = self._least()
         place = self._places[name]
-        if place.rank is Rank.LIGHT and place.circuit.has_failures:
-            self._remember(name)
+        if place.rank is not Rank.STORED and place.circuit.has_failures:
+            self._remember(name, place)
         self.pop(name)
         return name
 
@@ -151,9 +160,7 @@ class Places:
         if place is not None:
             place.circuit = circuit
         else:
-            remembered = name in self._remembered
-            place = self._places[name] = Place(circuit, remembered=remembered)
-            self._remembered.pop(name, None)
+            place = self._places[name] = Place(circuit, self._remembered.pop(name, None))
         self.use(name, place)
         return place
 
@@ -189,7 +196,7 @@ class Places:
     def _heard_at(self, name: str) -> float:
         return self._places[name].circuit.heard_at
 
-    def _remember(self, name: str) -> None:
-        self._remembered[name] = None
+    def _remember(self, name: str, place: Place) -> None:
+        self._remembered[name] = place.memory
         if len(self._remembered) > max(self._most, LEAST_REMEMBERED):
             self._remembered.popitem(last=False)

@@ -22,7 +22,8 @@ from .table import Table
 MAX_AGE = 10.0
 """Seconds after which a result no longer counts."""
 
-MAX_RUNS_PER_BATCH = 1_000
+MAX_RUNS_PER_BATCH = 250
+"""The leader judges a batch in one go, and has time for nothing else meanwhile."""
 
 GATHERING = 0.1
 """Seconds that successes wait for company."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-LONGEST = 0.01
+LONGEST = 0.005
 
 
 class Turn:
