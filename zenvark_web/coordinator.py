@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -331,7 +332,10 @@ class Coordinator:
 
 
 def _check_metrics(metrics: object) -> None:
-    methods = ("attach", "update", "detach")
-    usable = all(callable(getattr(metrics, name, None)) for name in methods)
+    methods = [getattr(metrics, name, None) for name in ("attach", "update", "detach")]
+    usable = all(callable(each) and not iscoroutinefunction(each) for each in methods)
     if metrics is not None and (isinstance(metrics, type) or not usable):
-        raise TypeError(f"metrics must be such as PrometheusMetrics(), not {metrics!r}")
+        raise TypeError(
+            "metrics must be such as PrometheusMetrics(), with methods attach, update and detach "
+            f"that are not async, not {metrics!r}"
+        )

@@ -262,6 +262,30 @@ async def test_many_dead_hosts_do_not_drown_the_log(
     assert len(lines("check_fails")) == 200
 
 
+async def test_a_broken_filter_costs_no_call_and_no_decision() -> None:
+    class Broken(logging.Filter):
+        asked = 0
+
+        def filter(self, record: logging.LogRecord) -> bool:
+            self.asked += 1
+            raise LookupError("no such tenant")
+
+    broken = Broken()
+    logger = logging.getLogger("zenvark_web")
+    logger.addFilter(broken)
+    try:
+        coordinator = Coordinator(policy=SOON)
+        coordinator._parts.surface.never_started("payments")
+        async with coordinator:
+            await open_it(coordinator)
+            await eventually(lambda: try_once(coordinator, Outcome.SUCCESS))
+            await eventually(lambda: coordinator.breaker("payments").state == "closed")
+        assert coordinator.statistics.errors == {}
+    finally:
+        logger.removeFilter(broken)
+    assert broken.asked >= 2
+
+
 def test_nothing_is_worked_out_for_lines_that_nobody_reads() -> None:
     def instance() -> str:
         raise AssertionError

@@ -34,6 +34,16 @@ class Recorder:
             raise LookupError("no such dashboard")
 
 
+class Later(Recorder):
+    """Nobody would await what it returns."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    async def update(self, coordinator: Coordinator) -> None:
+        """Never called."""
+
+
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "METRICS_INTERVAL", 0.01)
@@ -67,7 +77,7 @@ def test_in_a_thread_of_its_own_too(broken: str) -> None:
         assert shared.running
 
 
-@pytest.mark.parametrize("metrics", [PrometheusMetrics, object(), "prometheus", Recorder])
+@pytest.mark.parametrize("metrics", [PrometheusMetrics, object(), "prometheus", Recorder, Later()])
 def test_what_is_no_recorder_is_refused_when_the_coordinator_is_made(
     metrics: Callable[..., object],
 ) -> None:

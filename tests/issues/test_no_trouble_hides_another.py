@@ -12,14 +12,19 @@ from zenvark_web import (
     BackendError,
     BreakerPolicy,
     CallbackError,
+    Cause,
     ClassifierError,
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
     MemoryBackend,
     PolicyMismatchError,
+    Reason,
+    State,
+    StateChange,
     StrategyError,
 )
+from zenvark_web._coordination import surface
 
 
 def oops(ended: object) -> object:
@@ -118,3 +123,34 @@ async def test_one_kind_about_one_thing_does_not_hide_what_else_causes_it() -> N
         coordinator.surface(BackendError.because(PermissionError("XADD"), "XADD"))
         await eventually(lambda: any("PermissionError" in str(error) for error in told))
     assert len(told) == 11
+
+
+async def test_changes_that_wait_leave_room_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback for changes that is slower than a storm of them took the errors' places, too."""
+    monkeypatch.setattr(surface, "MAX_WAITING", 20)
+    told: list[Exception] = []
+    release = asyncio.Event()
+
+    async def slow(change: object) -> None:
+        await release.wait()
+
+    async with Coordinator(on_error=told.append, on_state_change=slow) as coordinator:
+        its = coordinator._parts.surface
+        for number in range(50):
+            reason = Reason(cause=Cause.TRIPPED)
+            its.state_changed(StateChange(f"c{number}", State.CLOSED, State.OPEN, 1, reason))
+        coordinator.surface(BackendError("gone"))
+        release.set()
+        await eventually(lambda: any(isinstance(error, BackendError) for error in told))
+        [left_out, *_] = told
+        assert isinstance(left_out, CallbackError)
+        assert "slow' was left out" in str(left_out)
+
+
+async def test_many_classes_of_a_users_own_hide_no_further_one() -> None:
+    told: list[Exception] = []
+    async with Coordinator(on_error=told.append) as coordinator:
+        for number in range(100):
+            for _ in range(5):
+                coordinator.surface(type(f"Error{number}", (Exception,), {})())
+        await eventually(lambda: len({type(error).__name__ for error in told}) == 100)

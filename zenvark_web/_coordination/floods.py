@@ -91,4 +91,4 @@ def source_of(error: Exception) -> Source:
     cause = type(error.__cause__)
     if isinstance(error, ZenvarkError):
         return error.circuit, error.source, cause
-    return None, "", cause
+    return None, type(error).__qualname__, cause

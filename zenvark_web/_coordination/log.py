@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from .._core.states import Role, State
 from ..events import StateChange
@@ -230,16 +231,18 @@ class Log:
             "instance": instance,
             "circuit": circuit,
         }
-        logger.log(
-            level,
-            text,
-            *told,
-            self._namespace,
-            circuit or "-",
-            instance,
-            exc_info=raised if raised is not None and _was_raised(raised) else None,
-            extra={f"zenvark_{name}": fact for name, fact in facts.items()},
-        )
+        # A handler or filter of the user's that raises costs no call and no decision.
+        with suppress(Exception):
+            logger.log(
+                level,
+                text,
+                *told,
+                self._namespace,
+                circuit or "-",
+                instance,
+                exc_info=raised if raised is not None and _was_raised(raised) else None,
+                extra={f"zenvark_{name}": fact for name, fact in facts.items()},
+            )
 
 
 def _of_change(change: StateChange) -> tuple[str, str]:

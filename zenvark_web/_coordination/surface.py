@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
@@ -62,6 +62,7 @@ class Surface:
         self._on_state_change = on_state_change
         self._on_role_change = on_role_change
         self._waiting: deque[tuple[Callback, object]] = deque()
+        self._queued: Counter[int] = Counter()  # by identity: not all that is callable has a hash
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._floods = Floods(monotonic)
@@ -131,33 +132,40 @@ class Surface:
     async def drain(self) -> None:
         """Run the callbacks that wait."""
         while self._waiting:
-            await self._run_one(*self._waiting.popleft())
+            callback, argument = self._waiting.popleft()
+            self._queued[id(callback)] -= 1
+            await self._run_one(callback, argument)
 
     def _call(self, callback: Callback, argument: object) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        if self._queued[id(callback)] >= MAX_WAITING:  # each has room of its own
             name = _name_of(callback)
-            what = f"callback {name!r} was left out once: {MAX_WAITING} callbacks are waiting"
-            self._tell(CallbackError(what, source=name))
+            what = f"callback {name!r} was left out once: {MAX_WAITING} calls of it are waiting"
+            self._failed(callback, CallbackError(what, source=name))
             return
+        self._queued[id(callback)] += 1
         self._waiting.append((callback, argument))
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop was closed, perhaps just now
                 self._loop.call_soon_threadsafe(self._arrived.set)
 
     async def _run_one(self, callback: Callback, argument: object) -> None:
+        limit = asyncio.timeout(CALLBACK_TIMEOUT)
         try:
             answer = callback(argument)
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(CALLBACK_TIMEOUT):
+                async with limit:
                     await answer
         except BaseException as raised:
             if ends_this_task(raised):
                 raise
-            name = _name_of(callback)
-            error = CallbackError.because(raised, f"callback {name!r} failed", source=name)
-            told = self._tell(error)
-            if told and self._on_error is not None and callback is not self._on_error:
-                self._call(self._on_error, error)
+            name, hung = _name_of(callback), raised.__class__ is TimeoutError and limit.expired()
+            what = f"was cancelled after {CALLBACK_TIMEOUT:g} s" if hung else "failed"
+            error = CallbackError.because(raised, f"callback {name!r} {what}", source=name)
+            self._failed(callback, error)
+
+    def _failed(self, callback: Callback, error: CallbackError) -> None:
+        if self._tell(error) and self._on_error is not None and callback is not self._on_error:
+            self._call(self._on_error, error)
 
     def _once(self, what: str, circuit: str, write: Callable[[str], None]) -> None:
         """Write a line, the first time since the coordinator was made or started."""
