@@ -1,10 +1,12 @@
 """Looking at a circuit from outside, and bringing it into a state."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from tests.helpers.waiting import eventually
 from zenvark_web import Breaker, CircuitOpenError, Outcome, State
+from zenvark_web.testing import Fleet
 
 T = TypeVar("T")
 
@@ -36,6 +38,17 @@ def takes_a_call(breaker: Breaker) -> bool:
     except CircuitOpenError:
         return False
     return True
+
+
+def half_open(fleet: Fleet, breaker: Breaker) -> None:
+    """Let a circuit of a simulated fleet have permits for trial calls, on a clock that stands still
+    from then on."""
+    fleet.trip(breaker)
+    fleet.down.discard(breaker.name)
+    while breaker.state is not State.HALF_OPEN:
+        with suppress(CircuitOpenError):  # it tells that there are calls to make
+            breaker.acquire()
+        fleet.advance(0.1)
 
 
 async def let_through(call: Callable[[], Awaitable[T]]) -> T:
