@@ -14,6 +14,7 @@ from h2.events import RequestReceived
 from tests.http.backstage import Backstage, backstage
 from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
+from tests.http.http2 import http2
 from tests.http.server import Answer, Exchange
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator
 
@@ -32,11 +33,11 @@ def coordinator(stage: Backstage) -> Coordinator:
     return stage.start(BreakerPolicy(strategy=ConsecutiveFailures(1_000_000)))
 
 
-def goodbye(code: int, last: int | None) -> Answer:
+def goodbye(code: int | None, last: int | None) -> Answer:
     """Let so many requests come, then end the connection.
 
     Args:
-        code: Why.
+        code: Why. None: without a word.
         last: The last stream that the server has processed. None: all.
     """
 
@@ -48,9 +49,11 @@ def goodbye(code: int, last: int | None) -> Answer:
             for event in connection.receive_data(data):
                 streams += isinstance(event, RequestReceived)
             if streams == STREAMS:
-                connection.close_connection(code, last_stream_id=last)
-                await exchange.send_body(connection.data_to_send())
-                exchange.close()
+                if code is not None:
+                    connection.close_connection(code, last_stream_id=last)
+                    await exchange.send_body(connection.data_to_send())
+                    await exchange.client_left()
+                exchange.reset()
                 return
             await exchange.send_body(connection.data_to_send())
             data = await exchange.read_some()
@@ -58,7 +61,9 @@ def goodbye(code: int, last: int | None) -> Answer:
     return answer
 
 
-def play(stage: Backstage, coordinator: Coordinator, kind: Kind, name: str) -> list[Exception]:
+def play(
+    stage: Backstage, coordinator: Coordinator, kind: Kind, name: str, read: float = PATIENCE
+) -> list[Exception]:
     """Send all requests at once, over one connection."""
     transport = kind.guarded(
         coordinator, kind.real_transport(http1=False, http2=True), circuits=lambda _: name
@@ -75,7 +80,8 @@ def play(stage: Backstage, coordinator: Coordinator, kind: Kind, name: str) -> l
             raised.append(error)
 
     async def main() -> None:
-        client = kind.client(transport, timeout=PATIENCE)
+        timeout = kind.library.Timeout(PATIENCE, read=read)
+        client = kind.client(transport, timeout=timeout)
         async with anyio.create_task_group() as tasks:
             for _ in range(STREAMS):
                 tasks.start_soon(call, client)
@@ -109,3 +115,28 @@ def test_the_end_of_a_connection_counts_once(
         raised = play(stage, coordinator, kind, name)
         assert [type(error) for error in raised] == [kind.library.RemoteProtocolError] * STREAMS
         assert stage.counts(coordinator.breaker(name)) == (0, failures * round_)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_connection_that_breaks_counts_once(
+    stage: Backstage, coordinator: Coordinator, kind: Kind
+) -> None:
+    name = f"{kind} broken"
+    for round_ in (1, 2):
+        stage.set(goodbye(None, None))
+        raised = play(stage, coordinator, kind, name)
+        assert len(raised) == STREAMS
+        assert all(isinstance(error, kind.library.TransportError) for error in raised)
+        assert stage.counts(coordinator.breaker(name)) == (0, round_)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_calls_that_time_out_count_each(
+    stage: Backstage, coordinator: Coordinator, kind: Kind
+) -> None:
+    """An upstream that hangs is noticed as soon as over HTTP/1."""
+    name = f"{kind} timeouts"
+    stage.set(http2(lambda *_: None))
+    raised = play(stage, coordinator, kind, name, read=0.3)
+    assert [type(error) for error in raised] == [kind.library.ReadTimeout] * STREAMS
+    assert stage.counts(coordinator.breaker(name)) == (0, STREAMS)

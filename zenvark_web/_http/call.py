@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
+from weakref import ref
 
 from .._core.states import Outcome
 from .._rejections import rejection_in
 from ..breaker import Permit
 from .classify import FAILURE, IGNORED, SUCCESS, Judge, is_rejection, label
-from .errors import goodbye_in
+from .errors import end_of_connection
 from .library import RequestLike, ResponseLike
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
 
 EVENT_STREAM = "text/event-stream"
-GOODBYES = 64
+
+CAUSES = 64
+"""Errors that are remembered, so that what they come from counts once."""
 
 
 class Incidents:
@@ -27,11 +30,11 @@ class Incidents:
         closings: How often somebody began, or was done with, closing the transport.
     """
 
-    __slots__ = ("_goodbyes", "_lock", "closings")
+    __slots__ = ("_causes", "_lock", "closings")
 
     def __init__(self) -> None:
         self.closings: int = 0
-        self._goodbyes: deque[object] = deque(maxlen=GOODBYES)
+        self._causes: deque[Callable[[], object]] = deque(maxlen=CAUSES)
         self._lock = Lock()
 
     @contextmanager
@@ -44,12 +47,16 @@ class Incidents:
         finally:
             self.closings += 1
 
-    def is_news(self, goodbye: object) -> bool:
-        """Whether the end of a connection has not been told by another of its calls."""
+    def is_news(self, error: BaseException) -> bool:
+        """Whether no other call has told what an error comes from. All streams of an HTTP/2
+        connection end with that, by one and the same event or error."""
+        cause = end_of_connection(error)
+        if cause is None:
+            return True
         with self._lock:
-            if any(goodbye is known for known in self._goodbyes):
+            if any(cause is known() for known in self._causes):
                 return False
-            self._goodbyes.append(goodbye)
+            self._causes.append(_remembered(cause))
             return True
 
 
@@ -170,11 +177,14 @@ class Call:
         if rejection_in(error) is not None:
             return IGNORED
         outcome = self._judge(self._request, error)
-        if outcome is FAILURE:
-            goodbye = goodbye_in(error)
-            if goodbye is not None and not self._incidents.is_news(goodbye):
-                return IGNORED
+        if outcome is FAILURE and not self._incidents.is_news(error):
+            return IGNORED
         return outcome
+
+
+def _remembered(cause: object) -> Callable[[], object]:
+    """A way back to a cause, which does not keep an error with all that hangs on it alive."""
+    return ref(cause) if isinstance(cause, BaseException) else lambda: cause
 
 
 def _is_event_stream(response: ResponseLike) -> bool:

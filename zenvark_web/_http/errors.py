@@ -72,6 +72,18 @@ def goodbye_in(error: BaseException) -> Any:
     return None
 
 
+def end_of_connection(error: BaseException) -> object:
+    """What ended a connection and with it all calls on it, an HTTP/2 event or an error of
+    httpcore's, or None. A timeout is each call's own, though it ends the connection as well."""
+    goodbye = goodbye_in(error)
+    if goodbye is not None:
+        return goodbye
+    cause = error.__cause__
+    if cause is None or not type(cause).__module__.startswith("httpcore"):
+        return None
+    return None if any("Timeout" in cls.__name__ for cls in type(cause).__mro__) else cause
+
+
 def is_in_good_order(goodbye: Any) -> bool:
     """Whether a server that closed a connection says that it has processed nothing that is
     without an answer, so that all may be sent again (RFC 9113, section 6.8)."""
