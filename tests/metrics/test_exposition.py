@@ -111,6 +111,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_errors_total": {"namespace", "error"},
         "zenvark_batches_total": {"namespace"},
         "zenvark_transitions_total": {"namespace"},
+        "zenvark_unprotected_total": {"namespace"},
         "zenvark_transition_delay_seconds_bucket": {"namespace", "le"},
     }
     assert scraped.types == {
@@ -128,6 +129,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_errors": "counter",
         "zenvark_batches": "counter",
         "zenvark_transitions": "counter",
+        "zenvark_unprotected": "counter",
         "zenvark_transition_delay_seconds": "histogram",
     }
 

@@ -191,6 +191,7 @@ EVALUATED = Counter("results_evaluated", "Call results of this instance that wer
 LOST = Counter("results_lost", "Call results that were lost or became too old.", "reason")
 ERRORS = Counter("errors", "Errors of the background.", "error")
 BATCHES = Counter("batches", "Entries that this instance wrote to the stream of results.")
+UNPROTECTED = Counter("unprotected", "Times that a name was one new name too many.")
 TRANSITIONS = Counter("transitions", "Circuits' transitions that this instance published.")
 DELAY = Histogram(
     "transition_delay_seconds",
@@ -227,6 +228,7 @@ class Families(NamedTuple):
             LOST,
             ERRORS,
             BATCHES,
+            UNPROTECTED,
             TRANSITIONS,
             DELAY,
         )

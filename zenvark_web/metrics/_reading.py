@@ -25,6 +25,7 @@ from ._families import (
     ROLE,
     STATE,
     TRANSITIONS,
+    UNPROTECTED,
     Families,
     Family,
     Labels,
@@ -111,6 +112,7 @@ def counts(coordinator: Coordinator) -> Iterator[Count]:
     for name, number in {**errors, **dict(copied(statistics.errors.items()))}.items():
         yield Count(statistics, ERRORS, (namespace, name), (number,))
     yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
+    yield Count(statistics, UNPROTECTED, (namespace,), (statistics.unprotected,))
     yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
     yield Count(statistics, DELAY, (namespace,), DELAY.numbers(statistics.effect))
 
