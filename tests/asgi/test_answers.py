@@ -258,6 +258,24 @@ class TestFallback:
             response = await client.post("/", content=b"order 7")
         assert (response.status_code, response.text) == (202, "queued order 7")
 
+    @pytest.mark.parametrize("parts", [1, 2])
+    async def test_it_can_not_read_what_the_app_has_read(
+        self, coordinator: Coordinator, parts: int
+    ) -> None:
+        """It would wait for it until the client leaves."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            reject()
+
+        async def fallback(request: Request, error: CircuitOpenError) -> Response:
+            return PlainTextResponse(await request.body())
+
+        wrapped = BreakerMiddleware(app, coordinator, fallback)
+        played = await play(wrapped, method="POST", body=[b"x"] * parts)
+        assert "the app has read it" in str(played.error)
+        assert (await play(wrapped)).body == b""  # there was none
+
     async def test_it_may_stream(self, coordinator: Coordinator, make_app: MakeApp) -> None:
         async def fallback(*_: object) -> Response:
             return StreamingResponse(iter([b"a", b"b"]))

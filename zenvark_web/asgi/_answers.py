@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._core._checks import check_call
 from .._http.answer import Answer
@@ -71,6 +71,41 @@ def rejection_answer(error: BaseException) -> Answer | None:
     rejected(rejection.name, rejection.retry_after)
     headers, body = problem(rejection.retry_after)
     return Answer(body, STATUS, headers)
+
+
+class Body:
+    """A request's body on its way to the app, for a fallback that may want it afterwards.
+
+    Args:
+        receive: The server's.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete = False
+        self._size = 0
+
+    async def to_app(self) -> Message:
+        """The next message, for the app."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+        return message
+
+    async def to_fallback(self) -> Message:
+        """The next message, for the fallback. What the app has taken is not there any more, and
+        waiting for it would last until the client leaves.
+
+        Raises:
+            RuntimeError: The app has read the body, or a part of it.
+        """
+        if self._size:
+            raise RuntimeError("a fallback can't read the request's body: the app has read it")
+        if self._complete:  # it was empty
+            self._complete = False
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return await self._receive()
 
 
 class Rejected:

@@ -15,8 +15,7 @@ nor from the start of its response on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from starlette.types import Message, Receive, Send
 
@@ -52,6 +51,7 @@ class Call:
     """
 
     __slots__ = (
+        "_carrier",
         "_judge",
         "_met",
         "_outcome",
@@ -62,24 +62,20 @@ class Call:
 
     def __init__(self, permit: Permit, judge: Judge, met: Rejections, uploading: bool) -> None:
         self._permit: Permit | None = permit
+        self._carrier = permit
         self._judge = judge
         self._met = met
         self._outcome = Outcome.FAILURE
         self._uploading = uploading
         self._waiting = 0
 
-    @contextmanager
-    def carried(self) -> Iterator[None]:
-        """Calls of the same circuit inside the block are part of this one."""
-        permit = self._permit
-        if permit is None:
-            yield
-            return
-        permit.carry()
-        try:
-            yield
-        finally:
-            permit.set_down()
+    def begin(self) -> None:
+        """From here on, calls of the same circuit are part of this one."""
+        self._carrier.carry()
+
+    def end(self) -> None:
+        """From here on they are not."""
+        self._carrier.set_down()
 
     def settle(self, outcome: Outcome, label: str = "") -> None:
         """End the call, unless it has ended."""
@@ -142,24 +138,25 @@ class Call:
             if not self._uploading:  # it waits for the client to leave, beside its work
                 message = await receive()
             else:
-                with self._waits_for_the_client():
+                self._wait_for_the_client()
+                try:
                     message = await receive()
+                finally:
+                    self._go_on()
             self.heard(message)
             return message
 
         return watched_receive
 
-    @contextmanager
-    def _waits_for_the_client(self) -> Iterator[None]:
+    def _wait_for_the_client(self) -> None:
         self._waiting += 1  # tasks of the app may wait side by side
         if self._permit is not None:
             self._permit.pause_clock()
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if self._permit is not None and not self._waiting:
-                self._permit.resume_clock()
+
+    def _go_on(self) -> None:
+        self._waiting -= 1
+        if self._permit is not None and not self._waiting:
+            self._permit.resume_clock()
 
     def speaking(self, send: Send) -> Send:
         """What the app is to send with."""

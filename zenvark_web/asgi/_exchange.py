@@ -76,12 +76,14 @@ class Exchange:
             self.rejection = rejection
 
     async def _counted(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        call.begin()
         try:
-            with call.carried():
-                await self._app(scope, call.listening(receive), send)
+            await self._app(scope, call.listening(receive), send)
         except BaseException as error:
             call.raised(error)
             raise
+        finally:
+            call.end()
         call.returned()
 
     def _crashed_by(self, scope: Scope, answer: Message) -> CircuitOpenError | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._http.problem import CIRCUIT_OPEN, ROUTE_UNAVAILABLE
@@ -11,7 +12,7 @@ from .._rejections import Rejections, collecting
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from ._answers import Fallback, Rejected, check_fallback
+from ._answers import Body, Fallback, Rejected, check_fallback
 from ._awake import Awakening
 from ._call import Call
 from ._cors import cors_within, is_preflight, readable
@@ -92,19 +93,43 @@ class BreakerMiddleware:
         scope[COORDINATOR] = self._coordinator
         route = None if is_preflight(scope) else self._route(scope)
         fallback = (route and route.fallback) or self._fallback
+        fallbacks_receive = receive
         try:
             permit = None if route is None else route.admit(self._coordinator)
         except CircuitOpenError as error:
             answer = Rejected(error, ROUTE_UNAVAILABLE, fallback)
         else:
-            with collecting() as met:
-                call = self._call(route, permit, met, scope)
-                exchange = Exchange(self._app, met)
-                await exchange(call, scope, receive, send)
-            if exchange.rejection is None:
+            if fallback is not None:
+                body = Body(receive)
+                receive, fallbacks_receive = body.to_app, body.to_fallback
+            rejection = await self._rejection(route, permit, scope, receive, send)
+            if rejection is None:
                 return
-            answer = Rejected(exchange.rejection, CIRCUIT_OPEN, fallback)
-        await readable(answer, self._cors)(scope, receive, send)
+            answer = Rejected(rejection, CIRCUIT_OPEN, fallback)
+        await readable(answer, self._cors)(scope, fallbacks_receive, send)
+
+    async def _rejection(
+        self,
+        route: ProtectedRoute | None,
+        permit: Permit | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> CircuitOpenError | None:
+        """Let the app answer, and tell of the rejection that there is to answer for instead."""
+        if permit is None and isinstance(scope.get("app"), Starlette):
+            # Where exceptions come through, nobody asks for rejections that were caught.
+            return await self._passed(None, Rejections(), scope, receive, send)
+        with collecting() as met:
+            call = self._call(route, permit, met, scope)
+            return await self._passed(call, met, scope, receive, send)
+
+    async def _passed(
+        self, call: Call | None, met: Rejections, scope: Scope, receive: Receive, send: Send
+    ) -> CircuitOpenError | None:
+        exchange = Exchange(self._app, met)
+        await exchange(call, scope, receive, send)
+        return exchange.rejection
 
     def _call(
         self, route: ProtectedRoute | None, permit: Permit | None, met: Rejections, scope: Scope
