@@ -297,6 +297,15 @@ MUTATIONS = (
     ),
     Mutation(
         10,
+        "one circuit's trouble takes the place of another's",
+        "_coordination/floods.py",
+        "        told = self._told.get(source, 0)",
+        "        source = None\n        told = self._told.get(source, 0)",
+        "tests/issues/test_no_trouble_hides_another.py"
+        "::test_a_broken_classifier_does_not_hide_that_of_another_circuit",
+    ),
+    Mutation(
+        10,
         "a strategy that raises ends the leader",
         "_coordination/judge.py",
         "        if ends_this_task(error):\n",

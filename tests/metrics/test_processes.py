@@ -323,6 +323,26 @@ async def test_an_open_circuit_without_series_is_not_hidden_by_another_process(
     await eventually(lambda: opened(OTHER_CIRCUITS) == [1], within=PATIENCE)
 
 
+async def test_health_checks_are_written_as_they_are_made(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    worker = start_worker(max_circuits=2)
+
+    def checks(result: str) -> dict[str, float]:
+        name = "zenvark_healthcheck_duration_seconds_count"
+        return merged(tmp_path).values(name, "breaker_id", result=result)
+
+    for circuit in ("a", "b", "a", "c", "b", "a"):
+        worker.call("check", circuit=circuit, passed=True)
+    await eventually(lambda: sum(checks("success").values()) == 6, within=PATIENCE)
+    worker.call("check", circuit="b", passed=False)
+    worker.call("check", circuit="b", passed=True)
+    worker.call("check", circuit="late", passed=True)
+    await eventually(lambda: checks("failure") == {"b": 1}, within=PATIENCE)
+    assert checks("success").get("b", 0) == 3
+    assert sum(checks("success").values()) == 8
+
+
 async def test_without_histograms(start_worker: StartWorker, tmp_path: Path) -> None:
     worker = start_worker(histograms=False)
     worker.call("call", circuit="payments", times=3)

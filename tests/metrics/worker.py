@@ -20,6 +20,7 @@ from zenvark_web import (
     ConstantBackoff,
     Coordinator,
     CountWindow,
+    HealthCheckType,
 )
 from zenvark_web.backends import redis
 from zenvark_web.metrics import PrometheusMetrics, _files
@@ -62,6 +63,11 @@ async def call(circuit: str, seconds: float = 0.0, failing: bool = False, times:
     return coordinator.breaker(circuit).state.value
 
 
+def check(circuit: str, passed: bool) -> None:
+    """Count a health check."""
+    coordinator.statistics.health_check_ended(circuit, HealthCheckType.RECOVERY, passed, 0.1)
+
+
 def numbers(circuit: str) -> dict[str, Any]:
     """What this process has counted."""
     breaker = coordinator.breaker(circuit)
@@ -79,6 +85,7 @@ asyncio.run(
         {
             "start": coordinator.start,
             "stop": coordinator.stop,
+            "check": check,
             "role": lambda: coordinator.role.value,
             "call": call,
             "state": lambda circuit: coordinator.breaker(circuit).state.value,

@@ -84,7 +84,7 @@ class ValueFiles:
         self._places = Places(most, lasting=True)
         self._values: dict[Series, list[Value]] = {}
         self._counted: WeakKeyDictionary[object, dict[Series, Numbers]] = WeakKeyDictionary()
-        self._marks: WeakKeyDictionary[object, tuple[int, int, int]] = WeakKeyDictionary()
+        self._marks: WeakKeyDictionary[object, Numbers] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Coordinator, set[Breaker]] = WeakKeyDictionary()
         self._pending: WeakKeyDictionary[Coordinator, dict[Breaker, None]] = WeakKeyDictionary()
         self._told: dict[Series, Level] = {}
@@ -102,7 +102,7 @@ class ValueFiles:
         """
         until = float("inf") if whole else time.perf_counter() + BUDGET
         self._write_breakers(coordinator, until, whole=whole)
-        for count in counts_of_circuits(coordinator, self._families):
+        for count in counts_of_circuits(coordinator, self._families, self._is_news):
             self._add(count)
         for count in counts(coordinator):
             self._add(count)
@@ -127,17 +127,16 @@ class ValueFiles:
                 break
 
     def _write_breaker(self, namespace: str, breaker: Breaker) -> None:
-        if self._is_news(breaker):
+        calls = (sum(breaker.successes.counts), sum(breaker.failures.counts), breaker.blocked)
+        if self._is_news(breaker.successes, calls):
             for count in counts_of_breaker(namespace, breaker, self._families):
                 self._add(count)
 
-    def _is_news(self, breaker: Breaker) -> bool:
-        """Whether it has counted something: of many breakers, few have since a second ago."""
-        source = breaker.successes
-        mark = (sum(source.counts), sum(breaker.failures.counts), breaker.blocked)
-        if self._marks.get(source) == mark:
+    def _is_news(self, source: object, numbers: Numbers) -> bool:
+        """Whether something has been counted: of many sources, few have since a second ago."""
+        if self._marks.get(source) == numbers:
             return False
-        self._marks[source] = mark
+        self._marks[source] = numbers
         return True
 
     def _add(self, count: Count) -> None:

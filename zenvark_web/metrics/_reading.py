@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from .. import exceptions
@@ -90,13 +90,28 @@ def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> I
         yield Count(source, OPENINGS, (namespace, name, cause.value), (0,))
 
 
-def counts_of_circuits(coordinator: Coordinator, families: Families) -> Iterator[Count]:
-    """What a coordinator has counted of its circuits, besides their calls."""
+def counts_of_circuits(
+    coordinator: Coordinator,
+    families: Families,
+    is_news: Callable[[object, Numbers], bool] = lambda source, numbers: True,
+) -> Iterator[Count]:
+    """What a coordinator has counted of its circuits, besides their calls.
+
+    Args:
+        coordinator: The coordinator.
+        families: The metrics.
+        is_news: Tells whether a source has counted something. Those that have done so last come
+            first, so the first that has not is the end.
+    """
     namespace, statistics, checks = coordinator.namespace, coordinator.statistics, families.checks
-    for name, openings in copied(statistics.openings.items()):
+    for name, openings in reversed(copied(statistics.openings.items())):
+        if not is_news(openings, tuple(openings.counts.values())):
+            break
         for cause, number in copied(openings.counts.items()):
             yield Count(openings, OPENINGS, (namespace, name, cause.value), (number,))
-    for (name, type_, passed), check in copied(statistics.health_checks.items()):
+    for (name, type_, passed), check in reversed(copied(statistics.health_checks.items())):
+        if not is_news(check, (sum(check.counts),)):
+            break
         labels = (namespace, name, type_.value, "success" if passed else "failure")
         yield Count(check, checks, labels, checks.numbers(check))
 
