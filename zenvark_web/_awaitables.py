@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from inspect import (
     isasyncgen,
@@ -28,16 +29,44 @@ def makes_generators(function: Callable[..., Any]) -> bool:
     return isgeneratorfunction(called) or isasyncgenfunction(called)
 
 
-def is_generator(result: object) -> bool:
-    """Whether the work has yet to be done, by a loop."""
-    return (isgenerator(result) and not isawaitable(result)) or isasyncgen(result)
+@contextmanager
+def _block() -> Iterator[None]:
+    yield
+
+
+@asynccontextmanager
+async def _async_block() -> AsyncIterator[None]:
+    yield
+
+
+_BLOCKS = type(_block()), type(_async_block())
+
+
+def still_to_come(result: object) -> str:
+    """What of a result has its work still to come, out of sight: the loop over a generator, or the
+    block of a context manager that is made of one (as `client.stream` of httpx is). Empty if the
+    work has been done, or is to be awaited."""
+    if isinstance(result, _BLOCKS):
+        return "block"
+    is_loop = isasyncgen(result) or (isgenerator(result) and not isawaitable(result))
+    return "loop" if is_loop else ""
 
 
 def not_awaitable(function: object, result: object) -> str:
     """What to say of a function that was taken for an async one."""
+    if what := still_to_come(result):
+        return use_guard(function, what)
     return (
         f"execute() is for async functions, but {function!r} returned {type(result).__name__}, "
         "which cannot be awaited: use execute_sync() for plain functions"
+    )
+
+
+def use_guard(function: object, what: str) -> str:
+    """What to say of a function whose work is still to come when it has returned."""
+    return (
+        f"the work of {function!r} is still to come when it has returned: use guard() around "
+        f"its {what}"
     )
 
 

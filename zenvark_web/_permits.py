@@ -241,15 +241,20 @@ class CarriedPermit(Permit):
         carrier: The flow that it is part of.
     """
 
-    __slots__ = ("_carrier", "_trial")
+    __slots__ = ("_carrier", "_handed_over", "_trial")
 
     def __init__(self, local: LocalCircuit, generation: int, began: float, carrier: Flow) -> None:
         super().__init__(local, generation, began)
         self._carrier = carrier
         self._trial = not local.admission.closed
+        self._handed_over = False
 
     def carry(self) -> None:
         """Calls inside this one are part of the same."""
+
+    def set_down(self) -> None:
+        """What it has brought so far is in the hands of the call further out, which tells of it."""
+        self._handed_over = self._carrier[WHOSE] is not None
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         if self._carrier[WHOSE] is not None:
@@ -257,8 +262,8 @@ class CarriedPermit(Permit):
                 self._local.hold(retry_after, self._local.monotonic())
             if outcome is not Outcome.IGNORED:
                 self._carrier[WORD] = outcome, label
-        elif not self._trial:  # it goes on by itself: the call further out has ended
-            super()._settle(outcome, label, retry_after)
+        elif not self._trial and not (self._handed_over and outcome is Outcome.SUCCESS):
+            super()._settle(outcome, label, retry_after)  # it went on by itself
 
 
 class FurtherPermit(Permit):

@@ -14,9 +14,10 @@ from ._awaitables import (
     explain,
     is_async,
     is_callers_mistake,
-    is_generator,
     makes_generators,
     not_awaitable,
+    still_to_come,
+    use_guard,
 )
 from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
@@ -227,8 +228,9 @@ class Breaker:
 
         Raises:
             CircuitOpenError: The circuit did not let the call pass.
-            TypeError: It is no function, or takes no such arguments, or gives back a generator:
-                guard the loop over it with `guard()` instead. That counts as no call.
+            TypeError: It is no function, or takes no such arguments, or gives back a generator or a
+                context manager made of one: guard the loop or block with `guard()` instead. That
+                counts as no call.
         """
         permit = self.acquire()
         permit.carry()
@@ -313,12 +315,9 @@ def _guarded(permit: Permit, function: object, result: Any) -> object:
         result.add_done_callback(partial(_settled, permit))
     elif isawaitable(result):
         return _awaited(permit, result)
-    elif is_generator(result):
+    elif what := still_to_come(result):
         permit.record(Outcome.IGNORED)
-        raise TypeError(
-            f"{function!r} returned a generator, whose work is still to come: use guard() around "
-            "its loop"
-        )
+        raise TypeError(use_guard(function, what))
     else:
         permit.returned(result)
     return result

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.helpers.waiting import eventually
@@ -218,6 +219,25 @@ class TestGenerators:
     ) -> None:
         with pytest.raises(TypeError, match=r"use guard\(\) around its loop"):
             breaker.execute_sync(function)
+        await no_result(breaker)
+
+
+class TestBlocks:
+    """A context manager made of a generator has done nothing yet, either."""
+
+    async def test_cannot_be_executed(self, breaker: Breaker) -> None:
+        with httpx.Client() as web, pytest.raises(TypeError, match=r"guard\(\) around its block"):
+            breaker.execute_sync(web.stream, "GET", "http://payments/")
+        async with httpx.AsyncClient() as client:
+            stream = functools.partial(client.stream, "GET", "http://payments/")
+            calls: list[Callable[[], Any]] = [
+                lambda: breaker.execute_sync(stream),
+                lambda: breaker.execute(stream),  # type: ignore[arg-type]
+                breaker(stream),
+            ]
+            for call in calls:
+                with pytest.raises(TypeError, match=r"guard\(\) around its block"):
+                    await call()
         await no_result(breaker)
 
 

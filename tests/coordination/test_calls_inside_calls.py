@@ -401,6 +401,37 @@ class TestWhatOutlivesTheCallFurtherOut:
         assert recorded(breaker) == (1, 3)
 
 
+async def test_a_body_read_later_counts_no_second_time(
+    coordinator: Coordinator, breaker: Breaker
+) -> None:
+    class Body(httpx.AsyncByteStream):
+        def __init__(self, error: Exception | None) -> None:
+            self.error = error
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"paid"
+            if self.error is not None:
+                raise self.error
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        breaks = request.url.path == "/breaks"
+        return httpx.Response(200, stream=Body(httpx.ReadError("reset") if breaks else None))
+
+    transport = BreakerTransport(
+        coordinator, httpx.MockTransport(answer), circuits=lambda _: "payments"
+    )
+    async with httpx.AsyncClient(transport=transport, base_url="http://payments.test") as web:
+        async with breaker.guard():
+            response = await web.send(web.build_request("GET", "/"), stream=True)
+        assert await response.aread() == b"paid"
+        assert recorded(breaker) == (1, 0)
+        async with breaker.guard():
+            response = await web.send(web.build_request("GET", "/breaks"), stream=True)
+        with pytest.raises(httpx.ReadError):
+            await response.aread()
+    assert recorded(breaker) == (2, 1)
+
+
 async def test_once_the_circuit_has_moved_on_it_is_asked_again(breaker: Breaker) -> None:
     async with breaker.guard():
         await opened_elsewhere(breaker)
