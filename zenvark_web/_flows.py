@@ -91,7 +91,7 @@ def entered(flow: Flow) -> None:
 def left(flow: Flow) -> None:
     """Go back to the flow further out. Nothing is done in another context than where the flow
     began: a generator may be resumed, or thrown away, in any."""
-    if current.get() is flow:
+    if under_way(current.get()) is flow:
         current.set(flow[OUTER])
 
 

@@ -21,7 +21,7 @@ from ._awaitables import (
 )
 from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
-from ._flows import WHOSE, WORD, Flow, carrier, current, left, under_way
+from ._flows import WHOSE, WORD, Flow, carrier, current, under_way
 from ._permits import FurtherPermit, Permit, TimedPermit, TrialPermit, permit_inside
 from ._rejections import rejected
 from .statistics import Distribution
@@ -193,7 +193,7 @@ class Breaker:
         admission = local.admission
         generation = admission.generation
         outer = current.get()
-        if outer is not None:
+        if outer is not None and outer[WHOSE] is None:
             outer = under_way(outer)
         if not admission.closed or not local.plain or (outer and carrier(outer, local)):
             return await _execute(self.acquire(), function, *args, **kwargs)
@@ -208,12 +208,10 @@ class Breaker:
                 raise TypeError(not_awaitable(function, awaitable))
             result: T = await awaitable
         except BaseException as error:
-            left(flow)
             _broken(Permit(local, generation, began, flow), function, awaitable, error)
             raise
-        current.set(outer)
         if flow[WORD] is None:
-            flow[WHOSE] = None
+            flow[WHOSE] = None  # it stays behind, settled: to set the variable back takes longer
             ended = local.monotonic()
             local.succeeded(generation, ended, ended - began)
         else:
