@@ -17,6 +17,7 @@ from zenvark_web import (
     HealthCheckType,
     MemoryBackend,
     Role,
+    State,
     StateChange,
 )
 from zenvark_web.exceptions import BackendError
@@ -141,4 +142,23 @@ def test_in_a_thread_of_its_own() -> None:
     TRACE.set("start")
     with seen.coordinator:
         eventually_sync(ended, within=10)
+    assert {trace for traces in seen.by.values() for trace in traces} == {"none"}, seen.by
+
+
+async def test_while_it_judges_alone() -> None:
+    seen = Seen(cut_off="local")
+    TRACE.set("start")
+    async with seen.coordinator:
+        await eventually(lambda: seen.coordinator.connected)
+        seen.up = False
+        await eventually(lambda: not seen.coordinator.connected)
+        seen.by.clear()
+
+        async def judged() -> bool:
+            await turn(seen)
+            return {"check", "on_state_change", "strategy"} <= set(seen.by)
+
+        await eventually(judged, within=10)
+        seen.up = True
+        await eventually(lambda: seen.coordinator.breaker("upstream").state is State.CLOSED)
     assert {trace for traces in seen.by.values() for trace in traces} == {"none"}, seen.by

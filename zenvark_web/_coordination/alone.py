@@ -10,11 +10,15 @@ generation of the fleet's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import replace
+from functools import partial
 
 from .._core.policy import PolicyBook
 from .._core.states import Report, Run, State, Transition
+from ..backends._turns import Turn
+from ..exceptions import BackendError
 from ..statistics import Statistics
 from .clock import SharedClock
 from .health import HealthChecks
@@ -26,6 +30,13 @@ from .surface import Surface
 from .table import Table
 
 NOTE_INTERVAL = 1.0
+
+GATHERING = 0.1
+"""Seconds that successes wait for company before they are judged. What fails is judged at once,
+with all that was before it."""
+
+READ_AGAIN = 0.1
+"""Seconds until it asks again what the store has to say, if it could not tell."""
 
 
 class Alone:
@@ -42,6 +53,8 @@ class Alone:
         chance: Makes random numbers from 0 to 1.
         max_circuits: How many closed circuits to keep count of.
         unsent: Tells the results that wait or are under way.
+        catch_up: Reads what the store has now, or raises `BackendError`.
+        context: Makes the context variables in which users' strategies run.
     """
 
     def __init__(
@@ -57,6 +70,8 @@ class Alone:
         chance: Callable[[], float],
         max_circuits: int,
         unsent: Callable[[], Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]],
+        catch_up: Callable[[], Awaitable[None]],
+        context: Callable[[], Context],
     ) -> None:
         self._instance = instance
         self._link = link
@@ -68,6 +83,10 @@ class Alone:
         self._chance = chance
         self._max_circuits = max_circuits
         self._unsent = unsent
+        self._catch_up = catch_up
+        self._context = context
+        self._fresh: dict[str, LocalCircuit] = {}
+        self._is_fresh = asyncio.Event()
         self._frame = clock.frame()
         self._judge: Judge | None = None
         self._starts: dict[str, int] = {}
@@ -98,31 +117,71 @@ class Alone:
         try:
             self._take_up(judge)
             async with asyncio.TaskGroup() as tasks:
-                loops = [tasks.create_task(loop()) for loop in (judge.run, self._tell_notes)]
-                await self._link.changes()
-                for loop in loops:
-                    loop.cancel()
+                loops = (judge.run, self._tell_notes, self._see_fresh)
+                running = [tasks.create_task(loop()) for loop in loops]
+                await self._until_back()
+                for task in running:
+                    task.cancel()
         finally:
             self._judge = None
             self._starts.clear()
+            self._fresh.clear()
             self._table.watch(None)
+
+    async def _until_back(self) -> None:
+        """Wait until the store is back, and its news are read: the word from before the cut may be
+        an old one."""
+        while True:
+            while self._link.cut_off:
+                await self._link.changes()
+            try:
+                await self._catch_up()
+            except BackendError:
+                await asyncio.sleep(READ_AGAIN)
+            else:
+                if not self._link.cut_off:
+                    return
 
     def _take_up(self, judge: Judge) -> None:
         """Go on from the fleet's word, with what it has not been told."""
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
                 judge.begin(name)
-        for circuit, runs in self._unsent():
+        for circuit, runs in list(self._unsent()):
             if self._concerns(circuit.name):
-                for run in runs:
-                    self.ended(circuit, run)
+                for run in list(runs):
+                    run.shown = run.count
+                    self._ended(circuit, run)
 
     def _concerns(self, name: str) -> bool:
         return self._policies[name].cut_off == "local"
 
     # What the circuits show
 
-    def ended(self, circuit: LocalCircuit, run: PendingRun) -> None:
+    def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
+        """See results: those that may be, soon."""
+        if urgent:
+            self._see(circuit)
+        else:
+            self._fresh[circuit.name] = circuit
+            self._is_fresh.set()
+
+    async def _see_fresh(self) -> None:
+        while True:
+            await self._is_fresh.wait()
+            self._is_fresh.clear()
+            await asyncio.sleep(GATHERING)
+            fresh, self._fresh = self._fresh, {}
+            turn = Turn()
+            for circuit in fresh.values():
+                await turn.share()
+                self._see(circuit)
+
+    def _see(self, circuit: LocalCircuit) -> None:
+        for run in circuit.unseen():
+            self._ended(circuit, run)
+
+    def _ended(self, circuit: LocalCircuit, run: PendingRun) -> None:
         """Judge results."""
         now = self._clock.monotonic()
         generation = self._inside(circuit.name, run.generation)
@@ -135,6 +194,7 @@ class Alone:
 
     def settled(self, circuit: LocalCircuit) -> None:
         """Hear how far a trial has come."""
+        self._see(circuit)
         note = circuit.note(self._clock.monotonic())
         if note is not None:
             generation = self._inside(circuit.name, note.generation)
@@ -142,6 +202,7 @@ class Alone:
 
     def overdue(self, circuit: LocalCircuit) -> None:
         """Judge calls that are slow before they have ended."""
+        self._see(circuit)
         now = self._clock.monotonic()
         generation = max(0, self._inside(circuit.name, circuit.admission.generation))
         overdue, _ = circuit.look(now)
@@ -157,8 +218,9 @@ class Alone:
             self._judge.forget(name)
 
     def _hear(self, report: Report) -> None:
-        if self._judge is not None:
-            self._judge.hear(self._instance, report, at=self._frame.now())
+        if self._judge is not None:  # a call brings it, in whose context nothing else may run
+            hear = partial(self._judge.hear, self._instance, report, at=self._frame.now())
+            self._context().run(hear)
 
     async def _tell_notes(self) -> None:
         while True:

@@ -29,10 +29,11 @@ MAX_LABEL = 64
 
 
 class Witness(Protocol):
-    """Someone who sees each result as it is recorded."""
+    """Someone who sees each result, most of them as they are recorded."""
 
-    def ended(self, circuit: LocalCircuit, run: PendingRun) -> None:
-        """Calls have ended: a run of them, as it would be sent."""
+    def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
+        """There are results to see (`LocalCircuit.unseen`), at once or within a moment. Successes
+        that are added to a run of such are not told."""
         ...
 
     def wanted(self, circuit: LocalCircuit) -> None:
@@ -68,7 +69,6 @@ class LocalCircuit:
         "__weakref__",
         "_held_until",
         "_newest",
-        "_run",
         "_runs",
         "_tell_at",
         "_untold",
@@ -119,7 +119,6 @@ class LocalCircuit:
         self.blocked: int = 0
         self._runs: list[PendingRun] = []
         self._newest: PendingRun | None = None
-        self._run: PendingRun | None = None  # the newest, unless somebody watches each result
         self._witness: Witness | None = None
         self._untold = 0
         self._tell_at = float("-inf")
@@ -178,7 +177,7 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        run = self._run
+        run = self._newest
         if (
             run is not None
             and run.generation == generation
@@ -221,8 +220,6 @@ class LocalCircuit:
     ) -> None:
         (self.failures if failed else self.successes).observe(elapsed)
         slow = elapsed > self.slow_after
-        if self._witness is not None:
-            self._witness.ended(self, PendingRun(generation, failed, slow, label, ended))
         run = self._newest
         if (
             run is not None
@@ -236,6 +233,20 @@ class LocalCircuit:
             run.ended = ended
         else:
             self._begin_run(PendingRun(generation, failed, slow, label, ended))
+        if self._witness is not None:
+            urgent = failed or slow or not self.admission.closed
+            self._witness.recorded(self, urgent=urgent)
+
+    def unseen(self) -> list[PendingRun]:
+        """Hand out, to the witness, the results that it has not seen."""
+        unseen: list[PendingRun] = []
+        for run in self._runs:
+            if run.shown < run.count:
+                part = PendingRun(run.generation, run.failed, run.slow, run.label, run.ended)
+                part.count = run.count - run.shown
+                run.shown = run.count
+                unseen.append(part)
+        return unseen
 
     def _begin_run(self, run: PendingRun) -> None:
         outbox = self.outbox
@@ -245,13 +256,13 @@ class LocalCircuit:
         outbox.runs += 1
         self._runs.append(run)
         self._newest = run
-        self._run = run if self._witness is None else None
         outbox.add(self, run.failed or run.slow or not self.admission.closed)
 
     def _make_room(self) -> bool:
         """Drop this circuit's oldest run, if it has one."""
         if not self._runs:
             return False
+        self._let_see()
         self.outbox.lost(self._runs.pop(0).count)
         self.outbox.runs -= 1
         return True
@@ -361,7 +372,6 @@ class LocalCircuit:
     def watch(self, witness: Witness | None) -> None:
         """Show someone each result from now on, or nobody any more."""
         self._witness = witness
-        self._run = None
 
     def begin_anew(self, outbox: Outbox, surface: Surface) -> None:
         """Go on in a forked process: with nothing that belongs to the one it comes from."""
@@ -369,7 +379,7 @@ class LocalCircuit:
         self.surface = surface
         self.lock = threading.RLock()  # another thread may have held it
         self.successes, self.failures, self.blocked = Distribution(), Distribution(), 0
-        self._runs, self._newest, self._run, self._witness = [], None, None, None
+        self._runs, self._newest, self._witness = [], None, None
         self._untold, self._tell_at = 0, float("-inf")
         self.flights = Flights(self.slow_after)
 
@@ -380,10 +390,15 @@ class LocalCircuit:
 
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""
-        runs, self._runs, self._newest, self._run = self._runs, [], None, None
+        self._let_see()
+        runs, self._runs, self._newest = self._runs, [], None
         self.outbox.runs -= len(runs)
         self.outbox.statistics.recorded += sum(run.count for run in runs)
         return runs
+
+    def _let_see(self) -> None:
+        if self._witness is not None and self._runs:
+            self._witness.recorded(self, urgent=True)
 
     def take_blocked(self) -> int:
         """Hand out the number of calls blocked since the last time."""

@@ -152,6 +152,8 @@ class Membership:
             chance=self._member.host.chance,
             max_circuits=self._member.max_breakers,
             unsent=self._reporter.unsent,
+            catch_up=self._reader.catch_up,
+            context=self._member.host.context,
         )
 
     def _heard(self, change: LeaderChange) -> None:

@@ -34,7 +34,7 @@ COLLECTING = 0.02
 class PendingRun:
     """Results in a row that ended alike and have not been sent."""
 
-    __slots__ = ("count", "ended", "failed", "generation", "label", "slow", "until")
+    __slots__ = ("count", "ended", "failed", "generation", "label", "shown", "slow", "until")
 
     def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
         self.generation: int = generation
@@ -42,6 +42,7 @@ class PendingRun:
         self.slow: bool = slow
         self.label: str = label
         self.count: int = 1
+        self.shown: int = 0  # of these, how many a witness has seen
         self.ended: float = ended
         self.until: float = ended + RUN_SPAN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from .._core.states import State, Transition
@@ -133,6 +133,27 @@ class Reader:
         """Take the states from a snapshot before reading on."""
         self._stale = True
 
+    async def catch_up(self) -> None:
+        """Learn what is in force now, beside the read that waits for news.
+
+        Raises:
+            BackendError: The store does not tell.
+        """
+        asked = self._clock.monotonic()
+        snapshot = await self._backend.load()
+        self._clock.sync(snapshot.now, asked)
+        found = list(snapshot.transitions)
+        if snapshot.rest is not None:  # very many: what is not closed is in the first part
+            latest = self._table.latest
+            doubtful = [name for name in latest if latest[name].state is not State.CLOSED]
+            found += [
+                item
+                for item in await snapshot.rest.of(dict.fromkeys(doubtful))
+                if isinstance(item, Transition)
+            ]
+        for transition in found:
+            self._apply(transition, fresh=False)
+
     async def run(self) -> None:
         """Read as things come, for ever."""
         while True:
@@ -156,12 +177,14 @@ class Reader:
         entries = await self._backend.read(self._states, self._results, wait)
         if self._remainder is not None and self._judge is not None:
             await self._look_up(self._remainder, _reported(entries))
+        old = _overtaken(entries) if self._table.decides_alone else ()
         turn = Turn()
         for entry in entries:
             await turn.share()
             if isinstance(entry, StateEntry):
                 self._states = entry.position
-                self._take_state(entry.item)
+                if entry.position not in old:
+                    self._take_state(entry.item)
             elif self._judge is not None and self._results is not None:
                 self._results = entry.position
                 self._judge.take(entry)
@@ -296,3 +319,17 @@ def _reported(entries: Iterable[Entry]) -> Iterable[str]:
         if isinstance(entry, ResultEntry) and isinstance(entry.item, Batch):
             for report in entry.item.reports:
                 yield report.circuit
+
+
+def _overtaken(entries: Iterable[Entry]) -> Collection[str]:
+    """Where transitions stand that are followed by newer ones of their circuits: an instance that
+    comes back from having decided alone must not show them on the way."""
+    newest: dict[str, str] = {}
+    old: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, StateEntry) and isinstance(entry.item, Transition):
+            circuit = entry.item.circuit
+            if circuit in newest:
+                old.add(newest[circuit])
+            newest[circuit] = entry.position
+    return old

@@ -156,6 +156,11 @@ class Table:
             for name, before in alone.items():
                 self._tell(before, self.known(name))
 
+    @property
+    def decides_alone(self) -> bool:
+        """Whether some circuits are judged by this instance itself."""
+        return self._witness is not None
+
     def decide_alone(self, transition: Transition) -> None:
         """Take on what this instance has decided for itself."""
         self._count(transition)
