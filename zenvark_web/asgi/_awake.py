@@ -108,8 +108,12 @@ class Awakening:
             what = "the coordinator could not be started with the first request, nothing is counted"
             self._coordinator.surface(ZenvarkError.because(error, what))
             return False
-        coordinator = self._coordinator
-        where = coordinator.namespace, "-", coordinator.instance_id
-        extra = {"zenvark_event": "started_late", "zenvark_namespace": coordinator.namespace}
-        _logger.info(STARTED_LATE, *where, extra=extra)
+        namespace, instance = self._coordinator.namespace, self._coordinator.instance_id
+        extra = {
+            "zenvark_event": "started_late",
+            "zenvark_namespace": namespace,
+            "zenvark_instance": instance,
+            "zenvark_circuit": None,
+        }
+        _logger.info(STARTED_LATE, namespace, "-", instance, extra=extra)
         return True
