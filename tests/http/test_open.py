@@ -14,7 +14,9 @@ import pytest
 import zenvark_web.httpx
 from tests.helpers.waiting import eventually
 from tests.http.circuits import PATIENCE, counts, opened, takes_a_call
+from tests.http.clients import KINDS, Kind
 from tests.http.conftest import StartCoordinator
+from tests.http.either import over, use
 from tests.http.stub import Stub
 from zenvark_web import (
     BreakerPolicy,
@@ -24,9 +26,11 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    FixedResponse,
     State,
     ZenvarkError,
 )
+from zenvark_web.testing import Fleet
 
 URL = "https://api.example.com/charges"
 NAME = "api.example.com"
@@ -283,3 +287,38 @@ class TestFallback:
     async def test_it_is_not_asked_while_the_circuit_is_closed(self, brisk: Coordinator) -> None:
         transport = BreakerTransport(brisk, Stub(httpx.Response(500)), fallback=pytest.fail)
         assert (await get(transport)).status_code == 500
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"fallback": FixedResponse({"a": 1}, status=203)}, {"fallback": lambda *_: "text"}],
+    ids=["own", "fixed", "function"],
+)
+def test_the_answer_to_head_has_the_headers_and_no_body(kind: Kind, settings: Any) -> None:
+    """RFC 9110, section 9.3.2."""
+    with Fleet() as fleet:
+        coordinator = fleet.coordinator()
+        fleet.trip(NAME)
+        inner = kind.library.MockTransport(lambda _: kind.library.Response(200))
+        transport = kind.guarded(coordinator, inner, **settings)
+
+        async def work(client: Any) -> tuple[Any, Any]:
+            url = f"https://{NAME}/"
+            return await over(client.head(url)), await over(client.get(url))
+
+        head, get = use(kind, transport, work)
+    assert head.content == b""
+    assert get.content != b""
+    told = [dict(each.headers) for each in (head, get)]
+    for headers in told:
+        headers.pop("retry-after", None)
+    assert told[0]["content-type"] == told[1]["content-type"]
+    assert abs(int(told[0]["content-length"]) - len(get.content)) <= 1, "the wait has digits"
+    assert head.extensions["breaker"].name == NAME
+
+
+async def test_sdks_are_told_not_to_wait(open_circuit: Coordinator) -> None:
+    """Those made by Stainless (OpenAI, Anthropic, Groq) sleep for as long as Retry-After says."""
+    response = await get(BreakerTransport(open_circuit, Stub()))
+    assert response.headers["x-should-retry"] == "false"

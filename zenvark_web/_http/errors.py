@@ -21,8 +21,11 @@ NO_ERROR = 0
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or holds, the nearest first. What was merely
-    being handled meanwhile (`__context__`) may be the caller's."""
+    """An error, and those that it was raised from or holds, the nearest first.
+
+    What was merely being handled meanwhile (`__context__`) may be the caller's. httpcore cuts the
+    chain (`raise ... from None`), but its errors have what they stand for as their argument.
+    """
     waiting, seen = [error], 0
     while waiting and seen < LONGEST_CHAIN:
         error = waiting.pop(0)
@@ -32,6 +35,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             waiting += error.exceptions
         elif error.__cause__ is not None:
             waiting.append(error.__cause__)
+        elif error.args and isinstance(error.args[0], BaseException):
+            waiting.append(error.args[0])
 
 
 def label_of(error: BaseException) -> str:
