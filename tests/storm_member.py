@@ -94,12 +94,12 @@ class Member:
     async def opened(self, names: list[str], patience: float) -> dict[str, float]:
         """When each of these circuits was seen open here; those are missing that were not."""
         until = time.monotonic() + patience
-        waiting, seen = {name: self.breaker(name) for name in names}, dict[str, float]()
+        waiting, seen = list(names), dict[str, float]()
         while waiting and time.monotonic() < until:
-            for name, breaker in list(waiting.items()):
-                if breaker.state is State.OPEN:
+            for name in waiting:  # a process with too many names keeps no breaker for new ones
+                if self.breaker(name).state is State.OPEN:
                     seen[name] = time.monotonic()
-                    del waiting[name]
+            waiting = [name for name in waiting if name not in seen]
             await asyncio.sleep(LOOK)
         return seen
 

@@ -105,9 +105,9 @@ class Storms:
             fleet: list[ChildProcess] = []
             for _ in range(size):
                 member = await self._member(stack, url, settings)
-                await member.acall("start")
+                await member.acall("start", within=60)
                 fleet.append(member)
-            await _until(lambda: _leads(fleet[0]), 10)
+            await _until(lambda: _leads(fleet[0]), 60)
             yield fleet
 
     async def _member(self, stack: AsyncExitStack, url: str, settings: str) -> ChildProcess:
@@ -129,12 +129,13 @@ class Storms:
         with RedisServer() as server:
             async with self._fleet(server.url, 3) as fleet:
                 leader, honest, stranger = fleet
-                usual = [await self._opening(honest, fleet, f"before-{n}") for n in range(5)]
+                others = [leader, honest]
+                usual = [await self._opening(honest, others, f"before-{n}") for n in range(5)]
                 await stranger.acall("flood", names=self._names, seconds=self._seconds)
                 late, began = list[float](), time.monotonic()
                 while time.monotonic() - began < self._seconds + 5:
                     name = f"honest-{len(late)}"
-                    late.append(await self._opening(honest, fleet, name))
+                    late.append(await self._opening(honest, others, name))
                     await asyncio.sleep(max(0.0, began + len(late) - time.monotonic()))
                 came = [seconds for seconds in late if seconds != float("inf")]
                 usually = statistics.median(usual)
@@ -144,7 +145,7 @@ class Storms:
                 self._tell("how many never came", len(late) - len(came), "", 0)
                 self._tell("how often the lease moved", _epoch(server) - 1, "", 0)
                 vitals = [await member.acall("vitals", within=60) for member in fleet]
-                for what, told in zip(("leader", "honest", "stranger"), vitals, strict=True):
+                for what, told in zip(("leader's", "honest", "stranger's"), vitals, strict=True):
                     self._tell(f"memory of the {what} process", told["rss"], "MiB", LARGEST)
                 self._tell("processor time of the leader", vitals[0]["cpu"], "s", None)
                 self._tell("circuits in the store", _length(server, "circuits"), "", None)

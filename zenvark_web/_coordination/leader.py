@@ -178,10 +178,15 @@ class Leader:
         if isinstance(entry.item, MalformedEntryError):
             self._surface.error(entry.item)
         at, told = self._frame.arrived(entry.at)
+        overloaded = ""
         for instance, report, replayed in self._progress.take(entry):
+            if not replayed and not self._has_time(instance, report, at):
+                overloaded = instance
+                continue
             heard = report if told else _without_ages(report)
-            if replayed or self._has_time(instance, report, at):
-                self._judge.hear(instance, heard, at=at, replayed=replayed)
+            self._judge.hear(instance, heard, at=at, replayed=replayed)
+        if overloaded:
+            self._tell_overload(overloaded)
 
     def _has_time(self, instance: str, report: Report, at: float) -> bool:
         """Whether to judge a report: not one of too many circuits that nobody knows, while others
@@ -189,8 +194,9 @@ class Leader:
         name = report.circuit
         if report.generation or name in self._judge.names or self._table.known(name).generation:
             return True
-        if self._newcomers.admit(instance, at, self._frame.now()):
-            return True
+        return self._newcomers.admit(instance, at, self._frame.now())
+
+    def _tell_overload(self, instance: str) -> None:
         self._surface.error(
             OverloadedError(
                 f"instance {instance} calls more new circuits than there is time for, so some are "
@@ -199,7 +205,6 @@ class Leader:
                 source=instance,
             )
         )
-        return False
 
     # Loops
 
