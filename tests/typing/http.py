@@ -15,12 +15,14 @@ from starlette.types import Scope
 
 import zenvark_web.httpx
 from zenvark_web import (
+    Answer,
     Breaker,
     BreakerMiddleware,
     BreakerStatus,
     BreakerTransport,
     CircuitOpenError,
     Coordinator,
+    HttpClassifier,
     Outcome,
     ProtectedRoute,
     State,
@@ -28,6 +30,7 @@ from zenvark_web import (
     by_host,
     default_classify,
 )
+from zenvark_web.asgi import RouteAnswer, rejection_answer
 from zenvark_web.fastapi import breaker, circuit_open_handler, requires, unavailable
 
 coordinator = Coordinator()
@@ -173,6 +176,12 @@ def by_request(request: Request) -> str:
 
 
 names: dict[str, str] = {"/orders": "orders"}
+
+
+def of_answer(request: HTTPConnection, answer: RouteAnswer) -> Outcome | None:
+    return None if "x-shed" in answer.headers else Outcome.IGNORED
+
+
 BreakerMiddleware(app, coordinator, answer, names)
 BreakerMiddleware(app, coordinator, routes=by_scope)
 BreakerMiddleware(app, coordinator, routes=by_scope_in_full)
@@ -189,6 +198,12 @@ ProtectedRoute("orders")  # type: ignore[call-arg]
 ProtectedRoute(needs={"payments"})  # type: ignore[arg-type]
 ProtectedRoute(circuit="orders").circuit = "x"  # type: ignore[misc]
 assert_type(ProtectedRoute(circuit="orders").needs, Sequence[str])
+ProtectedRoute(circuit="orders", failure_statuses=range(500, 600), ignored_statuses={503})
+ProtectedRoute(circuit="orders", classify=HttpClassifier())
+ProtectedRoute(circuit="orders", classify=of_answer)
+ProtectedRoute(circuit="orders", ignored_statuses=503)  # type: ignore[arg-type]
+ProtectedRoute(circuit="orders", classify=by_scope)  # type: ignore[arg-type]
+assert_type(rejection_answer(ValueError()), Answer | None)
 
 # FastAPI.
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -162,9 +163,8 @@ class Rejected:
 
 async def _response_to(request: Request, error: HTTPException) -> Response:
     """The response that the app makes of an `HTTPException`: by its own handler, if it has one."""
-    app = request.scope.get("app")
-    handlers: object = getattr(app, "exception_handlers", None)
-    handler = _handler(handlers, error) if isinstance(handlers, Mapping) else None
+    app: object = request.scope.get("app")
+    handler = _handler(app.exception_handlers, error) if isinstance(app, Starlette) else None
     if handler is not None:
         run = handler if inspect.iscoroutinefunction(handler) else _threaded(handler)
         response: object = await run(request, error)
