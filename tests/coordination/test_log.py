@@ -332,6 +332,7 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     for error in all_kinds():
         told.error(error)
     told.held_back("BackendError", 10)
+    told.changes_held_back(10)
     for previous, state in [("closed", "open"), ("open", "half_open"), ("half_open", "open")]:
         told.state_changed(change(previous, state))
     told.state_changed(change("half_open", "closed"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from enum import Enum, auto
 from typing import TypeAlias
 
+from ..events import StateChange
 from ..exceptions import ZenvarkError
 
 INTERVAL = 10.0
@@ -23,6 +24,9 @@ SOURCES = 200
 
 REPETITIONS = 50
 """Of one class, so many that are not the first of their source are told within an interval."""
+
+CHANGES = 1_000
+"""So many changes of circuits that are in use are told within an interval, and of others."""
 
 Source: TypeAlias = Hashable
 
@@ -59,6 +63,34 @@ class Floods:
         if interval is None or now - interval.began >= INTERVAL:
             interval = self._kinds[kind] = _Interval(now)
         return interval.verdict(source)
+
+
+class ChangeFloods:
+    """Limits how many changes of circuits are told: a process that joins may find thousands open,
+    and whoever makes names up makes as many. Circuits that were known before, or that several
+    instances call, have a share that these do not take.
+
+    Args:
+        monotonic: This host's monotonic seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._began = float("-inf")
+        self._told = {True: 0, False: 0}
+        self._held_back = False
+
+    def verdict(self, change: StateChange) -> Verdict:
+        """Whether to tell a change."""
+        now = self._monotonic()
+        if now - self._began >= INTERVAL:
+            self._began, self._told, self._held_back = now, {True: 0, False: 0}, False
+        of_use = change.generation > 1 or len(change.reason.instances) > 1
+        self._told[of_use] += 1
+        if self._told[of_use] <= CHANGES:
+            return Verdict.TOLD
+        first, self._held_back = not self._held_back, True
+        return Verdict.HELD_BACK_FIRST if first else Verdict.HELD_BACK
 
 
 class _Interval:

@@ -122,6 +122,10 @@ TOO_MANY_NEW = (
     "not count, until fewer come. Give circuits names of which there is a bounded number (no user "
     "ids, no paths)."
 )
+CHANGES_HELD_BACK = (
+    "So many circuits change their states that further changes are not logged within %g s; the "
+    "callback and the metrics have them. If somebody makes names up, name circuits after upstreams."
+)
 CHECK_FAILS = (
     "The health check of circuit %s fails: %s. Until it passes, the circuit stays or becomes open."
 )
@@ -154,6 +158,10 @@ class Log:
     def held_back(self, kind: str, seconds: float) -> None:
         """Errors of a class are only counted for a while."""
         self._write(logging.ERROR, "errors_held_back", HELD_BACK, kind, seconds, error=kind)
+
+    def changes_held_back(self, seconds: float) -> None:
+        """Changes of circuits are not told for a while."""
+        self._write(logging.WARNING, "changes_held_back", CHANGES_HELD_BACK, seconds)
 
     def state_changed(self, change: StateChange) -> None:
         """A circuit changed its state here. That it opens is a warning."""

@@ -17,7 +17,7 @@ from .._core.states import Cause, Role
 from ..events import StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
-from .floods import INTERVAL, Floods, Verdict, source_of
+from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of
 from .log import Log
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
@@ -66,6 +66,7 @@ class Surface:
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._floods = Floods(monotonic)
+        self._changes = ChangeFloods(monotonic)
         self._warned: set[str] = set()
 
     def open(self) -> None:
@@ -81,7 +82,11 @@ class Surface:
 
     def state_changed(self, change: StateChange) -> None:
         """Tell that a circuit changed its state here."""
-        self._log.state_changed(change)
+        verdict = self._changes.verdict(change)
+        if verdict is Verdict.TOLD:
+            self._log.state_changed(change)
+        elif verdict is Verdict.HELD_BACK_FIRST:
+            self._log.changes_held_back(INTERVAL)
         if self._on_state_change is not None:
             self._call(self._on_state_change, change)
 
