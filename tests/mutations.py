@@ -199,7 +199,7 @@ MUTATIONS = (
         8,
         "circuits that nobody calls are kept for ever",
         "_coordination/leader.py",
-        "        return forgettable[:FORGET_AT_ONCE]\n",
+        "        return [*astray, *forgettable][:FORGET_AT_ONCE]\n",
         "        return []\n",
         "tests/coordination/test_forgetting.py::test_only_what_is_closed_old_and_quiet_is_forgotten",
     ),

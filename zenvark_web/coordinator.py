@@ -111,6 +111,11 @@ class Coordinator:
         on_role_change: Callable[[Role], Answer] | None = None,
     ) -> None:
         check_name("namespace", namespace)
+        if "/" in namespace:
+            raise ValueError(
+                "namespace must hold no slash, it marks the shards of a namespace: pass "
+                f"{namespace.replace('/', '-')!r} instead of {namespace!r}"
+            )
         check_number("lease_ttl", lease_ttl, least=0.2, most=3600, unit="seconds")
         check_whole("max_breakers", max_breakers)
         check_whole("shards", shards, most=MAX_SHARDS)

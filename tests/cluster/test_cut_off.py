@@ -200,8 +200,8 @@ async def test_cold_start_without_redis(fresh_server: RedisServer, namespace: st
 async def test_store_that_hangs_cuts_off_as_well(
     fresh_server: RedisServer, namespace: str, monkeypatch: Any
 ) -> None:
-    for limit in ("COMMAND_TIMEOUT", "LONGEST_WAIT", "READ_SLACK"):
-        monkeypatch.setattr(f"zenvark_web.backends.redis.{limit}", 0.3)
+    for limit in ("redis.COMMAND_TIMEOUT", "_clients.LONGEST_WAIT", "redis.READ_SLACK"):
+        monkeypatch.setattr(f"zenvark_web.backends.{limit}", 0.3)
     async with running(fresh_server, namespace) as (one, other):
         fresh_server.pause()
         await one.is_cut_off()

@@ -290,3 +290,152 @@ async def test_checkpoint_that_cannot_be_written_whole_goes_no_further(
     with pytest.raises(BackendError, match="WRONGTYPE"):
         await settle("8-0", 2)
     assert (await backend.load(leading=True)).checkpoint == Checkpoint("7-0", {}, {"c": Tally(1)})
+
+
+LAST_POSSIBLE = f"{2**64 - 1}-{2**64 - 1}"
+FAR_AHEAD = {"the last there is": LAST_POSSIBLE, "far ahead of the clock": f"{2**60}-7"}
+
+
+@pytest.mark.parametrize("stream", ["states", "results"])
+@pytest.mark.parametrize("position", FAR_AHEAD)
+async def test_entry_far_ahead_of_the_clock_has_its_stream_begin_anew(
+    redis_store: RedisStore, position: str, stream: str
+) -> None:
+    """Behind it all further entries would have stood, or none at all."""
+    backend = redis_store.open()
+    beat = await lead(backend)
+    await backend.append(batch(1))
+    redis_store.command("XADD", stream, FAR_AHEAD[position], "hello", "world")
+    snapshot = await backend.load()
+    [error] = snapshot.malformed
+    assert FAR_AHEAD[position] in str(error)
+    assert not (await backend.load()).malformed
+    await backend.publish(transition(beat))
+    await backend.append(batch(2))
+    items = [entry.item for entry in await states_of(backend, snapshot.position)]
+    assert items[-1] == transition(beat)
+    newest = (await results_of(backend))[-1].item
+    assert isinstance(newest, Batch)
+    assert newest.number == 2
+
+
+@pytest.mark.parametrize("what", ["lease", "leave", "transition", "results", "forgotten"])
+async def test_whoever_writes_first_steps_over_the_last_position_there_is(
+    redis_store: RedisStore, what: str
+) -> None:
+    backend = redis_store.open()
+    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    opened = transition(beat)
+    await backend.publish(opened)
+    for stream in ("states", "results"):
+        redis_store.command("XADD", stream, LAST_POSSIBLE, "hello", "world")
+    if what == "lease":
+        redis_store.command("DEL", "leader")
+        await backend.heartbeat(me("web-2"), TTL, 0)
+    elif what == "leave":
+        await backend.resign("web-1")
+    elif what == "transition":
+        await backend.publish(transition(beat, 2))
+    elif what == "results":
+        await backend.append(batch(1))
+    else:
+        await backend.forget(opened)
+    [entry] = await results_of(backend) if what == "results" else await states_of(backend)
+    assert int(entry.position.partition("-")[0]) < 2**53
+
+
+@pytest.mark.parametrize("generation", [2**53, 2**53 - 1, 2**40, 2**32 + 2])
+async def test_generation_that_no_fleet_reaches_is_written_over(
+    redis_store: RedisStore, generation: int
+) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+    absurd = encode_transition(transition(beat, generation))
+    redis_store.command("HSET", "circuits", "payments", absurd)
+    assert await backend.publish(transition(beat, 1))
+    assert (await backend.load()).transitions == (transition(beat, 1),)
+
+
+async def test_transition_that_only_scripts_cannot_read_is_not_overwritten(
+    redis_store: RedisStore,
+) -> None:
+    """Half a surrogate pair, which an earlier version wrote as it came."""
+    backend = redis_store.open()
+    beat = await lead(backend)
+    stored = encode_transition(transition(beat, 7)).replace('"detail":""', '"detail":"\\ud800"')
+    redis_store.command("HSET", "circuits", "payments", stored)
+    assert not await backend.publish(transition(beat, 6))
+    assert await backend.forget(transition(beat, 7))
+
+
+async def test_lease_of_a_day_is_cut_to_the_longest_anybody_may_ask_for(
+    redis_store: RedisStore,
+) -> None:
+    backend = redis_store.open()
+    redis_store.command("SET", "leader", "7:stranger", "PX", 86_400_000)
+    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    assert (beat.leader, beat.expires_in) == ("stranger", 3600)
+    assert 3_500_000 < redis_store.command("PTTL", "leader") <= 3_600_000
+
+
+async def test_lease_of_another_version_that_asks_for_longer_is_left_alone(
+    redis_store: RedisStore,
+) -> None:
+    backend = redis_store.open()
+    await backend.heartbeat(me("web-1"), 3600, 0)
+    beat = await backend.heartbeat(me("web-2"), 0.2, 0)
+    assert beat.leader == "web-1"
+    assert beat.expires_in > 3590
+
+
+@pytest.mark.parametrize("epoch", [2**53, 2**33 + 2, 10**30])
+async def test_lease_under_an_epoch_that_no_fleet_reaches_is_none(
+    redis_store: RedisStore, epoch: int
+) -> None:
+    backend = redis_store.open()
+    redis_store.command("SET", "leader", f"{epoch}:stranger", "PX", 60_000)
+    beat = await backend.heartbeat(me("web-1"), TTL, 5)
+    assert (beat.epoch, beat.leader) == (6, "web-1")
+
+
+async def test_entry_of_too_many_fields(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    add(redis_store, "results", {f"field-{n}": "x" for n in range(5_000)})
+    await backend.append(batch(2))
+    bad, good = await results_of(backend)
+    assert isinstance(bad.item, MalformedEntryError)
+    assert isinstance(good.item, Batch)
+
+
+# What is left behind
+
+
+async def test_every_key_expires_a_day_after_it_was_used_last(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    await use_all(backend)
+    for key in KEYS:
+        left = redis_store.command("PTTL", key)
+        assert left > 0, f"{key} stays for ever"
+        assert key == "leader" or 86_000_000 < left <= 86_400_000, key
+
+
+async def test_whoever_is_there_keeps_all_of_them(redis_store: RedisStore) -> None:
+    """Also those that nobody writes to, those that an earlier version has written, and after the
+    server's clock was put ahead by nearly a day."""
+    backend = redis_store.open()
+    await use_all(backend)
+    for key in KEYS:
+        if key != "leader":
+            redis_store.command("PEXPIRE", key, 30_000)
+    redis_store.command("PERSIST", "circuits")
+    await backend.heartbeat(me("web-2"), TTL, 0)
+    for key in KEYS:
+        assert key == "leader" or redis_store.command("PTTL", key) > 86_000_000, key
+
+
+async def use_all(backend: Backend) -> None:
+    beat = await lead(backend)
+    await backend.append(batch())
+    await backend.publish(transition(beat))
+    accounts, tallies = {"web-1": Account(1, 1)}, {"payments": Tally(1)}
+    await backend.settle(beat.epoch, beat.leader, "1-1", accounts, tallies)

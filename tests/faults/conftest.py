@@ -39,8 +39,9 @@ class SideBySide(Protocol):
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, so that what is hung is noticed sooner, and all is told sooner."""
-    for name, seconds in (("COMMAND_TIMEOUT", 0.6), ("LONGEST_WAIT", 0.4), ("READ_SLACK", 0.5)):
-        monkeypatch.setattr(f"zenvark_web.backends.redis.{name}", seconds)
+    monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 0.6)
+    monkeypatch.setattr("zenvark_web.backends.redis.READ_SLACK", 0.5)
+    monkeypatch.setattr("zenvark_web.backends._clients.LONGEST_WAIT", 0.4)
     monkeypatch.setattr("zenvark_web._coordination.leader.TIDY_INTERVAL", 0.3)
     monkeypatch.setattr("zenvark_web._coordination.campaign.ANNOUNCE_INTERVAL", 0.3)
 

@@ -16,13 +16,14 @@ from zenvark_web._core.states import (
     TrialResults,
     Word,
 )
-from zenvark_web.backends._codec import MAX_COUNT, MAX_HOLD
+from zenvark_web.backends._codec import MAX_COUNT, MAX_DELAY, MAX_HOLD
 from zenvark_web.backends.base import Batch
 
 names = st.text(min_size=1, max_size=255).filter(str.isprintable)
 counts = st.integers(0, 9) | st.integers(0, MAX_COUNT)
 positive = st.integers(1, 9) | st.integers(1, MAX_COUNT)
 seconds = st.integers(0, 2**42).map(lambda ms: ms / 1000)  # what is stored is whole milliseconds
+waits = st.integers(0, MAX_DELAY).map(lambda ms: ms / 1000)
 numbers_by_name = st.dictionaries(st.text(max_size=255), counts, max_size=4)
 
 runs = st.builds(
@@ -42,7 +43,7 @@ words = st.builds(
     ),
     state=st.sampled_from(State),
     attempt=counts,
-    delay=st.integers(0, 2**42),
+    delay=st.integers(0, MAX_DELAY),
     share=st.integers(0, 10),
     grant=st.none() | grants,
 )
@@ -73,7 +74,8 @@ reasons = st.builds(
     failures=numbers_by_name,
     slow_share=st.floats(0, 1),
 )
-positions = st.builds("{}-{}".format, counts, counts)
+parts = counts | st.integers(0, 2**64 - 1)
+positions = st.builds("{}-{}".format, parts, parts)
 transitions = st.builds(
     Transition,
     circuit=names,
@@ -83,7 +85,7 @@ transitions = st.builds(
     at=seconds,
     since=seconds,
     attempt=counts,
-    delay=seconds,
+    delay=waits,
     grant=st.none() | grants,
     reason=reasons,
     position=positions,

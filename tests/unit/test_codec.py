@@ -12,11 +12,24 @@ from hypothesis import strategies as st
 
 from tests.unit.records import batches, json_values, positions, tallies, transitions
 from zenvark_web import Cause, MalformedEntryError, Reason, State
-from zenvark_web._core.states import Grant, Report, Run, Tally, Transition, TrialNote, Word
+from zenvark_web._core.states import (
+    Counted,
+    Grant,
+    Report,
+    Run,
+    Tally,
+    Transition,
+    TrialNote,
+    TrialResults,
+    Word,
+)
 from zenvark_web.backends._codec import (
     MAX_COUNT,
+    MAX_DELAY,
     MAX_ENTRY_LENGTH,
     MAX_HOLD,
+    MAX_REPORTS,
+    MAX_RUNS,
     VERSION,
     decode_batch,
     decode_position,
@@ -216,6 +229,57 @@ rubbish_fields = st.dictionaries(
 )
 
 
+class TestMoreThanAnyoneSends:
+    """It is refused before anything is made of it."""
+
+    def test_reports(self) -> None:
+        many = [STORED_REPORTS[0]] * (MAX_REPORTS + 1)
+        entry = {name: text for name, text in STORED_BATCH.items() if name != "words"}
+        decode_batch({**entry, "reports": json.dumps(many[1:])})
+        with pytest.raises(MalformedEntryError, match="are too many"):
+            decode_batch({**entry, "reports": json.dumps(many)})
+
+    def test_runs(self) -> None:
+        run = STORED_REPORTS[0][1][0]
+        with pytest.raises(MalformedEntryError, match="are too many"):
+            decode_batch(batch_with((0, 1), [run] * (MAX_RUNS + 1)))
+
+    def test_waits(self) -> None:
+        decode_transition(transition_with(("delay",), MAX_DELAY))
+        with pytest.raises(MalformedEntryError):
+            decode_transition(transition_with(("delay",), MAX_DELAY + 1))
+        with pytest.raises(MalformedEntryError):
+            decode_batch(words_with((0, 2), MAX_DELAY + 1))
+
+
+class TestHalvesOfCharacters:
+    """Half a surrogate pair is no character: scripts cannot read it."""
+
+    def test_are_replaced_on_their_way_out(self) -> None:
+        half = "boom \ud83d"
+        batch = Batch("web-1", 1, 0.0, (Report("c", (Run(0, True, False, 1, 0.0, half),)),))
+        assert "\\ud83d" not in encode_batch(batch)["reports"]
+        reason = Reason(cause=Cause.TRIPPED, detail=half, instances={half: 1}, failures={half: 2})
+        text = encode_transition(replace(TRANSITION, reason=reason))
+        assert "\\ud83d" not in text
+        assert decode_transition(text).reason.detail == "boom \ufffd"
+        counted = Counted("s", None, (("web-1", half, 1),))
+        tally = Tally(1, counted=counted, trial=TrialResults(0, 1, {half: 1}))
+        assert "\\ud83d" not in encode_tally(tally)
+
+    def test_are_replaced_on_their_way_in(self) -> None:
+        runs = decode_batch(batch_with((*RUN, 4), "boom \ud83d")).reports[0].runs
+        assert runs[0].label == "boom \ufffd"
+        text = transition_with(("failures",), {"boom \udc00": 1})
+        assert decode_transition(text).reason.failures == {"boom \ufffd": 1}
+
+    def test_whole_characters_stay(self) -> None:
+        batch = Batch(
+            "web-1", 1, 0.0, (Report("c", (Run(0, True, False, 1, 0.0, "\U0001f4a5 é"),)),)
+        )
+        assert decode_batch(encode_batch(batch)) == batch
+
+
 class TestRubbish:
     @given(rubbish_fields)
     def test_fields(self, fields: dict[str, str]) -> None:
@@ -391,7 +455,7 @@ class TestRefused:
         ("path", "value"),
         [
             *[((name,), bad) for name in ("state", "previous", "cause") for bad in ("banana", 5)],
-            *[(("position",), bad) for bad in ("", "5", "a-b", "-1-0", "1--1", f"{2**60}-0", 5)],
+            *[(("position",), bad) for bad in ("", "5", "a-b", "-1-0", "1--1", f"{2**64}-0", 5)],
             *[(("slow_share",), bad) for bad in (float("nan"), float("inf"), HUGE, "x", None)],
             *[(("grant",), bad) for bad in ([], ["a"], ["a", 1, 0, 0], "abc", 5, {"a": 1})],
             *[(("grant", 1), bad) for bad in (0, *COUNTS)],

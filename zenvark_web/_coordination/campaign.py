@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .._core.states import LONGEST_LEAP
 from ..backends.base import Backend, LeaderChange, News, Presence
 from ..exceptions import BackendError
 from .clock import SharedClock
@@ -103,6 +104,8 @@ class Campaign:
 
     def heard(self, change: LeaderChange) -> None:
         """Take note of what the stream of states says of leadership."""
+        if change.epoch > self.epoch + LONGEST_LEAP:
+            return  # somebody else's
         if change.leader is None:
             self._nudge.set()
         elif change.leader == self._me.instance:

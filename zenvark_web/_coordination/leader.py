@@ -12,7 +12,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._core.policy import PolicyBook
-from .._core.states import Report, State, Transition
+from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
 from ..backends._codec import check_storable
 from ..backends._turns import Turn
@@ -269,12 +269,16 @@ class Leader:
         return min(max(RESULTS_AGE, *needed), LONGEST_RESULTS_AGE)
 
     async def _forgettable(self) -> Sequence[Transition]:
-        """Circuits that nobody calls: those long so, and as many more as there are too many, the
+        """Circuits with generations that no fleet reaches, which somebody else must have written;
+        then those that nobody calls: those long so, and as many more as there are too many, the
         ones first that were not called for longest."""
         turn = Turn()
         idle: list[tuple[float, Transition]] = []
+        astray: list[Transition] = []
         for transition in list(self._table.latest.values()):
             await turn.share()
+            if transition.generation > LONGEST_LEAP // 2:  # so that newcomers can always follow
+                astray.append(transition)
             quiet_for = self._idle_for(transition)
             if self._policies[transition.circuit].idle_interval is None and quiet_for > 0:
                 idle.append((quiet_for, transition))
@@ -288,7 +292,7 @@ class Leader:
             or (place < surplus and quiet_for > QUIET_FOR)
             or (place < crowd and quiet_for > QUIET_IN_A_CROWD)
         ]
-        return forgettable[:FORGET_AT_ONCE]
+        return [*astray, *forgettable][:FORGET_AT_ONCE]
 
     def _idle_for(self, transition: Transition) -> float:
         """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls

@@ -31,6 +31,9 @@ from .table import Table
 
 WAIT = 2.0
 
+FAR_AHEAD = 86_400.0
+"""Seconds ahead of the clock at which no entry of a fleet's stands, even if the clock was set."""
+
 
 class Judge(Protocol):
     """What the reader needs of a leader."""
@@ -181,6 +184,9 @@ class Reader:
         turn = Turn()
         for entry in entries:
             await turn.share()
+            if self._is_astray(entry):
+                self.refresh()  # which has its stream begin anew, if the clock is right
+                break
             if isinstance(entry, StateEntry):
                 self._states = entry.position
                 if entry.position not in old:
@@ -190,6 +196,11 @@ class Reader:
                 self._judge.take(entry)
         if entries:
             await asyncio.sleep(0)  # what was decided is sent before the next read
+
+    def _is_astray(self, entry: Entry) -> bool:
+        """Whether an entry is so far ahead of the clock that somebody else must have put it there.
+        Its position is none to go on from."""
+        return position_key(entry.position)[0] / 1000 > self._clock.now() + FAR_AHEAD
 
     async def _load(self) -> None:
         self._stale = False
@@ -297,7 +308,11 @@ class _Remainder:
     def found(self, transition: Transition) -> None:
         """The store has this one."""
         known = self._known.get(transition.circuit)
-        if known is not None and transition.generation >= known.generation:
+        if (
+            known is not None
+            and transition.generation >= known.generation
+            and not transition.leaps(known)
+        ):
             del self._known[transition.circuit]
 
     async def lost(self, table: Table) -> Sequence[str]:

@@ -11,6 +11,7 @@ from .._core.admission import Admission
 from .._core.policy import PolicyBook
 from .._core.states import State, Transition, Word
 from ..events import StateChange
+from ..exceptions import MalformedEntryError
 from .circuits import LocalCircuits
 from .clock import SharedClock
 from .local import LocalCircuit, Witness
@@ -132,6 +133,14 @@ class Table:
         name = transition.circuit
         known = self.known(name)
         if transition.order <= known.order:
+            return False
+        if transition.leaps(known):
+            self._surface.error(
+                MalformedEntryError(
+                    f"skipped generation {transition.generation} of circuit {name!r}, of which "
+                    f"{known.generation} is known: no fleet gets that far"
+                )
+            )
             return False
         self.latest[name] = transition
         if transition.leader == self._instance:

@@ -30,6 +30,7 @@ from .counting import Counting
 from .hold import Hold
 from .policy import BreakerPolicy
 from .states import (
+    LONGEST_LEAP,
     TRANSITIONS,
     Cause,
     Grant,
@@ -53,10 +54,6 @@ LEAST_LENGTHENING = 1.0
 """A wait that gets longer by fewer seconds is not published anew, though it is kept."""
 
 DEFAULT_BACKOFF = ExponentialBackoff()
-
-LONGEST_LEAP = 2**32
-"""No circuit gets ahead of what is known of it by more generations than this, not even of one that
-is not known at all: who claims it is none of the fleet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,11 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
 state an instance tells of: see `Word`.)"""
 
 
+LONGEST_LEAP = 2**32
+"""No circuit gets ahead of what is known of it by more generations than this, not even of one that
+is not known at all: who claims it is none of the fleet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why a transition happened, for people.
@@ -171,6 +176,10 @@ class Transition:
     def retry_at(self) -> float:
         """When an open circuit's next attempt to recover is due."""
         return self.at + self.delay
+
+    def leaps(self, known: Transition) -> bool:
+        """Whether it is ahead of what is known by more generations than any fleet ever gets."""
+        return self.generation > known.generation + LONGEST_LEAP
 
     @property
     def order(self) -> tuple[int, int]:

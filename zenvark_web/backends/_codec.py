@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
+from .._core.backoff import LONGEST_WAIT
 from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
@@ -35,6 +36,12 @@ VERSION = "1"
 MAX_COUNT = 2**53
 MAX_HOLD = round(LONGEST_RETRY_AFTER * 1000)
 MAX_ENTRY_LENGTH = 4 * 1024 * 1024
+MAX_REPORTS = 2_000
+MAX_RUNS = 20_000
+"""More than any instance sends in one batch."""
+
+MAX_DELAY = round(LONGEST_WAIT * 1000)
+MAX_POSITION = 2**64 - 1
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -68,6 +75,7 @@ def decode_batch(fields: Fields) -> Batch:
         _check_version(fields)
         late = _whole(int(fields.get("late", "0"))) / 1000
         reports = _parse(fields["reports"], list)
+        _check_size(reports)
         words = _parse(fields["words"], list) if "words" in fields else [None] * len(reports)
         return Batch(
             instance=_name(fields["instance"]),
@@ -82,11 +90,17 @@ def decode_batch(fields: Fields) -> Batch:
     return _guarded("result", fields, decode)
 
 
+def _check_size(reports: list[Any]) -> None:
+    """Refuse what no instance sends, before anything is made of it."""
+    if len(reports) > MAX_REPORTS or sum(len(report[1]) for report in reports) > MAX_RUNS:
+        raise ValueError(f"{len(reports)} reports, or the results in them, are too many")
+
+
 def _pack_report(report: Report) -> list[Any]:
     note = report.trial
     return [
         report.circuit,
-        [[run.generation, _ms(run.age), _kind(run), run.count, run.label] for run in report.runs],
+        [_pack_run(run) for run in report.runs],
         report.blocked,
         None if note is None else [note.generation, note.unused, note.held],
         report.generation,
@@ -95,8 +109,9 @@ def _pack_report(report: Report) -> list[Any]:
     ]
 
 
-def _kind(run: Run) -> int:
-    return run.failed + 2 * run.slow
+def _pack_run(run: Run) -> list[Any]:
+    kind = run.failed + 2 * run.slow
+    return [run.generation, _ms(run.age), kind, run.count, _sound(run.label)]
 
 
 def _pack_word(word: Word) -> list[Any]:
@@ -109,7 +124,7 @@ def _unpack_word(packed: Any, late: float) -> Word:
     return Word(
         state=State(state),
         attempt=_whole(attempt),
-        delay=_whole(delay) / 1000,
+        delay=_whole(delay, most=MAX_DELAY) / 1000,
         left=max(0.0, min(_whole(left), _whole(delay)) / 1000 - late),
         grant=_unpack_grant(grant),
     )
@@ -159,9 +174,9 @@ def encode_transition(transition: Transition) -> str:
             "delay": _ms(transition.delay),
             "grant": _pack_grant(transition.grant),
             "cause": reason.cause.value,
-            "detail": reason.detail,
-            "instances": dict(reason.instances),
-            "failures": dict(reason.failures),
+            "detail": _sound(reason.detail),
+            "instances": _sound_counts(reason.instances),
+            "failures": _sound_counts(reason.failures),
             "slow_share": reason.slow_share,
             "position": transition.position,
             "epoch": transition.epoch,
@@ -213,7 +228,7 @@ def decode_transition(text: str) -> Transition:
             at=_whole(stored["at"]) / 1000,
             since=_whole(stored["since"]) / 1000,
             attempt=_whole(stored["attempt"]),
-            delay=_whole(stored["delay"]) / 1000,
+            delay=_whole(stored["delay"], most=MAX_DELAY) / 1000,
             grant=_unpack_grant(stored["grant"]),
             reason=_unpack_reason(stored),
             position=_position(stored["position"]),
@@ -324,7 +339,7 @@ def encode_tally(tally: Tally) -> str:
             tally.generation,
             tally.position,
             counted and _pack_counted(counted),
-            trial and [trial.passed, trial.failed, dict(trial.failures)],
+            trial and [trial.passed, trial.failed, _sound_counts(trial.failures)],
             _ms(tally.hold),
         ]
     )
@@ -362,7 +377,8 @@ def decode_position(text: str) -> str:
 
 def _pack_counted(counted: Counted) -> list[Any]:
     newest = math.ceil(counted.newest * 1000)  # what is told after it must not stand before it
-    return [counted.strategy, counted.window, counted.failures, newest]
+    failures = [(who, _sound(what), count) for who, what, count in counted.failures]
+    return [counted.strategy, counted.window, failures, newest]
 
 
 def _unpack_counted(packed: Any) -> Counted:
@@ -420,7 +436,18 @@ def _whole(value: Any, least: int = 0, most: int = MAX_COUNT) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"not a string: {str(value)[:40]!r}")
-    return value
+    return _sound(value)
+
+
+def _sound(text: str) -> str:
+    """A text that any reader takes: half a surrogate pair, which is no character, is replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _sound_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    return {_sound(key): count for key, count in counts.items()}
 
 
 def _name(value: Any) -> str:
@@ -430,7 +457,7 @@ def _name(value: Any) -> str:
 
 def _position(value: Any) -> str:
     ms, _, sequence = _text(value).partition("-")
-    return f"{_whole(int(ms))}-{_whole(int(sequence))}"
+    return f"{_whole(int(ms), most=MAX_POSITION)}-{_whole(int(sequence), most=MAX_POSITION)}"
 
 
 def _counts(value: Any) -> dict[str, int]:

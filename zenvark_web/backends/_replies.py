@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 from .._core.states import Tally
@@ -21,6 +22,9 @@ from .base import (
 )
 
 Text: TypeAlias = "bytes | str"
+
+MOST_FIELDS = 100
+"""The fields of an entry to look at. None has as many."""
 
 POSITION = ""
 """The field of `tallies` that belongs to no circuit: how far all of them go."""
@@ -74,6 +78,14 @@ async def checkpoint(
     return Checkpoint(position if complete else START, known, counted)
 
 
+def began_anew(position: Text) -> MalformedEntryError:
+    """What to tell of a stream in which an entry stood far ahead of the clock."""
+    return MalformedEntryError(
+        f"an entry at {text(position)} was more than a day ahead of Redis' clock, and all further "
+        "ones would have stood behind it: its stream began anew, without what had not been read"
+    )
+
+
 def entries(reply: Any, states: str) -> Iterable[Entry]:
     """The entries in an answer to `XREAD`.
 
@@ -95,8 +107,14 @@ def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
     for stream, entries in streams:
         for position, fields in entries[0] if _is_nested(entries) else entries:
             named: Mapping[Any, Any] = fields or {}
-            pairs = {text(name): text(value) for name, value in named.items()}
+            few = islice(named.items(), MOST_FIELDS)
+            pairs = {_bounded(name): _bounded(value) for name, value in few}
             yield text(stream), text(position), pairs
+
+
+def _bounded(value: Text) -> str:
+    """An answer as text, if that is not too long for an entry, else enough of it to be refused."""
+    return text(value[: _codec.MAX_ENTRY_LENGTH + 1])
 
 
 def _is_nested(entries: Any) -> bool:

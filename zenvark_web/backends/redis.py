@@ -9,10 +9,8 @@ command on a hung server wait for a minute, and break blocking reads.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from importlib.resources import files
 from typing import Any
 
 from redis.client import NEVER_DECODE
@@ -23,6 +21,7 @@ from .._core.states import Tally, Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
+from ._scripts import load_scripts
 from ._turns import Turn
 from .base import (
     Account,
@@ -38,6 +37,10 @@ READ_SLACK = 3.0
 """Seconds that a blocking read may take longer than it was told to wait."""
 
 KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies")
+HEARTBEAT_KEYS = (
+    *("leader", "epoch", "states", "instances", "circuits", "accounts"),
+    *("results", "tallies"),  # so that they are kept
+)
 MAX_RESULTS = 100_000
 MAX_STATES = 10_000
 READ_COUNT = 250
@@ -94,7 +97,7 @@ class RedisBackend:
     ) -> Heartbeat:
         epoch, leader, left, *news = await self._script(
             "heartbeat",
-            ("leader", "epoch", "states", "instances", "circuits", "accounts"),
+            HEARTBEAT_KEYS,
             me.instance,
             round(ttl * 1000),
             epoch_floor,
@@ -118,7 +121,7 @@ class RedisBackend:
     async def load(self, *, leading: bool = False) -> Snapshot:
         keys = ("circuits", "states", "results", "accounts", "tallies")
         reply = await self._script("load", keys, int(leading), _slices.SLICE)
-        now, states, results, circuits, accounts, tallies = reply
+        now, states, results, circuits, accounts, tallies, astray = reply
         if circuits is None:
             found = await _slices.other_circuits(self._script)
         else:
@@ -128,6 +131,7 @@ class RedisBackend:
         else:
             tallies = _replies.pairs(tallies)
         malformed = [item for item in found if isinstance(item, MalformedEntryError)]
+        malformed += [_replies.began_anew(position) for position in astray]
         checkpoint = await _replies.checkpoint(_replies.pairs(accounts), tallies, malformed)
         return Snapshot(
             now=int(now) / 1000,
@@ -302,14 +306,4 @@ def _done(answer: int, epoch: int) -> bool:
     return bool(answer)
 
 
-def _load_scripts() -> Mapping[str, tuple[str, str]]:
-    scripts: dict[str, tuple[str, str]] = {}
-    for file in files(__name__.rpartition(".")[0]).joinpath("scripts").iterdir():
-        if file.name.endswith(".lua"):
-            source = file.read_text("utf-8")
-            digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-            scripts[file.name.removesuffix(".lua")] = (source, digest)
-    return scripts
-
-
-_SCRIPTS = _load_scripts()
+_SCRIPTS = load_scripts()

@@ -8,6 +8,5 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local late = math.max(0, now - tonumber(ARGV[2]))
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*',
-    'late', string.format('%.0f', late), unpack(ARGV, 3))
+add(KEYS[1], ARGV[1], 'late', string.format('%.0f', late), unpack(ARGV, 3))
 return string.format('%.0f', now)

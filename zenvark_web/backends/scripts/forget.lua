@@ -10,10 +10,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 local all = 1
 for i = 4, #ARGV, 2 do
-    local readable, known = pcall(cjson.decode, redis.call('HGET', KEYS[2], ARGV[i]) or '{}')
-    if readable and type(known) == 'table' and known.generation == tonumber(ARGV[i + 1]) then
-        redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*',
-            'v', ARGV[2], 'forgotten', ARGV[i], 'generation', ARGV[i + 1])
+    if generation_in(redis.call('HGET', KEYS[2], ARGV[i])) == tonumber(ARGV[i + 1]) then
+        add(KEYS[3], ARGV[3], 'v', ARGV[2], 'forgotten', ARGV[i], 'generation', ARGV[i + 1])
         redis.call('HDEL', KEYS[2], ARGV[i])
     else
         all = 0

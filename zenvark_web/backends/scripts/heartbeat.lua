@@ -7,13 +7,31 @@
 --       4 instances   instance -> "<seen, ms> <role> <presence>"
 --       5 circuits    how many there are is told
 --       6 accounts    instance -> its account, which is told
+--       7 results     kept, as all the others are
+--       8 tallies     likewise
 -- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence, or '' to be brief
 --       5 format version    6 length to keep of the states
 -- Returns  epoch, leader, ms until the lease runs out,
 --          and unless brief: now in ms, the newest position in states, the number of circuits,
 --          the account or false
 
+local LONGEST_LEASE = 3600000 -- ms; nobody may ask for more
+local LONGEST_LEAP = 2 ^ 32
+
+local function newest(stream)
+    local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    return entry and entry[1] or '0-0'
+end
+
+local last = tonumber(redis.call('GET', KEYS[2]) or '') or 0
+if not (last >= 0 and last < 2 ^ 52) then
+    last = 0 -- somebody else's, or beyond what can be counted up
+end
+last = math.max(last, tonumber(ARGV[3]))
 local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
+if holder and tonumber(epoch) > last + LONGEST_LEAP then
+    holder = nil -- somebody else's
+end
 local left = -1
 if holder and holder ~= ARGV[1] then
     left = redis.call('PTTL', KEYS[1])
@@ -21,27 +39,26 @@ end
 if holder and left < 0 then -- this instance's own, or a lease that would never run out
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     left = tonumber(ARGV[2])
+elseif holder and left > LONGEST_LEASE then
+    redis.call('PEXPIRE', KEYS[1], LONGEST_LEASE)
+    left = LONGEST_LEASE
 elseif not holder then
-    local last = tonumber(redis.call('GET', KEYS[2]) or '') or 0
-    if not (last >= 0 and last < 2 ^ 52) then
-        last = 0 -- somebody else's, or beyond what can be counted up
-    end
-    last = math.max(last, tonumber(ARGV[3]))
     epoch, holder, left = string.format('%.0f', last + 1), ARGV[1], tonumber(ARGV[2])
-    redis.call('SET', KEYS[2], epoch)
+    redis.call('SET', KEYS[2], epoch, 'PX', DAY)
     redis.call('SET', KEYS[1], epoch .. ':' .. holder, 'PX', ARGV[2])
-    redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*',
+    add(KEYS[3], ARGV[6],
         'v', ARGV[5], 'epoch', epoch, 'leader', holder, 'circuits', redis.call('HLEN', KEYS[5]))
 end
 
 if ARGV[4] == '' then
     return {epoch, holder, left}
 end
+keep(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local role = holder == ARGV[1] and 'leader' or 'follower'
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. role .. ' ' .. ARGV[4])
-local newest = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+keep(KEYS[4])
 local account = redis.pcall('HGET', KEYS[6], ARGV[1]) -- never worth failing for
-return {epoch, holder, left, now, newest and newest[1] or '0-0', redis.call('HLEN', KEYS[5]),
+return {epoch, holder, left, now, newest(KEYS[3]), redis.call('HLEN', KEYS[5]),
     type(account) == 'string' and account}

@@ -5,11 +5,24 @@
 -- ARGV  1 whether it leads, 0 or 1    2 the most fields of a hash to give at once
 -- Returns  now in ms, the newest position in states, the newest position in results,
 --          {circuit, transition, circuit, transition, ...} or false,
---          {instance, account, ...}, {circuit, tally, ...} or false
+--          {instance, account, ...}, {circuit, tally, ...} or false,
+--          {the newest position of a stream that has begun anew, ...}
 
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local astray = {}
+
+-- A stream whose newest entry is more than a day ahead of the clock is somebody else's doing: all
+-- further entries would stand there, too. It begins anew.
 local function newest(stream)
     local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
-    return entry and entry[1] or '0-0'
+    local position = entry and entry[1] or '0-0'
+    if tonumber(string.match(position, '^%d+')) > now + DAY then
+        redis.call('DEL', stream)
+        table.insert(astray, position)
+        return '0-0'
+    end
+    return position
 end
 
 local function small(hash)
@@ -22,8 +35,6 @@ local function made_of_results(hash)
     return kept.err and {} or kept -- never worth failing for
 end
 
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-return {now, newest(KEYS[2]), newest(KEYS[3]), small(KEYS[1]) and redis.call('HGETALL', KEYS[1]),
-    made_of_results(KEYS[4]),
-    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5])}
+return {string.format('%.0f', now), newest(KEYS[2]), newest(KEYS[3]),
+    small(KEYS[1]) and redis.call('HGETALL', KEYS[1]), made_of_results(KEYS[4]),
+    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5]), astray}

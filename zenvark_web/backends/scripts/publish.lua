@@ -13,13 +13,13 @@ end
 local all = 1
 for i = 3, #ARGV, 3 do
     local stored = redis.call('HGET', KEYS[2], ARGV[i])
-    local readable, known = pcall(cjson.decode, stored or '{}')
-    local generation = readable and type(known) == 'table' and tonumber(known.generation) or -1
-    if generation < tonumber(ARGV[i + 1]) then
-        redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'transition', ARGV[i + 2])
+    local ahead = generation_in(stored) - tonumber(ARGV[i + 1])
+    if ahead < 0 or ahead > 2 ^ 32 then -- further ahead is none of the fleet's
+        add(KEYS[3], ARGV[2], 'transition', ARGV[i + 2])
         redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 2])
     elseif stored ~= ARGV[i + 2] then
         all = 0
     end
 end
+keep(KEYS[2])
 return all

@@ -7,7 +7,6 @@ redis.call('HDEL', KEYS[3], ARGV[1])
 local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
 if holder == ARGV[1] then
     redis.call('DEL', KEYS[1])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*',
-        'v', ARGV[2], 'epoch', epoch, 'leader', '', 'circuits', '')
+    add(KEYS[2], ARGV[3], 'v', ARGV[2], 'epoch', epoch, 'leader', '', 'circuits', '')
 end
 return 1

@@ -18,4 +18,5 @@ for i = 3, #ARGV, 2 do
         redis.call('HSET', hash, ARGV[i], ARGV[i + 1])
     end
 end
+keep(KEYS[2], KEYS[3])
 return 1

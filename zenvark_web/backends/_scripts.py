@@ -1,0 +1,52 @@
+"""The scripts that a Redis server runs for this package."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+
+PRELUDE = """\
+local DAY = 86400000
+
+-- Every key expires a day after anybody wrote it or took part in the fleet. (Looking costs replicas
+-- nothing, so it is put off once in an hour.)
+local function keep(...)
+    for _, key in ipairs({...}) do
+        if redis.call('PTTL', key) < DAY - 3600000 then
+            redis.call('PEXPIRE', key, DAY)
+        end
+    end
+end
+
+-- Adds to a stream. One that can take no more entries, since somebody has put one at the last
+-- position there is, begins anew.
+local function add(stream, most, ...)
+    local added = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', ...)
+    if type(added) == 'table' and added.err then
+        if string.find(added.err, 'last possible ID', 1, true) then
+            redis.call('DEL', stream)
+        end
+        redis.call('XADD', stream, 'MAXLEN', '~', most, '*', ...)
+    end
+    keep(stream)
+end
+
+-- The generation in a transition, however unreadable the rest of it is, else -1.
+local function generation_in(stored)
+    return tonumber(string.match(stored or '', '"generation":%s*(%d+)') or '') or -1
+end
+
+"""
+"""What scripts have in common. It stands before each of them."""
+
+
+def load_scripts() -> Mapping[str, tuple[str, str]]:
+    """The scripts by name, each with its digest."""
+    scripts: dict[str, tuple[str, str]] = {}
+    for file in files(__name__.rpartition(".")[0]).joinpath("scripts").iterdir():
+        if file.name.endswith(".lua"):
+            source = PRELUDE + file.read_text("utf-8")
+            digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+            scripts[file.name.removesuffix(".lua")] = (source, digest)
+    return scripts
