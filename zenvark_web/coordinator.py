@@ -251,6 +251,33 @@ class Coordinator:
         """
         await self._lifecycle.stop()
 
+    async def flush(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - it returns by then
+        """Send the results that wait, now, and read what is new of the fleet: for processes that
+        are frozen when they have nothing to do, before which nothing may be left to do, and after
+        which everything that is known is old. Others need it never.
+
+        Args:
+            timeout: Seconds after which it returns in any case, above 0 and up to 60.
+
+        Returns:
+            Whether all of it was done in time. False, too, if the coordinator does not run.
+
+        Raises:
+            TypeError, ValueError: `timeout` is not usable.
+        """
+        check_number("timeout", timeout, above=0, most=60, unit="seconds")
+        return await self._lifecycle.flush(timeout)
+
+    def flush_sync(self, timeout: float = 1.0) -> bool:
+        """The same from synchronous code, while the coordinator runs in another thread.
+
+        Raises:
+            RuntimeError: It runs in the event loop that this would hold up; await `flush`.
+            TypeError, ValueError: `timeout` is not usable.
+        """
+        check_number("timeout", timeout, above=0, most=60, unit="seconds")
+        return self._lifecycle.flush_blocking(timeout)
+
     async def __aenter__(self) -> Coordinator:
         """Join the fleet, as `start` does, until the block is left. Blocks are counted, wherever
         they are entered: the one that is left last stops it."""

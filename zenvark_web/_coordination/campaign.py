@@ -97,6 +97,11 @@ class Campaign:
         while True:
             await self._pause(await (self._yield() if self._yields else self._beat()))
 
+    def hurry(self) -> None:
+        """Ask at once, and whatever there is to ask."""
+        self._announce_at = float("-inf")
+        self._nudge.set()
+
     def hand_over(self) -> None:
         """Give the lease back, and leave it to others for a moment."""
         self._yields = True

@@ -24,6 +24,8 @@ from .thread import LoopThread, aside, to_the_end
 from .users import Place, Users, place_here
 
 START_PATIENCE = 1.0
+GRACE = 0.5
+"""Seconds that another thread's event loop may take to get round to it."""
 GLANCE = 0.005
 """Seconds between two looks at what another thread's event loop is about to do."""
 
@@ -127,6 +129,38 @@ class Lifecycle:
         with self._lock:
             self._users.leave(None)
         self._settle_blocking()
+
+    async def flush(self, patience: float) -> bool:
+        """Have it send what waits and read what is new; tells whether it has."""
+        session, place = self.session, place_here()
+        if session is None or session.stopping:
+            return False
+        if session.loop is place:
+            return await session.flush(patience)
+        return await aside(lambda: self.flush_blocking(patience))
+
+    def flush_blocking(self, patience: float) -> bool:
+        """The same for synchronous code, and for other loops."""
+        session = self.session
+        if session is None or session.stopping:
+            return False
+        if session.loop is place_here():
+            raise RuntimeError(
+                f"{self._owner!r} is running in this event loop: use `await flush()`"
+            )
+        if not session.loop.is_running():
+            return False
+        work = session.flush(patience)
+        try:
+            flushing = asyncio.run_coroutine_threadsafe(work, session.loop)
+        except RuntimeError:  # the loop was closed just now
+            work.close()
+            return False
+        try:
+            return flushing.result(patience + GRACE)
+        except TimeoutError:
+            flushing.cancel()
+            return False
 
     def _check_outside(self) -> None:
         if self._thread is not None and self._thread.current:

@@ -20,6 +20,9 @@ from .shard import Member, Shard
 
 CANCEL_AGAIN = 0.5
 
+READ_AGAIN = 0.05
+"""Seconds until the store is asked for news again that it did not tell."""
+
 Loop: TypeAlias = Callable[[], Awaitable[None]]
 
 
@@ -124,6 +127,22 @@ class Membership:
     def retire(self) -> None:
         """Lead no more."""
         self._campaign.retire()
+
+    async def catch_up(self) -> None:
+        """Send what waits and read what is new, both at once and at last: what was asked before the
+        process stood still has no answer any more."""
+        self._campaign.hurry()
+        await asyncio.gather(self._reporter.empty(), self._read_news())
+        self._shard.table.look_at_waits()
+
+    async def _read_news(self) -> None:
+        while True:
+            try:
+                await self._reader.catch_up()
+            except BackendError:
+                await asyncio.sleep(READ_AGAIN)
+            else:
+                return
 
     async def say_goodbye(self, patience: float) -> None:
         """Send what is left, give the lease back, let go of the store."""

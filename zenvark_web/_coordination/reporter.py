@@ -172,6 +172,8 @@ class Reporter:
         self._outage = Outage(surface, chance)
         self._something = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._sent = asyncio.Event()
         self._draft: Draft | None = None
         self._lost: dict[str, tuple[int, int]] = {}
         self._lost_some = asyncio.Event()
@@ -227,6 +229,17 @@ class Reporter:
             await self._space()
             await self._send()
 
+    async def empty(self) -> None:
+        """Have all sent that waits, without a pause, and wait for that."""
+        while True:
+            self._outbox.take_in()
+            if self._draft is None and not self._outbox.waiting:
+                return
+            self._hurried.set()
+            self.wake(urgent=True)
+            self._sent.clear()
+            await self._sent.wait()
+
     async def flush(self) -> None:
         """Send what waits, once. What is on its way when that fails counts as dropped.
 
@@ -268,13 +281,17 @@ class Reporter:
                 await self._send_next()
             except BackendError as error:
                 self._link.failed(Asker.REPORTER)
-                await asyncio.sleep(self._outage.failed(error))
+                await self._pause(self._outage.failed(error))
             else:
                 self._link.answered(Asker.REPORTER)
                 self._outage.over()
                 sent = True
             finally:
                 self._ledger.tell_losses()
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurried.clear()
+        await _within(self._hurried, seconds)
 
     async def _send_next(self) -> None:
         if self._draft is None:
@@ -286,6 +303,7 @@ class Reporter:
         self._statistics.batches += 1
         self._ledger.sent()
         self._draft = None
+        self._sent.set()
 
     def _make_draft(self) -> Draft:
         self._something.clear()

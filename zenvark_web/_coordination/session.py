@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -11,9 +12,11 @@ from ..exceptions import StopError
 from .leaderships import Leaderships
 from .membership import Loop, Membership, end
 from .shard import Member, Shard
+from .thaw import Thaw
 
 RESTART_PAUSE = 1.0
 LONGEST_LOAD = 30.0
+THAW_PATIENCE = 5.0
 FAREWELL_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
 LONGEST_STOP = STOP_PATIENCE + 2 * FAREWELL_PATIENCE + 1.0
@@ -34,6 +37,7 @@ class Session:
     ) -> None:
         self._member = member
         self._others = tuple(others)
+        self._thaw = Thaw(member.host.monotonic, member.host.wall, self._thawed)
         self._stop = asyncio.Event()
         self._ending = False
         self._left = False
@@ -118,6 +122,23 @@ class Session:
         for membership in self._memberships:
             await membership.loaded.wait()
 
+    async def flush(self, patience: float) -> bool:
+        """Send what waits and read what is new, but no longer than so many seconds; tells whether
+        all of that was done."""
+        work = self.loop.create_task(self._catch_up(), context=self._context())
+        try:
+            await asyncio.wait({work, self._runner}, timeout=patience, return_when=FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            await asyncio.wait({work})
+        return not work.cancelled() and work.exception() is None
+
+    async def _catch_up(self) -> None:
+        await asyncio.gather(*(membership.catch_up() for membership in self._memberships))
+
+    async def _thawed(self) -> None:
+        await self.flush(THAW_PATIENCE)
+
     def ask_to_end(self) -> None:
         """Have it stop, from any thread, without waiting for that."""
         self._ending = True
@@ -143,7 +164,7 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                loops = [self._member.surface.run, *self._others]
+                loops = [self._member.surface.run, self._thaw.run, *self._others]
                 loops += [loop for membership in self._memberships for loop in membership.loops]
                 for loop in loops:
                     self._create(tasks, loop)

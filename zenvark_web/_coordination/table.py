@@ -165,6 +165,13 @@ class Table:
             for name, before in alone.items():
                 self._tell(before, self.known(name))
 
+    def look_at_waits(self) -> None:
+        """Have the waits of circuits end when they do by the shared clock: this host's own has
+        stood still if the host has."""
+        for circuit in self._locals.all():
+            if not circuit.admission.closed:
+                self._admit(circuit)
+
     @property
     def decides_alone(self) -> bool:
         """Whether some circuits are judged by this instance itself."""
