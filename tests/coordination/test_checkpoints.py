@@ -23,6 +23,7 @@ from zenvark_web import (
     Trip,
 )
 from zenvark_web._coordination import leader as leading
+from zenvark_web._coordination import progress
 from zenvark_web._coordination.progress import Progress
 from zenvark_web._core.states import Report, Run, Tally, Transition
 from zenvark_web.backends.base import START, Account, Batch, Entry, ResultEntry, Snapshot
@@ -439,3 +440,46 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         assert coordinator.breaker("upstream").generation == 1
         await store.is_written_down()
         assert "upstream" not in (await store.kept()).checkpoint.tallies
+
+
+async def test_a_leader_that_always_has_something_to_publish_writes_checkpoints() -> None:
+    """It waited until all was published, so under load its successor began from nothing."""
+
+    class Slow(Store):
+        async def publish(self, *transitions: Transition) -> bool:
+            await asyncio.sleep(0.05)
+            return await super().publish(*transitions)
+
+    store = Slow()
+    sender = Sender(store)
+
+    async def flood() -> None:
+        for number in range(1_000_000):
+            await sender.send(*(failures(THRESHOLD, f"stranger-{number}-{n}") for n in range(10)))
+            await asyncio.sleep(0.01)
+
+    async with leader(store):
+        flooding = asyncio.create_task(flood())
+        await eventually(lambda: store.settled >= 3, what="checkpoints, one after another")
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+    assert (await store.kept()).checkpoint.position != START
+
+
+async def test_the_tallies_of_very_many_circuits_are_written_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "LARGEST_PART", 10)
+    store = Store()
+    names = [f"circuit-{number}" for number in range(35)]
+    async with leader(store):
+        await Sender(store).send(*(failures(THRESHOLD - 1, name) for name in names))
+        await store.is_written_down()
+    kept = await store.kept()
+    assert kept.checkpoint.tallies.keys() == set(names)
+    assert kept.checkpoint.accounts["elsewhere"].evaluated == (THRESHOLD - 1) * len(names)
+    assert store.settled >= 4
+    async with leader(store) as second:
+        await Sender(store, "another").send(*(failures(1, name) for name in names))
+        for name in names:
+            await opens(second, name)

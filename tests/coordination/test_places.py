@@ -25,7 +25,7 @@ class Keeper:
     def hear(self, name: str, outcome: Outcome = Outcome.FAILURE, instance: str = "web-1") -> None:
         self.now += 1
         report = Report(name, FAILED if outcome is Outcome.FAILURE else PASSED)
-        place = self.places.get(name) or self._place(Transition(circuit=name))
+        place = self.places.place(name) or self._place(Transition(circuit=name))
         place.circuit.report(instance, report, at=self.now, now=self.now)
         place.hear(instance, report)
         self.places.use(name, place)
@@ -41,7 +41,7 @@ class Keeper:
 
     def counted(self, name: str) -> int:
         """The failures in a row that a circuit has counted."""
-        circuit = self.places.circuit(name)
+        circuit = self.places.get(name)
         saved = None if circuit is None else circuit.save(self.now)
         counted = None if saved is None else saved.counted
         return 0 if counted is None else sum(count for *_, count in counted.failures)

@@ -75,7 +75,7 @@ class Judge:
         self._leader = leader
         self._checking: dict[str, int] = {}
         self._check_places = CheckPlaces()
-        self._places = Places(max_circuits)
+        self._circuits = Places(max_circuits)
         self._timers: list[tuple[float, str]] = []
         self._timer_of: dict[str, float] = {}
         self._timers_changed = asyncio.Event()
@@ -87,7 +87,7 @@ class Judge:
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force, unless it is this judge's own."""
         name = transition.circuit
-        circuit = self._places.circuit(name)
+        circuit = self._circuits.get(name)
         if circuit is None or not self._is_news(transition, circuit.latest):
             return
         entered = self._entered(transition)
@@ -100,18 +100,18 @@ class Judge:
 
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
-        self._places.pop(name)
+        self._circuits.pop(name)
         self._timer_of.pop(name, None)
         self._touched(name)
 
     @property
     def names(self) -> Set[str]:
         """The circuits that are kept count of."""
-        return self._places.names
+        return self._circuits.names
 
     def save(self, name: str) -> Tally | None:
         """What results have made of a circuit since its newest transition, if there is any."""
-        circuit = self._places.circuit(name)
+        circuit = self._circuits.get(name)
         if circuit is None:
             return None
         try:
@@ -137,7 +137,7 @@ class Judge:
             restored = place.circuit.restore(replace(tally, hold=hold), self._now())
             if tally.counted is not None:
                 place.restore([instance for instance, *_ in tally.counted.failures])
-                self._places.use(name, place)
+                self._circuits.use(name, place)
             return restored
         except BaseException as error:
             self._failed(name, "restored", error)
@@ -166,14 +166,14 @@ class Judge:
 
         self._guarded(report.circuit, lambda circuit: circuit.repair(report, at=at, now=now))
         self._guarded(report.circuit, hear)
-        place = self._places.get(report.circuit)
+        place = self._circuits.place(report.circuit)
         if place is not None:
             place.hear(instance, report)
-            self._places.use(report.circuit, place)
+            self._circuits.use(report.circuit, place)
 
     def heard_at(self, name: str) -> float | None:
         """When a circuit was last heard of, if it is kept count of."""
-        circuit = self._places.circuit(name)
+        circuit = self._circuits.get(name)
         return None if circuit is None else circuit.heard_at
 
     async def run(self) -> None:
@@ -196,14 +196,14 @@ class Judge:
                     pass
 
     def _place(self, name: str) -> Place:
-        place = self._places.get(name)
+        place = self._circuits.place(name)
         if place is None:
             circuit = self._make(self._known(name))
-            gone = self._places.make_room()
+            gone = self._circuits.make_room()
             if gone is not None:
                 self._timer_of.pop(gone, None)
                 self._touched(gone)
-            place = self._places.put(name, circuit)
+            place = self._circuits.put(name, circuit)
             self._set_timer(name, circuit)
         return place
 
@@ -244,7 +244,7 @@ class Judge:
             self._tell_faults(place.circuit)
             if isinstance(decision, Transition):
                 self._hand_on(place, before, decision)
-            self._places.use(name, place)
+            self._circuits.use(name, place)
             self._set_timer(name, place.circuit)
         except BaseException as error:
             self._failed(name, "judged", error)
@@ -296,7 +296,7 @@ class Judge:
             if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
                 del self._timer_of[name]
                 names.append(name)
-        return [name for name in names if name in self._places.names]
+        return [name for name in names if name in self._circuits.names]
 
     async def _check(self, name: str, check: Check) -> None:
         try:
@@ -308,7 +308,7 @@ class Judge:
         finally:
             if self._checking.get(name) == check.generation:
                 del self._checking[name]
-        place = self._places.get(name)
+        place = self._circuits.place(name)
         if place is not None:
             place.has_worked = place.has_worked or error is None
             place.checks_hang = error is not None and self._now() - began > HANGING
@@ -316,12 +316,12 @@ class Judge:
 
     def _asks(self, name: str, check: Check) -> bool:
         """Whether a circuit still asks for a check that had to wait."""
-        circuit = self._places.circuit(name)
+        circuit = self._circuits.get(name)
         return circuit is not None and circuit.latest.generation == check.generation
 
     def _claim(self, name: str) -> Claim:
         """What a circuit has for itself when it asks for a check."""
-        place = self._places.get(name)
+        place = self._circuits.place(name)
         if place is None:
             return Claim.UNKNOWN
         if place.is_trusted:

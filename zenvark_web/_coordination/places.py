@@ -134,11 +134,11 @@ class Places:
         """Those that are kept."""
         return self._places.keys()
 
-    def get(self, name: str) -> Place | None:
+    def place(self, name: str) -> Place | None:
         """A circuit's place, if it has one."""
         return self._places.get(name)
 
-    def circuit(self, name: str) -> Circuit | None:
+    def get(self, name: str) -> Circuit | None:
         """A circuit, if it is kept."""
         place = self._places.get(name)
         return None if place is None else place.circuit
