@@ -68,7 +68,7 @@ class Rejections:
         longest: That of the circuit that stays open for longest, without its traceback.
     """
 
-    __slots__ = ("_outer", "count", "longest")
+    __slots__ = ("__weakref__", "_outer", "count", "longest")
 
     def __init__(self, outer: Rejections | None = None) -> None:
         self._outer = outer
@@ -82,6 +82,11 @@ class Rejections:
             self.longest = CircuitOpenError(name, retry_after)
         if self._outer is not None:
             self._outer.add(name, retry_after)
+
+    def end(self) -> None:
+        """Go without those further out from now on. A server may begin a connection's next request
+        inside the last message of the one before: else each would keep all before it."""
+        self._outer = None
 
 
 _collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections", default=None)
@@ -97,6 +102,7 @@ def collecting() -> Iterator[Rejections]:
         yield rejections
     finally:
         _collecting.reset(token)
+        rejections.end()
 
 
 def rejected(name: str, retry_after: float) -> CircuitOpenError:

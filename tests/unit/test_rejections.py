@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,14 @@ from hypothesis import strategies as st
 
 from zenvark_web import CircuitOpenError, State
 from zenvark_web._http.problem import BreakerStatus
-from zenvark_web._rejections import collecting, leaves_that_count, rejected, rejection_in, told_by
+from zenvark_web._rejections import (
+    Rejections,
+    collecting,
+    leaves_that_count,
+    rejected,
+    rejection_in,
+    told_by,
+)
 
 
 class Response:
@@ -132,3 +141,21 @@ def test_collected_with_those_further_out() -> None:
     assert inner.longest is not None
     assert outer.longest is not None
     assert inner.longest.name == outer.longest.name == "second"
+
+
+def test_requests_that_begin_inside_one_another_keep_nothing_of_those_before() -> None:
+    """A server that reads the next request of a connection while the app sends the last message of
+    the one before gives it that one's context variables."""
+    kept: list[weakref.ref[Rejections]] = []
+    contexts = [contextvars.copy_context()]
+    for _ in range(5):
+        request = contexts[-1].run(collecting)
+        contexts.append(contexts[-1].copy())
+        rejections = contexts[-1].run(request.__enter__)
+        kept.append(weakref.ref(rejections))
+        contexts.append(contexts[-1].copy())  # the next one begins in it
+        contexts[-2].run(request.__exit__, None, None, None)
+        del rejections, request
+        del contexts[:-1]
+    gc.collect()
+    assert [each() is not None for each in kept] == [False] * 4 + [True]
