@@ -124,7 +124,10 @@ class Permit:
 
         Raises:
             RuntimeError: The outcome has been told already.
+            TypeError: It is no exception; nothing has been told then.
         """
+        if not isinstance(error, BaseException):
+            raise TypeError(f"error must be an exception, not {error!r}")
         local = self._local
         if local.cancelled_late(error, self._time(local.monotonic())):
             self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")

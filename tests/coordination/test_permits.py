@@ -70,6 +70,16 @@ async def test_a_trial_permit_is_not_lost(coordinator: Coordinator) -> None:
     await eventually(lambda: breaker.state is State.CLOSED)
 
 
+@pytest.mark.parametrize("error", ["boom", OSError, None, 503], ids=range(4))
+async def test_what_was_not_raised_is_refused(coordinator: Coordinator, error: Any) -> None:
+    breaker = coordinator.breaker("payments")
+    permit = breaker.acquire()
+    with pytest.raises(TypeError, match="error must be an exception"):
+        permit.raised(error)
+    permit.raised(OSError())
+    await eventually(lambda: breaker.state is State.OPEN)
+
+
 def taken(breaker: Breaker) -> Permit | None:
     try:
         return breaker.acquire()

@@ -42,7 +42,7 @@ async def test_report_tells_of_both_or_neither() -> None:
         thread.join()  # the loop stands still: nothing has reached it yet
         draft = Draft(0, coordinator.statistics)
         draft.add(breaker._local, time.monotonic())
-        [report] = draft.reports(time.monotonic())
+        [report] = draft.reports(time.monotonic(), coordinator._parts.shards[0].table)
         assert report.trial is not None
         assert (len(report.runs), report.trial.held) == (0, 1)
 
