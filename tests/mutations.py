@@ -50,7 +50,7 @@ MUTATIONS = (
         1,
         "waiting for Redis blocks the event loop, and so its calls",
         "_coordination/reporter.py",
-        "await asyncio.sleep(self._outage.failed(error))",
+        "await self._pause(self._outage.failed(error))",
         '__import__("time").sleep(self._outage.failed(error))',
         "tests/faults/test_network.py::test_calls_go_on_and_all_heals[resets]",
     ),
