@@ -37,7 +37,6 @@ from zenvark_web import (
     StateChange,
 )
 from zenvark_web._coordination import campaign, leader
-from zenvark_web._core import admission
 
 _LOOK = 0.005
 
@@ -51,7 +50,6 @@ class Instance:
         self._traffic: dict[str, Traffic] = {}
         self._unwell: set[str] = set()
         self._hung: list[Permit] = []
-        admission.SHORTEST_OFFER = settings.shortest_offer
         leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,

@@ -19,7 +19,6 @@ class Settings:
         wait: Seconds of an open circuit's first wait.
         multiplier: The growth of each further wait.
         trial_calls: As `BreakerPolicy` has it.
-        shortest_offer: Seconds for which an instance keeps an unused permit at least.
         health_check: Whether circuits recover by a health check.
         slow_call: As `BreakerPolicy` has it. With it, so many slow calls (`threshold`) open a
             circuit that had no others.
@@ -35,6 +34,5 @@ class Settings:
     wait: float = 0.3
     multiplier: float = 1.0
     trial_calls: int = 1
-    shortest_offer: float = 1.0
     health_check: bool = False
     slow_call: float | None = None

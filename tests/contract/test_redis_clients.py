@@ -17,7 +17,7 @@ from tests.contract.stores import (
 )
 from tests.helpers.servers import ServerHandle
 from zenvark_web import MalformedEntryError
-from zenvark_web.backends.base import START, Batch, Forgotten, LeaderChange
+from zenvark_web.backends.base import START, Batch, Forgotten, LeaderChange, Recalled
 
 
 @pytest.fixture(params=CLIENTS)
@@ -49,9 +49,12 @@ async def test_every_answer_is_understood(store: RedisStore) -> None:
     assert len(await read_all(backend, results=START)) == 4
     assert len(await backend.read(snapshot.position, rubbish.position, 1)) == 1
 
+    await backend.recall(opening)
+    [entry] = await backend.read(snapshot.position, None, 1)
+    assert entry.item == Recalled(opening.circuit, 1)
     assert await backend.tidy(600, 600) == [me("web-1")]
     assert await backend.forget(opening) is True
-    [entry] = await backend.read(snapshot.position, None, 1)
+    [_, entry] = await backend.read(snapshot.position, None, 1)
     assert entry.item == Forgotten(opening.circuit, 1)
     await backend.resign("web-1")
     assert (await told(backend))[-1] == LeaderChange(beat.epoch, None)

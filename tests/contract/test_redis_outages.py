@@ -41,6 +41,7 @@ CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "append": lambda backend: backend.append(batch()),
     "publish": lambda backend: backend.publish(transition(BEAT)),
     "forget": lambda backend: backend.forget(transition(BEAT)),
+    "recall": lambda backend: backend.recall(transition(BEAT)),
     "settle": lambda backend: backend.settle(1, "web-1", "7-0", {"web-1": Account(1, 1)}, {}),
     "tidy": lambda backend: backend.tidy(600, 600),
     "resign": lambda backend: backend.resign("web-9"),

@@ -53,6 +53,7 @@ STATES: dict[str, Fields] = {
     "no epoch": {"v": "1", "epoch": "-1", "leader": "web-1"},
     "no leader": {"v": "1", "epoch": "1", "leader": b"\x00"},
     "forgets nothing": {"v": "1", "forgotten": "", "generation": "1"},
+    "recalls nothing": {"v": "1", "recalled": "c", "generation": "x"},
 }
 CIRCUITS: dict[str, str | bytes] = {
     "no json": "banana",

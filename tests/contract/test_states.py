@@ -19,12 +19,20 @@ from tests.contract.stores import (
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend, Cause, FencedError, Reason, State
 from zenvark_web._core.states import Tally, Transition
-from zenvark_web.backends.base import Account, Checkpoint, Forgotten, Heartbeat, StateEntry
+from zenvark_web.backends.base import (
+    Account,
+    Checkpoint,
+    Forgotten,
+    Heartbeat,
+    Recalled,
+    StateEntry,
+)
 
 
-async def news(backend: Backend) -> list[Transition | Forgotten]:
-    """The transitions in the stream, and what was forgotten."""
-    return [item for item in await told(backend) if isinstance(item, Transition | Forgotten)]
+async def news(backend: Backend) -> list[Transition | Forgotten | Recalled]:
+    """The transitions in the stream, and what was forgotten or recalled."""
+    kinds = Transition | Forgotten | Recalled
+    return [item for item in await told(backend) if isinstance(item, kinds)]
 
 
 async def kept(backend: Backend) -> list[Transition]:
@@ -223,6 +231,24 @@ class TestForget:
         first = transition(beat, 1)
         assert await backend.publish(first) is True
         assert await kept(backend) == [first]
+
+
+class TestRecall:
+    async def test_is_told_and_changes_nothing(self, backend: Backend) -> None:
+        trying = transition(await lead(backend), 4, state=State.HALF_OPEN, grant=grant())
+        await backend.publish(trying)
+        await backend.recall(trying)
+        await backend.recall(trying)
+        assert await kept(backend) == [trying]
+        assert await news(backend) == [trying, *[Recalled("payments", 4)] * 2]
+
+    async def test_is_refused_without_the_lease(self, backend: Backend) -> None:
+        trying = transition(await lead(backend), 4)
+        with pytest.raises(FencedError):
+            await backend.recall(replace(trying, epoch=trying.epoch + 1))
+        with pytest.raises(FencedError):
+            await backend.recall(replace(trying, leader="web-9"))
+        assert await news(backend) == []
 
 
 class TestLoad:

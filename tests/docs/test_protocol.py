@@ -294,6 +294,8 @@ async def stored(
             await fleet.accounts_close(lost=False)
             monkeypatch.setattr(_slices, "SLICE", 1)
             await look_into(RedisBackend(redis_server.url, namespace))
+            epoch, _, holder = client.get(f"{prefix}leader").partition(":")
+            await recall("down", int(epoch), holder, redis_server.url, namespace)
             monkeypatch.setattr(leader, "FORGET_AFTER", 0.2)
             await eventually(
                 lambda: any("forgotten" in entry for entry in entries("states")),
@@ -309,6 +311,14 @@ async def stored(
             }
         streams = {name: entries(name) for name in names if types[name] == "stream"}
     return Stored(types, hashes, streams, calls)
+
+
+async def recall(circuit: str, epoch: int, holder: str, url: str, namespace: str) -> None:
+    """Write that a grant is recalled, which seldom happens."""
+    backend = RedisBackend(url, namespace)
+    backend.open()
+    await backend.recall(Transition(circuit=circuit, generation=7, epoch=epoch, leader=holder))
+    await backend.close()
 
 
 GLOB = str.maketrans({"[": r"\[", "]": r"\]"})

@@ -85,6 +85,7 @@ async def everything(backend: Backend) -> None:
     assert snapshot.transitions
     assert await whole(backend._script, "circuits") if isinstance(backend, RedisBackend) else True
     assert await backend.read(START, START, 0)
+    await backend.recall(opened)
     await backend.forget(opened)
     await backend.tidy(600, -1)
     assert not (await backend.load(leading=True)).checkpoint.accounts

@@ -19,7 +19,7 @@ from zenvark_web.breaker import Breaker
 from zenvark_web.statistics import Statistics
 
 NOW = 1000.0
-"""Time stands still: a permit that nobody takes for a second lapses."""
+"""Time stands still."""
 
 
 class CollectingAdmission(Admission):
@@ -29,9 +29,9 @@ class CollectingAdmission(Admission):
         gc.collect()
         return super().take(now)
 
-    def note(self, now: float) -> TrialNote | None:
+    def note(self) -> TrialNote | None:
         gc.collect()
-        return super().note(now)
+        return super().note()
 
 
 def half_open_circuit(permits: int) -> LocalCircuit:
@@ -40,6 +40,8 @@ def half_open_circuit(permits: int) -> LocalCircuit:
     grant = Grant(holder="web-1", permits=permits)
     trial = Transition(circuit="c", generation=2, state=State.HALF_OPEN, grant=grant)
     admission.apply(trial, NOW, 0)
+    admission.heard(NOW)
+    admission.told(2, NOW)
     surface = Surface(
         statistics,
         lambda: NOW,
@@ -69,7 +71,7 @@ def take_another(circuit: LocalCircuit) -> None:
 
 
 def tell(circuit: LocalCircuit) -> None:
-    circuit.note(NOW)
+    circuit.note()
 
 
 @pytest.mark.parametrize("do", [take_another, tell])
@@ -84,4 +86,4 @@ def test_collector_may_strike_under_the_lock(do: Callable[[LocalCircuit], None])
         assert not thread.is_alive(), "it waits for itself"
     finally:
         gc.enable()
-    assert circuit.note(NOW) == TrialNote(2, unused=2, held=0)
+    assert circuit.note() == TrialNote(2, unused=2, held=0)

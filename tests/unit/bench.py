@@ -3,7 +3,7 @@
 from typing import Any
 
 from zenvark_web import BreakerPolicy, ExponentialBackoff, HealthCheckType
-from zenvark_web._core.circuit import Check, Circuit
+from zenvark_web._core.circuit import Check, Circuit, Recall
 from zenvark_web._core.states import (
     TRANSITIONS,
     Cause,
@@ -110,7 +110,7 @@ class Bench:
         runs = [Run(generation, not well, slow, 1, 0.0, "boom" * (not well)) for well in passed]
         return self.say(*runs, by=by, note=TrialNote(generation, unused, held), **more)
 
-    def wait(self, seconds: float) -> Transition | Check | None:
+    def wait(self, seconds: float) -> Transition | Check | Recall | None:
         """Let time pass, and what is due first in it be done."""
         end = self.now + seconds
         deadline = self.circuit.deadline

@@ -1,20 +1,14 @@
 """What one instance lets pass, by its own clock and memory."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zenvark_web import State
-from zenvark_web._core.admission import (
-    LONGEST_OFFER,
-    SHORTEST_OFFER,
-    TRIAL_RETRY_AFTER,
-    Admission,
-)
+from zenvark_web._core.admission import CUT_OFF, TRIAL_RETRY_AFTER, Admission
 from zenvark_web._core.states import Grant, Transition, TrialNote
 
 ME = "web-1"
-OFFER = 3 * SHORTEST_OFFER
-"""How long a permit is kept where nothing is known of the gaps between calls."""
 
 
 def closed(generation: int = 2) -> Transition:
@@ -37,10 +31,18 @@ def granted(generation: int = 2, permits: int = 1, holder: str = ME, epoch: int 
 
 
 def admission(*transitions: Transition, now: float = 100.0) -> Admission:
+    """One to which the store answers."""
     made = Admission(ME)
     for transition in transitions:
         made.apply(transition, now, transition.delay)
+        answer(made, now)
     return made
+
+
+def answer(made: Admission, now: float) -> None:
+    """The store answers to both questions: what is new, and whether it has taken a note in."""
+    made.heard(now)
+    made.told(made.generation, now)
 
 
 class TestStates:
@@ -50,7 +52,7 @@ class TestStates:
         assert (made.state, made.generation) == (State.CLOSED, 0)
         assert made.retry_after(100) == 0.0
         assert not made.trying
-        assert made.note(100) is None
+        assert made.note() is None
         assert not made.take(100), "a permit is for trials; a closed circuit needs none"
 
     def test_open_lets_nothing_pass_and_tells_how_long(self) -> None:
@@ -69,23 +71,23 @@ class TestStates:
         assert not made.take(100)
         assert not made.trying
         assert made.retry_after(100) == TRIAL_RETRY_AFTER
-        assert made.note(100) is None
+        assert made.note() is None
 
     def test_closes_again(self) -> None:
         made = admission(opened(), granted(), closed(3))
         assert made.closed
         assert made.generation == 3
         assert made.retry_after(100) == 0.0
-        assert made.note(100) is None
+        assert made.note() is None
 
 
 class TestPermits:
     def test_as_many_as_were_granted(self) -> None:
         made = admission(opened(), granted(permits=2))
         assert made.trying
-        assert made.note(100) == TrialNote(2, unused=2, held=0)
+        assert made.note() == TrialNote(2, unused=2, held=0)
         assert [made.take(100) for _ in range(4)] == [True, True, False, False]
-        assert made.note(100) == TrialNote(2, unused=0, held=2)
+        assert made.note() == TrialNote(2, unused=0, held=2)
 
     def test_grant_goes_on_after_the_instance_was_alone(self) -> None:
         """It was as good as new: more trial calls were made than had been granted."""
@@ -94,9 +96,9 @@ class TestPermits:
         door.apply(opened(generation=-3), 101.0, 5.0)
         door.apply(granted(generation=-4, permits=1), 101.0, 0.0)
         door.settle(2, returned=False)
-        assert door.note(101.0) == TrialNote(-4, unused=1, held=0)
+        assert door.note() == TrialNote(-4, unused=1, held=0)
         door.apply(granted(generation=2, permits=2), 102.0, 0.0)
-        assert door.note(102.0) == TrialNote(2, unused=1, held=0)
+        assert door.note() == TrialNote(2, unused=1, held=0)
         assert door.take(102.0)
         assert not door.take(102.0)
 
@@ -104,36 +106,36 @@ class TestPermits:
         made = admission(opened(), granted())
         assert made.take(100)
         made.settle(2, returned=False)
-        assert made.note(100) == TrialNote(2, unused=0, held=0)
+        assert made.note() == TrialNote(2, unused=0, held=0)
         assert not made.take(100)
 
     def test_returned_ones_can_be_taken_again(self) -> None:
         made = admission(opened(), granted())
         assert made.take(100)
         made.settle(2, returned=True)
-        assert made.note(100) == TrialNote(2, unused=1, held=0)
+        assert made.note() == TrialNote(2, unused=1, held=0)
         assert made.take(100)
 
     def test_late_end_of_an_earlier_trial_changes_nothing(self) -> None:
         made = admission(opened(), granted(2), opened(3), granted(4))
         made.settle(2, returned=True)
-        assert made.note(100) == TrialNote(4, unused=1, held=0)
+        assert made.note() == TrialNote(4, unused=1, held=0)
         assert made.take(100)
         made.settle(2, returned=True)
-        assert made.note(100) == TrialNote(4, unused=0, held=1)
+        assert made.note() == TrialNote(4, unused=0, held=1)
         made = admission(opened(), granted(2), closed(3))
         made.settle(2, returned=True)
-        assert made.note(100) is None
+        assert made.note() is None
 
     def test_same_grant_written_again_gives_no_more(self) -> None:
         """A new leader that finds the store empty writes the state it knows once more."""
         made = admission(opened(), granted(2))
         assert made.take(100)
         made.apply(granted(2, epoch=2), 101, 0)
-        assert made.note(101) == TrialNote(2, unused=0, held=1)
+        assert made.note() == TrialNote(2, unused=0, held=1)
         assert not made.take(101)
         made.settle(2, returned=False)
-        assert made.note(101) == TrialNote(2, unused=0, held=0)
+        assert made.note() == TrialNote(2, unused=0, held=0)
 
     def test_other_grant_of_the_same_generation_counts_from_the_start(self) -> None:
         """Two leaders came to the same number, and the later lease won."""
@@ -141,88 +143,83 @@ class TestPermits:
         assert made.take(100)
         made.apply(granted(2, permits=3, epoch=2), 101, 0)
         made.settle(2, returned=False)  # of the grant that lost
-        assert made.note(101) == TrialNote(2, unused=3, held=0)
+        assert made.note() == TrialNote(2, unused=3, held=0)
 
 
-class TestOffer:
-    """How long an instance keeps a permit that nobody takes."""
+class TestUse:
+    """When an instance may use what it was granted."""
 
-    def test_lapses_when_its_time_is_over(self) -> None:
+    def test_not_before_the_leader_knows_that_it_has_it(self) -> None:
+        made = Admission(ME)
+        made.apply(granted(), 100, 0)
+        made.heard(100)
+        assert not made.take(100)
+        made.told(1, 100)
+        assert not made.take(100), "that was of another grant"
+        made.told(2, 100)
+        assert made.take(100)
+
+    def test_not_before_all_news_are_known(self) -> None:
+        """A process that slept finds the grant, and further on that it has lost it."""
+        made = Admission(ME)
+        made.apply(granted(), 100, 0)
+        made.told(2, 100)
+        assert not made.take(100)
+        made.heard(100)
+        assert made.take(100)
+
+    @pytest.mark.parametrize("question", ["heard", "told"])
+    def test_not_when_the_store_has_not_answered_for_a_while(self, question: str) -> None:
         made = admission(opened(), granted(permits=2))
+        assert made.take(100 + CUT_OFF - 0.01)
+        later = 100 + 5 * CUT_OFF
+        made.heard(later if question == "heard" else 0)
+        made.told(2, later if question == "told" else 0)
+        assert not made.take(100 + CUT_OFF)
+        answer(made, later)
+        assert made.take(later), "it is kept until it is used"
+
+    def test_however_long_nobody_takes_it(self) -> None:
+        made = admission(opened(), granted(permits=2))
+        answer(made, 100_000)
+        assert made.note() == TrialNote(2, unused=2, held=0)
+        assert made.take(100_000)
+
+    def test_alone_without_asking_anyone(self) -> None:
+        made = Admission(ME)
+        made.apply(granted(-4), 100, 0)
+        assert made.take(100_000)
+
+    def test_not_when_it_was_recalled(self) -> None:
+        made = admission(opened(), granted(permits=3))
         assert made.take(100)
-        until = 100 + OFFER
-        assert made.note(until - 0.01) == TrialNote(2, unused=1, held=1)
-        assert not made.take(until)
-        assert made.note(until) == TrialNote(2, unused=0, held=1)
+        assert not made.recall(1)
+        assert made.note() == TrialNote(2, unused=2, held=1)
+        assert made.recall(2)
+        assert made.note() == TrialNote(2, unused=0, held=1)
+        assert not made.take(100)
         made.settle(2, returned=False)
-        assert made.note(until) == TrialNote(2, unused=0, held=0)
+        assert made.note() == TrialNote(2, unused=0, held=0)
 
-    def test_permit_that_comes_back_too_late_lapses(self) -> None:
-        made = admission(opened(), granted())
-        assert made.take(100)
-        made.settle(2, returned=True)
-        assert not made.take(100 + OFFER)
-        assert made.note(100 + OFFER) == TrialNote(2, unused=0, held=0)
+    def test_a_recall_reaches_what_is_held_while_the_instance_is_alone(self) -> None:
+        made = admission(granted())
+        made.apply(opened(-3), 101, 5)
+        assert made.recall(2)
+        made.apply(granted(), 102, 0)
+        answer(made, 102)
+        assert not made.take(102)
 
-    def test_is_longer_where_calls_are_rare(self) -> None:
+    def test_nothing_is_granted_that_could_be_asked_for(self) -> None:
         made = admission(opened())
-        made.block(110)
-        made.block(120)
-        made.apply(granted(), 121, 0)
-        assert made.take(121 + 29)
-        made.settle(2, returned=True)
-        assert not made.take(121 + 30)
-
-    def test_is_short_where_calls_are_many(self) -> None:
-        made = admission(opened())
-        made.block(110)
-        made.block(110.001)
-        made.apply(granted(), 111, 0)
-        assert made.take(111 + 0.9 * SHORTEST_OFFER)
-        made.settle(2, returned=True)
-        assert not made.take(111 + SHORTEST_OFFER)
-
-    def test_is_bounded_where_calls_are_very_rare(self) -> None:
-        made = admission(opened())
-        made.block(10_000)
-        made.apply(granted(), 10_000, 0)
-        assert not made.take(10_000 + LONGEST_OFFER)
-
-    def test_first_blocked_call_is_compared_with_the_opening(self) -> None:
-        made = admission(opened(), now=100)
-        made.block(104)
-        made.apply(granted(), 104, 0)
-        assert made.take(104 + 11)
-        made.settle(2, returned=True)
-        assert not made.take(104 + 12)
-
-    def test_doubles_each_time_it_was_too_short(self) -> None:
-        made = admission(opened())
-        now, offers = 100.0, []
-        for generation in range(2, 12):
-            made.apply(granted(generation), now, 0)
-            offers.append(self.offer_of(made, now))
-            now += 1000
-        assert offers == [3, 6, 12, 24, 48, 96, *[LONGEST_OFFER] * 4]
-
-        made.apply(closed(12), now, 0)
-        made.apply(opened(13), now, 0)
-        made.apply(granted(14), now, 0)
-        assert self.offer_of(made, now) == OFFER, "a recovery starts it anew"
-
-    @staticmethod
-    def offer_of(made: Admission, now: float) -> float:
-        """Wait until the permit lapses."""
-        for seconds in range(1000):
-            note = made.note(now + seconds)
-            if note is not None and not note.unused:
-                return float(seconds)
-        raise AssertionError("it never lapsed")
+        made.heard(100)
+        made.told(1, 100)
+        assert not made.recall(1)
+        assert made.note() is None
 
 
 @given(st.lists(st.sampled_from(["take", "used", "returned", "note", "wait"])), st.integers(1, 5))
 def test_permits_are_conserved(steps: list[str], permits: int) -> None:
-    """Taken, used, returned or lapsed: there are never more than were granted."""
+    """Taken, used, returned or kept too long: there are never more than were granted."""
     made = admission(opened(), granted(permits=permits))
     now, held, used = 100.0, 0, 0
     for step in steps:
@@ -231,7 +228,7 @@ def test_permits_are_conserved(steps: list[str], permits: int) -> None:
         elif step == "wait":
             now += 0.4
         elif step == "note":
-            note = made.note(now)
+            note = made.note()
             assert note is not None
             assert note.held == held
             assert 0 <= note.unused <= permits - used - held

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
-from zenvark_web._core.circuit import LEAST_LENGTHENING, Check, Circuit
+from zenvark_web._core.circuit import LEAST_LENGTHENING, Check, Circuit, Recall
 from zenvark_web._core.states import TRANSITIONS, Grant, Report, Run, Tally, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 
@@ -60,7 +60,7 @@ class Instance:
 
     name: str
     door: Admission
-    inbox: deque[Transition]
+    inbox: deque[Transition | Recall]
     alive: bool = True
     calls: list[Call] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
@@ -69,14 +69,18 @@ class Instance:
     outbox: deque[Report] = field(default_factory=deque)
 
     def receive(self, now: float) -> None:
-        news = self.inbox.popleft()
-        if news.generation > self.door.generation:
-            self.door.apply(news, now, max(0.0, news.retry_at - now))
+        if self.inbox:
+            news = self.inbox.popleft()
+            if isinstance(news, Recall):
+                self.door.recall(news.transition.generation)
+            elif news.generation > self.door.generation:
+                self.door.apply(news, now, max(0.0, news.retry_at - now))
+        if not self.inbox:
+            self.door.heard(now)
 
     def call(self, now: float) -> Call | None:
         trial = not self.door.closed
         if trial and not self.door.take(now):
-            self.door.block(now)
             self.blocked += 1
             return None
         self.calls.append(Call(self.door.generation, trial))
@@ -92,7 +96,7 @@ class Instance:
             self.door.settle(call.generation, returned=returned)
 
     def write(self, now: float) -> None:
-        note = self.door.note(now)
+        note = self.door.note()
         self.outbox.append(
             Report("c", tuple(self.runs), self.blocked, note, hold=self.held_until)  # at what time
         )
@@ -101,6 +105,8 @@ class Instance:
     def send(self, now: float) -> Report:
         """The oldest report, as it arrives: with the time that is left."""
         report = self.outbox.popleft()
+        if report.trial is not None:
+            self.door.told(report.trial.generation, now)
         left = (report.hold or 0.0) - now
         return replace(report, hold=left if left > 0 else None)
 
@@ -175,7 +181,7 @@ class Fleet(RuleBasedStateMachine):
         if data.draw(st.booleans()):
             instances = [data.draw(st.sampled_from(instances))]
         for instance in instances:
-            if what == "receive" and instance.inbox:
+            if what == "receive":
                 instance.receive(self.now)
             elif what == "deliver" and instance.outbox:
                 self._deliver(instance)
@@ -308,6 +314,7 @@ class Fleet(RuleBasedStateMachine):
         call = instance.call(self.now)
         if call is not None and call.trial:
             self.trials[call.generation] += 1
+            assert call.generation == self.newest.generation, "somebody else has the permit"
 
     def _record(self, instance: Instance, call: Call, *, failed: bool) -> None:
         instance.record(call, failed=failed)
@@ -329,7 +336,8 @@ class Fleet(RuleBasedStateMachine):
 
     def _report(self, name: str, report: Report) -> None:
         self.log.append((name, report, self.now))
-        self.heard_at[name] = self.now
+        if report.trial is not None and report.trial.generation == self.newest.generation:
+            self.heard_at[name] = self.now
         self.held_until = max(self.held_until, self.now + (report.hold or 0.0))
         self._take(self.circuit.report(name, report, at=self.now, now=self.now))
 
@@ -337,17 +345,23 @@ class Fleet(RuleBasedStateMachine):
         end = self.now + seconds
         while (deadline := self.circuit.deadline) is not None and deadline <= end:
             self.now = max(self.now, deadline)
-            if self.circuit._trial is not None:
-                self._check_silence()
+            trial = self.circuit._trial
             done = self.circuit.due(self.now)
             assert not isinstance(done, Check)
+            if trial is not None and not isinstance(done, Recall):
+                self._check_silence()
             self._take(done)
             assert self.circuit.deadline is None or self.circuit.deadline > self.now
         self.now = end
 
-    def _take(self, moved: Transition | None) -> None:
+    def _take(self, moved: Transition | Recall | None) -> None:
         """What must hold of a transition; then it is sent to everyone."""
         if moved is None:
+            return
+        if isinstance(moved, Recall):
+            assert moved.transition is self.newest
+            for instance in self.instances:
+                instance.inbox.append(moved)
             return
         assert moved is self.circuit.latest
         assert moved.generation == self.newest.generation + 1

@@ -4,8 +4,17 @@ import pytest
 
 from tests.unit.bench import Bench, half_opened, opened
 from zenvark_web import Cause, ConstantBackoff, CountWindow, State
-from zenvark_web._core.states import Grant, Run, Transition, TrialNote
-from zenvark_web._core.trial import FRESH_DEMAND, HOLDER_SILENCE, MAX_DEMAND, TRIAL_PATIENCE
+from zenvark_web._core.circuit import Recall
+from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
+from zenvark_web._core.trial import (
+    FRESH_DEMAND,
+    HOLDER_SILENCE,
+    MAX_DEMAND,
+    RECALL_AGAIN,
+    RIVAL_CALLS,
+    TIME_TO_USE,
+    TRIAL_PATIENCE,
+)
 
 
 def grant_of(bench: Bench) -> Grant:
@@ -31,12 +40,28 @@ class TestGrants:
         bench.wait(1)
         assert grant_of(bench).holder == "b"
 
-    def test_goes_to_the_instance_that_asked_last(self) -> None:
+    def test_goes_to_the_instance_with_the_most_calls(self) -> None:
         bench = opened(Bench())
-        for name in ("a", "b", "a"):
+        for name in ("a", "b", "a", "c"):
             bench.demand(name)
         bench.wait(1)
         assert grant_of(bench).holder == "a"
+
+    def test_goes_to_the_last_of_several_with_as_many(self) -> None:
+        bench = opened(Bench())
+        for name in ("a", "b"):
+            bench.say(by=name, blocked=7)
+        bench.wait(1)
+        assert grant_of(bench).holder == "b"
+
+    def test_goes_to_who_has_many_calls_now(self) -> None:
+        bench = opened(Bench(backoff=ConstantBackoff(60)))
+        bench.say(by="a", blocked=1000)
+        bench.wait(59)
+        bench.say(by="b", blocked=5)
+        bench.demand("a")
+        bench.wait(1)
+        assert grant_of(bench).holder == "b"
 
     def test_demand_grows_stale(self) -> None:
         bench = opened(Bench(backoff=ConstantBackoff(FRESH_DEMAND + 0.1)))
@@ -160,7 +185,7 @@ class TestReturnedPermits:
         bench = half_opened(Bench(trial_calls=3))
         bench.trial(True, unused=2)
         bench.demand("b")
-        moved = bench.trial(unused=0)  # two lapsed or were cancelled
+        moved = bench.trial(unused=0)  # two were recalled or cancelled
         assert moved is not None
         assert moved.grant == Grant(holder="b", permits=2, passed=1)
         assert bench.trial(True, True, by="b") is not None
@@ -283,12 +308,115 @@ class TestSilentHolder:
         bench.wait(HOLDER_SILENCE)
         assert grant_of(bench) == Grant(holder="b", permits=1, passed=1)
 
-    def test_any_word_counts(self) -> None:
+    def test_is_not_lost_as_long_as_it_says_how_far_it_is(self) -> None:
         bench = half_opened(Bench())
         for _ in range(5):
             assert bench.wait(HOLDER_SILENCE - 0.5) is None
-            bench.say(by="a")
+            bench.trial(held=1)
+            bench.demand("b")
         assert bench.latest.generation == 2
+
+    def test_is_one_that_does_not_know_of_its_grant(self) -> None:
+        bench = half_opened(Bench())
+        for _ in range(3):
+            bench.wait(1)
+            bench.demand("b")
+            bench.say(by="a", blocked=1)
+        assert grant_of(bench).holder == "b"
+
+
+class TestRecall:
+    """Permits that their holder does not use, while others have calls to make."""
+
+    @staticmethod
+    def recalled(bench: Bench) -> bool:
+        before = bench.latest
+        asked = bench.wait(TIME_TO_USE)
+        if asked is None:
+            return False
+        assert asked == Recall(before)
+        assert bench.latest is before, "nothing has changed until it is given back"
+        return True
+
+    def test_is_asked_for_and_goes_to_the_other(self) -> None:
+        bench = half_opened(Bench(trial_calls=2))
+        bench.trial(True, unused=1)
+        bench.say(by="b", blocked=RIVAL_CALLS)
+        assert self.recalled(bench)
+        assert bench.trial(unused=0) is not None
+        assert grant_of(bench) == Grant(holder="b", permits=1, passed=1)
+
+    def test_leaves_the_holder_time(self) -> None:
+        bench = half_opened(Bench())
+        bench.say(by="b", blocked=100)
+        assert bench.wait(TIME_TO_USE) is None, "it may not know of it yet"
+        bench.trial(unused=1)
+        bench.say(by="b", blocked=100)
+        assert bench.wait(TIME_TO_USE - 0.1) is None
+        assert self.recalled(bench)
+
+    def test_comes_with_the_call_that_shows_it(self) -> None:
+        bench = half_opened(Bench())
+        bench.trial(unused=1)
+        bench.wait(1)
+        assert bench.demand("b") is None, "the next call may be the holder's"
+        asked = bench.circuit.report("b", Report("c", blocked=1), at=bench.now, now=bench.now)
+        assert isinstance(asked, Recall)
+
+    def test_calls_of_several_instances_are_no_reason(self) -> None:
+        bench = half_opened(Bench())
+        for name in "bcdefg":
+            bench.trial(unused=1)
+            bench.wait(1)
+            assert bench.demand(name) is None
+        bench.trial(True)
+        assert bench.state is State.CLOSED
+
+    def test_is_asked_for_again(self) -> None:
+        bench = half_opened(Bench())
+        bench.trial(unused=1)
+        bench.say(by="b", blocked=5)
+        assert self.recalled(bench)
+        bench.trial(unused=1)
+        assert bench.wait(RECALL_AGAIN - 0.1) is None
+        assert isinstance(bench.wait(0.2), Recall)
+
+    def test_what_is_used_is_not_asked_for(self) -> None:
+        bench = half_opened(Bench())
+        bench.trial(unused=0, held=1)
+        bench.say(by="b", blocked=5)
+        assert not self.recalled(bench)
+
+    def test_goes_back_to_the_holder_if_it_is_the_only_one_with_calls_by_then(self) -> None:
+        bench = half_opened(Bench())
+        bench.trial(unused=1)
+        bench.say(by="b", blocked=5)
+        assert self.recalled(bench)
+        bench.now += FRESH_DEMAND
+        bench.trial(unused=0)
+        bench.demand("a")
+        assert grant_of(bench).holder == "a"
+
+    def test_takes_longer_each_time(self) -> None:
+        """Of two that have calls as often, one is to have the permit when its next call comes."""
+        bench = half_opened(Bench())
+        for recalls in range(3):
+            holder, other = ("a", "b") if recalls % 2 == 0 else ("b", "a")
+            time_to_use = TIME_TO_USE * 2**recalls
+            bench.trial(by=holder, unused=1)
+            bench.say(by=other, blocked=RIVAL_CALLS + recalls - 1)
+            assert bench.wait(time_to_use - 0.1) is None
+            bench.say(by=other, blocked=1)
+            assert isinstance(bench.wait(0.2), Recall)
+            bench.trial(by=holder, unused=0)
+            assert grant_of(bench).holder == other
+
+    def test_rivals_are_bounded(self) -> None:
+        bench = half_opened(Bench())
+        for number in range(2 * MAX_DEMAND):
+            bench.demand(f"web-{number}")
+        assert bench.circuit._trial is not None
+        assert len(bench.circuit._trial._rivals) == MAX_DEMAND
 
 
 class TestEndlessTrial:

@@ -195,7 +195,7 @@ class Alone:
     def settled(self, circuit: LocalCircuit) -> None:
         """Hear how far a trial has come."""
         self._see(circuit)
-        note = circuit.note(self._clock.monotonic())
+        note = circuit.note()
         if note is not None:
             generation = self._inside(circuit.name, note.generation)
             self._hear(Report(circuit.name, trial=replace(note, generation=generation)))

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Callable, Set
 from dataclasses import replace
 
-from .._core.circuit import Check, Circuit
+from .._core.circuit import Check, Circuit, Recall
 from .._core.policy import PolicyBook
 from .._core.states import Counted, Report, Tally, Transition
 from ..exceptions import StrategyError
@@ -43,6 +43,7 @@ class Judge:
         max_circuits: How many circuits to keep count of.
         decided: Told each transition, signed.
         touched: Told the name of each circuit that may have changed.
+        recalled: Told each transition with a grant that is to be recalled, signed.
         epoch: The lease under which it judges, for its signature.
         leader: Who judges, for its signature.
     """
@@ -59,6 +60,7 @@ class Judge:
         max_circuits: int,
         decided: Callable[[Transition], None],
         touched: Callable[[str], None] = lambda name: None,
+        recalled: Callable[[Transition], None] = lambda transition: None,
         epoch: int = 0,
         leader: str = "",
     ) -> None:
@@ -71,6 +73,7 @@ class Judge:
         self._checks = checks
         self._decided = decided
         self._touched = touched
+        self._recalled = recalled
         self._epoch = epoch
         self._leader = leader
         self._checking: dict[str, int] = {}
@@ -161,7 +164,7 @@ class Judge:
         """
         now = self._now()
 
-        def hear(circuit: Circuit) -> Transition | None:
+        def hear(circuit: Circuit) -> Transition | Recall | None:
             return circuit.report(instance, report, at=at, now=now, replayed=replayed)
 
         self._guarded(report.circuit, lambda circuit: circuit.repair(report, at=at, now=now))
@@ -228,7 +231,7 @@ class Judge:
         )
 
     def _guarded(
-        self, name: str, decide: Callable[[Circuit], Transition | Check | None]
+        self, name: str, decide: Callable[[Circuit], Transition | Check | Recall | None]
     ) -> Check | None:
         """Have a circuit decide, and hand on what it does. What a user's strategy or backoff
         raises stays with its own circuit.
@@ -249,7 +252,9 @@ class Judge:
         except BaseException as error:
             self._failed(name, "judged", error)
             return None
-        return None if isinstance(decision, Transition) else decision
+        if isinstance(decision, Recall):
+            self._recalled(self._signed(decision.transition))
+        return decision if isinstance(decision, Check) else None
 
     def _hand_on(self, place: Place, before: Transition, decision: Transition) -> None:
         """Have the fleet told. What it can't be told is not decided: the circuit begins anew from

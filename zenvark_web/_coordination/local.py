@@ -317,7 +317,6 @@ class LocalCircuit:
     def _block(self, now: float) -> None:
         self.blocked += 1
         self._untold += 1
-        self.admission.block(now)
         if now >= self._tell_at:
             # Told again in a while, or as soon as an attempt to recover is due.
             retry_at = self.admission.retry_at
@@ -349,10 +348,17 @@ class LocalCircuit:
         if self._witness is not None:
             self._witness.settled(self)
 
-    def note(self, now: float) -> TrialNote | None:
+    def note(self) -> TrialNote | None:
         """How far this instance has come with a grant, if it holds one."""
         with self.lock:
-            return self.admission.note(now)
+            return self.admission.note()
+
+    def recall(self, generation: int) -> None:
+        """Give back the permits of a grant that are not used, if there is one."""
+        with self.lock:
+            recalled = self.admission.recall(generation)
+        if recalled:
+            self.outbox.add(self, True)
 
     def abandoned(self, now: float) -> bool:
         """Whether a call passes though the circuit is not closed: its wait is over, and no

@@ -15,6 +15,7 @@ from ..backends.base import (
     Entry,
     Forgotten,
     LeaderChange,
+    Recalled,
     Rest,
     ResultEntry,
     Snapshot,
@@ -30,6 +31,9 @@ from .surface import Surface
 from .table import Table
 
 WAIT = 2.0
+WAIT_WITH_GRANTS = 0.5
+"""Seconds to wait for news. An instance that holds a grant asks more often: it may use that only as
+long as it knows that nobody else got it."""
 
 FAR_AHEAD = 86_400.0
 """Seconds ahead of the clock at which no entry of a fleet's stands, even if the clock was set."""
@@ -176,8 +180,8 @@ class Reader:
             await self._load()
         if self._remainder is not None:
             await self._load_more(self._remainder)
-        wait = WAIT if self._remainder is None else 0
-        entries = await self._backend.read(self._states, self._results, wait)
+        asked = self._clock.monotonic()
+        entries = await self._backend.read(self._states, self._results, self._wait)
         if self._remainder is not None and self._judge is not None:
             await self._look_up(self._remainder, _reported(entries))
         old = _overtaken(entries) if self._table.decides_alone else ()
@@ -194,6 +198,8 @@ class Reader:
             elif self._judge is not None and self._results is not None:
                 self._results = entry.position
                 self._judge.take(entry)
+        if self._remainder is None:
+            self._table.heard(asked)
         if entries:
             await asyncio.sleep(0)  # what was decided is sent before the next read
 
@@ -201,6 +207,12 @@ class Reader:
         """Whether an entry is so far ahead of the clock that somebody else must have put it there.
         Its position is none to go on from."""
         return position_key(entry.position)[0] / 1000 > self._clock.now() + FAR_AHEAD
+
+    @property
+    def _wait(self) -> float:
+        if self._remainder is not None:
+            return 0.0
+        return WAIT_WITH_GRANTS if self._table.tries else WAIT
 
     async def _load(self) -> None:
         self._stale = False
@@ -269,7 +281,7 @@ class Reader:
             self._results = START
 
     def _take_state(
-        self, item: Transition | LeaderChange | Forgotten | MalformedEntryError
+        self, item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
     ) -> None:
         if isinstance(item, Transition):
             self._apply(item, fresh=True)
@@ -277,6 +289,8 @@ class Reader:
             self._table.forget(item.circuit, item.generation)
             if self._judge is not None:
                 self._judge.forget(item.circuit)
+        elif isinstance(item, Recalled):
+            self._table.recall(item.circuit, item.generation)
         elif isinstance(item, LeaderChange):
             if item.circuits is not None and item.circuits < len(self._table.latest):
                 self.refresh()  # the new leader may know less than this instance

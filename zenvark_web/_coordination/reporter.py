@@ -56,10 +56,12 @@ class Draft:
 
     Attributes:
         words: The circuits of which to tell how they stand, and nothing else.
+        sent_at: The monotonic second at which it was first sent.
     """
 
     def __init__(self, number: int, statistics: Statistics) -> None:
         self.number = number
+        self.sent_at = float("inf")
         self._statistics = statistics
         self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
         self.words: Iterable[str] = ()
@@ -75,11 +77,17 @@ class Draft:
             else:
                 runs.append(run)
         # The note must fit the runs, also when they are sent again later.
-        note = circuit.note(now)
+        note = circuit.note()
         if note is not None and note.generation < 0:
             note = None
         self._parts.append((circuit, runs, circuit.take_blocked(), note))
         return len(runs)
+
+    def taken_in(self) -> None:
+        """The store has it. Its first copy may have got in, though the reply was lost."""
+        for circuit, _, _, note in self._parts:
+            if note is not None:
+                circuit.admission.told(note.generation, self.sent_at)
 
     @property
     def runs(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
@@ -297,11 +305,13 @@ class Reporter:
         if self._draft is None:
             self._draft = self._make_draft()
         asked = self._clock.monotonic()
+        self._draft.sent_at = min(self._draft.sent_at, asked)
         reports = self._draft.reports(asked, self._table)
         batch = Batch(self._instance, self._draft.number, self._clock.now(), reports)
         self._clock.sync(await self._backend.append(batch), asked)
         self._statistics.batches += 1
         self._ledger.sent()
+        self._draft.taken_in()
         self._draft = None
         self._sent.set()
 

@@ -208,6 +208,18 @@ class Table:
                 StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
             )
 
+    def recall(self, name: str, generation: int) -> None:
+        """Give back the unused permits of a grant."""
+        circuit = self._locals.get(name)
+        if circuit is not None:
+            circuit.recall(generation)
+
+    def heard(self, asked: float) -> None:
+        """All is known that the store knew when it was asked, at this monotonic second: grants that
+        are held here may be used for a while."""
+        for circuit in self.trials():
+            circuit.admission.heard(asked)
+
     def forget(self, name: str, generation: int) -> None:
         """Begin a circuit anew that the fleet has forgotten, unless it has moved on."""
         if self.known(name).generation == generation:
@@ -235,7 +247,7 @@ class Table:
         grant = transition.grant
         if grant is not None and grant.holder == self._instance:
             self._holding[circuit.name] = None
-            self._outbox.here(self._outbox.add, circuit, False)  # the leader wants to hear of it
+            self._outbox.here(self._outbox.add, circuit, True)  # it may be used once that is told
         else:
             self._holding.pop(circuit.name, None)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from .states import Grant, State, Transition, TrialNote
 
-SHORTEST_OFFER = 1.0
-LONGEST_OFFER = 120.0
-"""An instance keeps an unused permit for at least and at most so many seconds."""
+CUT_OFF = 3.0
+"""Seconds after which an instance uses no permit any more unless it has asked the store for news,
+and told the leader that it has the permit, and had answers. A leader that hears nothing of a holder
+for as long (`HOLDER_SILENCE`) gives its permits to another."""
 
 TRIAL_RETRY_AFTER = 1.0
 """What a rejected caller is told while trials are under way, or are about to be: when they end is
@@ -30,10 +31,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_blocked_at",
-        "_gap",
         "_granted",
-        "_lapses",
         "_retry_at",
         "_trial",
         "closed",
@@ -50,9 +48,6 @@ class Admission:
         self._retry_at = 0.0
         self._trial: _Permits | None = None
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
-        self._blocked_at = 0.0
-        self._gap = SHORTEST_OFFER
-        self._lapses = 0
 
     def apply(self, transition: Transition, now: float, retry_in: float) -> None:
         """Take on a newer state.
@@ -62,11 +57,7 @@ class Admission:
             now: Monotonic seconds.
             retry_in: Seconds from now until an open circuit's next attempt to recover.
         """
-        if transition.state is State.CLOSED:
-            self._lapses = 0
-        elif self.closed:
-            self._blocked_at = now
-        self._trial = self._permits(transition, now)
+        self._trial = self._permits(transition)
         if transition.generation >= 0:
             self._granted = self._trial
         self.state = transition.state
@@ -103,6 +94,29 @@ class Admission:
         trial.held += 1
         return True
 
+    def heard(self, asked: float) -> None:
+        """Take note of an answer to the question what is new, from before or after this grant."""
+        if self._granted is not None:
+            self._granted.heard = max(self._granted.heard, asked)
+
+    def told(self, generation: int, asked: float) -> None:
+        """Take note that the store has taken in a note on a grant.
+
+        Args:
+            generation: The grant's generation.
+            asked: The monotonic second at which the note was sent (for the first time).
+        """
+        if self._granted is not None and self._granted.generation == generation:
+            self._granted.told = max(self._granted.told, asked)
+
+    def recall(self, generation: int) -> bool:
+        """Give back the unused permits of a grant; tells whether there is such a grant."""
+        granted = self._granted
+        if granted is None or granted.generation != generation:
+            return False
+        granted.unused = 0
+        return True
+
     def settle(self, generation: int, *, returned: bool) -> None:
         """End a trial call; a permit that comes back unused can be taken again."""
         trial = self._trial
@@ -113,22 +127,12 @@ class Admission:
         trial.held -= 1
         trial.unused += returned
 
-    def block(self, now: float) -> None:
-        """Note a call that did not pass: how often they come tells how long to keep a permit."""
-        self._gap = now - self._blocked_at
-        self._blocked_at = now
-
-    def note(self, now: float) -> TrialNote | None:
-        """How far this instance has come with its grant; permits nobody wanted lapse."""
+    def note(self) -> TrialNote | None:
+        """How far this instance has come with its grant."""
         trial = self._trial
-        if trial is None:
-            return None
-        if trial.unused and now >= trial.until:
-            trial.unused = 0
-            self._lapses += 1
-        return TrialNote(self.generation, trial.unused, trial.held)
+        return None if trial is None else TrialNote(self.generation, trial.unused, trial.held)
 
-    def _permits(self, transition: Transition, now: float) -> _Permits | None:
+    def _permits(self, transition: Transition) -> _Permits | None:
         grant = transition.grant
         if grant is None or grant.holder != self.instance:
             return None
@@ -136,21 +140,21 @@ class Admission:
         known = self._granted
         if known and (known.grant, known.generation) == (grant, generation):
             return known  # written again, or in force again after this instance was alone
-        return _Permits(grant, generation, now + self._offer())
-
-    def _offer(self) -> float:
-        """How long to keep a permit: several of the gaps between calls here, longer each time
-        that was too short, so that a circuit with rare calls recovers too."""
-        gap = min(max(3 * self._gap, SHORTEST_OFFER), LONGEST_OFFER)
-        return min(gap * 2.0 ** min(self._lapses, 10), LONGEST_OFFER)
+        return _Permits(grant, generation)
 
 
 class _Permits:
-    __slots__ = ("generation", "grant", "held", "until", "unused")
+    __slots__ = ("generation", "grant", "heard", "held", "told", "unused")
 
-    def __init__(self, grant: Grant, generation: int, until: float) -> None:
+    def __init__(self, grant: Grant, generation: int) -> None:
         self.grant = grant
         self.generation = generation
         self.unused = grant.permits
         self.held = 0
-        self.until = until
+        self.heard = self.told = float("-inf")
+
+    @property
+    def until(self) -> float:
+        """Until when they may be used. What an instance decides for itself alone (its generations
+        are below zero) it need not tell anyone."""
+        return float("inf") if self.generation < 0 else min(self.heard, self.told) + CUT_OFF

@@ -11,8 +11,10 @@ calls, which cost a user's call each, so they are exact: a *grant* gives `trial_
 one instance that has calls to make (it reported blocked ones). Each permit is used, then all are
 judged together: one failure and the circuit waits again, longer. The holder says with every
 report how many permits are unused or under way. What is neither, and has not been settled by a
-result, has come back (a cancelled call, permits nobody wanted), and is granted anew. A holder
-that falls silent is replaced.
+result, has come back (a cancelled call, permits that were recalled), and is granted anew. A grant
+goes to the instance with the most calls to make, and stays there until it is used. If others have
+calls to make meanwhile and the holder has none, it is asked for what is unused. A holder that falls
+silent is replaced; it uses no permit after `HOLDER_SILENCE` without an answer from the store.
 
 Only results of the current generation count, so every transition starts from nothing. Two things
 are not results. A call that is under way for too long is slow already, so a window may trip before
@@ -69,6 +71,17 @@ class Check:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The circuit asks the holder of its grant for the permits that are unused.
+
+    Args:
+        transition: The one with the grant.
+    """
+
+    transition: Transition
+
+
 class Circuit:
     """The state machine of one circuit. It owns no clock and does no I/O.
 
@@ -96,6 +109,7 @@ class Circuit:
         self._demand = Demand()
         self._hold = Hold(policy.max_retry_after)
         self._next_attempt_at: float | None = None
+        self._recalls = 0
         self._enter(now, Counting(policy.strategy))
 
     @property
@@ -127,7 +141,7 @@ class Circuit:
         at: float,
         now: float,
         replayed: bool = False,
-    ) -> Transition | None:
+    ) -> Transition | Recall | None:
         """Take in what one instance says.
 
         Args:
@@ -139,8 +153,8 @@ class Circuit:
                 blocked or under way then tells nothing of now.
 
         Returns:
-            The transition that follows, or None. Results after the deciding one belong to a
-            generation that is over, and are left out.
+            The transition that follows, what is to be asked of a holder, or None. Results after
+            the deciding one belong to a generation that is over, and are left out.
         """
         self.heard_at = now
         self._hold.heed(report.hold, at)
@@ -154,22 +168,27 @@ class Circuit:
         if self.latest.state is State.CLOSED:
             reason = self._counting.look_ahead(at, now, self.faults)
             return None if reason is None else self._open(reason, now, since=at)
-        if self._trial is not None and instance == self._trial.grant.holder:
-            return self._hear(self._trial, report.trial, now)
+        if self._trial is not None:
+            if instance == self._trial.grant.holder:
+                return self._hear(self._trial, report.trial, now)
+            return self._recall(self._trial, now)
         wanted = report.blocked > 0 and not replayed
         return self._lengthen(instance, at, now) or (self._answer_demand(now) if wanted else None)
 
-    def due(self, now: float) -> Transition | Check | None:
+    def due(self, now: float) -> Transition | Check | Recall | None:
         """Do what time asks for, if it is time.
 
         Returns:
-            A transition, a health check to run (answer with `checked`), or None.
+            A transition, a health check to run (answer with `checked`), what is to be asked of a
+            holder, or None.
         """
         deadline = self.deadline
         if deadline is None or now < deadline:
             return None
         if self._trial is not None:
-            return self._replace_holder(self._trial, now)
+            if now >= self._trial.lost_at:
+                return self._replace_holder(self._trial, now)
+            return self._recall(self._trial, now)
         self._next_attempt_at = None
         if self.policy.health_check is not None:
             idle = self.latest.state is State.CLOSED
@@ -272,12 +291,14 @@ class Circuit:
         self._owed: tuple[int, int] | None = None
         self._passed = 0
         self._next_attempt_at = None
+        if latest.state is not State.HALF_OPEN:
+            self._recalls = 0
         if latest.state is State.CLOSED:
             self._await_quiet(now)
         elif latest.state is State.OPEN or self.policy.health_check is not None:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
-            self._trial = Trial(latest.grant, heard_at=now)
+            self._trial = Trial(latest.grant, heard_at=now, recalls=self._recalls)
 
     def _move(
         self,
@@ -309,7 +330,9 @@ class Circuit:
 
     def _note(self, instance: str, report: Report, now: float) -> None:
         if report.blocked:
-            self._demand.note(instance, now)
+            self._demand.note(instance, report.blocked, now)
+            if self._trial is not None and instance != self._trial.grant.holder:
+                self._trial.rival(instance, report.blocked)
         is_current = report.generation == self.latest.generation
         self._counting.note(instance, report.overdue if is_current else 0, now)
 
@@ -377,7 +400,7 @@ class Circuit:
         return self._grant(permits, passed, now)
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        holder = self._demand.newest(now)
+        holder = self._demand.most(now)
         held = now < self._hold.until
         if holder is None or held:
             self._owed = (permits, passed)
@@ -394,10 +417,17 @@ class Circuit:
         self._demand.discard(trial.grant.holder)
         return self._trial_failed(trial, now) if trial.failed else self._go_on(trial, now)
 
+    def _recall(self, trial: Trial, now: float) -> Recall | None:
+        """Ask for what the holder does not use. It is granted to another once the holder has said
+        that it has given it back, and to nobody before: so no permit is ever used twice."""
+        if trial.recall_at is None or now < trial.recall_at:
+            return None
+        self._recalls += trial.recalled(now)
+        return Recall(self.latest)
+
     def _hear(self, trial: Trial, note: TrialNote | None, now: float) -> Transition | None:
         if note is None or note.generation != self.latest.generation:
-            trial.heard_at = now
-            return None
+            return None  # it does not know of its grant, or not any more
         trial.hear(note, now)
         return self._judge(trial, note, now)
 

@@ -30,7 +30,7 @@ from .._core.states import (
     Word,
 )
 from ..exceptions import MalformedEntryError
-from .base import Account, Batch, Forgotten, LeaderChange, Presence
+from .base import Account, Batch, Forgotten, LeaderChange, Presence, Recalled
 
 VERSION = "1"
 MAX_COUNT = 2**53
@@ -263,7 +263,7 @@ def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
     )
 
 
-def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten:
+def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten | Recalled:
     """An entry of the stream of states.
 
     Raises:
@@ -272,8 +272,10 @@ def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten:
     if "transition" in fields:
         return decode_transition(fields["transition"])
 
-    def decode() -> LeaderChange | Forgotten:
+    def decode() -> LeaderChange | Forgotten | Recalled:
         _check_version(fields)
+        if "recalled" in fields:
+            return Recalled(_name(fields["recalled"]), _whole(int(fields["generation"])))
         if "forgotten" in fields:
             return Forgotten(_name(fields["forgotten"]), _whole(int(fields["generation"])))
         leader, circuits = fields["leader"], fields.get("circuits")

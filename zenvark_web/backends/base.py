@@ -178,11 +178,20 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """An entry of the stream of states: the holder of a grant is to give back what it has not used,
+    because others have calls to make and it has none."""
+
+    circuit: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateEntry:
     """One entry of the stream of states."""
 
     position: str
-    item: Transition | LeaderChange | Forgotten | MalformedEntryError
+    item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +293,17 @@ class Backend(Protocol):
 
         Raises:
             FencedError: The lease named in them is not the current one; nothing is forgotten.
+        """
+        ...
+
+    async def recall(self, transition: Transition) -> None:
+        """Ask the holder of a grant, in the stream of states, for the permits it has not used.
+
+        Args:
+            transition: The one with the grant, with the lease under which it is recalled.
+
+        Raises:
+            FencedError: The lease named in it is not the current one; nothing is asked.
         """
         ...
 

@@ -154,6 +154,11 @@ class MemoryStore:
         forgotten = [self._forget(transition) for transition in transitions]
         return all(forgotten)
 
+    def recall(self, transition: Transition) -> None:
+        self._check_lease(transition.epoch, transition.leader)
+        fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
+        self._states.add({"v": _codec.VERSION, **fields})
+
     def _forget(self, transition: Transition) -> bool:
         stored = self._circuits.get(transition.circuit)
         if stored is None:
@@ -263,6 +268,10 @@ class MemoryBackend:
         forgotten = self._store.forget(*transitions)
         self._tell()
         return forgotten
+
+    async def recall(self, transition: Transition) -> None:
+        self._store.recall(transition)
+        self._tell()
 
     async def settle(
         self,

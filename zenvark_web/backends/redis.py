@@ -165,6 +165,18 @@ class RedisBackend:
             args += transition.circuit, transition.generation
         return await self._fenced("forget", transitions[0], _codec.VERSION, MAX_STATES, *args)
 
+    async def recall(self, transition: Transition) -> None:
+        done = await self._script(
+            "recall",
+            ("leader", "states"),
+            f"{transition.epoch}:{transition.leader}",
+            _codec.VERSION,
+            MAX_STATES,
+            transition.circuit,
+            transition.generation,
+        )
+        _done(done, transition.epoch)
+
     async def _fenced(self, name: str, signed: Transition, *args: str | int) -> bool:
         """Run a script on the states under the lease that a transition names."""
         keys = ("leader", "circuits", "states")

@@ -216,6 +216,9 @@ class SimulatedBackend:
     async def forget(self, *transitions: Transition) -> bool:
         return await self._command(lambda store: store.forget(*transitions))
 
+    async def recall(self, transition: Transition) -> None:
+        await self._command(lambda store: store.recall(transition))
+
     async def settle(
         self,
         epoch: int,
