@@ -330,6 +330,14 @@ MUTATIONS = (
     ),
     Mutation(
         11,
+        "an instance that is cut off uses its permit",
+        "_core/admission.py",
+        "if self.generation < 0 else min(self.heard, self.told) + CUT_OFF\n",
+        "\n",
+        "tests/unit/test_admission.py::TestUse::test_not_when_the_store_has_not_answered_for_a_while",
+    ),
+    Mutation(
+        11,
         "a cancelled call counts as a failure however short it was",
         "_coordination/local.py",
         "        return elapsed > self.slow_after and _is_cancelled(error)\n",
