@@ -198,10 +198,14 @@ class Reader:
             elif self._judge is not None and self._results is not None:
                 self._results = entry.position
                 self._judge.take(entry)
-        if self._remainder is None:
-            self._table.heard(asked)
+        self._up_to_date(asked)
         if entries:
             await asyncio.sleep(0)  # what was decided is sent before the next read
+
+    def _up_to_date(self, asked: float) -> None:
+        """All that the store knew at this monotonic second is known here, unless more is to load."""
+        if self._remainder is None and not self._stale:
+            self._table.heard(asked)
 
     def _is_astray(self, entry: Entry) -> bool:
         """Whether an entry is so far ahead of the clock that somebody else must have put it there.
