@@ -37,6 +37,7 @@ from zenvark_web import (
     StateChange,
 )
 from zenvark_web._coordination import campaign, leader
+from zenvark_web._core import trial
 
 _LOOK = 0.005
 
@@ -50,6 +51,7 @@ class Instance:
         self._traffic: dict[str, Traffic] = {}
         self._unwell: set[str] = set()
         self._hung: list[Permit] = []
+        trial.TIME_TO_USE = settings.time_to_use
         leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,

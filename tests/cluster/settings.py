@@ -19,6 +19,7 @@ class Settings:
         wait: Seconds of an open circuit's first wait.
         multiplier: The growth of each further wait.
         trial_calls: As `BreakerPolicy` has it.
+        time_to_use: Seconds for which a permit is left to its holder at least.
         health_check: Whether circuits recover by a health check.
         slow_call: As `BreakerPolicy` has it. With it, so many slow calls (`threshold`) open a
             circuit that had no others.
@@ -34,5 +35,6 @@ class Settings:
     wait: float = 0.3
     multiplier: float = 1.0
     trial_calls: int = 1
+    time_to_use: float = 0.5
     health_check: bool = False
     slow_call: float | None = None

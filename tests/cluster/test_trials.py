@@ -58,7 +58,9 @@ async def test_every_wait_ends_in_exactly_so_many_calls(
     trial_calls: int, via: str, start_fleet: StartFleet, store: Store, upstream: Upstream
 ) -> None:
     upstream.mode = Mode.FAILING
-    fleet = await start_fleet(4, trial_calls=trial_calls, wait=0.2, multiplier=2)
+    fleet = await start_fleet(
+        4, trial_calls=trial_calls, time_to_use=PATIENCE, wait=0.2, multiplier=2
+    )
     for instance in fleet:
         await instance.traffic_on(via=via)
     await all_reach(fleet, "open")
@@ -101,7 +103,7 @@ async def test_cancelled_trials_wedge_nothing(
     via: str, start_fleet: StartFleet, store: Store, upstream: Upstream
 ) -> None:
     upstream.mode = Mode.FAILING
-    fleet = await start_fleet(4, trial_calls=2, wait=0.2)
+    fleet = await start_fleet(4, trial_calls=2, time_to_use=PATIENCE, wait=0.2)
     await fleet[0].fail(5)
     await all_reach(fleet, "open")
     upstream.mode = Mode.HANGING

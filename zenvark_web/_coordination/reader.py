@@ -203,7 +203,7 @@ class Reader:
             await asyncio.sleep(0)  # what was decided is sent before the next read
 
     def _up_to_date(self, asked: float) -> None:
-        """All that the store knew at this monotonic second is known here, unless more is to load."""
+        """What the store knew at this monotonic second is known here, unless more is to load."""
         if self._remainder is None and not self._stale:
             self._table.heard(asked)
 
