@@ -371,7 +371,7 @@ class TestRefused:
             BreakerPolicy(classify=classify)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
-        "check", [lambda type_, again=1: None, lambda *_: None, print], ids=range(3)
+        "check", [lambda type_, again=1: None, lambda *_: None, print, max], ids=range(4)
     )
     def test_others_are_not(self, check: Any) -> None:
         assert BreakerPolicy(health_check=check).health_check is check
