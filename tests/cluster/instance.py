@@ -5,6 +5,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import threading
@@ -38,6 +39,10 @@ from zenvark_web import (
 )
 from zenvark_web._coordination import campaign, leader
 from zenvark_web._core import trial
+
+# What is told of trouble that the tests make has tracebacks, which are no trouble of the process.
+logging.getLogger("zenvark_web").addHandler(logging.NullHandler())
+logging.getLogger("zenvark_web").propagate = False
 
 _LOOK = 0.005
 
