@@ -5,6 +5,7 @@ What needs httpx, Starlette or prometheus-client is imported when it is first as
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,10 @@ def __getattr__(name: str) -> Any:
         return _version()
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "Route":
+        message = "zenvark_web.Route is called CircuitRoute now, beside Starlette's Route"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return __getattr__("CircuitRoute")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -64,6 +64,11 @@ def test_no_name_hides_one_that_an_app_imports_beside_it(beside: str) -> None:
     assert not (theirs - {"State"}) & set(zenvark_web.__all__)  # hardly imported from there
 
 
+def test_route_is_still_found_by_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match="CircuitRoute"):
+        assert zenvark_web.Route is zenvark_web.CircuitRoute
+
+
 def test_star_import_gives_them_all() -> None:
     assert python(
         "from zenvark_web import *; import zenvark_web\n"
