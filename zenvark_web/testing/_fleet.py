@@ -228,13 +228,44 @@ class Fleet:
 
 class _FleetCoordinator(SimulatedCoordinator):
     """Starting and stopping it is the fleet's business, whoever asks for it: an app's lifespan,
-    in whatever event loop, finds it started."""
+    in whatever event loop, finds it started. The first block that is entered takes it over, so that
+    it stops when the last one is left."""
 
     def __init__(
         self, fleet: Fleet, host: Host, backend: SimulatedBackend, **settings: Any
     ) -> None:
         self._fleet = fleet
+        self._held = False
         super().__init__(host, [backend], **settings)
+
+    async def __aenter__(self) -> Coordinator:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def __enter__(self) -> Coordinator:
+        self._fleet.run(self._enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._fleet.run(super().__aexit__(kind, error, traceback))
+
+    async def _enter(self) -> None:
+        await super().__aenter__()
+        if self._held:
+            self._held = False
+            await super().stop()
 
     async def start(self) -> None:
         self._fleet.run(self.begin())
@@ -243,9 +274,11 @@ class _FleetCoordinator(SimulatedCoordinator):
         self._fleet.run(self.end())
 
     async def begin(self) -> None:
+        self._held = True
         await super().start()
 
     async def end(self) -> None:
+        self._held = False
         await super().stop()
 
 
