@@ -61,6 +61,7 @@ class Checks:
         self._world = world
         self.violation: ViolationError | None = None
         self._newest: dict[tuple[int, int, str], Transition] = {}
+        self._closings: set[tuple[int, str, int]] = set()
         self._leaders: dict[tuple[int, int, int], str] = {}
         self._epochs: dict[tuple[int, int], int] = {}
         self._permits: Counter[tuple[str, int, str]] = Counter()
@@ -134,8 +135,14 @@ class Checks:
                 )
 
     def _check_repair(self, number: int, transition: Transition) -> None:
-        """Whether a leader closes a circuit by knowing less than others."""
-        if transition.reason.cause is not Cause.REPAIRED or transition.state is not State.CLOSED:
+        """Whether a leader closes a circuit by knowing less than others. (It may know more: that
+        the circuit was closed in this generation before the store lost it.)"""
+        if transition.state is not State.CLOSED:
+            return
+        closing = number, transition.circuit, transition.generation
+        if transition.reason.cause is not Cause.REPAIRED:
+            self._closings.add(closing)
+        if closing in self._closings:
             return
         for host in self._world.hosts:
             known = host.coordinator.shards[number].table.known(transition.circuit)
