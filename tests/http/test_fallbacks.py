@@ -261,6 +261,33 @@ class TestOtherUpstream:
         assert get(kind, transport).text == "from eu"
         assert closed == ["sync" if kind.sync else "async"] * 3
 
+    def test_one_that_several_share_is_closed_once(
+        self, kind: Kind, coordinator: Coordinator
+    ) -> None:
+        closed: list[str] = []
+
+        class Shared(kind.library.MockTransport):  # type: ignore[misc,name-defined]
+            async def aclose(self) -> None:
+                closed.append("async")
+
+            def close(self) -> None:
+                closed.append("sync")
+
+        shared = Shared(lambda _: kind.library.Response(200, text="from eu"))
+        other = kind.guarded(coordinator, shared)
+        transport = kind.guarded(
+            coordinator,
+            kind.guarded(coordinator, shared, circuits=lambda _: "within"),
+            fallback=OtherUpstream("https://eu.example.com", other),
+        )
+        assert get(kind, transport).text == "from eu"
+        assert closed == ["sync" if kind.sync else "async"]
+        if kind.sync:
+            transport.close()
+        else:
+            kind.run(transport.aclose)
+        assert closed == ["sync" if kind.sync else "async"] * 2
+
 
 def now(_: LastGoodResponse) -> float:
     return clock[0]

@@ -155,6 +155,73 @@ def test_another_call_is_another_flow(fleet: Fleet, coordinator: Coordinator, ki
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("flow", ["plain", "digest", "redirect"])
+def test_a_request_that_is_sent_again_is_another_flow(kind: Kind, flow: str) -> None:
+    """A client that polls with one request object let no other use the second permit, and the
+    circuit stayed half-open, with all its requests sent as further ones of the first."""
+    answers, settings, steps = {"plain": ({"/start": ok}, lambda _: {}, ["/start"]), **FLOWS}[flow]
+    policy = BreakerPolicy(
+        strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(1), trial_calls=2
+    )
+    with Fleet(policy=policy) as fleet:
+        coordinator = fleet.coordinator()
+        breaker = coordinator.breaker(NAME)
+        upstream = Upstream(kind, answers)
+        half_open(fleet, breaker)
+
+        async def work(client: Any) -> None:
+            request = client.build_request("GET", URL)
+            for _ in range(2):
+                response = await over(client.send(request, follow_redirects=True, **settings(kind)))
+                assert response.status_code == 200
+
+        use(kind, kind.guarded(coordinator, upstream.transport, when_open="raise"), work)
+        # What a digest has put into the request is good for the second time as well.
+        assert upstream.asked == (["/start"] * 3 if flow == "digest" else steps * 2)
+        fleet.advance()
+        assert breaker.state is State.CLOSED
+        assert sum(breaker.successes.counts) == 2, "a permit each"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_request_that_is_sent_again_takes_no_more_permits_than_there_are(
+    fleet: Fleet, coordinator: Coordinator, kind: Kind
+) -> None:
+    """With one permit, its second time is rejected, as that of any other request: with a client, or
+    a transport by itself."""
+    upstream = Upstream(kind, {"/start": ok})
+    half_open(fleet, coordinator.breaker(NAME))
+    transport = kind.guarded(coordinator, upstream.transport)
+    alone = transport.handle_request if kind.sync else transport.handle_async_request
+
+    async def work(client: Any) -> None:
+        request = client.build_request("GET", URL)
+        assert (await over(client.send(request))).status_code == 200
+        assert (await over(client.send(request))).status_code == 503
+        assert (await over(alone(request))).status_code == 503
+
+    use(kind, transport, work)
+    assert upstream.asked == ["/start"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_without_a_client_the_very_same_again_is_another_flow(
+    fleet: Fleet, coordinator: Coordinator, kind: Kind
+) -> None:
+    upstream = Upstream(kind, {"/start": ok})
+    half_open(fleet, coordinator.breaker(NAME))
+    transport = kind.guarded(coordinator, upstream.transport)
+    send = transport.handle_request if kind.sync else transport.handle_async_request
+
+    async def work(_: Any) -> None:
+        request = kind.library.Request("GET", URL)
+        assert (await over(send(request))).status_code == 200
+        assert (await over(send(request))).status_code == 503
+
+    use(kind, transport, work)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_step_that_fails_counts(fleet: Fleet, coordinator: Coordinator, kind: Kind) -> None:
     upstream = Upstream(kind, {"/start": redirect("/end"), "/end": lambda _: (500, {})})
     breaker = coordinator.breaker(NAME)

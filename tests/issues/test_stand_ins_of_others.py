@@ -36,6 +36,38 @@ TELLING = [
     "X-Forwarded-User",
     "OpenAI-Organization",
     "X-Customer-Id",
+    "DPoP",
+    "From",
+    "Remote-User",
+    "Sudo",
+    "X-Amzn-Oidc-Data",
+    "X-Company",
+    "X-Consumer-Username",
+    "X-Device-Id",
+    "X-Email",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-Email",
+    "X-Forwarded-Groups",
+    "X-Forwarded-Preferred-Username",
+    "X-Goog-User-Project",
+    "X-Identity",
+    "X-Impersonate",
+    "X-Key",
+    "X-License-Key",
+    "X-Merchant",
+    "X-Ms-Client-Principal",
+    "X-On-Behalf-Of",
+    "X-Org",
+    "X-Principal",
+    "X-Project-Id",
+    "X-Roles",
+    "X-Scope-OrgID",
+    "X-Shop-Id",
+    "X-Ssl-Client-S-DN",
+    "X-Store",
+    "X-Subject",
+    "X-Team",
+    "X-Userinfo",
 ]
 HARMLESS = [
     "User-Agent",
@@ -44,6 +76,23 @@ HARMLESS = [
     "X-Request-Id",
     "Traceparent",
     "If-None-Match",
+    "Accept-Encoding",
+    "Forwarded",
+    "If-Modified-Since",
+    "Origin",
+    "Referer",
+    "Sec-Fetch-Mode",
+    "Tracestate",
+    "X-Amzn-Trace-Id",
+    "X-B3-SpanId",
+    "X-Correlation-Id",
+    "X-Datadog-Parent-Id",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Ms-Client-Request-Id",
+    "X-Original-User-Agent",
+    "X-Requested-With",
+    "X-Stainless-Runtime-Version",
 ]
 
 
@@ -121,11 +170,11 @@ def test_each_has_its_own_if_asked_for(fleet: Fleet, kind: Kind, name: str) -> N
 
 
 def test_names_of_ones_own_are_added(fleet: Fleet) -> None:
-    tenants = Tenants(fleet, KINDS[0], LastGoodResponse(credential_headers=["X-Shop"]))
-    tenants.get({"X-Shop": "one"})
+    tenants = Tenants(fleet, KINDS[0], LastGoodResponse(credential_headers=["X-Region"]))
+    tenants.get({"X-Region": "one"})
     tenants.get({"X-Api-Key": "one"})
     tenants.fail()
-    assert tenants.get({"X-Shop": "two"}).status_code == 503
+    assert tenants.get({"X-Region": "two"}).status_code == 503
     assert tenants.get({"X-Api-Key": "one"}).status_code == 503
 
 
@@ -148,25 +197,25 @@ def test_private_responses_are_kept_for_their_own(fleet: Fleet) -> None:
 
 
 def test_variants_are_kept_beside_each_other(fleet: Fleet) -> None:
-    tenants = Tenants(fleet, KINDS[0], LastGoodResponse(), headers={"Vary": "Accept, X-Shop"})
-    for shop in ("one", "two"):
-        tenants.get({"X-Shop": shop})
+    tenants = Tenants(fleet, KINDS[0], LastGoodResponse(), headers={"Vary": "Accept, X-Region"})
+    for region in ("one", "two"):
+        tenants.get({"X-Region": region})
     tenants.fail()
-    for shop in ("one", "two"):
-        assert f"x-shop={shop}" in tenants.get({"X-Shop": shop}).text
-    assert tenants.get({"X-Shop": "three"}).status_code == 503
+    for region in ("one", "two"):
+        assert f"x-region={region}" in tenants.get({"X-Region": region}).text
+    assert tenants.get({"X-Region": "three"}).status_code == 503
     assert tenants.get().status_code == 503
 
 
 def test_circuits_are_kept_apart(fleet: Fleet) -> None:
-    """Whatever tells them apart, such as a tenant's header."""
+    """Whatever tells them apart, such as a header."""
     tenants = Tenants(
-        fleet, KINDS[0], LastGoodResponse(), circuits=lambda request: request.headers["x-shop"]
+        fleet, KINDS[0], LastGoodResponse(), circuits=lambda request: request.headers["x-region"]
     )
-    tenants.get({"X-Shop": "one"})
+    tenants.get({"X-Region": "one"})
     tenants.fail("one", "two")
-    assert tenants.get({"X-Shop": "one"}).status_code == 200
-    assert tenants.get({"X-Shop": "two"}).status_code == 503
+    assert tenants.get({"X-Region": "one"}).status_code == 200
+    assert tenants.get({"X-Region": "two"}).status_code == 503
 
 
 def test_secrets_are_not_kept(fleet: Fleet) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Any
 from weakref import ref
 
+from .. import _forks
 from .._core.states import Outcome
 from .._rejections import rejection_in
 from ..breaker import Permit
@@ -30,12 +31,16 @@ class Incidents:
         closings: How often somebody began, or was done with, closing the transport.
     """
 
-    __slots__ = ("_causes", "_lock", "closings")
+    __slots__ = ("__weakref__", "_causes", "_lock", "closings")
 
     def __init__(self) -> None:
         self.closings: int = 0
         self._causes: deque[Callable[[], object]] = deque(maxlen=CAUSES)
-        self._lock = Lock()
+        self._begin_anew()
+        _forks.watch(self, Incidents._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._lock = RLock()  # after a fork as well, when another thread may have held it
 
     @contextmanager
     def closing(self) -> Iterator[None]:

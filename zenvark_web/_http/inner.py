@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from typing import Any
 
+from .. import _forks
 from .library import Library
 
 BASES = ("AsyncBaseTransport", "BaseTransport")
@@ -21,7 +22,7 @@ class Inner:
         TypeError: It is no transport, or one of the other library.
     """
 
-    __slots__ = ("_async", "_given", "_library", "_making", "_sync")
+    __slots__ = ("__weakref__", "_async", "_given", "_library", "_making", "_sync")
 
     def __init__(self, library: Library, transport: Any) -> None:
         check_transport(library, "transport", transport)
@@ -29,7 +30,11 @@ class Inner:
         self._given = transport
         self._async = transport if hasattr(transport, "handle_async_request") else None
         self._sync = transport if hasattr(transport, "handle_request") else None
-        self._making = Lock()
+        self._begin_anew()
+        _forks.watch(self, Inner._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._making = RLock()  # after a fork as well, when another thread may have held it
 
     def __repr__(self) -> str:
         return repr(self._given) if self._given is not None else f"{self._library.name}'s own"

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeAlias, cast
 
+from .. import _forks
 from .._core._checks import check_number, check_whole
 from ..exceptions import CircuitOpenError
 from .answer import Answer
@@ -51,11 +52,20 @@ CREDENTIAL_HEADERS = (
 )
 """Header fields that tell on whose behalf a request is made."""
 
-# Others by what they are called, such as `Xi-Api-Key` or `X-Company-Token`.
+# Others by what they are called, such as `Xi-Api-Key` or `X-Company-Token`. One too many costs an
+# answer in an outage, one too few gives it to somebody else: so all keys, and all that is called an
+# ID, but for those that tell one request from another.
 TELLING = re.compile(
-    r"account|auth|cookie|credential|customer|jwt|organi[sz]ation|passw|secret|session|signature"
-    r"|tenant|token|workspace|api[-_]?key|(access|client|subscription)[-_]?(id|key)"
-    r"|(^|[-_])org([-_]id)?$|(^|[-_])user([-_]?(id|name|email))?$"
+    # proofs
+    r"auth|cert|cookie|credential|dpop|jwt|key$|oidc|passw|saml|secret|session|signature|token"
+    # people
+    r"|actor|behalf|caller|consumer|customer|e-?mail|identity|imperson|login|member|owner|person"
+    r"|principal|profile|subject|subscriber|sudo|user(?![-_]?agent)|(^|[-_])(as|dn)([-_]|$)"
+    # groups of them, and what they may do
+    r"|account|company|group|merchant|organi[sz]ation|project|realm|role|scope|shop|team|tenant"
+    r"|workspace|(^|[-_])(org|store)([-_]|$)"
+    r"|^from$|(access|client|subscription)[-_]?(id|key)"
+    r"|(?<!request)(?<!correlation)(?<!trace)(?<!span)(?<!parent)[-_]id$"
 )
 PER_CONNECTION = frozenset(
     {
@@ -102,7 +112,8 @@ class LastGoodResponse:
 
     Of requests that tell on whose behalf they are made it keeps nothing either, because their
     responses may be for that one only: those with one of `credential_headers`, or another field
-    whose name speaks of a token, an API key, a secret, a session, a user or a tenant. With
+    whose name speaks of a token, a key, a secret, a certificate, a session, a user, a tenant or
+    a group, or ends in `-Id` (`X-Request-Id` and its like do not count). With
     `per_credential=True` it keeps a response for each of them, also one that is `private`, and
     serves it to requests with the very same fields only.
 
@@ -147,8 +158,8 @@ class LastGoodResponse:
         self._secret = token_bytes(32)  # digests are good for this object only
         self._stored: OrderedDict[tuple[Key, Variant], _Stored] = OrderedDict()
         self._varying: dict[Key, tuple[str, ...]] = {}
-        self._bytes = 0
-        self._lock = Lock()  # clients may run in several threads
+        self._begin_anew()
+        _forks.watch(self, LastGoodResponse._begin_anew)
 
     def __repr__(self) -> str:
         return f"<LastGoodResponse entries={len(self._stored)} bytes={self._bytes}>"
@@ -226,6 +237,11 @@ class LastGoodResponse:
             self._bytes += len(stored.body)
             while self._bytes > self._max_bytes or len(self._stored) > self._max_entries:
                 self._drop(next(iter(self._stored)))
+
+    def _begin_anew(self) -> None:
+        """After a fork as well, when another thread may have been in the midst of it."""
+        self._lock = RLock()  # clients may run in several threads
+        self._bytes = sum(len(stored.body) for stored in self._stored.values())
 
     def _drop(self, which: tuple[Key, Variant]) -> None:
         stored = self._stored.pop(which, None)

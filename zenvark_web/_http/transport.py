@@ -18,6 +18,7 @@ from ..exceptions import CircuitOpenError
 from .call import Call, Incidents
 from .circuits import Circuits
 from .classify import judge
+from .closing import First, each_once
 from .fallbacks import Fallbacks, OtherUpstream
 from .flows import Flows
 from .inner import Inner, check_transport
@@ -166,15 +167,17 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
 
     async def aclose(self) -> None:
         """Close what asynchronous clients used."""
-        async with self._closing_async():
-            if self._inner.open_async is not None:
-                await self._inner.open_async.aclose()
+        async with self._closing_async() as first:
+            inner = self._inner.open_async
+            if inner is not None and first(inner):
+                await inner.aclose()
 
     def close(self) -> None:
         """Close what synchronous clients used."""
-        with self._closing():
-            if self._inner.open_sync is not None:
-                self._inner.open_sync.close()
+        with self._closing() as first:
+            inner = self._inner.open_sync
+            if inner is not None and first(inner):
+                inner.close()
 
     async def __aenter__(self) -> Self:
         await self._inner.for_async().__aenter__()
@@ -190,8 +193,9 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        async with self._closing_async():
-            await self._inner.for_async().__aexit__(exc_type, exc_value, traceback)
+        async with self._closing_async() as first:
+            if first(self._inner.for_async()):
+                await self._inner.for_async().__aexit__(exc_type, exc_value, traceback)
 
     def __exit__(
         self,
@@ -199,27 +203,30 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
         exc_value: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        with self._closing():
-            self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
+        with self._closing() as first:
+            if first(self._inner.for_sync()):
+                self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
 
     @asynccontextmanager
-    async def _closing_async(self) -> AsyncIterator[None]:
+    async def _closing_async(self) -> AsyncIterator[First]:
         """Close the other upstreams' transports after this one's, whatever closing brings."""
         async with AsyncExitStack() as stack:
+            first = stack.enter_context(each_once())
             stack.enter_context(self._incidents.closing())
             for other in self._others:
-                if hasattr(other, "aclose"):
+                if hasattr(other, "aclose") and first(other):
                     stack.push_async_callback(other.aclose)
-            yield
+            yield first
 
     @contextmanager
-    def _closing(self) -> Iterator[None]:
+    def _closing(self) -> Iterator[First]:
         with ExitStack() as stack:
+            first = stack.enter_context(each_once())
             stack.enter_context(self._incidents.closing())
             for other in self._others:
-                if hasattr(other, "close"):
+                if hasattr(other, "close") and first(other):
                     stack.callback(other.close)
-            yield
+            yield first
 
 
 def _watched(

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
+from .. import _forks
 from .._coordination.log import WHERE
 from .._coordination.thread import aside, in_asyncio
 from ..coordinator import Coordinator
@@ -44,7 +45,11 @@ class Awakening:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready: asyncio.Event | None = None
-        self._turn = threading.Lock()
+        self._begin_anew()
+        _forks.watch(self, Awakening._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._turn = threading.RLock()  # after a fork as well, when another thread may have held it
 
     @property
     def due(self) -> bool:

@@ -1,0 +1,35 @@
+"""Closing what several transports share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
+
+First: TypeAlias = Callable[[object], bool]
+"""Whether a transport is to be closed now: nobody has begun to in this closing."""
+
+_begun: ContextVar[set[int] | None] = ContextVar("what this closing has begun to close")
+
+
+@contextmanager
+def each_once() -> Iterator[First]:
+    """Close each transport once, also where transports within each other share one. Closing again
+    later closes it again."""
+    begun = _begun.get()
+    token = None
+    if begun is None:
+        begun = set[int]()
+        token = _begun.set(begun)
+    try:
+        yield lambda transport: _is_new(id(transport), begun)
+    finally:
+        if token is not None:
+            _begun.reset(token)
+
+
+def _is_new(identity: int, begun: set[int]) -> bool:
+    new = identity not in begun
+    begun.add(identity)
+    return new
