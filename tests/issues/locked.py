@@ -35,7 +35,7 @@ def in_use() -> Iterator[Any]:
 def locks() -> Iterator[tuple[str, Any]]:
     """All their locks, and where they are."""
     for owner in list(in_use()):
-        kind: type[Any] = type(owner)
+        kind = owner.__class__
         slots = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
         for name in {*slots, *getattr(owner, "__dict__", {})}:
             lock = getattr(owner, name, None) if not name.startswith("__") else None

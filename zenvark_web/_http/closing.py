@@ -17,7 +17,7 @@ _begun: ContextVar[set[int] | None] = ContextVar("what this closing has begun to
 def each_once() -> Iterator[First]:
     """Close each transport once, also where transports within each other share one. Closing again
     later closes it again."""
-    begun = _begun.get()
+    begun = _begun.get(None)
     token = None
     if begun is None:
         begun = set[int]()
