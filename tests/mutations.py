@@ -197,6 +197,14 @@ MUTATIONS = (
     ),
     Mutation(
         8,
+        "questions for unused permits pile up",
+        "_coordination/recalls.py",
+        "        self._waiting[transition.circuit] = transition\n",
+        "        self._waiting[f'{transition}'] = transition\n",
+        "tests/coordination/test_recalls.py::test_a_circuit_that_asks_again_waits_once",
+    ),
+    Mutation(
+        8,
         "circuits that nobody calls are kept for ever",
         "_coordination/leader.py",
         "        return [*astray, *forgettable][:FORGET_AT_ONCE]\n",
@@ -303,6 +311,15 @@ MUTATIONS = (
         "        source = None\n        told = self._told.get(source, 0)",
         "tests/issues/test_no_trouble_hides_another.py"
         "::test_a_broken_classifier_does_not_hide_that_of_another_circuit",
+    ),
+    Mutation(
+        10,
+        "checks that hang open other circuits",
+        "_coordination/health.py",
+        "        except NoRoomError:\n            raise\n",
+        "",
+        "tests/coordination/test_health_checks_of_users.py"
+        "::TestHanging::test_says_nothing_of_other_circuits",
     ),
     Mutation(
         10,

@@ -320,7 +320,9 @@ async def test_entry_far_ahead_of_the_clock_has_its_stream_begin_anew(
     assert newest.number == 2
 
 
-@pytest.mark.parametrize("what", ["lease", "leave", "transition", "results", "forgotten"])
+@pytest.mark.parametrize(
+    "what", ["lease", "leave", "transition", "results", "forgotten", "recalled"]
+)
 async def test_whoever_writes_first_steps_over_the_last_position_there_is(
     redis_store: RedisStore, what: str
 ) -> None:
@@ -339,6 +341,8 @@ async def test_whoever_writes_first_steps_over_the_last_position_there_is(
         await backend.publish(transition(beat, 2))
     elif what == "results":
         await backend.append(batch(1))
+    elif what == "recalled":
+        await backend.recall(opened)
     else:
         await backend.forget(opened)
     [entry] = await results_of(backend) if what == "results" else await states_of(backend)

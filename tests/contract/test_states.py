@@ -242,10 +242,16 @@ class TestRecall:
         assert await kept(backend) == [trying]
         assert await news(backend) == [trying, *[Recalled("payments", 4)] * 2]
 
+    async def test_asks_many_in_one_step_in_their_order(self, backend: Backend) -> None:
+        beat = await lead(backend)
+        many = [transition(beat, number, f"circuit-{number:03}") for number in range(1, 251)]
+        await backend.recall(*many)
+        assert await news(backend) == [Recalled(each.circuit, each.generation) for each in many]
+
     async def test_is_refused_without_the_lease(self, backend: Backend) -> None:
         trying = transition(await lead(backend), 4)
         with pytest.raises(FencedError):
-            await backend.recall(replace(trying, epoch=trying.epoch + 1))
+            await backend.recall(replace(trying, epoch=trying.epoch + 1), trying)
         with pytest.raises(FencedError):
             await backend.recall(replace(trying, leader="web-9"))
         assert await news(backend) == []

@@ -160,10 +160,86 @@ class TestHanging:
             breakers = [coordinator.breaker(f"service {number}") for number in range(6)]
             for breaker in breakers:
                 await opened(breaker)
-            await eventually(lambda: all(breaker.generation > 4 for breaker in breakers))
+            await eventually(lambda: all(breaker.generation > 4 for breaker in breakers[:3]))
             assert len(began) == 3
+            assert {breaker.generation for breaker in breakers[3:]} == {1}
             go.set()
             await eventually(lambda: all(b.state is State.CLOSED for b in breakers))
+
+    @pytest.mark.parametrize("why", ["as many as there may be", "the system has no more"])
+    async def test_says_nothing_of_other_circuits(
+        self, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The 65th plain check of a process counted as failed, and opened a healthy circuit."""
+        monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.05)
+        room = threading.Event()
+        if why == "the system has no more":
+            start = threads.CheckThread.start
+
+            def refuse(thread: threads.CheckThread) -> None:
+                if thread.circuit == "good" and not room.is_set():
+                    raise RuntimeError("can't start new thread")
+                start(thread)
+
+            monkeypatch.setattr(threads.CheckThread, "start", refuse)
+        else:
+            monkeypatch.setattr(threads, "MOST_HANGING", 3)
+        checked = threading.Event()
+        hanging = policy(lambda _: room.wait(60))
+        good = policy(lambda _: checked.set(), idle_interval=0.2)
+        policies = {"dead-*": hanging, "good": good}
+        async with Coordinator(policies=policies) as coordinator:
+            dead = [coordinator.breaker(f"dead-{number}") for number in range(6)]
+            for each in dead:
+                await opened(each)
+            await eventually(lambda: sum(each.generation > 2 for each in dead) >= 3)
+            breaker = coordinator.breaker("good")
+            await eventually(lambda: "have to wait" in caplog.text)
+            await asyncio.sleep(0.1)  # one that had room before has ended
+            checked.clear()
+            await asyncio.sleep(0.5)
+            assert (breaker.state, breaker.generation) == (State.CLOSED, 0)
+            assert not checked.is_set()
+            room.set()
+            await eventually(checked.is_set, what="it is checked when there is room")
+            assert breaker.state is State.CLOSED
+        told = [vars(record).get("zenvark_event") for record in caplog.records]
+        assert told.count("checks_wait") == 1
+
+    async def test_leaves_room_to_circuits_that_have_worked(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.05)
+        monkeypatch.setattr(threads, "MOST_HANGING", 3)
+        go = threading.Event()
+        policies = {"dead-*": policy(lambda _: go.wait(60)), "good": policy(lambda _: None)}
+        async with Coordinator(policies=policies) as coordinator:
+            dead = [coordinator.breaker(f"dead-{number}") for number in range(6)]
+            for each in dead:
+                await opened(each)
+            await eventually(lambda: sum(each.generation > 2 for each in dead) >= 3)
+            breaker = coordinator.breaker("good")
+            breaker.acquire().record(Outcome.SUCCESS)
+            await opened(breaker)
+            await eventually(lambda: breaker.state is State.CLOSED)
+            go.set()
+
+    async def test_is_what_its_circuit_does_until_its_thread_ends(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A check that was refused, as the one before hung, took no time: its circuit went before
+        those that do not hang."""
+        monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.05)
+        go = threading.Event()
+        async with Coordinator(policy=policy(lambda _: go.wait(60))) as coordinator:
+            breaker = coordinator.breaker("dead")
+            await opened(breaker)
+            await eventually(lambda: breaker.generation > 4)
+            judge = coordinator._session._memberships[0]._reader._judge._judge  # type: ignore[union-attr]
+            place = judge._circuits.place("dead")
+            assert place is not None
+            assert place.checks_hang
+            go.set()
 
     def test_does_not_hold_up_the_end_of_the_program(self, start_child: StartChild) -> None:
         child = start_child("tests.coordination.hanging_check")

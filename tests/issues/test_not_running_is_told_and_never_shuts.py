@@ -171,6 +171,21 @@ async def test_stopped_while_open_lets_calls_pass_when_the_wait_is_over(
     assert warnings(caplog) == ["circuit_open", "not_running"]
 
 
+async def test_open_circuits_do_not_hide_that_results_are_lost(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are told, whichever comes first: what helps is not the same."""
+    monkeypatch.setattr(absence, "LATE", 0.0)
+    coordinator = Coordinator(policy=POLICY)
+    breaker = coordinator.breaker("upstream")
+    async with coordinator:
+        await opened(breaker)
+    await eventually(lambda: breaker.retry_after == 0)
+    for _ in range(2):
+        breaker.acquire().record(Outcome.SUCCESS)
+    assert warnings(caplog) == ["circuit_open", "not_running", "no_longer_running"]
+
+
 async def test_half_open_elsewhere_lets_calls_pass_when_stopped() -> None:
     coordinator = Coordinator(policy=POLICY)
     breaker = coordinator.breaker("upstream")
@@ -272,4 +287,4 @@ def test_forked_while_open(how: str, redis_server: ServerHandle, namespace: str)
     told = json.loads(done.stdout)
     assert told["least"] > 0
     assert told["passed"] > 10
-    assert told["events"] == ["not_running"]
+    assert told["events"] == ["not_running", "never_started"]

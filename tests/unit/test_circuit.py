@@ -19,7 +19,7 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import LONGEST_LEAP, STEADY, Check
+from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, STEADY, Check
 from zenvark_web._core.evidence import MAX_EVIDENCE
 from zenvark_web._core.states import TRANSITIONS, Grant, Run, Transition, Word
 
@@ -382,6 +382,32 @@ class TestIdle:
         assert opening.state is State.OPEN
         assert str(opening.reason) == "connection refused"
         assert (opening.attempt, opening.delay) == (1, 1)
+
+    @pytest.mark.parametrize(
+        "bench",
+        [Bench(health_check=check, idle_interval=10), opened(Bench(health_check=check))],
+        ids=["closed", "open"],
+    )
+    def test_one_that_could_not_be_run_says_nothing_and_is_asked_for_again(
+        self, bench: Bench
+    ) -> None:
+        asked, before = bench.wait_for_check(), bench.latest
+        bench.circuit.put_off(asked, bench.now)
+        assert bench.wait(CHECK_AGAIN - 0.1) is None
+        assert bench.wait(0.2) == asked
+        assert bench.latest is before
+
+    def test_one_that_could_not_be_run_is_not_asked_for_again_when_it_is_of_no_use(
+        self, bench: Bench
+    ) -> None:
+        asked = bench.wait_for_check()
+        bench.calls()
+        bench.circuit.put_off(asked, bench.now)
+        assert bench.wait(9.9) is None, "there were calls"
+        asked = bench.wait_for_check()
+        bench.repair(5)
+        bench.circuit.put_off(asked, bench.now)
+        assert bench.wait(9.9) is None, "it has moved on"
 
     def test_there_are_none_by_default(self) -> None:
         bench = Bench(health_check=check)

@@ -10,11 +10,14 @@ from .surface import Surface
 LATE = 5.0
 """Seconds after a stop in good order in which results may still come: a program that ends."""
 
+UNHEARD, UNWATCHED = "unheard", "unwatched"
+
 
 class Absence:
     """Whether somebody has been told that a coordinator does not run in this process.
 
-    It is told once until the coordinator runs again, not for each circuit.
+    Each of the two is told once until the coordinator runs again, not for each circuit: that
+    results are lost, and that open circuits let calls pass. What helps is not the same.
 
     Args:
         surface: Where it is told.
@@ -25,13 +28,13 @@ class Absence:
         self._surface = surface
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._told = False
+        self._told = set[str]()
         self._has_run = False
         self._quiet_until = float("-inf")
 
     def over(self) -> None:
         """The coordinator runs."""
-        self._told = False
+        self._told.clear()
         self._has_run = True
         self._quiet_until = float("-inf")
 
@@ -41,7 +44,11 @@ class Absence:
 
     def unheard(self, circuit: str) -> None:
         """A call has ended, and nobody takes its result."""
-        if not self._told and self._monotonic() >= self._quiet_until and self._first():
+        if (
+            UNHEARD not in self._told
+            and self._monotonic() >= self._quiet_until
+            and self._first(UNHEARD)
+        ):
             if self._has_run:
                 self._surface.no_longer_running(circuit)
             else:
@@ -49,10 +56,11 @@ class Absence:
 
     def unwatched(self, circuit: str) -> None:
         """A call passes an open circuit, for nobody will try whether its upstream is well."""
-        if not self._told and self._first():
+        if UNWATCHED not in self._told and self._first(UNWATCHED):
             self._surface.not_running(circuit)
 
-    def _first(self) -> bool:
+    def _first(self, what: str) -> bool:
         with self._lock:  # of many threads, one tells
-            told, self._told = self._told, True
-        return not told
+            first = what not in self._told
+            self._told.add(what)
+        return first

@@ -14,7 +14,7 @@ from .._flows import WHOSE, Checked, begun, left
 from ..exceptions import HealthCheckError, described
 from ..statistics import Statistics
 from .surface import Surface, ends_this_task
-from .threads import in_thread
+from .threads import NoRoomError, hangs, in_thread
 
 MAX_CHECKS = 32
 """So many run at a time, and a few more of those that are known to pass (see `checking`)."""
@@ -44,28 +44,42 @@ class HealthChecks:
         self._surface = surface
         self._failing: dict[str, str] = {}
 
-    async def run(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
+    async def run(
+        self, circuit: str, policy: BreakerPolicy, check: Check, *, trusted: bool = False
+    ) -> str | None:
         """Run one check.
 
         Args:
             circuit: The circuit's name.
             policy: Its settings.
             check: What is asked for.
+            trusted: Whether the circuit has worked before.
 
         Returns:
             None if it passed, else its error.
+
+        Raises:
+            NoRoomError: It was not run, for the checks of others take all threads there are.
         """
         began = self._monotonic()
-        error = await self._outcome(circuit, policy, check)
+        error = await self._outcome(circuit, policy, check, trusted)
         seconds = self._monotonic() - began
         self._statistics.health_check_ended(circuit, check.type, error is None, seconds)
         return error
 
-    async def _outcome(self, circuit: str, policy: BreakerPolicy, check: Check) -> str | None:
+    def hangs(self, circuit: str) -> bool:
+        """Whether a check goes on in its thread, though its time is over."""
+        return hangs(self._surface, circuit)
+
+    async def _outcome(
+        self, circuit: str, policy: BreakerPolicy, check: Check, trusted: bool
+    ) -> str | None:
         flow = begun(Checked(self._surface, circuit), 0)  # its own calls pass the circuit
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
-                await self._made(circuit, policy, check)
+                await self._made(circuit, policy, check, trusted)
+        except NoRoomError:
+            raise
         except TimeoutError as error:
             told = f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
             return self._failed(circuit, told, error)
@@ -79,12 +93,12 @@ class HealthChecks:
         self._failing.pop(circuit, None)
         return None
 
-    async def _made(self, circuit: str, policy: BreakerPolicy, check: Check) -> None:
+    async def _made(self, circuit: str, policy: BreakerPolicy, check: Check, trusted: bool) -> None:
         function = policy.health_check_of(circuit)
         if is_async(function):
             result: object = function(check.type)
         else:
-            result = await in_thread(self._surface, circuit, function, check.type)
+            result = await in_thread(self._surface, circuit, function, check.type, trusted=trusted)
         if isawaitable(result):
             result = await result
         if result is False:

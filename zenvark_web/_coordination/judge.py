@@ -20,6 +20,7 @@ from .clock import Frame
 from .health import HealthChecks
 from .places import Place, Places
 from .surface import Surface, ends_this_task
+from .threads import NoRoomError
 
 HANGING = 1.0
 """A health check that takes more seconds than this, and fails, hangs."""
@@ -309,15 +310,29 @@ class Judge:
                 if not self._asks(name, check):
                     return
                 began = self._now()
-                error = await self._checks.run(name, self._policies[name], check)
+                policy, trusted = self._policies[name], self._is_trusted(name)
+                error = await self._checks.run(name, policy, check, trusted=trusted)
+        except NoRoomError as reason:
+            self._put_off(name, check, reason)
+            return
         finally:
             if self._checking.get(name) == check.generation:
                 del self._checking[name]
         place = self._circuits.place(name)
         if place is not None:
             place.has_worked = place.has_worked or error is None
-            place.checks_hang = error is not None and self._now() - began > HANGING
+            slow = self._now() - began > HANGING or self._checks.hangs(name)
+            place.checks_hang = error is not None and slow
         self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
+
+    def _put_off(self, name: str, check: Check, reason: Exception) -> None:
+        """Have a circuit ask again, and tell that it has to wait."""
+        self._surface.checks_wait(name, str(reason))
+        self._guarded(name, lambda circuit: circuit.put_off(check, self._now()))
+
+    def _is_trusted(self, name: str) -> bool:
+        place = self._circuits.place(name)
+        return place is not None and place.is_trusted
 
     def _asks(self, name: str, check: Check) -> bool:
         """Whether a circuit still asks for a check that had to wait."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from operator import itemgetter
 
@@ -40,6 +39,7 @@ from .newcomers import Newcomers
 from .outage import Outage
 from .progress import Progress
 from .publishing import LARGEST_BATCH, Publisher
+from .recalls import Recalls
 from .surface import Surface
 from .table import Table
 
@@ -121,7 +121,7 @@ class Leader:
         )
         self._tidying = Outage(surface, chance)
         self._fingerprints: frozenset[str] = frozenset()
-        self._recalls: asyncio.Queue[Transition] = asyncio.Queue()
+        self._recalls = Recalls(backend)
         changed: set[str] = set()
         self._judge = Judge(
             policies=policies,
@@ -133,7 +133,7 @@ class Leader:
             max_circuits=max_circuits,
             decided=self._decided,
             touched=changed.add,
-            recalled=self._recalls.put_nowait,
+            recalled=self._recalls.put,
             epoch=epoch,
             leader=instance,
         )
@@ -215,7 +215,7 @@ class Leader:
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What there is to run in order to lead. Not in a task group here: one that is being
         cancelled does not pass a further cancellation on, and the first may be lost."""
-        return self._publisher.run, self._judge.run, self._recall, self._keep_order
+        return self._publisher.run, self._judge.run, self._recalls.run, self._keep_order
 
     def _known(self, circuit: str) -> Transition:
         """A circuit's newest transition, also if it is on its way only."""
@@ -226,14 +226,6 @@ class Leader:
         """Have it published. One that nobody could read raises, and then nothing is decided."""
         check_storable(transition)
         self._publish(replace(transition, position=self._progress.position))
-
-    async def _recall(self) -> None:
-        """Ask holders of grants for what they do not use. A question that is lost is asked again
-        by its circuit, if it still matters then."""
-        while True:
-            transition = await self._recalls.get()
-            with suppress(BackendError, FencedError):
-                await self._backend.recall(transition)
 
     def _publish(self, transition: Transition) -> None:
         self._publisher.publish(self._signed(transition))

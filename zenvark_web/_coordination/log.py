@@ -130,6 +130,11 @@ CHECK_FAILS = (
     "The health check of circuit %s fails: %s. Until it passes, the circuit stays or becomes open."
 )
 
+CHECKS_WAIT = (
+    "Health checks have to wait, that of circuit %s first: %s. Circuits whose checks wait stay as "
+    "they are; give plain health checks a time limit of their own, so that none hangs."
+)
+
 
 class Log:
     """The lines of one coordinator.
@@ -217,6 +222,12 @@ class Log:
         """A health check fails, after it passed or in another way than before."""
         self._write(
             logging.WARNING, "check_fails", CHECK_FAILS, circuit, told, circuit=circuit, detail=told
+        )
+
+    def checks_wait(self, circuit: str, told: str) -> None:
+        """Health checks are not run, for others hang in all threads there are."""
+        self._write(
+            logging.WARNING, "checks_wait", CHECKS_WAIT, circuit, told, circuit=circuit, detail=told
         )
 
     def _write(

@@ -127,6 +127,10 @@ class Surface:
         if self._floods.verdict("check fails", circuit) is Verdict.TOLD:
             self._log.check_fails(circuit, told)
 
+    def checks_wait(self, circuit: str, told: str) -> None:
+        """Warn once that health checks are not run, for others hang in all threads there are."""
+        self._once("checks_wait", circuit, lambda circuit: self._log.checks_wait(circuit, told))
+
     async def run(self) -> None:
         """Run callbacks as they come, for ever."""
         while True:

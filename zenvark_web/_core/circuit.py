@@ -55,6 +55,9 @@ last wait if that is longer (so that it cannot swing open and shut at the shorte
 LEAST_LENGTHENING = 1.0
 """A wait that gets longer by fewer seconds is not published anew, though it is kept."""
 
+CHECK_AGAIN = 1.0
+"""Seconds after which a circuit asks again for a health check that could not be run."""
+
 DEFAULT_BACKOFF = ExponentialBackoff()
 
 
@@ -214,6 +217,11 @@ class Circuit:
             return self._move(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
         self._next_attempt_at = now + self._wait(1)
         return None
+
+    def put_off(self, check: Check, now: float) -> None:
+        """Ask for a health check again that could not be run, which tells nothing."""
+        if check.generation == self.latest.generation and self._next_attempt_at is None:
+            self._next_attempt_at = now + CHECK_AGAIN
 
     def repair(self, report: Report, *, at: float, now: float) -> Transition | None:
         """Take over what an instance knows and the store has lost: whoever knows less never decides

@@ -296,14 +296,16 @@ class Backend(Protocol):
         """
         ...
 
-    async def recall(self, transition: Transition) -> None:
-        """Ask the holder of a grant, in the stream of states, for the permits it has not used.
+    async def recall(self, *transitions: Transition) -> None:
+        """Ask the holders of grants, in the stream of states, for the permits they have not used,
+        in one step.
 
         Args:
-            transition: The one with the grant, with the lease under which it is recalled.
+            transitions: At least one, each with its grant; all name the same lease, under which
+                the permits are recalled.
 
         Raises:
-            FencedError: The lease named in it is not the current one; nothing is asked.
+            FencedError: The lease named in them is not the current one; nothing is asked.
         """
         ...
 

@@ -154,10 +154,11 @@ class MemoryStore:
         forgotten = [self._forget(transition) for transition in transitions]
         return all(forgotten)
 
-    def recall(self, transition: Transition) -> None:
-        self._check_lease(transition.epoch, transition.leader)
-        fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
-        self._states.add({"v": _codec.VERSION, **fields})
+    def recall(self, *transitions: Transition) -> None:
+        self._check_lease(transitions[0].epoch, transitions[0].leader)
+        for transition in transitions:
+            fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
+            self._states.add({"v": _codec.VERSION, **fields})
 
     def _forget(self, transition: Transition) -> bool:
         stored = self._circuits.get(transition.circuit)
@@ -269,8 +270,8 @@ class MemoryBackend:
         self._tell()
         return forgotten
 
-    async def recall(self, transition: Transition) -> None:
-        self._store.recall(transition)
+    async def recall(self, *transitions: Transition) -> None:
+        self._store.recall(*transitions)
         self._tell()
 
     async def settle(

@@ -160,22 +160,15 @@ class RedisBackend:
         return await self._fenced("publish", transitions[0], MAX_STATES, *args)
 
     async def forget(self, *transitions: Transition) -> bool:
-        args: list[str | int] = []
-        for transition in transitions:
-            args += transition.circuit, transition.generation
-        return await self._fenced("forget", transitions[0], _codec.VERSION, MAX_STATES, *args)
+        named = _named(transitions)
+        return await self._fenced("forget", transitions[0], _codec.VERSION, MAX_STATES, *named)
 
-    async def recall(self, transition: Transition) -> None:
-        done = await self._script(
-            "recall",
-            ("leader", "states"),
-            f"{transition.epoch}:{transition.leader}",
-            _codec.VERSION,
-            MAX_STATES,
-            transition.circuit,
-            transition.generation,
-        )
-        _done(done, transition.epoch)
+    async def recall(self, *transitions: Transition) -> None:
+        signed, named = transitions[0], _named(transitions)
+        lease = f"{signed.epoch}:{signed.leader}"
+        keys = ("leader", "states")
+        done = await self._script("recall", keys, lease, _codec.VERSION, MAX_STATES, *named)
+        _done(done, signed.epoch)
 
     async def _fenced(self, name: str, signed: Transition, *args: str | int) -> bool:
         """Run a script on the states under the lease that a transition names."""
@@ -309,6 +302,11 @@ def _surfaced(what: str) -> Generator[None, None, None]:
 def _encoded(args: Sequence[str | int]) -> Sequence[bytes | int]:
     """Arguments as scripts read them, whatever encoding a client has."""
     return [arg.encode() if isinstance(arg, str) else arg for arg in args]
+
+
+def _named(transitions: Sequence[Transition]) -> Sequence[str | int]:
+    """Circuits and their generations, in turn."""
+    return [part for each in transitions for part in (each.circuit, each.generation)]
 
 
 def _done(answer: int, epoch: int) -> bool:

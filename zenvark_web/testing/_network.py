@@ -216,8 +216,8 @@ class SimulatedBackend:
     async def forget(self, *transitions: Transition) -> bool:
         return await self._command(lambda store: store.forget(*transitions))
 
-    async def recall(self, transition: Transition) -> None:
-        await self._command(lambda store: store.recall(transition))
+    async def recall(self, *transitions: Transition) -> None:
+        await self._command(lambda store: store.recall(*transitions))
 
     async def settle(
         self,
