@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import Any, TypeAlias
+from weakref import ref
 
 from ._core.states import Outcome
 
@@ -25,7 +26,13 @@ GENERATION = 1
 OUTER = 2
 """The flow that this one began in, or None."""
 WORD = 3
-"""How the last call inside it ended, as an outcome and a label, or None."""
+"""What the calls inside it have told, or None: how the last one ended of which something is known,
+as an outcome and a label, and the errors of those that told nothing."""
+OWNER = 4
+"""A weak reference to the permit that carries it along, or None: it is over once that is lost."""
+
+MOST_IGNORED = 8
+"""So many errors are kept of those that told nothing, the last ones: one may leave the call."""
 
 current: ContextVar[Flow | None] = ContextVar("zenvark_web.flow", default=None)
 
@@ -47,7 +54,7 @@ class Checked:
 
 def under_way(flow: Flow | None) -> Flow | None:
     """The innermost call that has not been settled: a task may outlive the call it began in."""
-    while flow is not None and flow[WHOSE] is None:
+    while flow is not None and (flow[WHOSE] is None or (flow[OWNER] and flow[OWNER]() is None)):
         flow = flow[OUTER]
     return flow
 
@@ -61,7 +68,7 @@ def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
     """
     while flow is not None:
         whose = flow[WHOSE]
-        if whose is circuit:
+        if whose is circuit and (flow[OWNER] is None or flow[OWNER]() is not None):
             # Once the circuit has moved on, the call further out counts in nothing any more.
             return flow if flow[GENERATION] == circuit.admission.generation else None
         if type(whose) is Checked and whose.home is circuit.surface and whose.name == circuit.name:
@@ -70,9 +77,9 @@ def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
     return None
 
 
-def begun(circuit: object, generation: int) -> Flow:
-    """Begin a flow here. `left` ends it."""
-    flow: Flow = [circuit, generation, under_way(current.get()), None]
+def begun(circuit: object, generation: int, owner: object = None) -> Flow:
+    """Begin a flow here. `left` ends it, and so does the loss of its owner, if it has one."""
+    flow: Flow = [circuit, generation, under_way(current.get()), None, owner and ref(owner)]
     current.set(flow)
     return flow
 
@@ -95,11 +102,41 @@ def left(flow: Flow) -> None:
         current.set(flow[OUTER])
 
 
+def owner(flow: Flow) -> Any:
+    """The permit that carries a flow along, if there is one still."""
+    return flow[OWNER] and flow[OWNER]()
+
+
+def told(flow: Flow, outcome: Outcome, label: str, error: BaseException | None) -> None:
+    """Take note of how a call inside a flow ended.
+
+    Args:
+        flow: The flow.
+        outcome: The outcome.
+        label: What a failure was.
+        error: What the call raised, if it did.
+    """
+    last, its_label, ignored = flow[WORD] or (Outcome.IGNORED, "", ())
+    if outcome is not Outcome.IGNORED:
+        flow[WORD] = outcome, label, ignored
+    elif error is not None:
+        flow[WORD] = last, its_label, (*ignored, error)[-MOST_IGNORED:]
+
+
+def ignored(flow: Flow | None) -> tuple[BaseException, ...]:
+    """The errors of calls inside a flow that told nothing."""
+    return () if flow is None or flow[WORD] is None else flow[WORD][2]
+
+
 def last_word(flow: Flow, outcome: Outcome, label: str) -> tuple[Outcome, str]:
     """Settle a flow: how its call ended, if those inside it are heard as well. A failure that was
-    the last to be told inside is one of the call."""
+    the last to be told inside is one of the call, and a success is no more than an answer, if that
+    was the last."""
     flow[WHOSE] = None
-    word: tuple[Outcome, str] | None = flow[WORD]
-    if word is not None and word[0] is Outcome.FAILURE and outcome is not Outcome.FAILURE:
-        return word
+    word, flow[WORD] = flow[WORD], None  # the errors in it are kept no longer
+    if word is not None and (
+        (word[0] is Outcome.FAILURE and outcome is not Outcome.FAILURE)
+        or (word[0] is Outcome.ANSWERED and outcome is Outcome.SUCCESS)
+    ):
+        return word[0], word[1]
     return outcome, label

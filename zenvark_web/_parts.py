@@ -24,7 +24,7 @@ from ._registry import Registry
 from ._version import version
 from .backends import Backend
 from .backends.base import Presence
-from .breaker import Breaker
+from .breaker import Breaker, UnprotectedBreaker
 from .events import StateChange
 from .statistics import Statistics
 
@@ -139,10 +139,19 @@ class Parts:
         if breaker is not None:
             return breaker
         check_name("a circuit's name", name)
+        return self._protected(name) or self._unprotected(name)
+
+    def _protected(self, name: str) -> Breaker | None:
+        """The breaker of a circuit, unless it is one new circuit too many. Those that have
+        settings of their own are as many as somebody has written down, and never too many."""
         table = self._table(name)
-        if not (table.knows(name) or self._affords(name)):
-            return self._unprotected(name)
+        if not (name in self.policies.exact or table.knows(name) or self._affords(name)):
+            return None
         return self._registry.keep(name, lambda: Breaker(table.local(name)), quiet=self._quiet)
+
+    def _protected_circuit(self, name: str) -> LocalCircuit | None:
+        kept = self._registry.get(name) or self._protected(name)
+        return None if kept is None else self._table(name).local(name)
 
     def _table(self, name: str) -> Table:
         return self.shards[shard_of(name, len(self.shards))].table
@@ -179,13 +188,12 @@ class Parts:
         if not self._flooded:
             self._flooded = True
             self.surface.too_many_new(name)
-        return Breaker(
-            LocalCircuit(
-                name=name,
-                policy=_WITHOUT,
-                admission=Admission(""),
-                outbox=self._nowhere,
-                monotonic=self.host.monotonic,
-                surface=self.surface,
-            )
+        local = LocalCircuit(
+            name=name,
+            policy=_WITHOUT,
+            admission=Admission(""),
+            outbox=self._nowhere,
+            monotonic=self.host.monotonic,
+            surface=self.surface,
         )
+        return UnprotectedBreaker(local, self._protected_circuit)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import ClassVar
 
 from ._coordination.local import LocalCircuit
 from ._core._checks import is_number
 from ._core.states import Outcome
-from ._flows import GENERATION, WHOSE, WORD, Flow, begun, carrier, current, entered, last_word, left
+from ._flows import (
+    GENERATION,
+    WHOSE,
+    Flow,
+    begun,
+    carrier,
+    current,
+    entered,
+    ignored,
+    last_word,
+    left,
+    owner,
+    told,
+)
 
 
 class Permit:
@@ -23,7 +37,16 @@ class Permit:
         recorded: Whether it has been told.
     """
 
-    __slots__ = ("_began", "_elapsed", "_flow", "_generation", "_local", "_paused", "recorded")
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_elapsed",
+        "_flow",
+        "_generation",
+        "_local",
+        "_paused",
+        "recorded",
+    )
 
     on_trial: ClassVar[bool] = False
 
@@ -61,9 +84,16 @@ class Permit:
     def carry(self) -> None:
         """From here on, in this task or thread and those begun in it, calls of the same circuit
         are part of this one. For what acquires a permit and is no context manager; `set_down` it
-        in the same task or thread."""
+        in the same task or thread.
+
+        That holds until the permit is set down, told or lost. An async generator runs in the
+        context of whoever asks it for the next item: while it stands still inside a guarded block,
+        its consumer's calls of the same circuit are part of that call, too, and count no more than
+        it does. So close a generator that is not read to its end (`contextlib.aclosing`), and keep
+        `yield` out of guarded blocks where the consumer makes calls of the same circuit.
+        """
         if self._flow is None:
-            self._flow = begun(self._local, self._generation)
+            self._flow = begun(self._local, self._generation, self)
         else:
             entered(self._flow)
 
@@ -78,7 +108,7 @@ class Permit:
         """Tell how the call ended.
 
         If the last call of the same circuit that was part of this one has failed, this one has,
-        whatever is told.
+        whatever is told. If it was merely answered (`Outcome.ANSWERED`), a success is no more.
 
         Args:
             outcome: The outcome.
@@ -120,7 +150,8 @@ class Permit:
 
         A cancellation is ignored, unless the call had taken longer than the policy's `slow_call`,
         or nobody has asked this task for it: then it is a failure. A rejection by another circuit
-        is ignored, too. Of a group, each error is judged, and one failure is enough.
+        is ignored, too, and an error with which a call that was part of this one has been
+        ignored. Of a group, each error is judged, and one failure is enough.
 
         Raises:
             RuntimeError: The outcome has been told already.
@@ -132,7 +163,7 @@ class Permit:
         if local.cancelled_late(error, self._time(local.monotonic())):
             self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
         else:
-            self.record(*local.judged(error))
+            self.record(*local.judged(error, ignored(self._flow)))
 
     def _time(self, now: float) -> float:
         """The seconds that count as the call's duration."""
@@ -202,8 +233,9 @@ class TimedPermit(Permit):
         self._local.flights.end(id(self))
 
     def resume_clock(self) -> None:
+        paused = self._paused is not None
         super().resume_clock()
-        if self._elapsed is None and not self.recorded:
+        if paused and self._elapsed is None and not self.recorded:
             # From now: those under way stand in the order in which they become slow.
             self._local.begin(id(self), self._generation, self._local.monotonic())
 
@@ -244,29 +276,60 @@ class CarriedPermit(Permit):
         carrier: The flow that it is part of.
     """
 
-    __slots__ = ("_carrier", "_handed_over", "_trial")
+    __slots__ = ("_carrier", "_error", "_handed_over", "_handled", "_trial")
 
     def __init__(self, local: LocalCircuit, generation: int, began: float, carrier: Flow) -> None:
         super().__init__(local, generation, began)
         self._carrier = carrier
         self._trial = not local.admission.closed
         self._handed_over = False
+        self._error: BaseException | None = None
+        self._handled = id(sys.exception())  # what is being handled already is none of this call's
 
-    def carry(self) -> None:
-        """Calls inside this one are part of the same."""
+    def stop_clock(self) -> None:
+        super().stop_clock()
+        self._resume_outer()
+
+    def pause_clock(self) -> None:
+        """The call further out waits just as well."""
+        super().pause_clock()
+        outer: Permit | None = owner(self._carrier)
+        if outer is not None:
+            outer.pause_clock()
+
+    def resume_clock(self) -> None:
+        self._resume_outer()
+        super().resume_clock()
+
+    def _resume_outer(self) -> None:
+        outer: Permit | None = owner(self._carrier)
+        if outer is not None and self._paused is not None:
+            outer.resume_clock()
 
     def set_down(self) -> None:
         """What it has brought so far is in the hands of the call further out, which tells of it."""
+        super().set_down()
         self._handed_over = self._carrier[WHOSE] is not None
 
+    def raised(self, error: BaseException) -> None:
+        self._error = error
+        try:
+            super().raised(error)
+        finally:
+            self._error = None
+
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        self._resume_outer()
         if self._carrier[WHOSE] is not None:
             if outcome is Outcome.FAILURE and retry_after is not None:
                 self._local.hold(retry_after, self._local.monotonic())
-            if outcome is not Outcome.IGNORED:
-                self._carrier[WORD] = outcome, label
+            told(self._carrier, outcome, label, self._error or self._its_own(sys.exception()))
         elif not self._trial and not (self._handed_over and outcome is Outcome.SUCCESS):
             super()._settle(outcome, label, retry_after)  # it went on by itself
+
+    def _its_own(self, error: BaseException | None) -> BaseException | None:
+        """What this call has raised, if it is told while that is being handled."""
+        return error if id(error) != self._handled else None
 
 
 class FurtherPermit(Permit):

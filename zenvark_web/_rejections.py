@@ -7,10 +7,10 @@ cause of another error, or as the HTTP error that a client made of our own 503.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 from .exceptions import CircuitOpenError
 
@@ -20,31 +20,42 @@ EXTENSION = "breaker"
 LONGEST_CHAIN = 100
 """Causes that are looked at: a chain may have been made endless by hand."""
 
+Known: TypeAlias = "dict[tuple[int, int], CircuitOpenError | None]"
+"""The rejections that groups are, by identity and the number of causes to look at: one group may
+be the cause of many errors, in many groups that are."""
 
-def rejection_in(error: BaseException, depth: int = LONGEST_CHAIN) -> CircuitOpenError | None:
+
+def rejection_in(error: BaseException) -> CircuitOpenError | None:
     """The rejection that an error is: the error itself, the one that it was raised from, the one
     that an HTTP response in it tells of, or of a group of nothing but rejections that with the
     longest wait. None if there is anything else in it.
 
     Args:
         error: What arrived.
-        depth: How many causes to look at.
     """
-    if not isinstance(error, BaseExceptionGroup):
-        return _rejection_of(error, depth)
-    found: list[CircuitOpenError] = []
-    for leaf in _leaves(error):
-        rejection = _rejection_of(leaf, depth)
-        if rejection is None:
-            return None
-        found.append(rejection)
-    return max(found, key=_wait, default=None)
+    known: Known = {}
+    if isinstance(error, BaseExceptionGroup):
+        return _rejection_of_group(error, LONGEST_CHAIN, known)
+    return _rejection_of(error, LONGEST_CHAIN, known)
 
 
 def leaves_that_count(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group, however deep, that are no rejections; of what is no group, the error
-    itself, unless it is one."""
-    return (leaf for leaf in _leaves(error) if _rejection_of(leaf) is None)
+    """The errors in a group, however deep, that are no rejections, each once; of what is no group,
+    the error itself, unless it is one."""
+    known: Known = {}
+    return (leaf for leaf in _leaves(error) if _rejection_of(leaf, LONGEST_CHAIN, known) is None)
+
+
+def stems_from(error: BaseException, others: Sequence[BaseException]) -> bool:
+    """Whether an error is one of others, or was raised from one."""
+    seen: BaseException | None = error
+    for _ in range(LONGEST_CHAIN):
+        if seen is None:
+            return False
+        if any(seen is other for other in others):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def told_by(response: object) -> CircuitOpenError | None:
@@ -114,22 +125,41 @@ def rejected(name: str, retry_after: float) -> CircuitOpenError:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    waiting = [error]
+    waiting, met = [error], set[int]()
     while waiting:
         error = waiting.pop()
+        if id(error) in met:
+            continue
+        met.add(id(error))
         if isinstance(error, BaseExceptionGroup):
             waiting += reversed(error.exceptions)
         else:
             yield error
 
 
-def _rejection_of(leaf: BaseException, depth: int = LONGEST_CHAIN) -> CircuitOpenError | None:
+def _rejection_of_group(
+    group: BaseExceptionGroup[Any], depth: int, known: Known
+) -> CircuitOpenError | None:
+    key = id(group), depth
+    if key not in known:
+        found: list[CircuitOpenError] = []
+        for leaf in _leaves(group):
+            rejection = _rejection_of(leaf, depth, known)
+            if rejection is None:
+                found.clear()
+                break
+            found.append(rejection)
+        known[key] = max(found, key=_wait, default=None)
+    return known[key]
+
+
+def _rejection_of(leaf: BaseException, depth: int, known: Known) -> CircuitOpenError | None:
     seen: BaseException | None = leaf
     while isinstance(seen, Exception) and depth:
         if isinstance(seen, CircuitOpenError):
             return seen
         if isinstance(seen, ExceptionGroup):
-            return rejection_in(seen, depth - 1)
+            return _rejection_of_group(seen, depth - 1, known)
         told = told_by(_response_of(seen))
         if told is not None:
             return told

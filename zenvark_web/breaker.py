@@ -148,12 +148,6 @@ class Breaker:
         local.block(now)
         raise rejected(local.name, admission.retry_after(now))
 
-    def further(self) -> Permit:
-        """Leave to make a further step of what was let through on trial. A failure of it counts;
-        its success is that of the trial, which has been told."""
-        local = self._local
-        return FurtherPermit(local, local.admission.generation, local.monotonic())
-
     def require(self) -> None:
         """Refuse to begin what will need this circuit later on, while it is open.
 
@@ -200,7 +194,7 @@ class Breaker:
         # A permit and a flow in local variables: this is the path of nearly all calls.
         awaitable: Any = None
         began = local.monotonic()
-        flow: Flow = [local, generation, outer, None]
+        flow: Flow = [local, generation, outer, None, None]
         current.set(flow)
         try:
             awaitable = function(*args, **kwargs)
@@ -222,7 +216,8 @@ class Breaker:
         """The same for a plain function, from any thread.
 
         If the function gives back a coroutine, a future or anything else that is to be awaited,
-        the call is under way until that has ended.
+        the call is under way until that has ended. Of a task, asyncio then no longer logs that its
+        exception was never retrieved, for the breaker has: await the task, or look at its result.
 
         Raises:
             CircuitOpenError: The circuit did not let the call pass.
@@ -267,6 +262,49 @@ class Breaker:
             return self.execute_sync(function, *args, **kwargs)
 
         return cast(F, call_sync)
+
+
+class UnprotectedBreaker(Breaker):
+    """One of a name that was one new name too many: its calls pass and do not count. With each
+    call it asks again, until it is protected like any other.
+
+    Args:
+        local: A circuit that reports nowhere.
+        ask: Gives the circuit that is protected, if there may be one by now.
+    """
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, local: LocalCircuit, ask: Callable[[str], LocalCircuit | None]) -> None:
+        super().__init__(local)
+        self._ask: Callable[[str], LocalCircuit | None] | None = ask
+
+    def _ask_again(self) -> None:
+        local = self._ask(self.name) if self._ask is not None else None
+        if local is not None:
+            super().__init__(local)
+            self._ask = None
+
+    def acquire(self) -> Permit:
+        self._ask_again()
+        return super().acquire()
+
+    def require(self) -> None:
+        self._ask_again()
+        super().require()
+
+    async def execute(
+        self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._ask_again()
+        return await super().execute(function, *args, **kwargs)
+
+
+def further(breaker: Breaker) -> Permit:
+    """Leave to make a further step of what was let through on trial. A failure of it counts; its
+    success is that of the trial, which has been told."""
+    local = breaker._local  # noqa: SLF001
+    return FurtherPermit(local, local.admission.generation, local.monotonic())
 
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})

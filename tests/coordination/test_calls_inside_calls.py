@@ -2,11 +2,13 @@
 it, and counts once. A half-open circuit has one permit to give, and recovered never."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from itertools import product
+from weakref import ref
 
 import httpx
 import pytest
@@ -26,12 +28,14 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    CountWindow,
     Outcome,
     State,
 )
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(0.1))
 Work = Callable[[], Awaitable[object]]
+Way = Callable[[Breaker, Work], Awaitable[None]]
 
 
 @pytest.fixture
@@ -107,6 +111,7 @@ WAYS = [
 PAIRS = [
     pytest.param(*pair, id="-".join(way.__name__ for way in pair)) for pair in product(WAYS, WAYS)
 ]
+SOME_PAIRS = PAIRS[:: len(WAYS) + 2]
 
 
 @pytest.mark.parametrize(("outer", "inner"), PAIRS)
@@ -205,6 +210,170 @@ class TestWhatIsToldInside:
         async with breaker.guard():
             breaker.acquire().record(Outcome.IGNORED)
         assert recorded(breaker) == (1, 0)
+
+    @pytest.mark.parametrize(("outer", "inner"), PAIRS)
+    async def test_however_deep(
+        self, coordinator: Coordinator, breaker: Breaker, outer: Way, inner: Way
+    ) -> None:
+        async def asked(web: httpx.AsyncClient) -> None:
+            await outer(breaker, lambda: inner(breaker, lambda: web.get("/")))
+
+        async with client(coordinator, 500, 404, 200, 500) as web:
+            await asked(web)
+            assert recorded(breaker) == (0, 1)
+            await asked(web)
+            assert recorded(breaker) == (0, 1)
+            await asked(web)
+            assert recorded(breaker) == (1, 1)
+            await asked(web)
+            assert recorded(breaker) == (1, 2)
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_answers_hide_no_outage(
+        self, coordinator: Coordinator, breaker: Breaker, way: Way
+    ) -> None:
+        async with client(coordinator, 500, 404, 500, 404, 500) as web:
+            for _ in range(5):
+                await way(breaker, lambda: web.get("/"))
+        await eventually(lambda: breaker.state is State.OPEN)
+        assert recorded(breaker) == (0, 3)
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_trial_passes_by_an_answer(
+        self, coordinator: Coordinator, breaker: Breaker, way: Way
+    ) -> None:
+        await opened(breaker)
+
+        async def tried() -> bool:
+            if breaker.state is State.CLOSED:
+                return True
+            async with client(coordinator, 404) as web:
+                with suppress(CircuitOpenError):
+                    await way(breaker, lambda: web.get("/"))
+            return False
+
+        await eventually(tried)
+        assert recorded(breaker) == (1, 3)
+
+
+async def the_same(work: Work) -> None:
+    await work()
+
+
+async def a_cause(work: Work) -> None:
+    try:
+        await work()
+    except Exception as error:
+        raise RuntimeError("payment failed") from error
+
+
+async def a_group(work: Work) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(a_coroutine(work))
+        tasks.create_task(a_coroutine(work))
+
+
+async def a_coroutine(work: Work) -> None:
+    await work()
+
+
+class TestWhatIsIgnoredInside:
+    """An error that says nothing of the upstream where it arises says nothing further out."""
+
+    @pytest.mark.parametrize("left_as", [the_same, a_cause, a_group])
+    @pytest.mark.parametrize(("outer", "inner"), SOME_PAIRS)
+    async def test_of_a_transport(
+        self,
+        coordinator: Coordinator,
+        breaker: Breaker,
+        outer: Way,
+        inner: Way,
+        left_as: Callable[[Work], Awaitable[None]],
+    ) -> None:
+        """The client's own pool has run out, or its own upload raises."""
+
+        async def no_room(request: httpx.Request) -> httpx.Response:
+            await request.aread()
+            raise httpx.PoolTimeout("all connections are in use")
+
+        async def upload() -> AsyncIterator[bytes]:
+            yield b"invoice"
+            raise ValueError("the invoice is torn")
+
+        transport = BreakerTransport(
+            coordinator, httpx.MockTransport(no_room), circuits=lambda _: "payments"
+        )
+        async with httpx.AsyncClient(transport=transport, base_url="http://payments.test") as web:
+            for work in (lambda: web.get("/"), lambda: web.post("/", content=upload())):
+                with pytest.raises(Exception):  # noqa: B017, PT011
+                    await outer(breaker, lambda work=work: left_as(partial(inner, breaker, work)))  # type: ignore[misc]
+        assert recorded(breaker) == (0, 0)
+
+    async def test_told_by_hand(self, breaker: Breaker) -> None:
+        for way in WAYS:
+            with suppress(OSError):
+                await way(breaker, partial(set_aside, breaker))
+        assert recorded(breaker) == (0, 0)
+
+    async def test_told_as_raised(self) -> None:
+        def classify(ended: object) -> Outcome:
+            return Outcome.IGNORED if isinstance(ended, KeyError) else Outcome.FAILURE
+
+        async with Coordinator(policy=BreakerPolicy(classify=classify)) as coordinator:
+            breaker = coordinator.breaker("payments")
+            missing = KeyError("card")
+            with suppress(RuntimeError), breaker.guard():
+                breaker.acquire().raised(missing)
+                raise RuntimeError from missing
+            assert recorded(breaker) == (0, 0)
+
+    async def test_other_errors_count(self, breaker: Breaker) -> None:
+        with suppress(ValueError), breaker.guard():
+            with suppress(OSError):
+                await set_aside(breaker)
+            raise ValueError
+        assert recorded(breaker) == (0, 1)
+
+    async def test_what_was_being_handled_before_counts(self, breaker: Breaker) -> None:
+        """A fallback has an answer that says nothing: the error before it is no less of one."""
+        with suppress(OSError), breaker.guard():
+            try:
+                await fails()
+            except OSError:
+                breaker.acquire().record(Outcome.IGNORED)
+                raise
+        assert recorded(breaker) == (0, 1)
+
+    async def test_a_failure_before_it_counts(self, breaker: Breaker) -> None:
+        with suppress(OSError), breaker.guard():
+            await caught(breaker)
+            await set_aside(breaker)
+        assert recorded(breaker) == (0, 1)
+
+    async def test_few_errors_are_kept(self, breaker: Breaker) -> None:
+        class UnluckyError(OSError):
+            pass
+
+        errors = list[ref[UnluckyError]]()
+        async with breaker.guard():
+            for _ in range(100):
+                error = UnluckyError()
+                errors.append(ref(error))
+                breaker.acquire().raised(asyncio.CancelledError(error))
+            del error
+            gc.collect()
+            assert 0 < sum(error() is not None for error in errors) < 20
+        gc.collect()
+        assert all(error() is None for error in errors)
+
+
+async def set_aside(breaker: Breaker) -> None:
+    permit = breaker.acquire()
+    try:
+        raise OSError
+    except OSError:
+        permit.record(Outcome.IGNORED)
+        raise
 
 
 async def caught(breaker: Breaker) -> None:
@@ -456,6 +625,76 @@ async def test_a_generator_may_be_resumed_anywhere(breaker: Breaker) -> None:
     assert await asyncio.create_task(anext(generator, None)) is None  # type: ignore[arg-type]
     await breaker.execute(fine)
     assert recorded(breaker) == (2, 0)
+
+
+async def test_a_lost_permit_carries_nothing(breaker: Breaker) -> None:
+    """Of whoever forgets both to set it down and to tell it."""
+    for _ in range(3):
+        breaker.acquire().carry()
+    for _ in range(3):
+        with suppress(OSError):
+            await breaker.execute(fails)
+    await eventually(lambda: breaker.state is State.OPEN)
+    assert recorded(breaker) == (0, 3)
+
+
+async def test_a_lost_permit_leaves_the_one_further_out(breaker: Breaker) -> None:
+    async with breaker.guard():
+        breaker.acquire().carry()
+        await breaker.execute(fine)
+    await breaker.execute(fine)
+    assert recorded(breaker) == (2, 0)
+
+
+class TestWaitingForTheCaller:
+    """An upload that its own caller makes slow is no slow call, neither of the transport nor of
+    what is around it."""
+
+    @pytest.fixture
+    async def breaker(self) -> AsyncIterator[Breaker]:
+        strategy = CountWindow(size=4, failure_rate=0.9, minimum_calls=2, slow_rate=0.5)
+        async with Coordinator(policy=BreakerPolicy(strategy=strategy, slow_call=0.4)) as slow:
+            self.coordinator = slow
+            yield slow.breaker("payments")
+
+    @pytest.mark.parametrize(("outer", "inner"), SOME_PAIRS)
+    async def test_slow_upload(self, breaker: Breaker, outer: Way, inner: Way) -> None:
+        async def upload() -> AsyncIterator[bytes]:
+            await asyncio.sleep(0.5)
+            yield b"invoice"
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            await request.aread()
+            return httpx.Response(200)
+
+        transport = BreakerTransport(
+            self.coordinator, httpx.MockTransport(answer), circuits=lambda _: "payments"
+        )
+        async with httpx.AsyncClient(transport=transport, base_url="http://payments.test") as web:
+            await outer(breaker, lambda: inner(breaker, lambda: web.post("/", content=upload())))
+        assert [run.slow for run in breaker._local.waiting] == [False]
+
+    @pytest.mark.parametrize("ends", ["resumed", "stopped", "told"])
+    async def test_the_time_counts_again(self, breaker: Breaker, ends: str) -> None:
+        async with breaker.guard():
+            inner = breaker.acquire()
+            inner.pause_clock()
+            if ends == "resumed":
+                inner.resume_clock()
+                inner.resume_clock()
+            elif ends == "stopped":
+                inner.stop_clock()
+            inner.record(Outcome.SUCCESS)
+            await asyncio.sleep(0.5)
+        assert [run.slow for run in breaker._local.waiting] == [True]
+
+    async def test_the_one_further_out_is_told_already(self, breaker: Breaker) -> None:
+        async with breaker.guard() as permit:
+            inner = breaker.acquire()
+            inner.pause_clock()
+            permit.record(Outcome.SUCCESS)
+            inner.resume_clock()
+        assert not breaker._local.flights.began
 
 
 async def test_slow_calls_are_counted_once() -> None:

@@ -9,14 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.helpers.waiting import eventually
-from zenvark_web import BreakerPolicy, Coordinator, HealthCheckType, State
+from zenvark_web import (
+    Breaker,
+    BreakerPolicy,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    Coordinator,
+    HealthCheckType,
+    State,
+)
 
 SECONDS = 1.0
 
@@ -144,6 +152,7 @@ async def test_idle_checks_are_found_while_breakers_are_made() -> None:
 async def test_a_flood_of_names_is_cut_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     coordinator = Coordinator(max_breakers=1_000)
     async with coordinator:
+        began = time.monotonic()
         for number in range(5_000):
             breaker = coordinator.breaker(f"host-{number}")
             for _ in range(5):
@@ -151,14 +160,15 @@ async def test_a_flood_of_names_is_cut_and_told_once(caplog: pytest.LogCaptureFi
             if number % 100 == 0:
                 await asyncio.sleep(0)
         statistics = coordinator.statistics
-        assert 3_000 <= statistics.unprotected <= 4_000
+        later = 100 * (time.monotonic() - began)  # so many more come in while a slow machine works
+        assert 4_000 - later - 1 <= statistics.unprotected <= 4_000
         assert len(coordinator.breakers) <= 1_000
         assert breaker.state is State.CLOSED
-        assert sum(breaker.failures.counts) == 0
         assert breaker.execute_sync(int) == 0
         assert breaker.name == "host-4999"
         await eventually(lambda: coordinator.breaker("host-1").state is State.OPEN)
-        assert statistics.recorded + statistics.dropped <= 5 * 2_000
+        later = 100 * (time.monotonic() - began)
+        assert statistics.recorded + statistics.dropped <= 5 * (1_000 + later + 1)
     told = [vars(r).get("zenvark_event") for r in caplog.records if r.levelno == logging.WARNING]
     assert told.count("too_many_new") == 1
 
@@ -186,6 +196,76 @@ async def test_a_circuit_that_the_fleet_knows_is_never_one_too_many() -> None:
             coordinator.breaker(f"host-{number}")
         assert coordinator.statistics.unprotected > 0
         assert coordinator.breaker("known").state is State.OPEN
+
+
+async def test_circuits_with_settings_of_their_own_are_never_too_many() -> None:
+    """However many names strangers make up: these are written down."""
+    policies = {"payments": BreakerPolicy(strategy=ConsecutiveFailures(2))}
+    async with Coordinator(policies=policies, max_breakers=1_000) as coordinator:
+        for number in range(2_000):
+            coordinator.breaker(f"host-{number}")
+        breaker = coordinator.breaker("payments")
+        for _ in range(2):
+            breaker.acquire().raised(OSError())
+        await eventually(lambda: breaker.state is State.OPEN)
+
+
+async def executed(breaker: Breaker) -> None:
+    await breaker.execute(failing)
+
+
+async def executed_plainly(breaker: Breaker) -> None:
+    breaker.execute_sync(raising)
+
+
+async def guarded(breaker: Breaker) -> None:
+    async with breaker.guard():
+        raise OSError
+
+
+async def acquired(breaker: Breaker) -> None:
+    with breaker.acquire():
+        raise OSError
+
+
+async def required(breaker: Breaker) -> None:
+    breaker.require()
+    await guarded(breaker)
+
+
+async def failing() -> None:
+    raise OSError
+
+
+def raising() -> None:
+    raise OSError
+
+
+async def test_a_handle_taken_during_a_flood_is_protected_when_it_is_over() -> None:
+    """Whoever keeps it, in a decorated function for one, asks for no other."""
+    async with Coordinator(max_breakers=1_000) as coordinator:
+        for number in range(1_100):
+            coordinator.breaker(f"host-{number}")
+        ways = [executed, executed_plainly, guarded, acquired, required]
+        handles = {way: coordinator.breaker(way.__name__) for way in ways}
+        decorated = coordinator.breaker("decorated")
+        for number in range(5):  # the flood goes on
+            coordinator.breaker(f"further-{number}")
+        decorated_call, counted = decorated(failing), coordinator.statistics.unprotected
+
+        async def opened() -> bool:
+            for way, handle in handles.items():
+                with suppress(OSError, CircuitOpenError):
+                    await way(handle)
+            with suppress(OSError, CircuitOpenError):
+                await decorated_call()
+            return all(each.state is State.OPEN for each in (decorated, *handles.values()))
+
+        await eventually(opened)
+        assert coordinator.breaker("decorated").state is State.OPEN
+        with pytest.raises(CircuitOpenError):
+            decorated.require()
+        assert coordinator.statistics.unprotected == counted
 
 
 def test_letting_go_of_a_name_takes_no_longer_with_many_kept() -> None:

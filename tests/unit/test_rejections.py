@@ -103,7 +103,7 @@ def test_a_group_of_nothing_but_rejections_is_that_with_the_longest_wait(
 
 @given(grouped(st.sampled_from([*REJECTIONS, *OTHERS])))
 def test_of_a_mixed_group_the_others_count(error: BaseException) -> None:
-    counted = [leaf for leaf in flat(error) if leaf in OTHERS]
+    counted = list({id(leaf): leaf for leaf in flat(error) if leaf in OTHERS}.values())
     assert list(leaves_that_count(error)) == counted
     assert (rejection_in(error) is None) == bool(counted)
 
@@ -112,6 +112,20 @@ def flat(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in flat(inner)]
     return [error]
+
+
+@pytest.mark.parametrize("shared", ["cause", "member"])
+def test_a_group_that_is_part_of_many_is_looked_at_once(shared: str) -> None:
+    """As when each of several attempts is raised from the one group of those before."""
+    error: Exception = CircuitOpenError("payments", 7.0)
+    for _ in range(40):  # each way through them on its own would take 3**40 steps
+        group = ExceptionGroup("", [error] * 3)
+        attempts = [chained(OSError(), group) for _ in range(3)]
+        error = ExceptionGroup("", attempts if shared == "cause" else [group] * 3)
+    found = rejection_in(error)
+    assert found is not None
+    assert found.retry_after == 7.0
+    assert not list(leaves_that_count(error))
 
 
 def test_an_endless_chain_ends() -> None:

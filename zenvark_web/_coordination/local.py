@@ -17,7 +17,7 @@ from .._cancellations import is_cancellation, nobody_asked_for
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
-from .._rejections import leaves_that_count
+from .._rejections import leaves_that_count, stems_from
 from ..exceptions import ClassifierError
 from ..statistics import DURATION_BOUNDS, Distribution
 from .flights import Flights
@@ -130,14 +130,22 @@ class LocalCircuit:
             return Outcome.SUCCESS
         return self._classified(self.classify, result, Outcome.SUCCESS)
 
-    def judged(self, error: BaseException) -> tuple[Outcome, str]:
+    def judged(
+        self, error: BaseException, ignored: Sequence[BaseException] = ()
+    ) -> tuple[Outcome, str]:
         """The outcome of a call that raised, and what it is called if it is a failure.
 
         Of a group, only those errors count that are no rejections: one failure in it is one of
         the call.
+
+        Args:
+            error: What it raised.
+            ignored: Errors that say nothing, nor does what was raised from one of them.
         """
         outcomes = [
-            (self._outcome_of_error(leaf), type(leaf).__name__) for leaf in leaves_that_count(error)
+            (self._outcome_of_error(leaf), type(leaf).__name__)
+            for leaf in leaves_that_count(error)
+            if not (ignored and stems_from(leaf, ignored))
         ]
         return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
 

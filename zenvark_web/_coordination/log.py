@@ -119,8 +119,9 @@ NO_LONGER_RUNNING = (
 )
 TOO_MANY_NEW = (
     "Too many new circuits come at once: %s and others are not protected, their calls pass and do "
-    "not count, until fewer come. Give circuits names of which there is a bounded number (no user "
-    "ids, no paths)."
+    "not count, until fewer come. Breakers taken meanwhile are protected from the first call that "
+    "is not one too many; circuits named in `policies` always are. Give circuits names of which "
+    "there is a bounded number (no user ids, no paths)."
 )
 CHANGES_HELD_BACK = (
     "So many circuits change their states that further changes are not logged within %g s; the "

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from .. import _forks
 from .._core.states import State
-from ..breaker import Breaker, Permit
+from ..breaker import Breaker, Permit, further
 from .library import Library
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
@@ -46,7 +46,7 @@ class Flows:
             CircuitOpenError: The circuit does not let it pass.
         """
         if self._some and breaker.state is State.HALF_OPEN and self._goes_on(breaker, request):
-            return breaker.further()
+            return further(breaker)
         return breaker.acquire()
 
     def served(self, breaker: Breaker, request: Any) -> None:
