@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from inspect import (
@@ -30,12 +30,12 @@ def makes_generators(function: Callable[..., Any]) -> bool:
 
 
 @contextmanager
-def _block() -> Iterator[None]:
+def _block() -> Generator[None]:
     yield
 
 
 @asynccontextmanager
-async def _async_block() -> AsyncIterator[None]:
+async def _async_block() -> AsyncGenerator[None]:
     yield
 
 

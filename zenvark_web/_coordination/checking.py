@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from enum import IntEnum
 
@@ -44,7 +44,7 @@ class CheckPlaces:
         self._waiting = {claim: OrderedDict[asyncio.Future[None], None]() for claim in Claim}
 
     @asynccontextmanager
-    async def place(self, claim: Claim) -> AsyncIterator[None]:
+    async def place(self, claim: Claim) -> AsyncGenerator[None]:
         """Have a place as soon as there is one."""
         await self._enter(claim)
         try:

@@ -156,9 +156,10 @@ async def aside(function: Callable[[], T]) -> T:
     """Run what blocks in a worker thread, under asyncio or trio; cancellation waits for it."""
     from anyio import CancelScope, to_thread  # comes with httpx and Starlette
 
-    with CancelScope(shield=True):
-        result = await to_thread.run_sync(function)
-    return result  # noqa: RET504 - a scope may end its block otherwise, as far as types tell
+    results: list[T] = []
+    with CancelScope(shield=True):  # may end its block otherwise, as far as types tell
+        results.append(await to_thread.run_sync(function))
+    return results[0]
 
 
 async def to_the_end(work: Coroutine[Any, Any, T], context: Context) -> T:
@@ -167,9 +168,9 @@ async def to_the_end(work: Coroutine[Any, Any, T], context: Context) -> T:
     from anyio import CancelScope
 
     cancelled: asyncio.CancelledError | None = None
+    task = asyncio.get_running_loop().create_task(work, context=context)
     # anyio cancels again and again, in each turn of the loop, what is not shielded from it.
     with CancelScope(shield=True):
-        task = asyncio.get_running_loop().create_task(work, context=context)
         while not task.done():
             try:
                 await asyncio.wait({task})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import RLock
 from typing import Any
@@ -43,7 +43,7 @@ class Incidents:
         self._lock = RLock()  # after a fork as well, when another thread may have held it
 
     @contextmanager
-    def closing(self) -> Iterator[None]:
+    def closing(self) -> Generator[None]:
         """The transport is being closed. What breaks calls that began before its end is that; one
         that begins later uses it anew."""
         self.closings += 1

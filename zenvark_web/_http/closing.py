@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
@@ -14,7 +14,7 @@ _begun: ContextVar[set[int] | None] = ContextVar("what this closing has begun to
 
 
 @contextmanager
-def each_once() -> Iterator[First]:
+def each_once() -> Generator[First]:
     """Close each transport once, also where transports within each other share one. Closing again
     later closes it again."""
     begun = _begun.get(None)

@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 LONGEST_CHAIN = 50
 """Errors that are looked at: chains may be endless, and groups wide."""
@@ -26,13 +26,15 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     What was merely being handled meanwhile (`__context__`) may be the caller's. httpcore cuts the
     chain (`raise ... from None`), but its errors have what they stand for as their argument.
     """
-    waiting, seen = [error], 0
+    waiting: list[BaseException] = [error]
+    seen = 0
     while waiting and seen < LONGEST_CHAIN:
         error = waiting.pop(0)
         seen += 1
         yield error
         if isinstance(error, BaseExceptionGroup):
-            waiting += error.exceptions
+            held: tuple[BaseException, ...] = cast(Any, error).exceptions
+            waiting += held
         elif error.__cause__ is not None:
             waiting.append(error.__cause__)
         elif error.args and isinstance(error.args[0], BaseException):
@@ -43,8 +45,9 @@ def label_of(error: BaseException) -> str:
     """What a failure is called: the error's class, and why, if it failed to connect."""
     name = type(error).__name__
     if any(cls.__name__ == "ConnectError" for cls in type(error).__mro__):
-        why = next(filter(None, map(_why, causes(error))), "")
-        return f"{name} ({why})" if why else name
+        for cause in causes(error):
+            if why := _why(cause):
+                return f"{name} ({why})"
     return name
 
 

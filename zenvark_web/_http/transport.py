@@ -7,7 +7,7 @@ The two sides differ only in what they await. What they decide is decided in the
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -208,7 +208,7 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
                 self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
 
     @asynccontextmanager
-    async def _closing_async(self) -> AsyncIterator[First]:
+    async def _closing_async(self) -> AsyncGenerator[First]:
         """Close the other upstreams' transports after this one's, whatever closing brings."""
         async with AsyncExitStack() as stack:
             first = stack.enter_context(each_once())
@@ -219,7 +219,7 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
             yield first
 
     @contextmanager
-    def _closing(self) -> Iterator[First]:
+    def _closing(self) -> Generator[First]:
         with ExitStack() as stack:
             first = stack.enter_context(each_once())
             stack.enter_context(self._incidents.closing())

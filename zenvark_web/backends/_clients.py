@@ -201,8 +201,8 @@ def _check_kind(client: object) -> None:
         raise TypeError(KINDS.format(given=client, hint=": give the client that it was made by"))
     if not isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
         raise TypeError(KINDS.format(given=client, hint=_hint(client)))
-    pool = getattr(client, "connection_pool", None)
-    if isinstance(pool, SentinelConnectionPool) and not pool.is_master:
+    pool: Any = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool) and not cast(Any, pool).is_master:
         raise ValueError(
             "redis is a client for replicas, which take no writes: "
             "make it by `sentinel.master_for(...)`, not `slave_for`"
