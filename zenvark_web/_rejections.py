@@ -7,10 +7,10 @@ cause of another error, or as the HTTP error that a client made of our own 503.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from .exceptions import CircuitOpenError
 
@@ -35,7 +35,7 @@ def rejection_in(error: BaseException) -> CircuitOpenError | None:
     """
     known: Known = {}
     if isinstance(error, BaseExceptionGroup):
-        return _rejection_of_group(error, LONGEST_CHAIN, known)
+        return _rejection_of_group(cast(Any, error), LONGEST_CHAIN, known)
     return _rejection_of(error, LONGEST_CHAIN, known)
 
 
@@ -62,7 +62,8 @@ def told_by(response: object) -> CircuitOpenError | None:
     """The rejection of which a response tells that a breaker made, or a fallback in its place."""
     try:
         extensions: object = getattr(response, "extensions", None)
-        status: Any = extensions.get(EXTENSION) if isinstance(extensions, Mapping) else None
+        known = isinstance(extensions, Mapping)
+        status: Any = cast(Any, extensions).get(EXTENSION) if known else None
         return None if status is None else CircuitOpenError(status.name, float(status.retry_after))
     except Exception:  # somebody else's extension of that name, or a property that raises
         return None
@@ -104,7 +105,7 @@ _collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections"
 
 
 @contextmanager
-def collecting() -> Iterator[Rejections]:
+def collecting() -> Generator[Rejections]:
     """Collect the rejections met from here on, in the tasks and threads, too, that are begun
     inside the block and take its context variables with them."""
     rejections = Rejections(_collecting.get())
@@ -132,14 +133,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             continue
         met.add(id(error))
         if isinstance(error, BaseExceptionGroup):
-            waiting += reversed(error.exceptions)
+            held: tuple[BaseException, ...] = cast(Any, error).exceptions
+            waiting += reversed(held)
         else:
             yield error
 
 
-def _rejection_of_group(
-    group: BaseExceptionGroup[Any], depth: int, known: Known
-) -> CircuitOpenError | None:
+def _rejection_of_group(group: BaseException, depth: int, known: Known) -> CircuitOpenError | None:
     key = id(group), depth
     if key not in known:
         found: list[CircuitOpenError] = []
@@ -159,7 +159,7 @@ def _rejection_of(leaf: BaseException, depth: int, known: Known) -> CircuitOpenE
         if isinstance(seen, CircuitOpenError):
             return seen
         if isinstance(seen, ExceptionGroup):
-            return _rejection_of_group(seen, depth - 1, known)
+            return _rejection_of_group(cast(Any, seen), depth - 1, known)
         told = told_by(_response_of(seen))
         if told is not None:
             return told

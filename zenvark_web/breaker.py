@@ -303,7 +303,7 @@ class UnprotectedBreaker(Breaker):
 def further(breaker: Breaker) -> Permit:
     """Leave to make a further step of what was let through on trial. A failure of it counts; its
     success is that of the trial, which has been told."""
-    local = breaker._local  # noqa: SLF001
+    local = breaker._local  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return FurtherPermit(local, local.admission.generation, local.monotonic())
 
 
