@@ -5,6 +5,7 @@ instance was rejected for up to 120 s beside a rare one, and where calls were so
 permit lapsed the circuit stayed half-open for ever.
 """
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -62,6 +63,33 @@ def test_calls_however_rare_recover_it_in_turn(
                 break
         assert {each.breaker("a").state for each in coordinators} == {State.CLOSED}
         assert let_through == trial_calls
+
+
+@pytest.mark.parametrize(("trial_calls", "most"), [(1, 2), (3, 9)])
+@pytest.mark.parametrize(("instances", "pause"), [(8, 20.0), (8, 60.0), (24, 20.0)])
+def test_few_calls_recover_it_in_a_large_fleet_that_is_called_in_turn(
+    instances: int, pause: float, trial_calls: int, most: int
+) -> None:
+    """The permit waited at whoever had been rejected first, whose turn comes last."""
+    policy = BreakerPolicy(
+        strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(2), trial_calls=trial_calls
+    )
+    with Fleet(policy=policy) as fleet:
+        coordinators = [fleet.coordinator() for _ in range(instances)]
+        fleet.advance(1)
+        turn = itertools.cycle(coordinators)
+        for _ in range(instances + 4):
+            fleet.advance(20)
+            assert call(next(turn))
+        fleet.advance(20)
+        call(next(turn), Outcome.FAILURE)
+        let_through = 0
+        for _ in range(most):
+            fleet.advance(pause)
+            let_through += call(next(turn))
+        fleet.advance(1)
+        assert {each.breaker("a").state for each in coordinators} == {State.CLOSED}
+        assert let_through >= trial_calls
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.unit.bench import Bench, half_opened, opened
-from zenvark_web import Cause, ConstantBackoff, CountWindow, State
+from zenvark_web import Cause, ConsecutiveFailures, ConstantBackoff, CountWindow, State
 from zenvark_web._core.circuit import Recall
 from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
 from zenvark_web._core.trial import (
@@ -371,6 +371,21 @@ class TestRecall:
             assert bench.demand(name) is None
         bench.trial(True)
         assert bench.state is State.CLOSED
+
+    def test_one_call_is_enough_where_it_is_the_turn_of_another(self) -> None:
+        bench = Bench(trial_calls=2, strategy=ConsecutiveFailures(1))
+        for name in "abcabc":
+            bench.calls(by=name)
+        bench.fail(by="a")
+        bench.wait(1)
+        bench.demand("b")
+        assert grant_of(bench).holder == "c"
+        bench.trial(True, by="c", unused=1)
+        assert bench.wait(1) is None
+        asked = bench.circuit.report("a", Report("c", blocked=1), at=bench.now, now=bench.now)
+        assert isinstance(asked, Recall)
+        bench.trial(by="c")
+        assert grant_of(bench) == Grant(holder="b", permits=1, passed=1)
 
     def test_is_asked_for_again(self) -> None:
         bench = half_opened(Bench())

@@ -12,8 +12,9 @@ one instance that has calls to make (it reported blocked ones). Each permit is u
 judged together: one failure and the circuit waits again, longer. The holder says with every
 report how many permits are unused or under way. What is neither, and has not been settled by a
 result, has come back (a cancelled call, permits that were recalled), and is granted anew. A grant
-goes to the instance with the most calls to make, and stays there until it is used. If others have
-calls to make meanwhile and the holder has none, it is asked for what is unused. A holder that falls
+goes to the instance with the most calls to make, or the next one if they have their calls in turn,
+and stays there until it is used. If others have calls to make meanwhile and the holder has none, it
+is asked for what is unused. A holder that falls
 silent is replaced; it uses no permit after `HOLDER_SILENCE` without an answer from the store.
 
 Only results of the current generation count, so every transition starts from nothing. Two things
@@ -31,6 +32,7 @@ from .backoff import ExponentialBackoff, wait_of
 from .counting import Counting
 from .hold import Hold
 from .policy import BreakerPolicy
+from .rotation import Rotation
 from .states import (
     LONGEST_LEAP,
     TRANSITIONS,
@@ -110,6 +112,7 @@ class Circuit:
         self.faults: list[Exception] = []
         self._chance = chance
         self._demand = Demand()
+        self._rotation = Rotation()
         self._hold = Hold(policy.max_retry_after)
         self._next_attempt_at: float | None = None
         self._recalls = 0
@@ -337,10 +340,13 @@ class Circuit:
         return self.latest
 
     def _note(self, instance: str, report: Report, now: float) -> None:
+        calls = report.blocked + sum(run.count for run in report.runs)
+        if calls:
+            self._rotation.note(instance, calls)
         if report.blocked:
             self._demand.note(instance, report.blocked, now)
             if self._trial is not None and instance != self._trial.grant.holder:
-                self._trial.rival(instance, report.blocked)
+                self._trial.rival(instance, report.blocked, self._rotation.next)
         is_current = report.generation == self.latest.generation
         self._counting.note(instance, report.overdue if is_current else 0, now)
 
@@ -408,7 +414,8 @@ class Circuit:
         return self._grant(permits, passed, now)
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        holder = self._demand.most(now)
+        likeliest = self._demand.most(now)
+        holder = likeliest and (self._rotation.next or likeliest)
         held = now < self._hold.until
         if holder is None or held:
             self._owed = (permits, passed)
@@ -423,6 +430,7 @@ class Circuit:
 
     def _replace_holder(self, trial: Trial, now: float) -> Transition | None:
         self._demand.discard(trial.grant.holder)
+        self._rotation.discard(trial.grant.holder)
         return self._trial_failed(trial, now) if trial.failed else self._go_on(trial, now)
 
     def _recall(self, trial: Trial, now: float) -> Recall | None:

@@ -78,6 +78,7 @@ class Trial:
         "_asked",
         "_busy_since",
         "_may_recall_at",
+        "_next",
         "_rival_calls",
         "_rivals",
         "_time_to_use",
@@ -97,6 +98,7 @@ class Trial:
         self._asked = False
         self._may_recall_at: float | None = None
         self._rivals: Counter[str] = Counter()
+        self._next: str | None = None
         self._unused = 0
         self.passed = 0
         self.failed = 0
@@ -111,9 +113,10 @@ class Trial:
     @property
     def recall_at(self) -> float | None:
         """When to ask the holder for what it has not used: it has had the time to, but another
-        instance has had several calls blocked meanwhile."""
-        most = max(self._rivals.values(), default=0)
-        return self._may_recall_at if self._unused and most >= self._rival_calls else None
+        instance has had several calls blocked meanwhile, or it is another's turn."""
+        wanted = max(self._rivals.values(), default=0) >= self._rival_calls
+        elsewhere = self._next not in {None, self.grant.holder}
+        return self._may_recall_at if self._unused and (wanted or elsewhere) else None
 
     @property
     def deadline(self) -> float:
@@ -121,8 +124,9 @@ class Trial:
         recall_at = self.recall_at
         return self.lost_at if recall_at is None else min(self.lost_at, recall_at)
 
-    def rival(self, instance: str, blocked: int) -> None:
-        """Take note of calls that another instance would have made."""
+    def rival(self, instance: str, blocked: int, following: str | None = None) -> None:
+        """Take note of calls that another instance would have made, and whose turn is next."""
+        self._next = following
         if instance in self._rivals or len(self._rivals) < MAX_DEMAND:
             self._rivals[instance] += blocked
 
