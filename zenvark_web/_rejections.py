@@ -78,14 +78,16 @@ class Rejections:
     Attributes:
         count: How many.
         longest: That of the circuit that stays open for longest, without its traceback.
+        handled: Whether one was answered for by the app, with what is made for that.
     """
 
-    __slots__ = ("__weakref__", "_outer", "count", "longest")
+    __slots__ = ("__weakref__", "_outer", "count", "handled", "longest")
 
     def __init__(self, outer: Rejections | None = None) -> None:
         self._outer = outer
         self.count: int = 0
         self.longest: CircuitOpenError | None = None
+        self.handled = False
 
     def add(self, name: str, retry_after: float) -> None:
         """Take note of one."""
@@ -94,6 +96,21 @@ class Rejections:
             self.longest = CircuitOpenError(name, retry_after)
         if self._outer is not None:
             self._outer.add(name, retry_after)
+
+    def replaced(self) -> None:
+        """One of them has come to nothing: something as good took the place of the call."""
+        self.count -= 1
+        if not self.count:
+            self.longest = None
+        if self._outer is not None:
+            self._outer.replaced()
+
+    def handling(self, name: str, retry_after: float) -> None:
+        """Take note of one that the app answers for."""
+        self.add(name, retry_after)
+        self.handled = True
+        if self._outer is not None:
+            self._outer.handled = True
 
     def end(self) -> None:
         """Go without those further out from now on. A server may begin a connection's next request
@@ -123,6 +140,21 @@ def rejected(name: str, retry_after: float) -> CircuitOpenError:
     if rejections is not None:
         rejections.add(name, retry_after)
     return CircuitOpenError(name, retry_after)
+
+
+def replaced() -> None:
+    """Whoever collects rejections is told that one has come to nothing: a fallback gave a response
+    in the place of the call's, and no error."""
+    rejections = _collecting.get()
+    if rejections is not None and rejections.count:
+        rejections.replaced()
+
+
+def handling(error: CircuitOpenError) -> None:
+    """Whoever collects rejections is told that the app answers for one."""
+    rejections = _collecting.get()
+    if rejections is not None:
+        rejections.handling(error.name, error.retry_after)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

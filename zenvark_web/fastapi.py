@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from ._core._checks import check_name
 from ._http.problem import CIRCUIT_OPEN, MEDIA_TYPE, ROUTE_UNAVAILABLE, STATUS
-from ._rejections import rejected, rejection_in
+from ._rejections import handling, rejection_in
 from .asgi._answers import problem_response
 from .asgi._middleware import COORDINATOR
 from .asgi._routes import longest, refusals
@@ -93,7 +93,7 @@ async def circuit_open_handler(connection: Request, error: Exception) -> Respons
     rejection = rejection_in(error)
     if rejection is None or connection.scope["type"] != "http":
         raise error
-    rejected(rejection.name, rejection.retry_after)  # the middleware around the app is told
+    handling(rejection)  # the middleware around the app is told
     return problem_response(connection.scope, rejection)
 
 

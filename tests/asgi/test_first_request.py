@@ -5,9 +5,11 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 
+import anyio
 import pytest
 import trio
 from fastapi import FastAPI
@@ -227,6 +229,79 @@ def test_on_trio_it_starts_in_a_thread_of_its_own() -> None:
     trio.run(main)
     assert coordinator.running
     coordinator.__exit__(None, None, None)
+
+
+class Slow(MemoryBackend):
+    """One that takes a moment to begin with."""
+
+    def open(self) -> None:
+        time.sleep(0.3)
+        super().open()
+
+
+def test_on_trio_those_that_come_meanwhile_wait_for_it() -> None:
+    coordinator = Coordinator(Slow(), policy=POLICY)
+
+    async def main() -> None:
+        app = says_whether_it_runs(coordinator, seen)
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(play, app)
+
+    seen: list[bool] = []
+    trio.run(main)
+    coordinator.__exit__(None, None, None)
+    assert seen == [True] * 20
+
+
+def test_with_an_event_loop_for_each_request_they_wait_as_well() -> None:
+    coordinator = Coordinator(Slow(), policy=POLICY)
+    seen: list[bool] = []
+    app = says_whether_it_runs(coordinator, seen)
+    for _ in range(2):  # once in the loop of the first, and then in a thread of its own
+        threads = [threading.Thread(target=asyncio.run, args=(play(app),)) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    if coordinator.running:
+        coordinator.__exit__(None, None, None)
+    assert len(seen) == 20
+    assert all(seen[-10:])
+
+
+def says_whether_it_runs(coordinator: Coordinator, seen: list[bool]) -> ASGIApp:
+    async def app(scope: object, receive: object, send: object) -> None:
+        seen.append(coordinator.running)
+
+    return BreakerMiddleware(app, coordinator)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_one_that_could_not_start_is_tried_again(run: Callable[..., object]) -> None:
+    class BrokenAtFirst(MemoryBackend):
+        tries = 0
+
+        def open(self) -> None:
+            BrokenAtFirst.tries += 1
+            if BrokenAtFirst.tries == 1:
+                raise OSError("no entropy")
+            super().open()
+
+    coordinator = Coordinator(BrokenAtFirst(), policy=POLICY, on_error=lambda _: None)
+
+    async def main() -> None:
+        app = BreakerMiddleware(HELLO, coordinator)
+        with anyio.fail_after(PATIENCE):
+            while not coordinator.running:
+                assert (await play(app)).body == b"hello"
+                await anyio.sleep(0.05)
+
+    run(main() if run is asyncio.run else main)
+    assert BrokenAtFirst.tries == 2
+    if coordinator.running:
+        coordinator.__exit__(None, None, None)
 
 
 def test_websockets_start_it_as_well() -> None:

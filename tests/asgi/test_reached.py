@@ -2,18 +2,22 @@
 methods that no route has, redirects to the path with a slash."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -53,6 +57,13 @@ async def accept(websocket: WebSocket) -> None:
     await websocket.accept()
 
 
+SECTION = [Route("/orders", orders, methods=["POST"]), Route("/stock/", orders)]
+MOUNTED = [
+    Mount("/files", StaticFiles(directory=Path(__file__).parent)),
+    Mount("/section", routes=SECTION),
+]
+
+
 def starlette(*middleware: Middleware) -> Starlette:
     inner = Starlette(routes=[Route("/orders", orders)])
     routes = [
@@ -60,6 +71,7 @@ def starlette(*middleware: Middleware) -> Starlette:
         Route("/stock/", orders),
         WebSocketRoute("/live", accept),
         Mount("/inner", inner),
+        *MOUNTED,
     ]
     return Starlette(routes=routes, middleware=middleware)
 
@@ -72,6 +84,7 @@ def fastapi(*middleware: Middleware) -> FastAPI:
     app = FastAPI(middleware=middleware)
     app.include_router(router)
     app.mount("/inner", Starlette(routes=[Route("/orders", orders)]))
+    app.router.routes += MOUNTED
     return app
 
 
@@ -86,6 +99,11 @@ UNREACHED = [
     Script("GET", "/stock"),  # without its slash
     Script("OPTIONS", "/orders", headers=PREFLIGHT),
     Script("WEBSOCKET", "/nowhere"),
+    Script("GET", "/files/wp-login.php"),
+    Script("GET", "/section/wp-login.php"),
+    Script("GET", "/section/stock"),
+    Script("DELETE", "/section/orders"),
+    Script("WEBSOCKET", "/section/nowhere"),
 ]
 
 
@@ -135,6 +153,71 @@ async def test_a_trial_is_answered_by_what_the_handler_did_not_find() -> None:
 
         await eventually(closed, within=PATIENCE)
         assert counts(own) == (1, 1)
+
+
+async def missing(request: Request) -> Response:
+    if request.query_params["how"] == "raises":
+        raise HTTPException(int(request.query_params["status"]))
+    return PlainTextResponse("none", int(request.query_params["status"]))
+
+
+async def missing_of_fastapi(how: str, status: int) -> Response:
+    if how == "raises":
+        raise HTTPException(status)
+    return PlainTextResponse("none", status)
+
+
+async def as_it_is(request: Request, call_next: Any) -> Response:
+    response: Response = await call_next(request)
+    return response
+
+
+class Missing(HTTPEndpoint):
+    async def get(self, request: Request) -> Response:
+        return await missing(request)
+
+
+def sites(*middleware: Middleware) -> dict[str, ASGIApp]:
+    """Apps with a handler at `/items/7` that does not find the item."""
+    item = Route("/items/{id}", missing)
+    router = APIRouter(prefix="/items")
+    router.add_api_route("/{id}", missing_of_fastapi)
+    included = FastAPI(middleware=middleware)
+    included.include_router(router)
+    mounting = FastAPI(middleware=middleware)
+    mounting.mount("/inner", Starlette(routes=[item]))
+    return {
+        "starlette": Starlette(routes=[item], middleware=middleware),
+        "an endpoint": Starlette(routes=[Route("/items/{id}", Missing)], middleware=middleware),
+        "fastapi": included,
+        "/inner, routes": Starlette(routes=[Mount("/inner", routes=[item])], middleware=middleware),
+        "/inner, an app": mounting,
+    }
+
+
+BETWEEN = [Middleware(BaseHTTPMiddleware, as_it_is), Middleware(GZipMiddleware), CORS]
+
+
+@pytest.mark.parametrize("site", sites())
+@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("how", ["raises", "returns"])
+@pytest.mark.parametrize("between", [[], BETWEEN], ids=["bare", "behind others"])
+async def test_a_handler_that_finds_nothing_has_been_reached(
+    site: str, status: int, how: str, between: list[Middleware]
+) -> None:
+    """A trial call has passed by it, or the circuit would reject for ever."""
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.01))
+    path = ("/inner" if site.startswith("/inner") else "") + "/items/7"
+    async with Coordinator(policy=policy) as coordinator:
+        own = coordinator.breaker("own")
+        app = sites(protected(coordinator), *between)[site]
+        await half_opened(own)
+
+        async def closed() -> bool:
+            await play(app, path=path, query=f"how={how}&status={status}")
+            return own.state is State.CLOSED
+
+        await eventually(closed, within=PATIENCE)
 
 
 async def test_one_success_in_a_streak_of_4xx_does_not_hide_an_outage(three: Coordinator) -> None:

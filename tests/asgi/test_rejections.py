@@ -19,7 +19,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import zenvark_web.httpx2
 from tests.asgi.messages import Played, play
@@ -35,6 +35,7 @@ from zenvark_web import (
     ConstantBackoff,
     Coordinator,
     FixedResponse,
+    OtherUpstream,
     State,
 )
 from zenvark_web.fastapi import circuit_open_handler
@@ -443,6 +444,93 @@ async def test_a_deliberate_500_of_starlettes_passes(coordinator: Coordinator) -
         played = await play(app)
         assert (played.status, played.body) == (500, b"own")
     await assert_blameless(coordinator)
+
+
+# What is the app's own, though the request met a rejection.
+
+
+async def fall_back_and_go_on(coordinator: Coordinator, _: Request) -> None:
+    """A fallback that is as good as the upstream's own answer."""
+    transport = BreakerTransport(coordinator, fallback=FixedResponse({"items": []}))
+    async with httpx.AsyncClient(transport=transport) as client:
+        assert (await client.get("http://upstream")).is_success
+
+
+async def fall_back_in_a_thread(coordinator: Coordinator, _: Request) -> None:
+    def work() -> None:
+        transport = zenvark_web.httpx2.BreakerTransport(
+            coordinator, fallback=OtherUpstream("http://other", httpx2_answering(200))
+        )
+        with httpx2.Client(transport=transport) as client:
+            assert client.get("http://upstream").is_success
+
+    await asyncio.to_thread(work)
+
+
+def httpx2_answering(status: int) -> httpx2.BaseTransport:
+    return httpx2.MockTransport(lambda _: httpx2.Response(status))
+
+
+async def do_without(coordinator: Coordinator, _: Request) -> None:
+    with suppress(CircuitOpenError):
+        await call(coordinator)
+
+
+REPLACED = [fall_back_and_go_on, fall_back_in_a_thread]
+HARMLESS = [*REPLACED, do_without]
+
+
+def breaks_after(optional: Any, coordinator: Coordinator, *, answers: bool) -> list[Route]:
+    async def page(request: Request) -> Response:
+        await optional(coordinator, request)
+        if answers:
+            return PlainTextResponse("database down", 500)
+        raise ValueError("database down")
+
+    return [Route("/", page)]
+
+
+@pytest.mark.parametrize("optional", REPLACED)
+async def test_a_500_counts_where_a_fallback_took_the_calls_place(
+    coordinator: Coordinator, optional: Any
+) -> None:
+    app = Starlette(routes=breaks_after(optional, coordinator, answers=True))
+    for around in (app, says_what(app)):
+        wrapped = BreakerMiddleware(around, coordinator, routes={"/": str(id(around))})
+        played = await play(wrapped)
+        assert (played.status, played.body) == (500, b"database down")
+        assert counts(coordinator.breaker(str(id(around)))) == (0, 1)
+
+
+def says_what(app: ASGIApp) -> ASGIApp:
+    """An app that tells nobody that it is Starlette's."""
+
+    async def hidden(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(dict(scope), receive, send)
+
+    return hidden
+
+
+@pytest.mark.parametrize("optional", HARMLESS)
+@pytest.mark.parametrize("handler", [None, "own"])
+async def test_an_exception_counts_that_starlette_answers_before_it_goes_on(
+    coordinator: Coordinator, optional: Any, handler: str | None
+) -> None:
+    handlers: Any = {500: lambda *_: PlainTextResponse("own", 500)} if handler else {}
+    routes = breaks_after(optional, coordinator, answers=False)
+    inner = Starlette(routes=routes, exception_handlers=handlers)
+
+    async def dispatch(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    for app in (inner, BaseHTTPMiddleware(inner, dispatch)):
+        name = type(app).__name__
+        wrapped = BreakerMiddleware(app, coordinator, routes={"/": name})
+        played = await play(wrapped)
+        assert played.status == 500
+        assert isinstance(played.error, ValueError)
+        assert counts(coordinator.breaker(name)) == (0, 1)
 
 
 async def test_what_is_handled_around_the_app_is_not_the_apps(coordinator: Coordinator) -> None:

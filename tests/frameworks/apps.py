@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import django
 import flask
+import httpx
 import litestar
 import quart
 from asgiref.wsgi import WsgiToAsgi
@@ -25,8 +27,11 @@ from tests.helpers.processes import ROOT
 from zenvark_web import BreakerMiddleware, CircuitOpenError, Coordinator
 
 PAGE = ROOT / "docs/frameworks.md"
-BLOCKS = {block.text.split("import ")[0].split()[-1]: block for block in blocks(PAGE)}
-"""The page's blocks, by the module that each imports from first."""
+FROM = re.compile(r"^from (\S+) import", re.MULTILINE)
+BLOCKS = {module: block for block in blocks(PAGE) for module in FROM.findall(block.text)}
+"""The page's blocks, by a module that only one of them imports from."""
+FORMS = (CircuitOpenError, ExceptionGroup, httpx.HTTPStatusError)
+"""What the page's handlers are registered for, where it is by class."""
 
 Call: TypeAlias = Callable[[], Any]
 Wrap: TypeAlias = Callable[[ASGIApp], ASGIApp]
@@ -149,7 +154,9 @@ def quart_app(site: Site) -> ASGIApp:
         await quart.websocket.accept()
 
     if site.handled:
-        app.register_error_handler(CircuitOpenError, ran(BLOCKS["quart"])["circuit_open"])
+        handler = ran(BLOCKS["quart"])["circuit_open"]
+        for form in FORMS:
+            app.register_error_handler(form, handler)
     return app  # type: ignore[return-value]
 
 
@@ -161,7 +168,9 @@ def flask_app(site: Site) -> ASGIApp:
         return str(asyncio.run(site.call()))
 
     if site.handled:
-        app.register_error_handler(CircuitOpenError, ran(BLOCKS["flask"])["circuit_open"])
+        handler = ran(BLOCKS["flask"])["circuit_open"]
+        for form in FORMS:
+            app.register_error_handler(form, handler)
     return site.wrap(WsgiToAsgi(app))
 
 

@@ -4,19 +4,29 @@ route is blamed for it; with the handlers that the page documents, and without."
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import httpx
+import litestar.exceptions
 import pytest
 from mangum import Mangum
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from tests.asgi.messages import Played, Script, play
-from tests.frameworks.apps import BLOCKS, MAKERS, WITH_WEBSOCKETS, Site, litestar_inside, ran
+from tests.frameworks.apps import (
+    BLOCKS,
+    MAKERS,
+    WITH_WEBSOCKETS,
+    Site,
+    litestar_around,
+    litestar_inside,
+    ran,
+)
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened
+from tests.http.circuits import PATIENCE, counts, half_opened, opened
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,
@@ -25,6 +35,8 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    HttpClassifier,
+    ProtectedRoute,
     State,
 )
 
@@ -113,6 +125,94 @@ async def test_other_errors_stay_what_they_are_and_count(
     own = coordinator.breaker("own")
     await eventually(lambda: own.state is State.OPEN, within=PATIENCE)
     assert (await play(app, path="/page")).status == 503
+
+
+async def test_an_error_of_its_own_stays_one_where_the_app_answers_for_rejections(
+    coordinator: Coordinator, make: Make
+) -> None:
+    """Having seen that, the middleware takes no 500 for a rejection's any more."""
+
+    async def breaks() -> None:
+        with suppress(CircuitOpenError):  # it can do without
+            await by_breaker()
+        raise ValueError("own")
+
+    async def call() -> None:
+        await (breaks() if broken else by_breaker())
+
+    by_breaker = calls_of(coordinator)["by_breaker"]
+    broken = False
+    app = make(Site(call, True, coordinator, OWN))
+    assert_answered(await play(app, path="/page"))
+    broken = True
+    played = await play(app, path="/page")
+    assert played.status == 500
+    assert "retry-after" not in played.headers
+    broken = False
+    assert_answered(await play(app, path="/page"))
+
+
+@pytest.mark.parametrize("how", ["by_status", "in_a_group"])
+async def test_the_handlers_serve_for_each_form_of_a_rejection(
+    coordinator: Coordinator, make: Make, how: str
+) -> None:
+    forms = calls_of(coordinator)
+    now = "by_breaker"
+
+    async def call() -> None:
+        await forms[now]()
+
+    app = make(Site(call, True, coordinator, OWN))
+    assert_answered(await play(app, path="/page"))
+    now = how
+    assert_answered(await play(app, path="/page"))
+    assert counts(coordinator.breaker("own")) == (0, 0)
+
+
+@pytest.mark.parametrize("make", [litestar_around, litestar_inside])
+async def test_a_handler_of_litestars_that_finds_nothing_has_been_reached(make: Make) -> None:
+    async def finds_nothing() -> None:
+        raise litestar.exceptions.NotFoundException
+
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.01))
+    async with Coordinator(policy=policy) as coordinator:
+        own = coordinator.breaker("own")
+        app = make(Site(finds_nothing, True, coordinator, OWN))
+        await half_opened(own)
+        for _ in range(3):
+            assert (await play(app, path="/wp-login.php")).status in (404, 503)
+            assert own.state is not State.CLOSED
+
+        async def closed() -> bool:
+            await play(app, path="/page")
+            return own.state is State.CLOSED
+
+        await eventually(closed, within=PATIENCE)
+
+
+async def test_elsewhere_a_404_says_nothing_unless_the_route_tells_what(make: Make) -> None:
+    if make in (litestar_around, litestar_inside):
+        pytest.skip("it tells whether it has found a handler")
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.01))
+
+    async def fine() -> str:
+        return "fine"
+
+    async with Coordinator(policy=policy) as coordinator:
+        own = coordinator.breaker("own")
+        await half_opened(own)
+        app = make(Site(fine, True, coordinator, OWN))
+        for _ in range(3):
+            await play(app, path="/missing")
+            assert own.state is not State.CLOSED
+        told = ProtectedRoute(circuit="own", classify=HttpClassifier(answered_statuses={404}))
+        app = make(Site(fine, True, coordinator, {"/": told}))
+
+        async def closed() -> bool:
+            await play(app, path="/missing")
+            return own.state is State.CLOSED
+
+        await eventually(closed, within=PATIENCE)
 
 
 async def test_pages_work_and_unknown_ones_say_nothing(

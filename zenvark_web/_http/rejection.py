@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from .._rejections import replaced
 from ..breaker import Breaker
 from ..exceptions import CircuitOpenError
 from .answer import Answer
@@ -12,6 +13,9 @@ from .fallbacks import Fallback
 from .library import Library, RequestLike
 from .problem import STATUS, BreakerStatus, problem
 from .settings import WhenOpen
+
+ERRORS = 400
+"""The statuses from here on tell of an error, and clients raise for them."""
 
 
 class Rejection:
@@ -64,6 +68,8 @@ class Rejection:
         if made is None:
             return None
         response = self._made(made)
+        if response.status_code < ERRORS:
+            replaced()
         if "breaker" not in response.extensions:
             response.extensions = {**response.extensions, "breaker": self._status}
         return response

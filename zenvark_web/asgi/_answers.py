@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .._core._checks import check_call
 from .._http.answer import Answer
 from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
-from .._rejections import rejected, rejection_in
+from .._rejections import handling, rejected, rejection_in
 from ..exceptions import CircuitOpenError
 
 Fallback: TypeAlias = Callable[[Request, CircuitOpenError], Response | Awaitable[Response]]
@@ -69,7 +69,7 @@ def rejection_answer(error: BaseException) -> Answer | None:
     rejection = rejection_in(error)
     if rejection is None:
         return None
-    rejected(rejection.name, rejection.retry_after)
+    handling(rejection)
     headers, body = problem(rejection.retry_after)
     return Answer(body, STATUS, headers)
 

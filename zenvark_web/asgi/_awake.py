@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from functools import partial
 
-from .. import _forks
 from .._coordination.log import WHERE
 from .._coordination.thread import aside, in_asyncio
+from .._forks import watch
 from ..coordinator import Coordinator
 from ..exceptions import ZenvarkError
 
@@ -25,7 +26,35 @@ STARTED_LATE = (
     "run the server with its lifespan on." + WHERE
 )
 
+GLANCE = 0.01
+"""Seconds between two looks of a request at a start that it waits for."""
+
+NEXT_TRY = 2.0
+"""Seconds from a start that failed to the next one."""
+
 _logger = logging.getLogger("zenvark_web")
+
+
+class _Start:
+    """One that is under way.
+
+    Args:
+        loop: The event loop in which it takes place. None: a thread of its own.
+
+    Attributes:
+        over: Whether it has ended, in whatever way.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop = loop
+        self.over = False
+
+    async def wait(self) -> None:
+        """Wait for its end, in whatever event loop, of asyncio or trio."""
+        from anyio import sleep  # comes with Starlette
+
+        while not self.over and not (self.loop is not None and self.loop.is_closed()):  # noqa: ASYNC110
+            await sleep(GLANCE)  # an event belongs to one loop
 
 
 class Awakening:
@@ -33,7 +62,8 @@ class Awakening:
 
     It begins once in a process, in the event loop of the first request, and ends with that. Where
     each request has a loop of its own, it goes on in a thread of its own, until the interpreter
-    ends. One that has been seen running is somebody else's, and is left alone.
+    ends. One that has been seen running is somebody else's, and is left alone. One that could not
+    be started is tried again later.
 
     Args:
         coordinator: The coordinator.
@@ -41,61 +71,70 @@ class Awakening:
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._process = 0
+        self._begin_anew()
+        watch(self, Awakening._begin_anew)
+
+    def _begin_anew(self) -> object:
+        inherited = vars(self).copy()
+        self._settled = False
+        self._not_before = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._ready: asyncio.Event | None = None
-        self._begin_anew()
-        _forks.watch(self, Awakening._begin_anew)
-
-    def _begin_anew(self) -> None:
-        self._turn = threading.RLock()  # after a fork as well, when another thread may have held it
+        self._start: _Start | None = None
+        self._turn = threading.RLock()  # a signal's handler may come in between
+        return inherited
 
     @property
     def due(self) -> bool:
         """Whether the next request is to begin it, or to wait for its beginning."""
-        if self._process != os.getpid():
-            return True
-        return self._ready is not None or (self._loop is not None and self._loop.is_closed())
+        if not self._settled:
+            return time.monotonic() >= self._not_before
+        return self._loop is not None and self._loop.is_closed()
 
     def leave(self) -> None:
         """A lifespan has come, which sees to it."""
-        self._process, self._loop, self._ready = os.getpid(), None, None
+        with self._turn:
+            self._settled, self._loop, self._start = True, None, None
 
     async def __call__(self) -> None:
         """Begin it, unless it runs. Returns with the fleet's state loaded, or after about a second
         without; a request that is cancelled meanwhile cancels nobody else's beginning."""
-        work, ready = self._begin(), self._ready
+        work = self._next()
         if work is not None:
             await work()
-        elif ready is not None and in_asyncio() and self._loop is asyncio.get_running_loop():
-            await ready.wait()
 
-    def _begin(self) -> Callable[[], Awaitable[object]] | None:
-        """What the request that comes first has to do."""
+    def _next(self) -> Callable[[], Awaitable[object]] | None:
+        """What the next request has to do."""
         with self._turn:
-            mine = self._process == os.getpid()
-            again = mine and self._loop is not None and self._loop.is_closed()
-            if mine and not again:
+            lost = self._loop is not None and self._loop.is_closed()
+            if self._start is not None and not lost:
+                return self._start.wait
+            if not (lost or self.due):
                 return None
-            self._process, self._loop, self._ready = os.getpid(), None, None
-            if self._coordinator.running:
+            self._loop, self._start = None, None
+            self._settled = self._coordinator.running
+            if self._settled:
                 return None
-            if again or not in_asyncio():
-                return self._start_in_a_thread
-            self._loop, self._ready = asyncio.get_running_loop(), asyncio.Event()
-            self._keeper = self._loop.create_task(
-                self._keep(self._ready), name="zenvark_web without lifespan", context=Context()
-            )
-            return self._ready.wait
+            return self._begin_in_a_thread() if lost or not in_asyncio() else self._begin_here()
 
-    async def _keep(self, ready: asyncio.Event) -> None:
+    def _begin_here(self) -> Callable[[], Awaitable[object]]:
+        self._loop = loop = asyncio.get_running_loop()
+        self._start = start = _Start(loop)
+        name = "zenvark_web without lifespan"
+        self._keeper = loop.create_task(self._keep(start), name=name, context=Context())
+        return start.wait
+
+    def _begin_in_a_thread(self) -> Callable[[], Awaitable[object]]:
+        self._start = start = _Start(None)
+        return partial(self._start_in_a_thread, start)
+
+    async def _keep(self, start: _Start) -> None:
         """Run it until the event loop ends, which cancels this."""
+        started = False
         try:
             started = await self._tried(self._coordinator.__aenter__)
         finally:
-            self._ready = None
-            ready.set()
+            self._ended(start, started)
         if started:
             try:
                 await asyncio.get_running_loop().create_future()
@@ -103,8 +142,21 @@ class Awakening:
                 await self._coordinator.__aexit__(None, None, None)
                 raise
 
-    async def _start_in_a_thread(self) -> None:
-        await self._tried(lambda: aside(self._coordinator.__enter__))
+    async def _start_in_a_thread(self, start: _Start) -> None:
+        started = False
+        try:
+            started = await self._tried(lambda: aside(self._coordinator.__enter__))
+        finally:
+            self._ended(start, started)
+
+    def _ended(self, start: _Start, started: bool) -> None:
+        with self._turn:
+            start.over = True
+            if self._start is not start:  # somebody else has taken over
+                return
+            self._start, self._settled = None, started
+            if not started:
+                self._loop, self._not_before = None, time.monotonic() + NEXT_TRY
 
     async def _tried(self, start: Callable[[], Awaitable[object]]) -> bool:
         try:

@@ -8,6 +8,7 @@ a trial call: how long it is, and how fast it is read, says nothing of the route
 
 An answer that would be a failure says nothing where a circuit rejected a call on the way to it:
 an app may make any answer of a rejection. What escapes as an exception is judged as what it is.
+Starlette answers for it before it lets it go on, so such a call ends only with the app.
 
 Time counts only while the app works: not while it waits for the client's next part of the request,
 nor from the start of its response on.
@@ -52,6 +53,7 @@ class Call:
 
     __slots__ = (
         "_carrier",
+        "_doubtful",
         "_judge",
         "_met",
         "_outcome",
@@ -68,6 +70,7 @@ class Call:
         self._outcome = Outcome.FAILURE
         self._uploading = uploading
         self._waiting = 0
+        self._doubtful = False
 
     def begin(self) -> None:
         """From here on, calls of the same circuit are part of this one."""
@@ -87,7 +90,7 @@ class Call:
         """Take note of a message from the app."""
         kind = message["type"]
         if kind in PARTS:
-            if not message.get("more_body", False):
+            if not message.get("more_body", False) and not self._doubtful:
                 self.settle(self._outcome, "no start of a response")
         elif kind == "websocket.accept":
             self.settle(Outcome.SUCCESS)
@@ -101,12 +104,17 @@ class Call:
     def _started(self, permit: Permit, message: Message) -> None:
         permit.stop_clock()  # how fast the client reads makes no slow call
         self._outcome = outcome = self._outcome_of(message)
+        if self._doubtful:
+            return  # the exception that it is made of may come yet
         if outcome is Outcome.FAILURE or permit.on_trial or _is_event_stream(message):
             self.settle(outcome, f"HTTP {message['status']}")
 
     def _outcome_of(self, answer: Message) -> Outcome:
         outcome = self._judge(answer)
-        return self._failure if outcome is Outcome.FAILURE else outcome
+        if outcome is not Outcome.FAILURE:
+            return outcome
+        self._doubtful = bool(self._met.count)
+        return self._failure
 
     @property
     def _failure(self) -> Outcome:

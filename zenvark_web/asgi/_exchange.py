@@ -28,15 +28,18 @@ class Exchange:
     Args:
         app: The app.
         met: The rejections that the request meets.
+        guesses: Whether a 500 of an app that answers its exceptions itself is taken for one of
+            those. Not where the app is known to answer for rejections otherwise.
 
     Attributes:
         answered: Whether the app has begun to answer.
         rejection: What there is to answer in the app's place.
     """
 
-    def __init__(self, app: ASGIApp, met: Rejections) -> None:
+    def __init__(self, app: ASGIApp, met: Rejections, guesses: bool) -> None:
         self._app = app
         self._met = met
+        self._guesses = guesses
         self._around: object = None
         self._outside = sys.exc_info()[1]
         self.answered = False
@@ -98,7 +101,7 @@ class Exchange:
             # What escapes comes here as an exception, but from an app further in that answers for
             # its exceptions while it handles them. Any other 500 is what the app wants to say.
             return None if app is self._around else handled
-        return handled or self._met.longest
+        return handled or (self._met.longest if self._guesses else None)
 
     def _handled(self) -> CircuitOpenError | None:
         """The rejection that is being handled while the app answers, if one is."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
+from starlette.routing import BaseRoute, Host, Mount, Router
 from starlette.types import Message, Scope
 
 from .._core.states import Outcome
@@ -16,8 +18,8 @@ from ..exceptions import ClassifierError
 NOT_CRASHED = frozenset({501, 505})
 """Of the 5xx class, but told of the request alone: a method or version that is not supported."""
 
-NO_ROUTE = frozenset({404, 405})
-"""What a router answers where it has no route: nothing of the app was reached."""
+NOT_FOUND = 404
+NO_SUCH_METHOD = 405
 
 STATUSES = range(100, 1000)
 
@@ -48,7 +50,7 @@ class RouteJudge:
 
     Args:
         failure_statuses: Failures. None: the 5xx class, and what is above, but 501 and 505.
-        ignored_statuses: Those that say nothing, besides 404 and 405.
+        ignored_statuses: Those that say nothing, besides 404 and 405 where no handler was reached.
         classify: The user's own, which goes first.
     """
 
@@ -75,22 +77,21 @@ class RouteJudge:
             surface: Told the errors of the user's classifier.
         """
         status = status_of(answer)
+        headers = Headers(raw=list(answer.get("headers") or ()))
         outcome = None
         if self._classify is not None:
-            outcome = self._asked(self._classify, scope, status, answer, surface)
-        return self._by_status(scope, status) if outcome is None else outcome
+            outcome = self._asked(self._classify, scope, RouteAnswer(status, headers), surface)
+        return self._by_status(scope, status, headers) if outcome is None else outcome
 
     def _asked(
         self,
         classify: Classify,
         scope: Scope,
-        status: int,
-        answer: Message,
+        answer: RouteAnswer,
         surface: Callable[[Exception], object],
     ) -> Outcome | None:
         try:
-            headers = Headers(raw=list(answer.get("headers", ())))
-            outcome: object = classify(HTTPConnection(scope), RouteAnswer(status, headers))
+            outcome: object = classify(HTTPConnection(scope), answer)
             if outcome is None or isinstance(outcome, Outcome):
                 return outcome
             raise TypeError(f"a route's classify must return an Outcome or None, not {outcome!r}")
@@ -104,17 +105,12 @@ class RouteJudge:
             )
             return None
 
-    def _by_status(self, scope: Scope, status: int) -> Outcome:
+    def _by_status(self, scope: Scope, status: int, headers: Headers) -> Outcome:
         if status in self._ignored:
             return Outcome.IGNORED
-        failures = self._failures
-        if (
-            (status >= 500 and status not in NOT_CRASHED)
-            if failures is None
-            else status in failures
-        ):
+        if self._fails(status):
             return Outcome.FAILURE
-        if status in NO_ROUTE or (status < 500 and _found_no_route(scope)):
+        if status < 500 and _reached_nothing(scope, status, headers):
             return Outcome.IGNORED
         # The rest of 4xx is the request's fault, which hides nothing that befalls other requests.
         return Outcome.ANSWERED if status >= 400 else Outcome.SUCCESS
@@ -133,10 +129,26 @@ def status_of(answer: Message) -> int:
     return 500 if answer.get("code") in CRASHES else 403
 
 
-def _found_no_route(scope: Scope) -> bool:
-    """Whether a router of Starlette's answered by itself: it redirects to the path with a slash,
-    or closes a websocket."""
-    return "router" in scope and "endpoint" not in scope
+def _reached_nothing(scope: Scope, status: int, headers: Headers) -> bool:
+    """Whether an answer tells that the app has nothing for the request: no handler was reached."""
+    if status == NOT_FOUND:
+        return not _found_a_handler(scope)
+    if status == NO_SUCH_METHOD:  # what answers for the handler names its methods (RFC 9110)
+        return "allow" in headers or not _found_a_handler(scope)
+    # A router of Starlette's redirects to the path with a slash, or closes a websocket.
+    return "router" in scope and isinstance(scope.get("endpoint", scope["router"]), Router)
+
+
+def _found_a_handler(scope: Scope) -> bool:
+    """Whether a router has told of a handler that it found. Without a word of it there may have
+    been none: strangers ask for paths that no app has, and must not close a circuit."""
+    if "route_handler" in scope:  # Litestar's
+        return True
+    route = scope.get("route")
+    if isinstance(route, BaseRoute):
+        return "endpoint" in scope and not isinstance(route, Mount | Host)
+    endpoint = scope.get("endpoint")  # of a Starlette that tells no route; an app, where it mounts
+    return inspect.isroutine(endpoint) or inspect.isclass(endpoint)
 
 
 def check_classify(classify: object) -> None:

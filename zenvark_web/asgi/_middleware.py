@@ -77,6 +77,7 @@ class BreakerMiddleware:
         self._route = finder(routes, coordinator.surface)
         self._cors = cors_within(app)
         self._awakening = Awakening(coordinator)
+        self._handles = False  # whether the app has been seen to answer for rejections itself
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -127,8 +128,9 @@ class BreakerMiddleware:
     async def _passed(
         self, call: Call | None, met: Rejections, scope: Scope, receive: Receive, send: Send
     ) -> CircuitOpenError | None:
-        exchange = Exchange(self._app, met)
+        exchange = Exchange(self._app, met, guesses=not self._handles)
         await exchange(call, scope, receive, send)
+        self._handles = self._handles or met.handled
         return exchange.rejection
 
     def _call(
