@@ -189,7 +189,10 @@ class Call:
 
 def _remembered(cause: object) -> Callable[[], object]:
     """A way back to a cause, which does not keep an error with all that hangs on it alive."""
-    return ref(cause) if isinstance(cause, BaseException) else lambda: cause
+    try:
+        return ref(cause) if isinstance(cause, BaseException) else lambda: cause
+    except TypeError:  # Python's own errors take no weak reference
+        return lambda: cause
 
 
 def _is_event_stream(response: ResponseLike) -> bool:
