@@ -69,7 +69,8 @@ async def test_clocks_an_hour_wrong(
 
 
 def test_no_code_asks_for_a_hosts_time_of_day() -> None:
-    """`datetime` may read an upstream's dates, which are not compared with a host's."""
+    """`datetime` may read an upstream's dates, which are not compared with a host's. The one place
+    that knows the day's clock is `Host.wall`, by which a thawed process sees that it was frozen."""
     asks = re.compile(
         r"\btime\.time|\bfrom time import|\btime_ns\b|\blocaltime|\bgmtime|\bstrftime"
         r"|\bdatetime\.(now|utcnow|today)\b|\bdate\.today\b"
@@ -77,7 +78,8 @@ def test_no_code_asks_for_a_hosts_time_of_day() -> None:
     for file in Path(zenvark_web.__file__).parent.glob("**/*.py"):
         # The demo shows it; prometheus_client's files hold it. Neither decides anything.
         if not {"demo", "metrics"} & set(file.parts):
-            assert not asks.search(file.read_text()), file
+            known = "wall: Callable[[], float] = time.time\n"
+            assert not asks.search(file.read_text().replace(known, "")), file
 
 
 @pytest.mark.slow
