@@ -77,6 +77,7 @@ class RedisBackend:
         self._keys = {name: f"zenvark:{{{namespace}}}:{name}" for name in KEYS}
         self._turn = asyncio.Lock()
         self._stale = False
+        self._moved = False
         self._reading: asyncio.Timeout | None = None
         self._appended = False
 
@@ -252,6 +253,9 @@ class RedisBackend:
                 )
 
     async def _read(self, *args: str | int, wait: float) -> Any:
+        if self._moved:  # a read may have ended, and left its connection, as the others were closed
+            self._moved = False
+            await self._clients.let_go()
         try:
             async with asyncio.timeout(wait + READ_SLACK) as self._reading, self._watched():
                 return await self._clients.reader.execute_command(
@@ -281,6 +285,7 @@ class RedisBackend:
         if not self._stale:
             return
         self._stale = False
+        self._moved = True
         await self._clients.let_go()
         reading, self._reading = self._reading, None
         if reading is not None and not reading.expired():
