@@ -138,7 +138,14 @@ def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hosts_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SharedClock, "now", lambda self: self.monotonic())
+    wrong_by: dict[SharedClock, float] = {}
+
+    def sync(self: SharedClock, now: float, asked: float) -> None:
+        wrong = wrong_by.setdefault(self, -30.0 * len(wrong_by))  # each host's by another time
+        self._offset = now - asked + wrong
+        self.known.set()
+
+    monkeypatch.setattr(SharedClock, "sync", sync)
 
 
 def no_surfacing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +157,7 @@ def no_surfacing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cancelled_calls_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalCircuit, "outcome_of_error", lambda *_: Outcome.FAILURE)
+    monkeypatch.setattr(LocalCircuit, "judged", lambda *_: (Outcome.FAILURE, "x"))
 
 
 def no_counting_of_permits(monkeypatch: pytest.MonkeyPatch) -> None:
