@@ -139,7 +139,8 @@ async def test_first_thing_after_a_thaw_is_a_read(
     child.receive(within=PATIENCE)
     for _ in range(3):
         other.breaker("upstream").acquire().record(Outcome.FAILURE)
-    await asyncio.to_thread(lambda: child.receive(within=PATIENCE))  # it is open there, too
+    await asyncio.to_thread(lambda: child.receive(within=PATIENCE))  # it is open there, ...
+    await eventually(lambda: other.breaker("upstream").generation > 0, within=PATIENCE)  # ... and here
     child.pause()
     await eventually(lambda: passes(other), within=PATIENCE)
     await asyncio.sleep(4.0)

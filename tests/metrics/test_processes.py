@@ -193,7 +193,9 @@ async def test_a_process_that_knows_nothing_yet_is_not_believed(
     )
     assert state(tmp_path) == {"closed": 0, "open": 1, "half_open": 0}
     knows.call("stop")
-    assert state(tmp_path) == {"closed": 1, "open": 0, "half_open": 0}
+    await eventually(
+        lambda: state(tmp_path) == {"closed": 1, "open": 0, "half_open": 0}, within=PATIENCE
+    )
 
 
 async def test_the_state_told_last_is_shown(start_worker: StartWorker, tmp_path: Path) -> None:
