@@ -2,7 +2,7 @@
 
 import pytest
 
-from zenvark_web.testing.__main__ import main
+from zenvark_web.testing.simulation.command import main
 
 SHORT = ["--hours", "0.01", "--instances", "2", "--calls", "2"]
 
@@ -31,7 +31,7 @@ def test_several_at_a_time(
 def test_seeds_that_fail_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("zenvark_web.testing._checks.TASKS_PER_SHARD", -1000)
+    monkeypatch.setattr("zenvark_web.testing.simulation.checks.TASKS_PER_SHARD", -1000)
     assert run(monkeypatch, "--seeds", "1", "--first", "5") == 1
     told = capsys.readouterr().out
     assert told.startswith("seed 5, at ")

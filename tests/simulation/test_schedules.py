@@ -132,7 +132,7 @@ def test_recovery_does_not_wait_for_such_a_clock(
 ) -> None:
     """Which had half a minute to make up. Blocked calls were taken for old ones, and what the
     upstream had asked for for a time still to come."""
-    monkeypatch.setattr("zenvark_web.testing._world.CALM", 15.0)
+    monkeypatch.setattr("zenvark_web.testing.simulation.run.CALM", 15.0)
     loss = LOSS_AND_A_CLOCK_SET_BACK[:2]
     fails = Fault(20, Kind.UPSTREAM_FAILS, target, lasts=4)
     simulate(2, Settings(), [*loss, fails, *BAD_MOMENT])
@@ -156,8 +156,8 @@ def test_newcomer_that_leads_first_closes_nothing(seed: int, target: int) -> Non
 
 
 def test_violation_tells_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zenvark_web.testing._world.CALM", 0.0)
-    monkeypatch.setattr("zenvark_web.testing._world.ENOUGH_CALLS", 0.0)
+    monkeypatch.setattr("zenvark_web.testing.simulation.run.CALM", 0.0)
+    monkeypatch.setattr("zenvark_web.testing.simulation.run.ENOUGH_CALLS", 0.0)
     schedule = [Fault(0, Kind.UPSTREAM_CHANGES, 1), Fault(0.5, Kind.HOST_SLEEPS, -1, 2.5)]
     world = Settings(instances=2)
     with pytest.raises(ViolationError) as raised:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.processes import ROOT
 from zenvark_web.testing import Settings, simulate
-from zenvark_web.testing.__main__ import variants
+from zenvark_web.testing.simulation.command import variants
 
 SEEDS = range(4)
 """A fixed share. `nox -s simulate` runs many more, for longer."""

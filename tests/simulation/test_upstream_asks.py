@@ -16,10 +16,10 @@ from zenvark_web import (
 )
 from zenvark_web._core.states import Transition
 from zenvark_web.testing import Fault, Kind, Settings, simulate
-from zenvark_web.testing.__main__ import variants
-from zenvark_web.testing._checks import Checks
 from zenvark_web.testing._network import Server
-from zenvark_web.testing._world import Simulation
+from zenvark_web.testing.simulation.checks import Checks
+from zenvark_web.testing.simulation.command import variants
+from zenvark_web.testing.simulation.run import Simulation
 
 pytestmark = pytest.mark.untraced
 
@@ -76,7 +76,8 @@ def test_nobody_tries_before_whoever_leads(seed: int, monkeypatch: pytest.Monkey
     policy = BreakerPolicy(
         strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(0.1, 2, 0.5), trial_calls=2
     )
-    world = Simulation(seed, Settings(policy=policy, calls=12), LEADERS_GO)
+    simulation = Simulation(seed, Settings(policy=policy, calls=12), LEADERS_GO)
+    world = simulation.world
     record, published = Permit.record, Checks.published
 
     def note_what_is_told(
@@ -93,7 +94,7 @@ def test_nobody_tries_before_whoever_leads(seed: int, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Permit, "record", note_what_is_told)
     monkeypatch.setattr(Checks, "published", note_who_tries)
-    world.run()
+    simulation.run()
     assert len(log.told) > 10
     assert log.lengthened > 3
     assert log.too_early == []

@@ -7,10 +7,10 @@ fixture.
 `simulate` runs a whole fleet through faults, and checks what must always hold after every step.
 """
 
-from ._faults import Fault, Kind, schedule_of
 from ._fleet import Fleet
-from ._settings import Settings, Summary, ViolationError
-from ._world import simulate
+from .simulation.faults import Fault, Kind, schedule_of
+from .simulation.run import simulate
+from .simulation.settings import Settings, Summary, ViolationError
 
 __all__ = [
     "Fault",

@@ -18,7 +18,7 @@ from .._core.states import HealthCheckType, Outcome, State
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from ._hosts import SimulatedCoordinator, UpstreamError
+from ._coordinator import SimulatedCoordinator, UpstreamError
 from ._loop import Running, VirtualLoop
 from ._network import Server, SimulatedBackend, Way
 

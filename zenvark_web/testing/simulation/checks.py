@@ -2,7 +2,7 @@
 
 By the numbers of the design's invariants:
 
-1.  A call made through `Breaker.execute` comes to its end without ever giving way (`_hosts`).
+1.  A call made through `Breaker.execute` comes to its end without ever giving way (`hosts`).
 2.  Under one epoch one instance writes, under a lease that is over none, and only legal moves.
 3.  What an instance knows of a circuit only grows newer. Nobody makes more trial calls than were
     granted to it.
@@ -21,21 +21,17 @@ By the numbers of the design's invariants:
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
-from .._coordination.accounts import MAX_BATCHES
-from .._coordination.health import MAX_CHECKS
-from .._coordination.reporter import MAX_AGE
-from .._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
-from .._core.strategies import ConsecutiveFailures, judges_slow_calls
-from ..backends.base import Batch
-from ..breaker import Breaker
-from ._network import Server
-from ._settings import ViolationError
-
-if TYPE_CHECKING:
-    from ._hosts import SimulatedHost
-    from ._world import Simulation
+from ..._coordination.accounts import MAX_BATCHES
+from ..._coordination.health import MAX_CHECKS
+from ..._coordination.reporter import MAX_AGE
+from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
+from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
+from ...backends.base import Batch
+from ...breaker import Breaker
+from .._network import Server
+from .hosts import Hosts, SimulatedHost
+from .world import World
 
 TASKS_PER_SHARD = 16
 CALLS_AT_ONCE = 500
@@ -48,18 +44,18 @@ OVERDUE = 10.0
 
 
 class Checks:
-    """Watches a simulation.
+    """Watches what a world's servers take, and the hosts that it makes there.
 
     Args:
-        world: The simulation.
+        world: The world.
 
     Attributes:
-        violation: What did not hold, once something has not.
+        hosts: The hosts.
     """
 
-    def __init__(self, world: Simulation) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self.violation: ViolationError | None = None
+        self._require = world.require
         self._newest: dict[tuple[int, int, str], Transition] = {}
         self._closings: set[tuple[int, str, int]] = set()
         self._leaders: dict[tuple[int, int, int], str] = {}
@@ -78,14 +74,9 @@ class Checks:
         if isinstance(strategy, ConsecutiveFailures):
             self._threshold = strategy.threshold
         self._streaks_decide = strategy is None or isinstance(strategy, ConsecutiveFailures)
-
-    def require(self, holds: bool, what: str) -> None:
-        """Note a violation unless something holds; the run ends with the first one."""
-        if not holds and self.violation is None:
-            self.violation = ViolationError(
-                f"seed {self._world.seed}, at {self._world.loop.now:.3f}: {what}\n\n"
-                f"{self._world}\n\n" + "\n".join(self._world.history)
-            )
+        for server in world.servers:
+            server.observer = self
+        self.hosts: Hosts = Hosts(world, self)
 
     # What a store takes
 
@@ -109,8 +100,8 @@ class Checks:
 
     def _check_leader(self, life: tuple[int, int], transition: Transition) -> None:
         leader = self._leaders.setdefault((*life, transition.epoch), transition.leader)
-        self.require(leader == transition.leader, "two instances wrote under one epoch")
-        self.require(
+        self._require(leader == transition.leader, "two instances wrote under one epoch")
+        self._require(
             transition.epoch >= self._epochs.get(life, 0), "a lease that was over was written under"
         )
         self._epochs[life] = transition.epoch
@@ -118,18 +109,20 @@ class Checks:
     def _check_move(self, key: tuple[int, int, str], transition: Transition) -> None:
         before = self._newest.get(key)
         if before is not None:
-            self.require(transition.generation > before.generation, "a generation was written over")
+            self._require(
+                transition.generation > before.generation, "a generation was written over"
+            )
         self._newest[key] = transition
         owed = self._owed.get(key)
         if owed is not None and transition.generation > owed[0]:
             del self._owed[key]
         if transition.reason.cause not in (Cause.INITIAL, Cause.REPAIRED):
             move = TRANSITIONS.get((transition.previous, transition.reason.cause))
-            self.require(move is transition.state, f"no such move: {transition}")
-        for host in self._world.hosts:
+            self._require(move is transition.state, f"no such move: {transition}")
+        for host in self.hosts.present:
             if host.name == transition.leader:
                 known = host.coordinator.shards[key[0]].table.known(transition.circuit)
-                self.require(
+                self._require(
                     transition.generation >= known.generation,
                     f"{transition.circuit} was set back from {known.generation}",
                 )
@@ -144,9 +137,9 @@ class Checks:
             self._closings.add(closing)
         if closing in self._closings:
             return
-        for host in self._world.hosts:
+        for host in self.hosts.present:
             known = host.coordinator.shards[number].table.known(transition.circuit)
-            self.require(
+            self._require(
                 known.state is State.CLOSED
                 or not 0 <= transition.generation - known.generation <= 1,
                 f"{transition.circuit} was closed by a repair, though {host} knew it to be "
@@ -158,12 +151,12 @@ class Checks:
         circuit, before = transition.circuit, transition.generation - 1
         if transition.reason.cause is Cause.TRIPPED:
             failures = self._ended[circuit, before, True]
-            self.require(
+            self._require(
                 failures >= self._threshold,
                 f"{circuit} was opened by {failures} failures of generation {before}",
             )
         elif transition.reason.cause is Cause.TRIAL_PASSED:
-            self.require(
+            self._require(
                 self._ended[circuit, before, False] > 0,
                 f"{circuit} was closed without a success of generation {before}",
             )
@@ -172,7 +165,7 @@ class Checks:
             told = sum(reason.instances.values())
             unanswered = reason.failures.get("no answer", 0) + reason.failures.get("slow", 0)
             failures = self._ended[circuit, before, True]
-            self.require(
+            self._require(
                 failures >= told - unanswered,
                 f"{circuit} was opened again by {failures} failures of generation {before}",
             )
@@ -215,7 +208,7 @@ class Checks:
         """Whether the fleet knows nothing newer than the store, which may have lost it."""
         newest = self._newest.get(key)
         generation = newest.generation if newest else 0
-        tables = (host.coordinator.shards[key[0]].table for host in self._world.hosts)
+        tables = (host.coordinator.shards[key[0]].table for host in self.hosts.present)
         return all(table.known(key[2]).generation <= generation for table in tables)
 
     # What calls do
@@ -227,7 +220,7 @@ class Checks:
             return
         key = (breaker.name, generation, instance)
         self._trials[key] += 1
-        self.require(
+        self._require(
             state is State.HALF_OPEN and self._trials[key] <= self._permits[key],
             f"{instance} made a call of {breaker.name} for which it had no permit",
         )
@@ -249,19 +242,19 @@ class Checks:
     def watch(self, host: SimulatedHost) -> None:
         """Look at each transition that it takes on, as it does."""
         for shard in host.coordinator.shards:
-            shard.table.latest = _OnlyNewer(self, host)
+            shard.table.latest = _OnlyNewer(self._world, host)
 
     def look_at(self, host: SimulatedHost) -> None:
         """What an instance has counted and keeps."""
         counted = host.coordinator.statistics
-        self.require(
+        self._require(
             counted.recorded >= counted.evaluated + counted.expired + counted.dropped
             and min(counted.evaluated, counted.expired, counted.dropped) >= 0,
             f"{host} counted a result twice",
         )
         for shard in host.coordinator.shards:
-            self.require(shard.outbox.runs <= shard.outbox.limit, f"{host}: more waits than may")
-            self.require(len(shard.ledger) <= MAX_BATCHES, f"{host}: more is entered than may")
+            self._require(shard.outbox.runs <= shard.outbox.limit, f"{host}: more waits than may")
+            self._require(len(shard.ledger) <= MAX_BATCHES, f"{host}: more is entered than may")
 
     def look_for_what_is_owed(self, calm_since: float) -> None:
         """Whether a leader has left undecided what it had the time to decide."""
@@ -271,7 +264,7 @@ class Checks:
                 del self._owed[number, life, circuit]
                 continue
             waited = self._world.loop.now - max(since, calm_since)
-            self.require(
+            self._require(
                 waited < patience,
                 f"{circuit} stays in generation {generation}, though all that opens it is known",
             )
@@ -282,7 +275,7 @@ class Checks:
         shards = self._world.settings.shards
         most = shards * (TASKS_PER_SHARD + 2 * MAX_CHECKS) + CALLS_AT_ONCE
         for machine, tasks in counts.items():
-            self.require(tasks <= most, f"{machine} has {tasks} tasks under way")
+            self._require(tasks <= most, f"{machine} has {tasks} tasks under way")
 
     # In the end
 
@@ -290,16 +283,16 @@ class Checks:
         """What keeps the fleet from being at one, if anything does."""
         world = self._world
         for number, _ in enumerate(world.servers):
-            leaders = [host for host in world.hosts if host.coordinator.leads(number)]
+            leaders = [host for host in self.hosts.present if host.coordinator.leads(number)]
             if len(leaders) != 1:
                 return f"shard {number} is led by {leaders}"
-        for host in world.hosts:
+        for host in self.hosts.present:
             if not host.coordinator.connected:
                 return f"{host} is cut off"
         for name in world.circuits:
             if name not in world.touched:
                 continue
-            breakers = [host.coordinator.breaker(name) for host in world.hosts]
+            breakers = [host.coordinator.breaker(name) for host in self.hosts.present]
             states = sorted({breaker.state for breaker in breakers})
             if (name in world.down) is (State.CLOSED in states):
                 return f"{name} is {states}, its upstream down: {name in world.down}"
@@ -309,15 +302,15 @@ class Checks:
 
     def close_accounts(self) -> None:
         """Whether each result has become something, and each error was told."""
-        for host in self._world.hosts:
+        for host in self.hosts.present:
             counted = host.coordinator.statistics
             became = counted.evaluated + counted.expired + counted.dropped
-            self.require(
+            self._require(
                 counted.recorded == became,
                 f"{host} recorded {counted.recorded}, of which {became} became something",
             )
             told = counted.errors["CallbackError"]
-            self.require(
+            self._require(
                 told == host.broken, f"{host}: of {host.broken} broken callbacks, {told} surfaced"
             )
 
@@ -342,14 +335,14 @@ class _Streak:
 class _OnlyNewer(dict[str, Transition]):
     """Newest transitions by circuit, which an instance may only replace by newer ones."""
 
-    def __init__(self, checks: Checks, host: SimulatedHost) -> None:
+    def __init__(self, world: World, host: SimulatedHost) -> None:
         super().__init__()
-        self._checks = checks
+        self._require = world.require
         self._host = host
 
     def __setitem__(self, name: str, transition: Transition) -> None:
         known = self.get(name)
-        self._checks.require(
+        self._require(
             known is None or transition.order > known.order,
             f"{self._host} went back with {name}",
         )

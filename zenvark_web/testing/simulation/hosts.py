@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextvars import Context
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import Any, Protocol
 
-from .._coordination.host import Host
-from .._coordination.shard import Shard
-from .._core.backoff import ExponentialBackoff
-from .._core.policy import BreakerPolicy, HealthCheck
-from .._core.states import HealthCheckType, Outcome, Role
-from .._core.strategies import ConsecutiveFailures
-from ..backends.base import Backend
-from ..breaker import Breaker
-from ..coordinator import Coordinator
-from ..events import StateChange
-from ..exceptions import CircuitOpenError
-from ._loop import MACHINE, Step
-from ._network import SimulatedBackend, Way
-
-if TYPE_CHECKING:
-    from ._world import Simulation
+from ..._coordination.host import Host
+from ..._core.backoff import ExponentialBackoff
+from ..._core.policy import BreakerPolicy, HealthCheck
+from ..._core.states import HealthCheckType, Outcome, Role
+from ..._core.strategies import ConsecutiveFailures
+from ...breaker import Breaker
+from ...events import StateChange
+from ...exceptions import CircuitOpenError
+from .._coordinator import SimulatedCoordinator, UpstreamError
+from .._loop import MACHINE, Step
+from .._network import SimulatedBackend, Way
+from .world import CHECKED, World
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ExponentialBackoff(1, 2, 8))
-
-CHECKED = "checked-*"
-"""The names of circuits with a health check."""
 
 LONG_CALLS = 0.2
 """The share of calls that take time."""
@@ -41,39 +35,8 @@ RETRY_AFTER = (None, None, 0.5, 3.0, 6.0)
 BROKEN_CALLBACKS = 0.05
 
 
-class UpstreamError(Exception):
-    """The simulated upstream failed."""
-
-
 class CallbackError(Exception):
     """A simulated user's callback failed."""
-
-
-class SimulatedCoordinator(Coordinator):
-    """A coordinator on a host and stores of the simulation's.
-
-    Args:
-        host: The host.
-        backends: The ways to the stores, one for each shard.
-        settings: As `Coordinator` has them.
-    """
-
-    def __init__(self, host: Host, backends: Sequence[Backend], **settings: Any) -> None:
-        self._host = host
-        self._given = backends
-        super().__init__(None, shards=len(backends), **settings)
-
-    def _backends(self, redis: object, namespace: str, shards: int) -> Sequence[Backend]:
-        return self._given
-
-    @property
-    def shards(self) -> Sequence[Shard]:
-        """What it knows, by shard."""
-        return self._parts.shards
-
-    def leads(self, shard: int) -> bool:
-        """Whether it believes that it leads a shard."""
-        return self._session is not None and self._session.leads(shard)
 
 
 class UpstreamCheck:
@@ -83,7 +46,7 @@ class UpstreamCheck:
         world: Knows which are down.
     """
 
-    def __init__(self, world: Simulation) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
 
     def for_circuit(self, name: str) -> HealthCheck:
@@ -97,12 +60,33 @@ class UpstreamCheck:
         return check
 
 
+class HostObserver(Protocol):
+    """Sees each host that is made, and what becomes of its calls, as it happens."""
+
+    def watch(self, host: SimulatedHost) -> None:
+        """A host is there, not started yet."""
+        ...
+
+    def passed(self, instance: str, breaker: Breaker) -> None:
+        """A call is let through."""
+        ...
+
+    def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
+        """A call comes to its end, and was not cancelled."""
+        ...
+
+    def cancelled(self, instance: str, circuit: str, generation: int, *, slow: bool) -> None:
+        """A call was cancelled by its caller."""
+        ...
+
+
 class SimulatedHost:
     """A host and its coordinator.
 
     Args:
-        world: The simulation.
+        world: What the host lives in.
         name: Its name, which no other ever has.
+        observer: Sees what becomes of the calls that it makes.
 
     Attributes:
         way: How it reaches the servers.
@@ -112,8 +96,9 @@ class SimulatedHost:
         broken: How often a user's callback has failed here.
     """
 
-    def __init__(self, world: Simulation, name: str) -> None:
+    def __init__(self, world: World, name: str, observer: HostObserver) -> None:
         self._world = world
+        self._observer = observer
         self.name: str = name
         self.way: Way = Way(world.chance)
         self.alive: bool = True
@@ -263,7 +248,7 @@ class SimulatedHost:
         except (StopIteration, UpstreamError, CircuitOpenError):
             return
         call.close()
-        self._world.checks.require(False, f"{self.name}: a call of {breaker.name} had to wait")
+        self._world.require(False, f"{self.name}: a call of {breaker.name} had to wait")
 
     async def _call_for_long(self, breaker: Breaker) -> None:
         chance = self._world.chance
@@ -287,17 +272,49 @@ class SimulatedHost:
 
     async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
         """The upstream."""
-        world, checks, generation = self._world, self._world.checks, breaker.generation
+        world, observer, generation = self._world, self._observer, breaker.generation
         began = self.local(world.loop.now)
-        checks.passed(self.name, breaker)
+        observer.passed(self.name, breaker)
         if seconds:
             try:
                 await asyncio.sleep(seconds)
             except asyncio.CancelledError:
                 slow = self.local(world.loop.now) - began > self._slow_call
-                checks.cancelled(self.name, breaker.name, generation, slow=slow)
+                observer.cancelled(self.name, breaker.name, generation, slow=slow)
                 raise
         failed = breaker.name in world.down
-        checks.ended(breaker.name, generation, failed=failed)
+        observer.ended(breaker.name, generation, failed=failed)
         if failed:
             raise UpstreamError(breaker.name)
+
+
+class Hosts:
+    """The hosts of a simulation, to begin with as many as its settings say.
+
+    Args:
+        world: What they live in.
+        observer: Sees each of them, and what becomes of its calls.
+
+    Attributes:
+        world: The same.
+        present: Those that are there, each in its place.
+    """
+
+    def __init__(self, world: World, observer: HostObserver) -> None:
+        self.world: World = world
+        self._observer = observer
+        self._births = count()
+        self.present: list[SimulatedHost] = [self._make() for _ in range(world.settings.instances)]
+
+    def _make(self) -> SimulatedHost:
+        host = SimulatedHost(self.world, f"host-{next(self._births)}", self._observer)
+        self._observer.watch(host)
+        return host
+
+    def replace(self, host: SimulatedHost) -> SimulatedHost:
+        """Start another host in the place of one that is gone."""
+        successor = self._make()
+        self.present[self.present.index(host)] = successor
+        self.world.tell(successor.name, f"in the place of {host}")
+        successor.start()
+        return successor

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import heapq
 import logging
-import random
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
 
-from .._core.states import Role
-from ._checks import Checks
-from ._faults import Fault, Kind, happen, schedule_of
-from ._hosts import CHECKED, SimulatedHost
-from ._loop import NumberedTask, Running, VirtualLoop
-from ._network import Server
-from ._settings import Settings, Summary
-
-KEPT = 400
-"""Lines of history to keep."""
+from ..._core.states import Role
+from .._loop import NumberedTask, Running
+from .checks import Checks
+from .faults import Fault, Kind, happen, schedule_of
+from .hosts import Hosts, SimulatedHost
+from .settings import Settings, Summary
+from .world import World
 
 COMES_UP = 10.0
 CALM = 90.0
@@ -48,65 +43,24 @@ class Simulation:
         schedule: The faults.
 
     Attributes:
-        chance: Where chance comes from.
-        loop: Where time comes from.
-        circuits: Their names.
-        down: The circuits whose upstreams are down.
-        touched: The circuits whose upstreams ever were.
-        servers, hosts: What there is now.
+        world: What it runs in.
         checks: What must hold.
-        summary: What it has come to.
-        history: What has happened, the newest lines.
+        hosts: The hosts that are there now.
     """
 
     def __init__(self, seed: int, settings: Settings, schedule: Iterable[Fault]) -> None:
-        self.seed: int = seed
-        self.settings: Settings = settings
-        self.schedule: Sequence[Fault] = sorted(schedule, key=lambda fault: fault.at)
-        self.chance: random.Random = random.Random(seed)
-        self.loop: VirtualLoop = VirtualLoop()
-        self.circuits: Sequence[str] = [
-            CHECKED.replace("*", str(n)) if n % 3 == 2 else f"upstream-{n}"
-            for n in range(settings.circuits)
-        ]
-        self.down: set[str] = set()
-        self.touched: set[str] = set()
-        self.summary: Summary = Summary()
-        self.history: deque[str] = deque(maxlen=KEPT)
-        self.checks: Checks = Checks(self)
-        self._births = count()
+        self._schedule = sorted(schedule, key=lambda fault: fault.at)
+        self.world: World = World(seed, settings, self._schedule)
+        self._loop = self.world.loop
         self._planned: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._disturbances = 0
         self._looks_at = 0.0
         self._busy_after = 0
         self._calm_since = 0.0
-        with Running(self.loop):
-            self.servers: list[Server] = [
-                Server(self.loop, self.checks) for _ in range(settings.shards)
-            ]
-            self.hosts: list[SimulatedHost] = [self._make_host() for _ in range(settings.instances)]
-
-    def __str__(self) -> str:
-        faults = "".join(f"    {fault!r},\n" for fault in self.schedule)
-        return f"simulate({self.seed}, {self.settings!r}, [\n{faults}])"
-
-    def tell(self, who: str, what: str) -> None:
-        """Note something in the history."""
-        self.history.append(f"{self.loop.now:10.3f}  {who:12}  {what}")
-
-    def _make_host(self) -> SimulatedHost:
-        host = SimulatedHost(self, f"host-{next(self._births)}")
-        self.checks.watch(host)
-        return host
-
-    def replace(self, host: SimulatedHost) -> SimulatedHost:
-        """Start another host in the place of one that is gone."""
-        successor = self._make_host()
-        self.hosts[self.hosts.index(host)] = successor
-        self.tell(successor.name, f"in the place of {host}")
-        successor.start()
-        return successor
+        with Running(self._loop):
+            self.checks: Checks = Checks(self.world)
+        self.hosts: Hosts = self.checks.hosts
 
     # How it runs
 
@@ -117,17 +71,17 @@ class Simulation:
             ViolationError: Something did not hold that must.
         """
         try:
-            with Running(self.loop), _silence():
+            with Running(self._loop), _silence():
                 self._live()
         finally:
-            self.loop.close()
-        self.summary.seconds = self.loop.now
-        self.summary.history = tuple(self.history)
-        return self.summary
+            self._loop.close()
+        self.world.summary.seconds = self._loop.now
+        self.world.summary.history = tuple(self.world.history)
+        return self.world.summary
 
     def _live(self) -> None:
         try:
-            for host in self.hosts:
+            for host in self.hosts.present:
                 host.start()
             self._run_until(COMES_UP)
             self._let_faults_happen()
@@ -137,26 +91,26 @@ class Simulation:
             self._bury()
 
     def _run_until(self, until: float) -> None:
-        step, checks = self.loop.step, self.checks
-        most = BUSY * (1 + len(self.hosts))
+        step, world = self._loop.step, self.world
+        most = BUSY * (1 + len(self.hosts.present))
         while step(until):
-            self.summary.steps += 1
-            if checks.violation is not None:
-                raise checks.violation
-            if self.loop.now >= self._looks_at:
-                self._looks_at = self.loop.now + LOOK_AGAIN
-                self._busy_after = self.summary.steps + most
+            world.summary.steps += 1
+            if world.violation is not None:
+                raise world.violation
+            if self._loop.now >= self._looks_at:
+                self._looks_at = self._loop.now + LOOK_AGAIN
+                self._busy_after = world.summary.steps + most
                 self._look()
-            checks.require(self.summary.steps < self._busy_after, "somebody is busy with nothing")
+            world.require(world.summary.steps < self._busy_after, "somebody is busy with nothing")
 
     def _look(self) -> None:
-        for host in self.hosts:
+        for host in self.hosts.present:
             self.checks.look_at(host)
         self.checks.look_for_what_is_owed(self._calm_since)
         self.checks.look_at_tasks()
 
     def _let_faults_happen(self) -> None:
-        for fault in self.schedule:
+        for fault in self._schedule:
             self._plan(COMES_UP + fault.at, partial(self._begin, fault))
         while self._planned:
             at, _, event = heapq.heappop(self._planned)
@@ -167,16 +121,16 @@ class Simulation:
         heapq.heappush(self._planned, (at, next(self._numbers), event))
 
     def _begin(self, fault: Fault) -> None:
-        self.summary.faults += 1
-        self.tell("FAULT", repr(fault))
-        end = happen(self, fault)
-        self.touched |= self.down
+        self.world.summary.faults += 1
+        self.world.tell("FAULT", repr(fault))
+        end = happen(self.hosts, fault)
+        self.world.touched |= self.world.down
         self._disturb(fault, int(end is not None))
         if end is not None:
-            self._plan(self.loop.now + fault.lasts, partial(self._put_right, fault, end))
+            self._plan(self._loop.now + fault.lasts, partial(self._put_right, fault, end))
 
     def _put_right(self, fault: Fault, end: Callable[[], object]) -> None:
-        self.tell("FAULT", f"is over: {fault.kind.value}")
+        self.world.tell("FAULT", f"is over: {fault.kind.value}")
         end()
         self._disturb(fault, -1)
 
@@ -184,49 +138,49 @@ class Simulation:
         """Keep in mind since when there is nothing that could keep a leader from deciding."""
         if fault.kind not in (Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS):
             self._disturbances += more
-            self._calm_since = float("inf") if self._disturbances else self.loop.now
+            self._calm_since = float("inf") if self._disturbances else self._loop.now
 
     def _settle(self) -> None:
-        self.tell("FAULT", "no more")
-        patience = CALM + ENOUGH_CALLS * self.settings.circuits / self.settings.calls
-        until = self.loop.now + patience
-        while self.loop.now < until and self.checks.disagreement():
-            self._run_until(self.loop.now + 1)
+        self.world.tell("FAULT", "no more")
+        patience = CALM + ENOUGH_CALLS * self.world.settings.circuits / self.world.settings.calls
+        until = self._loop.now + patience
+        while self._loop.now < until and self.checks.disagreement():
+            self._run_until(self._loop.now + 1)
         trouble = self.checks.disagreement()
         self._require(trouble is None, f"{patience:g} s after the last fault: {trouble}")
 
     def _require(self, holds: bool, what: str) -> None:
-        self.checks.require(holds, what)
-        if self.checks.violation is not None:
-            raise self.checks.violation
+        self.world.require(holds, what)
+        if self.world.violation is not None:
+            raise self.world.violation
 
     def _end(self) -> None:
         """End the calls, have all accounts close, and stop."""
-        for host in self.hosts:
+        for host in self.hosts.present:
             host.quieten()
-        self._run_until(self.loop.now + 60)
+        self._run_until(self._loop.now + 60)
         self.checks.close_accounts()
-        stops = [host.spawn(host.coordinator.stop()) for host in self.hosts]
-        self._run_until(self.loop.now + 10)
+        stops = [host.spawn(host.coordinator.stop()) for host in self.hosts.present]
+        self._run_until(self._loop.now + 10)
         self._require(all(stop.done() for stop in stops), "stop() does not end")
-        for host in self.hosts:
+        for host in self.hosts.present:
             self._require(host.coordinator.role is Role.FOLLOWER, "a leader after its stop")
-        left = [task for task in self.loop.tasks if _host_of(task) in self.hosts]
+        left = [task for task in self._loop.tasks if _host_of(task) in self.hosts.present]
         self._require(not left, f"tasks were left behind: {left}")
         for stop in stops:
             stop.result()
 
     def _bury(self) -> None:
         """End what died with a host, so that nothing of it is left to the garbage collector."""
-        for host in {host: None for task in self.loop.tasks if (host := _host_of(task))}:
+        for host in {host: None for task in self._loop.tasks if (host := _host_of(task))}:
             host.bury()
         for _ in range(MOST_CANCELLATIONS):
-            for task in tuple(self.loop.tasks):
+            for task in tuple(self._loop.tasks):
                 task.cancel()
             with suppress(Exception):
-                until = self.loop.now + 1
+                until = self._loop.now + 1
                 steps = 0
-                while steps < BUSY and self.loop.step(until):
+                while steps < BUSY and self._loop.step(until):
                     steps += 1
 
 

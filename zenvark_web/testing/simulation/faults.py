@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from ._settings import Settings
-
-if TYPE_CHECKING:
-    from ._hosts import SimulatedHost
-    from ._network import Server
-    from ._world import Simulation
+from .._network import Server
+from .hosts import Hosts, SimulatedHost
+from .settings import Settings
 
 LONGEST_FAULT = 20.0
 LONGEST_CLOCK_JUMP = 60.0
@@ -110,19 +107,22 @@ End: TypeAlias = Callable[[], object] | None
 """What puts a fault right."""
 
 
-def happen(world: Simulation, fault: Fault) -> End:
-    """Have a fault happen to a world; gives back what puts it right, if anything has to."""
-    return _HAPPEN[fault.kind](world, fault)
+def happen(hosts: Hosts, fault: Fault) -> End:
+    """Have a fault happen to hosts or their world; gives back what puts it right, if anything
+    has to."""
+    return _HAPPEN[fault.kind](hosts, fault)
 
 
-def _upstream_changes(world: Simulation, fault: Fault) -> End:
+def _upstream_changes(hosts: Hosts, fault: Fault) -> End:
+    world = hosts.world
     circuit = world.circuits[fault.target % len(world.circuits)]
     world.down ^= {circuit}
     world.tell(circuit, f"upstream is {'down' if circuit in world.down else 'well'}")
     return None
 
 
-def _upstream_fails(world: Simulation, fault: Fault) -> End:
+def _upstream_fails(hosts: Hosts, fault: Fault) -> End:
+    world = hosts.world
     circuit = world.circuits[fault.target % len(world.circuits)]
     if circuit in world.down:
         return None
@@ -130,29 +130,29 @@ def _upstream_fails(world: Simulation, fault: Fault) -> End:
     return partial(world.down.discard, circuit)
 
 
-def _server_is_down(world: Simulation, fault: Fault) -> End:
-    server = _server(world, fault)
+def _server_is_down(hosts: Hosts, fault: Fault) -> End:
+    server = _server(hosts, fault)
     server.up = False
     return partial(setattr, server, "up", True)
 
 
-def _server_hangs(world: Simulation, fault: Fault) -> End:
-    server = _server(world, fault)
+def _server_hangs(hosts: Hosts, fault: Fault) -> End:
+    server = _server(hosts, fault)
     server.hangs = True
     return server.resume
 
 
-def _server_loses_all(world: Simulation, fault: Fault) -> End:
-    _server(world, fault).restart(empty=True)
+def _server_loses_all(hosts: Hosts, fault: Fault) -> End:
+    _server(hosts, fault).restart(empty=True)
     return None
 
 
-def _newcomer_leads(world: Simulation, fault: Fault) -> End:
-    newcomer = _in_place_of(world, _host(world, fault))
-    ways = [host.way for host in world.hosts if host is not newcomer]
+def _newcomer_leads(hosts: Hosts, fault: Fault) -> End:
+    newcomer = _in_place_of(hosts, _host(hosts, fault))
+    ways = [host.way for host in hosts.present if host is not newcomer]
     for way in ways:
         way.requests = False
-    _server(world, fault).restart(empty=True)
+    _server(hosts, fault).restart(empty=True)
 
     def heal() -> None:
         for way in ways:
@@ -161,37 +161,37 @@ def _newcomer_leads(world: Simulation, fault: Fault) -> End:
     return heal
 
 
-def _server_comes_back_old(world: Simulation, fault: Fault) -> End:
-    server = _server(world, fault)
+def _server_comes_back_old(hosts: Hosts, fault: Fault) -> End:
+    server = _server(hosts, fault)
     server.save()
     return partial(server.restart, empty=False)
 
 
-def _server_clock_jumps(world: Simulation, fault: Fault) -> End:
-    _server(world, fault).ahead += fault.amount * LONGEST_CLOCK_JUMP
+def _server_clock_jumps(hosts: Hosts, fault: Fault) -> End:
+    _server(hosts, fault).ahead += fault.amount * LONGEST_CLOCK_JUMP
     return None
 
 
-def _host_is_cut_off(world: Simulation, fault: Fault) -> End:
-    way = _host(world, fault).way
+def _host_is_cut_off(hosts: Hosts, fault: Fault) -> End:
+    way = _host(hosts, fault).way
     way.requests = way.replies = False
     return way.heal
 
 
-def _host_cannot_ask(world: Simulation, fault: Fault) -> End:
-    way = _host(world, fault).way
+def _host_cannot_ask(hosts: Hosts, fault: Fault) -> End:
+    way = _host(hosts, fault).way
     way.requests = False
     return way.heal
 
 
-def _host_hears_nothing(world: Simulation, fault: Fault) -> End:
-    way = _host(world, fault).way
+def _host_hears_nothing(hosts: Hosts, fault: Fault) -> End:
+    way = _host(hosts, fault).way
     way.replies = False
     return way.heal
 
 
-def _network_is_bad(world: Simulation, fault: Fault) -> End:
-    ways = [host.way for host in world.hosts]
+def _network_is_bad(hosts: Hosts, fault: Fault) -> End:
+    ways = [host.way for host in hosts.present]
     for way in ways:
         way.trouble = BAD_NETWORK
 
@@ -202,52 +202,52 @@ def _network_is_bad(world: Simulation, fault: Fault) -> End:
     return heal
 
 
-def _host_sleeps(world: Simulation, fault: Fault) -> End:
-    host = _host(world, fault)
+def _host_sleeps(hosts: Hosts, fault: Fault) -> End:
+    host = _host(hosts, fault)
     host.paused = True
     return host.wake_up
 
 
-def _host_dies(world: Simulation, fault: Fault) -> End:
-    _in_place_of(world, _host(world, fault))
+def _host_dies(hosts: Hosts, fault: Fault) -> End:
+    _in_place_of(hosts, _host(hosts, fault))
     return None
 
 
-def _in_place_of(world: Simulation, host: SimulatedHost) -> SimulatedHost:
+def _in_place_of(hosts: Hosts, host: SimulatedHost) -> SimulatedHost:
     host.alive = False
-    return world.replace(host)
+    return hosts.replace(host)
 
 
-def _process_restarts(world: Simulation, fault: Fault) -> End:
-    host = _host(world, fault)
+def _process_restarts(hosts: Hosts, fault: Fault) -> End:
+    host = _host(hosts, fault)
     host.wake_up()
     host.spawn(host.stop())
-    world.replace(host)
+    hosts.replace(host)
     return None
 
 
-def _host_clock_jumps(world: Simulation, fault: Fault) -> End:
-    _host(world, fault).clock_jumps(abs(fault.amount) * LONGEST_CLOCK_JUMP)
+def _host_clock_jumps(hosts: Hosts, fault: Fault) -> End:
+    _host(hosts, fault).clock_jumps(abs(fault.amount) * LONGEST_CLOCK_JUMP)
     return None
 
 
-def _host_clock_drifts(world: Simulation, fault: Fault) -> End:
-    host = _host(world, fault)
+def _host_clock_drifts(hosts: Hosts, fault: Fault) -> End:
+    host = _host(hosts, fault)
     before = host.rate
     host.clock_runs(1 + fault.amount * WORST_RATE)
     return partial(host.clock_runs, before)
 
 
-def _server(world: Simulation, fault: Fault) -> Server:
-    return world.servers[fault.target % len(world.servers)]
+def _server(hosts: Hosts, fault: Fault) -> Server:
+    return hosts.world.servers[fault.target % len(hosts.world.servers)]
 
 
-def _host(world: Simulation, fault: Fault) -> SimulatedHost:
-    leaders = [host for host in world.hosts if host.leads()] if fault.target < 0 else []
-    return (leaders or world.hosts)[fault.target % len(leaders or world.hosts)]
+def _host(hosts: Hosts, fault: Fault) -> SimulatedHost:
+    leaders = [host for host in hosts.present if host.leads()] if fault.target < 0 else []
+    return (leaders or hosts.present)[fault.target % len(leaders or hosts.present)]
 
 
-_HAPPEN: Mapping[Kind, Callable[[Simulation, Fault], End]] = {
+_HAPPEN: Mapping[Kind, Callable[[Hosts, Fault], End]] = {
     Kind.UPSTREAM_CHANGES: _upstream_changes,
     Kind.UPSTREAM_FAILS: _upstream_fails,
     Kind.SERVER_IS_DOWN: _server_is_down,

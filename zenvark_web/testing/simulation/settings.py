@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .._core._checks import check_number, check_whole
-from .._core.policy import BreakerPolicy
+from ..._core._checks import check_number, check_whole
+from ..._core.policy import BreakerPolicy
 
 
 class ViolationError(AssertionError):

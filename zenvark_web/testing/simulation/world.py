@@ -1,0 +1,68 @@
+"""What a simulated fleet lives in: time, chance, servers, upstreams, and what is written down."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from .._loop import VirtualLoop
+from .._network import Server
+from .settings import Settings, Summary, ViolationError
+
+CHECKED = "checked-*"
+"""The names of circuits with a health check."""
+
+KEPT = 400
+"""Lines of history to keep."""
+
+
+class World:
+    """All that the parts of one run have in common.
+
+    Args:
+        seed: Chooses everything that is left to chance.
+        settings: What to simulate.
+        schedule: The faults, to name with what did not hold.
+
+    Attributes:
+        chance: Where chance comes from.
+        loop: Where time comes from.
+        circuits: Their names.
+        down: The circuits whose upstreams are down.
+        touched: The circuits whose upstreams ever were.
+        servers: The stores' servers, one for each shard.
+        summary: What the run has come to.
+        history: What has happened, the newest lines.
+        violation: What did not hold, once something has not.
+    """
+
+    def __init__(self, seed: int, settings: Settings, schedule: Iterable[object]) -> None:
+        self._call = f"simulate({seed}, {settings!r}, [\n"
+        self._call += "".join(f"    {fault!r},\n" for fault in schedule) + "])"
+        self.seed: int = seed
+        self.settings: Settings = settings
+        self.chance: random.Random = random.Random(seed)
+        self.loop: VirtualLoop = VirtualLoop()
+        self.circuits: Sequence[str] = [
+            CHECKED.replace("*", str(n)) if n % 3 == 2 else f"upstream-{n}"
+            for n in range(settings.circuits)
+        ]
+        self.down: set[str] = set()
+        self.touched: set[str] = set()
+        self.servers: Sequence[Server] = [Server(self.loop) for _ in range(settings.shards)]
+        self.summary: Summary = Summary()
+        self.history: deque[str] = deque(maxlen=KEPT)
+        self.violation: ViolationError | None = None
+
+    def tell(self, who: str, what: str) -> None:
+        """Note something in the history."""
+        self.history.append(f"{self.loop.now:10.3f}  {who:12}  {what}")
+
+    def require(self, holds: bool, what: str) -> None:
+        """Note a violation unless something holds; the run ends with the first one."""
+        if not holds and self.violation is None:
+            self.violation = ViolationError(
+                f"seed {self.seed}, at {self.loop.now:.3f}: {what}\n\n"
+                f"{self._call}\n\n" + "\n".join(self.history)
+            )
