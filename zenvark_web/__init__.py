@@ -1,6 +1,7 @@
 """A circuit breaker that a fleet of Python web processes shares.
 
-What needs httpx, Starlette or prometheus-client is imported when it is first asked for.
+Names that need httpx, Starlette or prometheus-client import them on first access; redis-py is
+imported by the first coordinator with a Redis URL or client.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ._core.policy import BreakerPolicy, Classify, HealthCheck
 from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State
 from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow
 from ._core.windows import Trip, Window
-from ._version import version as _version
+from ._version import __version__
 from .backends import Backend, MemoryBackend
 from .breaker import Breaker, Permit
 from .coordinator import Coordinator, MetricsRecorder
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
         default_classify,
     )
     from .metrics import PrometheusMetrics
-
-    __version__: str
 
 __all__ = [
     "Answer",
@@ -118,31 +117,18 @@ __all__ = [
     "default_classify",
 ]
 
-_LAZY = {
-    "Answer": "httpx",
+_NOT_OF_HTTPX = {
     "BreakerMiddleware": "asgi",
-    "BreakerStatus": "httpx",
-    "BreakerTransport": "httpx",
-    "CircuitRoute": "httpx",
-    "FixedResponse": "httpx",
-    "HttpClassifier": "httpx",
-    "HttpHealthCheck": "httpx",
-    "LastGoodResponse": "httpx",
-    "OtherUpstream": "httpx",
-    "PrometheusMetrics": "metrics",
     "ProtectedRoute": "asgi",
-    "RequestSettings": "httpx",
-    "by_header": "httpx",
-    "by_host": "httpx",
-    "default_classify": "httpx",
+    "PrometheusMetrics": "metrics",
 }
+"""Homes of the names that are imported on first access; the others of these come from `httpx`."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return _version()
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name in __all__:
+        module = import_module(f"{__name__}.{_NOT_OF_HTTPX.get(name, 'httpx')}")
+        return getattr(module, name)
     if name == "Route":
         message = "zenvark_web.Route is called CircuitRoute now, beside Starlette's Route"
         warnings.warn(message, DeprecationWarning, stacklevel=2)

@@ -21,7 +21,7 @@ from ._core.admission import Admission
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._registry import Registry
-from ._version import version
+from ._version import __version__
 from .backends import Backend
 from .backends.base import Presence
 from .breaker import Breaker, UnprotectedBreaker
@@ -54,7 +54,7 @@ class Parts:
     ) -> None:
         self.host = host
         fingerprint = f"{policies.fingerprint}/{len(backends)}"
-        self.presence = Presence("", version(), fingerprint)
+        self.presence = Presence("", __version__, fingerprint)
         self.policies = policies
         self.lease_ttl = lease_ttl
         self.max_breakers = max_breakers

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from ._version import version
+from ._version import __version__
 
 DEMO = """\
 Runs a small fleet on this machine and lets an incident happen: several app
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="zenvark-web",
         description="Circuit breakers that a fleet of Python web processes shares.",
     )
-    parser.add_argument("--version", action="version", version=f"zenvark-web {version()}")
+    parser.add_argument("--version", action="version", version=f"zenvark-web {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     _add_demo(
         commands.add_parser(

@@ -16,7 +16,7 @@ from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._parts import Parts
-from .backends import Backend, MemoryBackend, RedisBackend
+from .backends import Backend, MemoryBackend
 from .breaker import Breaker
 from .events import StateChange
 from .exceptions import MetricsError, StopError
@@ -343,6 +343,8 @@ class Coordinator:
             return [redis]
         if redis is None:
             return [MemoryBackend() for _ in range(shards)]
+        from .backends.redis import RedisBackend  # and with it redis-py
+
         if shards == 1:
             return [RedisBackend(redis, namespace)]
         names = [f"{namespace}/{number}" for number in range(shards)]
