@@ -24,7 +24,7 @@ from websockets.asyncio.client import connect
 from tests.helpers.children import Child
 from tests.helpers.processes import ROOT
 from tests.helpers.servers import RedisServer, current_server
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 
 CLIENTS = 16
 STEPS = 10
@@ -33,7 +33,6 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_OBJECTS = 1_000
 """By how much the process may differ between its third step and its last."""
 
-PATIENCE = 60.0
 REQUESTS = {
     "/plain": 200, "/stream": 200, "/background": 202, "/fails": 500, "/down": 503,
     "/needs": 503, "/runs-into": 503, "/nothing": 404,

@@ -20,14 +20,13 @@ import pytest
 
 from tests.cluster.fleet import Instance, Processes, StartFleet
 from tests.helpers.servers import RedisServer, current_server
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 INSTANCES = 5
 STEADY = "steady"
 SHAKY = [f"shaky-{number}" for number in range(4)]
 CIRCUITS = [STEADY, *SHAKY]
 RATE = 20
-PATIENCE = 60.0
 LONGEST_CALL = 2.0
 """Seconds that the slowest hundredth of calls may take: they do nothing, but the host is busy."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from starlette.types import ASGIApp, Message, Scope
 
-PATIENCE = 20.0
+from tests.helpers.waiting import PATIENCE
 
 
 @dataclass

@@ -10,8 +10,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE
+from tests.helpers.waiting import PATIENCE, eventually
 
 HOST = "127.0.0.1"
 

@@ -21,8 +21,8 @@ from starlette.websockets import WebSocket
 
 from tests.asgi.messages import play
 from tests.asgi.serving import served
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import opened
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp
 
 from tests.asgi.messages import Script, play
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually, eventually_sync
-from tests.http.circuits import PATIENCE, counts
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
+from tests.http.circuits import counts
 from tests.http.server import unused_port
 from zenvark_web import (
     BreakerMiddleware,

@@ -16,8 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.asgi.serving import StartupError, served
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http.server import unused_port
 from zenvark_web import BreakerMiddleware, Coordinator, MemoryBackend
 

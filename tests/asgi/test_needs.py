@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 
 from tests.asgi.messages import play
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened, takes_a_call
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, opened, takes_a_call
 from zenvark_web import (
     Breaker,
     BreakerMiddleware,

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.asgi.messages import Played, Script, play
 from tests.asgi.scenarios import COUNTS, SCENARIOS, Scenario, body, raises, says, start
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, half_opened, let_through, opened, takes_a_call
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, half_opened, let_through, opened, takes_a_call
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

@@ -17,8 +17,8 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
 from tests.asgi.serving import served
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, opened
 from zenvark_web import BreakerMiddleware, Coordinator, ProtectedRoute
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]

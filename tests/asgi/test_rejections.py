@@ -24,8 +24,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import zenvark_web.httpx2
 from tests.asgi.messages import Played, play
 from tests.asgi.scenarios import body, raises, start
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, opened
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

@@ -10,8 +10,8 @@ from starlette.types import ASGIApp
 
 from tests.asgi.messages import Script, play
 from tests.asgi.scenarios import raises, says, start
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts
 from zenvark_web import BreakerMiddleware, Coordinator, HttpClassifier, Outcome, ProtectedRoute
 from zenvark_web.asgi import RouteAnswer
 

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from tests.asgi import gallery
 from tests.asgi.gallery import FOR_THOSE_WHO_LEAVE, GALLERY
-from tests.asgi.messages import PATIENCE, Played, Script, play
+from tests.asgi.messages import Played, Script, play
+from tests.helpers.waiting import PATIENCE
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

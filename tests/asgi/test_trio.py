@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message
 
 from tests.asgi.messages import Script, play
 from tests.asgi.scenarios import COUNTS, SCENARIOS, Scenario
-from tests.http.circuits import PATIENCE, counts
+from tests.helpers.waiting import PATIENCE
+from tests.http.circuits import counts
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.asgi.messages import Script
 from tests.asgi.scenarios import body, start
 from tests.asgi.serving import served
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts
 from zenvark_web import (
     Breaker,
     BreakerMiddleware,

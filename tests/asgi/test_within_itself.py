@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tests.asgi.messages import play
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, half_opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, half_opened
 from zenvark_web import (
     Breaker,
     BreakerMiddleware,

@@ -14,9 +14,7 @@ from tests.helpers.children import Child
 from tests.helpers.ports import Port
 from tests.helpers.processes import ROOT
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
-
-PATIENCE = 60.0
+from tests.helpers.waiting import PATIENCE, eventually
 
 SERVERS = {
     "uvicorn without lifespan": "uvicorn broken_app:app --port PORT --lifespan off",

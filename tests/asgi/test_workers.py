@@ -15,10 +15,9 @@ import httpx
 from tests.helpers.children import Child
 from tests.helpers.processes import ROOT
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http.server import HOST, Upstream, ok, status
 
-PATIENCE = 60.0
 """Seconds in which a busy host gets round to starting two workers."""
 
 

@@ -9,11 +9,7 @@ from tests.cluster.settings import Settings
 from tests.cluster.traffic import Counts
 from tests.helpers.processes import ChildProcess
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
-
-PATIENCE = 40.0
-"""Seconds in which a busy host gets round to anything."""
-
+from tests.helpers.waiting import PATIENCE, eventually
 
 _STRICT = {"PYTHONWARNINGS": "error"}
 

@@ -6,10 +6,9 @@ import os
 import sys
 import time
 
+from tests.helpers.waiting import PATIENCE
 from zenvark_web import BreakerPolicy, ConstantBackoff, Coordinator, Outcome, State
 from zenvark_web.backends import redis
-
-PATIENCE = 20.0
 
 redis.COMMAND_TIMEOUT = PATIENCE  # a busy host is no error
 

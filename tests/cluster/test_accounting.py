@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, split
+from tests.cluster.fleet import Fleet, StartFleet, split
 from tests.cluster.store import Store
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 CALLS = 40
 

@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from tests.cluster.fleet import PATIENCE, StartFleet, all_reach
+from tests.cluster.fleet import StartFleet, all_reach
 from tests.cluster.store import Store, connections
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 Record = Callable[[str, object], None]
 

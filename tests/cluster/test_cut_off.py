@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from tests.cluster.fleet import PATIENCE
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     BreakerPolicy,
     CircuitOpenError,

@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, StartFleet
+from tests.cluster.fleet import StartFleet
 from tests.cluster.store import Store
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import BreakerPolicy, CircuitOpenError, ConstantBackoff, Coordinator, State
 
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, StartFleet, all_reach, split
+from tests.cluster.fleet import StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
 

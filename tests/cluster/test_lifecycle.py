@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import connections
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     BackendError,
     BreakerPolicy,

@@ -3,10 +3,10 @@
 import asyncio
 from functools import partial
 
-from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach, split
+from tests.cluster.fleet import Fleet, StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 
 async def test_one_failure_on_each_of_five_opens_all_and_a_sixth_starts_open(

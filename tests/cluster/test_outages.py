@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach
+from tests.cluster.fleet import Fleet, StartFleet, all_reach
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
 OUTAGE = 3.0

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, StartFleet
+from tests.cluster.fleet import StartFleet
 from tests.cluster.store import Store, connections
 from tests.helpers.processes import StartChild
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from zenvark_web import (
     BackendError,
     Breaker,

@@ -6,11 +6,11 @@ from math import ceil
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach
+from tests.cluster.fleet import Fleet, StartFleet, all_reach
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Coordinator, PolicyMismatchError, Role
 from zenvark_web._coordination import campaign, leader
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     BreakerPolicy,
     Cause,

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tests.cluster.fleet import PATIENCE, Fleet, Instance, StartFleet, all_reach, split
+from tests.cluster.fleet import Fleet, Instance, StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
 Record = Callable[[str, object], None]

@@ -10,10 +10,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     BackendError,
     BreakerPolicy,

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, Fleet, Instance, StartFleet, all_reach, split
+from tests.cluster.fleet import Fleet, Instance, StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.cluster.upstream import Hit, Mode, Upstream
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Cause, State
 from zenvark_web._core.states import Transition
 

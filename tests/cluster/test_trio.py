@@ -7,9 +7,9 @@ from contextlib import suppress
 import pytest
 import trio
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
 from tests.helpers.servers import RedisServer, ServerHandle
+from tests.helpers.waiting import PATIENCE
 from zenvark_web import (
     Breaker,
     BreakerPolicy,

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from tests.cluster.fleet import PATIENCE, Fleet, StartFleet, all_reach, split
+from tests.cluster.fleet import Fleet, StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.cluster.upstream import Upstream
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Cause, State
 
 WANTED = 2.5

@@ -17,7 +17,7 @@ async def taken_over(backend: Backend, name: str) -> Heartbeat:
         beat = await backend.heartbeat(me(name), TTL, 0)
         return beat if beat.leader == name else None
 
-    beat = await eventually(ask, within=10, what="the end of the lease")
+    beat = await eventually(ask, what="the end of the lease")
     assert beat is not None
     return beat
 

@@ -84,7 +84,7 @@ async def works(backend: Backend, call: Callable[[Backend], Awaitable[object]]) 
             return False
         return True
 
-    await eventually(done, within=15, what="a working backend")
+    await eventually(done, what="a working backend")
 
 
 @pytest.fixture(autouse=True)

@@ -283,7 +283,7 @@ class TestTidy:
             assert me("loud") in present or too_busy
             return present == [me("loud")]
 
-        await eventually(forgotten, within=10)
+        await eventually(forgotten)
 
     async def test_trims_old_results_and_keeps_young_ones(self, store: Store) -> None:
         backend = store.open()

@@ -303,7 +303,7 @@ class TestLoad:
 
         async def follow_later(start: int) -> None:
             backend = store.open()
-            await eventually(lambda: self._reached(backend, start), within=20)
+            await eventually(lambda: self._reached(backend, start))
             await follow(backend)
 
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:

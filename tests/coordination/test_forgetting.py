@@ -138,7 +138,7 @@ async def test_dead_hosts_that_are_checked_in_vain_leave_as_well(monkeypatch):
             await asyncio.gather(called, return_exceptions=True)
             return len(await stored(backend)) <= 10
 
-        await eventually(bounded, within=20, what="no more than ten circuits")
+        await eventually(bounded, what="no more than ten circuits")
         assert "dead-0" in await stored(backend), "somebody calls it"
 
 
@@ -154,7 +154,7 @@ async def test_names_that_come_fast_leave_sooner(monkeypatch):
         async def bounded() -> bool:
             return len(await stored(backend)) <= 20
 
-        await eventually(bounded, within=20, what="no more than twice as many")
+        await eventually(bounded, what="no more than twice as many")
         assert len(await stored(backend)) == 20, "the others have their minute"
 
 
@@ -167,6 +167,6 @@ async def test_a_hash_of_circuits_that_was_lost_alone_is_written_again():
         async def written_again() -> bool:
             return await stored(backend) == {"open"}
 
-        await eventually(written_again, within=10)
+        await eventually(written_again)
         async with Coordinator(backend, policy=POLICY) as newcomer:
             assert newcomer.breaker("open").state is State.OPEN

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.helpers.processes import StartChild
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     Breaker,
     BreakerPolicy,
@@ -243,8 +243,8 @@ class TestHanging:
 
     def test_does_not_hold_up_the_end_of_the_program(self, start_child: StartChild) -> None:
         child = start_child("tests.coordination.hanging_check")
-        assert child.receive(within=30) == {"checking": True}
-        assert child.stop(within=20) == 0
+        assert child.receive(within=PATIENCE) == {"checking": True}
+        assert child.stop(within=PATIENCE) == 0
 
 
 class TestItsOwnCircuit:

@@ -15,9 +15,9 @@ from typing import IO, Self
 import pytest
 
 from tests.helpers.children import Child
+from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
 
 
 class Demo:

@@ -118,7 +118,7 @@ def test_whatever_signal_ends_it_nothing_is_left_behind(
 ) -> None:
     with Demo() as demo:
         demo.read_until(moment)
-        started = eventually_sync(lambda: _all_started(demo), within=20, what="the processes")
+        started = eventually_sync(lambda: _all_started(demo), what="the processes")
         demo.child.process.send_signal(number)
         assert demo.end() == code, demo.output
         assert still_running(started) == {}

@@ -12,10 +12,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from tests.docs.pages import items, page, rows
-from tests.faults.fleet import PATIENCE, Fleet
+from tests.faults.fleet import Fleet
 from tests.helpers.processes import ROOT
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination import campaign, leader
 from zenvark_web._core.states import (

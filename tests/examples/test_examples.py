@@ -16,10 +16,9 @@ import pytest
 from tests.examples.upstream import Upstream
 from tests.helpers.processes import ROOT, StartChild
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually_sync
 
 EXAMPLES = ROOT / "examples"
-PATIENCE = 40.0
 
 
 def run(name: str, **env: str) -> list[str]:

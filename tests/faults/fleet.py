@@ -13,7 +13,7 @@ from typing import Any, Self
 import redis.asyncio
 
 from tests.cluster.traffic import Counts, Traffic
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     Breaker,
     BreakerPolicy,
@@ -24,9 +24,6 @@ from zenvark_web import (
     Role,
     State,
 )
-
-PATIENCE = 40.0
-"""Seconds in which a busy host gets round to anything."""
 
 THRESHOLD = 5
 RATE = 20

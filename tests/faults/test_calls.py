@@ -6,10 +6,10 @@ import time
 import pytest
 
 from tests.cluster.store import connections
-from tests.faults.fleet import PATIENCE, Fleet, Member
+from tests.faults.fleet import Fleet, Member
 from tests.helpers.proxy import CLOSING, Proxy
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web.exceptions import ResultsLostError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("soon")]

@@ -14,11 +14,11 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from tests.cluster.store import Store
-from tests.faults.fleet import PATIENCE, Fleet
+from tests.faults.fleet import Fleet
 from tests.helpers.deployments import PRIMARY, Certificate, Cluster, SentinelServer
 from tests.helpers.proxy import HOST, Proxy
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination.shard import shard_of
 

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 import zenvark_web
-from tests.faults.fleet import PATIENCE
 from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 CHILD = "tests.faults.odd_instance"
 HOUR = 3600.0

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.cluster.store import Store
-from tests.faults.fleet import PATIENCE, Fleet
+from tests.faults.fleet import Fleet
 from tests.helpers.proxy import Proxy
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web.backends.redis import _SCRIPTS
 

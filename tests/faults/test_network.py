@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import SideBySide, proxy_of
-from tests.faults.fleet import PATIENCE, Fleet
+from tests.faults.fleet import Fleet
 from tests.helpers.proxy import RESETTING, Proxy
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
 FAULT = 1.5

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE, Instance, StartFleet, all_reach, split
+from tests.cluster.fleet import Instance, StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.conftest import SideBySide
-from tests.faults.fleet import PATIENCE, Fleet
+from tests.faults.fleet import Fleet
 from tests.helpers.proxy import CLOSING, Proxy
 from tests.helpers.servers import RedisServer
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Coordinator, MalformedEntryError, State
 from zenvark_web.backends.redis import KEYS
 from zenvark_web.exceptions import ResultsLostError

@@ -25,8 +25,8 @@ from tests.frameworks.apps import (
     ran,
 )
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, half_opened, opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, half_opened, opened
 from zenvark_web import (
     BreakerMiddleware,
     BreakerPolicy,

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from tests.helpers.waiting import PATIENCE
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
@@ -59,7 +61,7 @@ class Child:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, *, within: float = 5.0) -> None:
+    def terminate(self, *, within: float = PATIENCE) -> None:
         """Ask it to end; a process that does not is killed."""
         self.process.terminate()
         self.resume()

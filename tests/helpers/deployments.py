@@ -18,7 +18,6 @@ PRIMARY = "zenvark"
 """What Sentinel calls the server it watches."""
 
 _SLOTS = 16384
-_FAILOVER_PATIENCE = 20.0
 
 
 class SentinelServer(RedisServer):
@@ -50,7 +49,6 @@ class SentinelServer(RedisServer):
     def _join_others(self) -> None:
         eventually_sync(
             lambda: self.command("SENTINEL", "REPLICAS", PRIMARY),
-            within=_FAILOVER_PATIENCE,
             what="a Sentinel that knows the replica",
         )
 
@@ -108,11 +106,10 @@ class Cluster:
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in self._all[1:]:
             node.command("CLUSTER", "MEET", HOST, first.port)
-        eventually_sync(self.settled, within=_FAILOVER_PATIENCE, what="a cluster")
+        eventually_sync(self.settled, what="a cluster")
         self.replica.command("CLUSTER", "REPLICATE", str(first.command("CLUSTER", "MYID")))
         eventually_sync(
             lambda: self.replica.info("replication").get("master_link_status") == "up",
-            within=_FAILOVER_PATIENCE,
             what="a replica that has caught up",
         )
 

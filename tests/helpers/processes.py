@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
 from tests.helpers.children import Child
+from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +82,7 @@ class ChildProcess:
         except OSError as error:
             raise self._error(f"took no command {command!r}: {error}") from error
 
-    def receive(self, *, within: float = 10.0) -> dict[str, Any]:
+    def receive(self, *, within: float = PATIENCE) -> dict[str, Any]:
         """The next object it writes."""
         try:
             line = self._lines.get(timeout=within)
@@ -99,7 +100,7 @@ class ChildProcess:
             raise self._error(f"wrote {line!r}, not an object")
         return message
 
-    def call(self, do: str, *, within: float = 10.0, **arguments: Any) -> Any:
+    def call(self, do: str, *, within: float = PATIENCE, **arguments: Any) -> Any:
         """Have it do a command of `serve`, and return the result."""
         self.send({"do": do, **arguments})
         reply = self.receive(within=within)
@@ -107,7 +108,7 @@ class ChildProcess:
             raise self._error(f"failed at {do!r}: {reply['error']}")
         return reply["result"]
 
-    async def acall(self, do: str, *, within: float = 10.0, **arguments: Any) -> Any:
+    async def acall(self, do: str, *, within: float = PATIENCE, **arguments: Any) -> Any:
         """The same while the test's event loop goes on."""
         return await asyncio.to_thread(self.call, do, within=within, **arguments)
 
@@ -120,11 +121,11 @@ class ChildProcess:
     def kill(self) -> None:
         self._child.kill()
 
-    def terminate(self, *, within: float = 5.0) -> None:
+    def terminate(self, *, within: float = PATIENCE) -> None:
         """Send SIGTERM and wait for the end."""
         self._child.terminate(within=within)
 
-    def stop(self, *, within: float = 5.0) -> int:
+    def stop(self, *, within: float = PATIENCE) -> int:
         """Close its standard input, wait for the end, and return its exit code."""
         self._close_stdin()
         self._child.wait_or_kill(within)

@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from tests.helpers.children import Child
 from tests.helpers.ports import HOST, Port
-from tests.helpers.waiting import eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually_sync
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,6 @@ OLDEST_DIRECTORY = ROOT / ".redis-oldest"
 
 _PROGRAMS = ("valkey-server", "redis-server")
 _START_ATTEMPTS = 3
-_START_TIMEOUT = 10.0
 # A cluster's server listens 10,000 higher, too: above 61,000 Linux gives ports to nobody unasked.
 _PORTS_WITH_A_BUS = range(61_000 - 10_000, 65_536 - 10_000)
 _SLOTS = range(16384)
@@ -100,7 +99,7 @@ def _package_directory(package: str) -> Path:
 def _name(path: Path) -> str:
     try:
         printed = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, check=True, timeout=10
+            [path, "--version"], capture_output=True, text=True, check=True, timeout=PATIENCE
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise ServerMissingError(f"{path} is no server that runs here: {error}") from error
@@ -133,8 +132,8 @@ class ServerHandle:
             self.url,
             protocol=2,
             decode_responses=True,
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
+            socket_timeout=20.0,
+            socket_connect_timeout=20.0,
             retry=Retry(NoBackoff(), 0),
         )
 
@@ -305,7 +304,6 @@ class RedisServer(ServerHandle):
         """Whether it answers before it ends or the time is up."""
         eventually_sync(
             lambda: not self.running or self._answers(),
-            within=_START_TIMEOUT,
             what=f"an answer from {self!r}",
         )
         return self.running
@@ -322,7 +320,7 @@ class RedisServer(ServerHandle):
                 self.command("CLUSTER", "ADDSLOTS", *_SLOTS)
             eventually_sync(self._cluster_is_ok, what=f"the cluster of {self!r}")
         if self.replica_of:
-            eventually_sync(self._caught_up, within=_START_TIMEOUT, what=f"the sync of {self!r}")
+            eventually_sync(self._caught_up, what=f"the sync of {self!r}")
 
     def _cluster_is_ok(self) -> bool:
         return "cluster_state:ok" in str(self.command("CLUSTER", "INFO"))

@@ -10,6 +10,9 @@ import pytest
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds in which a busy host gets round to anything. They cost nothing while tests pass."""
+
 _INTERVAL = 0.005
 
 
@@ -22,7 +25,7 @@ async def eventually(predicate: Callable[[], T], *, within: float = ..., what: s
 async def eventually(
     predicate: Callable[[], T | Awaitable[T]],
     *,
-    within: float = 20.0,
+    within: float = PATIENCE,
     what: str = "the condition",
 ) -> T:
     """Poll until the predicate is truthy, and return its value; fail the test otherwise."""
@@ -44,7 +47,7 @@ async def loop_rests() -> None:
 
 
 def eventually_sync(
-    predicate: Callable[[], T], *, within: float = 20.0, what: str = "the condition"
+    predicate: Callable[[], T], *, within: float = PATIENCE, what: str = "the condition"
 ) -> T:
     """The same from synchronous code."""
     deadline = time.monotonic() + within

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar
 
-from tests.http.circuits import PATIENCE
+from tests.helpers.waiting import PATIENCE
 from tests.http.server import Answer, Upstream
 from zenvark_web import Breaker, BreakerPolicy, Coordinator, StateChange
 

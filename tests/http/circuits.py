@@ -4,14 +4,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Breaker, CircuitOpenError, Outcome, State
 from zenvark_web.testing import Fleet
 
 T = TypeVar("T")
-
-PATIENCE = 40.0
-"""Seconds in which a busy host gets round to anything."""
 
 
 def counts(breaker: Breaker) -> tuple[int, int]:

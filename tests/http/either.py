@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from tests.http.circuits import PATIENCE
+from tests.helpers.waiting import PATIENCE
 from tests.http.clients import Kind
 
 

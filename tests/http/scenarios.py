@@ -14,9 +14,9 @@ import anyio
 import h11
 import trio
 
+from tests.helpers.waiting import PATIENCE
 from tests.http import http2, server
 from tests.http.backstage import Backstage
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.server import Answer
 from zenvark_web import BreakerStatus, CircuitOpenError, Outcome, State

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts
 from tests.http.stub import Stub
 from zenvark_web import BreakerTransport, CircuitRoute, Coordinator, RoutingError, by_host
 from zenvark_web._http.routes import MAX_CACHED_HOSTS, Routes

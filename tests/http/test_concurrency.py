@@ -13,9 +13,9 @@ import httpx
 import httpx2
 import pytest
 
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http import server
-from tests.http.circuits import PATIENCE, counts, half_opened, takes_a_call
+from tests.http.circuits import counts, half_opened, takes_a_call
 from tests.http.clients import LIBRARIES
 from tests.http.conftest import StartCoordinator
 from tests.http.server import Exchange, Upstream
@@ -220,7 +220,7 @@ async def test_every_trial_permit_comes_back(
             await breaker.execute(asyncio.sleep, 0)
         return breaker.state is State.CLOSED
 
-    await eventually(closed, within=60)
+    await eventually(closed)
     assert counts(breaker) == (TRIALS, 1)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.helpers.waiting import PATIENCE
 from tests.http import server
 from tests.http.backstage import Backstage, backstage
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.conftest import PATIENT
 from tests.http.server import Answer, Exchange

@@ -17,8 +17,8 @@ import httpx
 import pytest
 import trio
 
+from tests.helpers.waiting import PATIENCE
 from tests.http import server
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.either import over, use
 from zenvark_web import CircuitOpenError, Coordinator, HttpClassifier, Outcome

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 import zenvark_web.httpx
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http import server
-from tests.http.circuits import PATIENCE, counts
+from tests.http.circuits import counts
 from tests.http.conftest import PATIENT, StartCoordinator
 from tests.http.server import Exchange, Upstream
 from tests.http.stub import Chunks, Stub

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.waiting import eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually_sync
 from tests.http import server
 from tests.http.backstage import Backstage, backstage
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.conftest import OPENS_AT_ONCE
 from zenvark_web import (

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http import server
-from tests.http.circuits import PATIENCE, opened
+from tests.http.circuits import opened
 from tests.http.conftest import StartCoordinator
 from tests.http.server import Exchange, Upstream
 from zenvark_web import (

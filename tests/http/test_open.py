@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 import zenvark_web.httpx
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened, takes_a_call
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, opened, takes_a_call
 from tests.http.clients import KINDS, Kind
 from tests.http.conftest import StartCoordinator
 from tests.http.either import over, use

@@ -11,9 +11,9 @@ from contextlib import nullcontext
 import pytest
 
 from tests.helpers.processes import ROOT
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from tests.http.backstage import Backstage, backstage
-from tests.http.circuits import PATIENCE, half_opened, takes_a_call
+from tests.http.circuits import half_opened, takes_a_call
 from tests.http.clients import KINDS, Kind
 from tests.http.conftest import PATIENT, RECOVERS_AT_ONCE
 from tests.http.scenarios import SCENARIOS, Caller, Scenario

@@ -5,8 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.helpers.waiting import eventually_sync
-from tests.http.circuits import PATIENCE
+from tests.helpers.waiting import PATIENCE, eventually_sync
 from tests.http.clients import LIBRARIES
 from tests.http.conftest import OPENS_AT_ONCE
 from zenvark_web import Coordinator, State

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 import zenvark_web.httpx
-from tests.helpers.waiting import eventually
-from tests.http.circuits import PATIENCE, counts, opened
+from tests.helpers.waiting import PATIENCE, eventually
+from tests.http.circuits import counts, opened
 from tests.http.stub import Stub
 from zenvark_web import (
     BreakerTransport,

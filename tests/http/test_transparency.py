@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from tests.helpers.waiting import PATIENCE
 from tests.http import server
-from tests.http.circuits import PATIENCE, counts
+from tests.http.circuits import counts
 from tests.http.server import Exchange, Upstream
 from tests.http.stub import CHUNKS, Chunks, Stub
 from zenvark_web import BreakerTransport, Coordinator

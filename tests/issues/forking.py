@@ -6,6 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
+from tests.helpers.waiting import PATIENCE
 from zenvark_web import (
     BreakerPolicy,
     CircuitOpenError,
@@ -16,7 +17,6 @@ from zenvark_web import (
 )
 
 WORKERS = 3
-PATIENCE = 40.0
 
 coordinator = Coordinator(
     sys.argv[1],

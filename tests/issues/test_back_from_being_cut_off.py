@@ -85,11 +85,11 @@ def fail() -> None:
 async def alone(coordinator: Coordinator, *names: str) -> None:
     for name in names:
         local = coordinator.breaker(name)._local
-        await eventually(lambda it=local: it._witness is not None, within=10)
+        await eventually(lambda it=local: it._witness is not None)
 
 
 async def recovers(breaker: Breaker) -> None:
-    await eventually(lambda: calls(breaker, int) and breaker.state is State.CLOSED, within=10)
+    await eventually(lambda: calls(breaker, int) and breaker.state is State.CLOSED)
 
 
 async def test_news_are_read_before_the_fleets_word_holds() -> None:
@@ -103,13 +103,13 @@ async def test_news_are_read_before_the_fleets_word_holds() -> None:
         for _ in range(5):
             for _ in range(3):
                 calls(theirs, fail)
-            await eventually(lambda: ours.state is not State.CLOSED, within=10)
+            await eventually(lambda: ours.state is not State.CLOSED)
             way.up = False
             await recovers(theirs)
             await alone(away, "upstream")
             await recovers(ours)
             assert ours.generation < 0
-            await eventually(lambda: changes[-1].state is State.CLOSED, within=10)
+            await eventually(lambda: changes[-1].state is State.CLOSED)
             changes.clear()
             way.up = True
             while ours.generation < theirs.generation:
@@ -131,12 +131,12 @@ async def test_store_that_is_cut_off_again_while_it_tells_the_news() -> None:
                 calls(breaker, fail)
             assert breaker.state is State.OPEN
             way.up = True
-            await eventually(lambda: away._session._memberships[0]._link.connected, within=10)
+            await eventually(lambda: away._session._memberships[0]._link.connected)
             way.up = False
             await asyncio.sleep(0.05)
             await recovers(breaker)
         way.up = True
-        await eventually(lambda: breaker.generation >= 0 and away.connected, within=10)
+        await eventually(lambda: breaker.generation >= 0 and away.connected)
 
 
 async def test_calls_are_judged_in_order_however_they_are_taken_note_of() -> None:

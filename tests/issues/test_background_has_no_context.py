@@ -121,10 +121,10 @@ async def test_in_asyncio(way: str) -> None:
     TRACE.set("start")
     if way == "block":
         async with seen.coordinator:
-            await eventually(lambda: turn(seen), within=10)
+            await eventually(lambda: turn(seen))
     else:
         await seen.coordinator.start()
-        await eventually(lambda: turn(seen), within=10)
+        await eventually(lambda: turn(seen))
         TRACE.set("stop")
         await seen.coordinator.stop()
     assert seen.by["resign"] == seen.by["close"] == {"none"}
@@ -141,7 +141,7 @@ def test_in_a_thread_of_its_own() -> None:
 
     TRACE.set("start")
     with seen.coordinator:
-        eventually_sync(ended, within=10)
+        eventually_sync(ended)
     assert {trace for traces in seen.by.values() for trace in traces} == {"none"}, seen.by
 
 
@@ -158,7 +158,7 @@ async def test_while_it_judges_alone() -> None:
             await turn(seen)
             return {"check", "on_state_change", "strategy"} <= set(seen.by)
 
-        await eventually(judged, within=10)
+        await eventually(judged)
         seen.up = True
         await eventually(lambda: seen.coordinator.breaker("upstream").state is State.CLOSED)
     assert {trace for traces in seen.by.values() for trace in traces} == {"none"}, seen.by

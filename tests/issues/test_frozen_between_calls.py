@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import trio
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
 from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from zenvark_web import (
     BreakerPolicy,
     CircuitOpenError,
@@ -140,7 +139,7 @@ async def test_first_thing_after_a_thaw_is_a_read(
     for _ in range(3):
         other.breaker("upstream").acquire().record(Outcome.FAILURE)
     await asyncio.to_thread(lambda: child.receive(within=PATIENCE))  # it is open there, ...
-    await eventually(lambda: other.breaker("upstream").generation > 0, within=PATIENCE)  # ... and here
+    await eventually(lambda: other.breaker("upstream").generation > 0, within=PATIENCE)  # and here
     child.pause()
     await eventually(lambda: passes(other), within=PATIENCE)
     await asyncio.sleep(4.0)
@@ -177,7 +176,7 @@ async def test_a_machine_that_was_frozen_reads_the_news(monkeypatch: pytest.Monk
         await asyncio.sleep(0.1)
         assert len(loads) == before
         machine.ahead = 60.0
-        await eventually(lambda: len(loads) == before + 1, within=5)
+        await eventually(lambda: len(loads) == before + 1)
         await asyncio.sleep(0.1)
         assert len(loads) == before + 1
 

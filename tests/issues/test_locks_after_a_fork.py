@@ -4,13 +4,14 @@ request hung for good."""
 from pathlib import Path
 
 from tests.helpers.processes import StartChild
+from tests.helpers.waiting import PATIENCE
 
 SCRIPT = Path(__file__).with_name("locked.py")
 
 
 def test_no_lock_of_the_parent_is_held_in_a_child(start_child: StartChild) -> None:
     """Whichever it is."""
-    told = start_child(SCRIPT).receive(within=30)
+    told = start_child(SCRIPT).receive(within=PATIENCE)
     ours = {"Flows._lock", "Incidents._lock", "Inner._making", "LastGoodResponse._lock"}
     assert ours | {"Awakening._turn", "Registry._lock", "Outbox._lock"} <= set(told["found"])
     assert told["stuck"] == []

@@ -101,4 +101,4 @@ async def test_an_open_circuit_that_had_to_go_recovers_when_it_is_called() -> No
             await asyncio.gather(breaker.execute(asyncio.sleep, 0), return_exceptions=True)
             return breaker.state is State.CLOSED
 
-        await eventually(recovers, within=20, what="a trial call closes it")
+        await eventually(recovers, what="a trial call closes it")

@@ -11,8 +11,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
 
+from tests.helpers.waiting import PATIENCE
 from tests.http.backstage import Backstage, backstage
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.http2 import http2
 from tests.http.server import Answer, Exchange

@@ -10,10 +10,9 @@ import anyio
 import pytest
 import trio
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from zenvark_web import Coordinator, MemoryBackend, Outcome, Role
 
 
@@ -313,4 +312,4 @@ async def test_callback_that_stops_it_ends_with_it() -> None:
     coordinator = Coordinator(MemoryBackend(), on_role_change=stop)
     async with coordinator:
         await stopped.wait()
-        await eventually(lambda: not coordinator.running, within=2.0)
+        await eventually(lambda: not coordinator.running)

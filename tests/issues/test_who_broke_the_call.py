@@ -11,10 +11,9 @@ import anyio
 import httpx
 import pytest
 
-from tests.helpers.waiting import eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually_sync
 from tests.http import http2, server
 from tests.http.backstage import Backstage, backstage
-from tests.http.circuits import PATIENCE
 from tests.http.clients import KINDS, Kind
 from tests.http.either import body, over, use
 from tests.http.server import Exchange

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import PATIENCE
 from tests.cluster.store import Store
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually, eventually_sync
+from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from zenvark_web import (
     Breaker,
     BreakerPolicy,

@@ -201,7 +201,7 @@ async def test_health_checks(registry: CollectorRegistry, metrics: PrometheusMet
     name = "zenvark_healthcheck_duration_seconds"
     async with Coordinator(metrics=metrics, policy=policy) as coordinator:
         await make_fail(coordinator.breaker("payments"), 1)
-        await eventually(lambda: HealthCheckType.IDLE in checked[3:], within=20)
+        await eventually(lambda: HealthCheckType.IDLE in checked[3:])
         await eventually(lambda: scrape(registry).series(f"{name}_count", type="idle"))
         scraped = scrape(registry)
     assert scraped.value(f"{name}_count", type="recovery", result="failure") == 2
@@ -219,10 +219,9 @@ async def test_role_and_connection(registry: CollectorRegistry, metrics: Prometh
         assert scraped.value("zenvark_connected") == 1
 
         backend.willing = False
-        await eventually(lambda: scrape(registry).value("zenvark_connected") == 0, within=10)
+        await eventually(lambda: scrape(registry).value("zenvark_connected") == 0)
         await eventually(
             lambda: scrape(registry).values("zenvark_role", "role") == {"leader": 0, "follower": 1},
-            within=10,
         )
         assert scrape(registry).value("zenvark_errors_total", error="BackendError") >= 1
 
@@ -251,7 +250,7 @@ async def test_results_end_as_evaluated(
             await coordinator.breaker("payments").execute(succeed)
         for what in ("recorded", "evaluated"):
             name = f"zenvark_results_{what}_total"
-            await eventually(lambda name=name: scrape(registry).value(name) == 7, within=10)
+            await eventually(lambda name=name: scrape(registry).value(name) == 7)
 
 
 async def test_errors_by_class(registry: CollectorRegistry, metrics: PrometheusMetrics) -> None:

@@ -18,14 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from tests.helpers.processes import ChildProcess, StartChild
 from tests.helpers.servers import ServerHandle
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.metrics.scraping import Scrape
 from zenvark_web.metrics import _files
 from zenvark_web.metrics._dead import forget_dead_processes
 from zenvark_web.metrics._places import OTHER_CIRCUITS
 
 CALLS = "zenvark_call_duration_seconds"
-PATIENCE = 40.0
 
 StartWorker = Callable[..., ChildProcess]
 
@@ -207,7 +206,7 @@ async def test_the_state_told_last_is_shown(start_worker: StartWorker, tmp_path:
         await eventually(lambda: worker.call("state", circuit="payments") == "open")
 
     async def recover(worker: ChildProcess) -> None:
-        await eventually(lambda: worker.call("call", circuit="payments") == "closed", within=20)
+        await eventually(lambda: worker.call("call", circuit="payments") == "closed")
 
     killed, lives = start_worker(backoff=0.05), start_worker(backoff=0.05)
     await trip(killed)
@@ -300,7 +299,7 @@ async def test_a_circuit_without_series_is_seen_while_it_is_open(
     def all_recover() -> bool:
         return all(worker.call("call", circuit=c) == "closed" for c in ("late", "c", "d", "e"))
 
-    await eventually(all_recover, within=20)
+    await eventually(all_recover)
     await eventually(lambda: states() == {"a": 1, "b": 1, OTHER_CIRCUITS: 1}, within=PATIENCE)
 
 
@@ -407,7 +406,7 @@ async def test_many_breakers_are_written_in_portions(
         return merged(tmp_path).values(f"{CALLS}_count", "breaker_id", result="success")
 
     await eventually(lambda: 0 < len(calls()) < 5, within=PATIENCE)
-    await eventually(lambda: calls() == dict.fromkeys(map("c{}".format, range(5)), 2), within=60)
+    await eventually(lambda: calls() == dict.fromkeys(map("c{}".format, range(5)), 2))
     worker.call("call", circuit="c3")
     worker.call("stop")  # what is left goes at once
     assert calls()["c3"] == 3
@@ -416,7 +415,7 @@ async def test_many_breakers_are_written_in_portions(
 def test_after_a_fork(start_child: StartChild, tmp_path: Path) -> None:
     """What was counted before it counts once, and not again for each worker."""
     server = start_child("tests.metrics.forking", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
-    assert server.stop(within=60) == 0, server.stderr
+    assert server.stop(within=PATIENCE) == 0, server.stderr
     assert len(list(tmp_path.glob("histogram_*.db"))) == 3
     assert merged(tmp_path).value(f"{CALLS}_count", result="success") == 3 + 4 + 5
 
@@ -434,8 +433,8 @@ async def test_uvicorn_with_two_workers(
         },
     )
     try:
-        port = await eventually(lambda: re.search(r"127.0.0.1:(\d+)", server.stderr), within=30)
-        await eventually(lambda: server.stderr.count("startup complete") == 2, within=60)
+        port = await eventually(lambda: re.search(r"127.0.0.1:(\d+)", server.stderr))
+        await eventually(lambda: server.stderr.count("startup complete") == 2)
         base = f"http://127.0.0.1:{port[1]}"
         answered: dict[str, int] = {}
 
@@ -445,7 +444,7 @@ async def test_uvicorn_with_two_workers(
             answered[pid] = answered.get(pid, 0) + 1
             return len(answered) == 2
 
-        await eventually(both_have_worked, within=60)
+        await eventually(both_have_worked)
 
         async def scraped() -> Any:
             async with httpx.AsyncClient(base_url=base) as client:
@@ -456,7 +455,7 @@ async def test_uvicorn_with_two_workers(
         seen = await eventually(scraped, within=PATIENCE)
         assert seen.values("zenvark_role", "role") == {"leader": 1, "follower": 1}
     finally:
-        server.terminate(within=30)
+        server.terminate(within=PATIENCE)
     seen = merged(tmp_path)
     assert seen.value(f"{CALLS}_count", result="success") == sum(answered.values())
     assert seen.value("zenvark_connected") == 0

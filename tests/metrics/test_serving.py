@@ -63,7 +63,7 @@ async def serving(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     try:
-        await eventually(lambda: server.started or task.done(), within=20)
+        await eventually(lambda: server.started or task.done())
         _, port = server.servers[0].sockets[0].getsockname()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             yield client

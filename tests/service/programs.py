@@ -13,10 +13,9 @@ from typing import Self
 from tests.helpers.children import Child
 from tests.helpers.ports import Port
 from tests.helpers.processes import ROOT
-from tests.helpers.waiting import eventually
+from tests.helpers.waiting import PATIENCE, eventually
 from tests.http.server import HOST
 
-PATIENCE = 60.0
 """Seconds in which a busy host gets round to starting its workers."""
 
 
