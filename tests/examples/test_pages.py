@@ -18,8 +18,9 @@ OF_THE_SERVICE = {"workers.md"}
 """Pages whose blocks `nox -s service` runs."""
 
 ALL = [block for page in PAGES if page.name not in OF_THE_SERVICE for block in blocks(page)]
-FRAGMENTS = {"metrics.md", "frameworks.md"}  # tests/frameworks runs the latter
-"""Pages whose blocks go on from one another, or belong into other programs' files."""
+FRAGMENTS = {"metrics.md", "frameworks.md", "tutorial.md"}
+"""Pages whose blocks go on from one another, or belong into other programs' files; tests/frameworks
+and test_tutorial.py run what is in the latter."""
 
 
 def compiled(block: Block, **replacements: str) -> CodeType:
@@ -33,9 +34,13 @@ def compiled(block: Block, **replacements: str) -> CodeType:
 def internet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every host answers with a price."""
 
+    def answer_sync(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"amount": 42.0})
+
     async def answer(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"amount": 42.0})
 
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer_sync)
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
 
 
@@ -103,5 +108,5 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         file, _, anchor = link.partition("#")
         target = page.parent / file if file else page
         assert target.exists(), link
-        if anchor:
+        if anchor and target.suffix == ".md":
             assert anchor in headings(target), link

@@ -1,0 +1,1 @@
+"""Makes what the documentation shows: pictures, and pages that are written from data."""

@@ -1,0 +1,24 @@
+"""What is made, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tools import incident
+from tools.svg import PICTURES, SCHEMES, Draw, Palette
+
+DRAWN: dict[str, Draw] = {"incident": incident.draw}
+
+
+def _drawing(draw: Draw, colours: Palette) -> str:
+    return str(draw(colours))
+
+
+MADE: dict[Path, Callable[[], str]] = {
+    PICTURES / f"{name}-{scheme}.svg": partial(_drawing, draw, colours)
+    for name, draw in DRAWN.items()
+    for scheme, colours in SCHEMES.items()
+}
+"""Each file, and what makes its text."""
