@@ -73,7 +73,7 @@ MUTATIONS = (
     Mutation(
         2,
         "a leader that cannot renew its lease goes on leading",
-        "_coordination/campaign.py",
+        "_coordination/election.py",
         "if self.leading and self._clock.monotonic() >= self._held_until - MOMENT:",
         "if False:",
         "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes[hangs]",
@@ -81,7 +81,7 @@ MUTATIONS = (
     Mutation(
         3,
         "instances go back to older transitions",
-        "_coordination/table.py",
+        "_circuits/table.py",
         "if transition.order <= known.order:",
         "if transition.order == known.order:",
         "tests/cluster/test_outages.py::test_nobody_goes_back_to_what_an_older_copy_says",
@@ -97,7 +97,7 @@ MUTATIONS = (
     Mutation(
         5,
         "a new leader reads only what comes from now on",
-        "_coordination/progress.py",
+        "_judging/checkpoints.py",
         "        return checkpoint.position\n",
         "        return snapshot.results\n",
         "tests/cluster/test_takeover.py::test_killed_leader_is_replaced_and_what_was_reported_counts",
@@ -105,7 +105,7 @@ MUTATIONS = (
     Mutation(
         5,
         "a batch that was sent twice counts twice",
-        "_coordination/progress.py",
+        "_judging/checkpoints.py",
         "return batch.number > newest",
         "return batch.number >= newest",
         "tests/coordination/test_judging.py::test_a_batch_whose_reply_was_lost_counts_once",
@@ -122,7 +122,7 @@ MUTATIONS = (
     Mutation(
         5,
         "what the last leader had counted is counted once more",
-        "_coordination/progress.py",
+        "_judging/checkpoints.py",
         "            if key > self._counted_up_to.get(report.circuit, (0, 0)):\n",
         "            if True:\n",
         "tests/coordination/test_checkpoints.py::test_a_changed_strategy_counts_from_the_beginning",
@@ -130,7 +130,7 @@ MUTATIONS = (
     Mutation(
         5,
         "results are passed over before their verdict is published",
-        "_coordination/progress.py",
+        "_judging/checkpoints.py",
         "            await caught_up()\n",
         "",
         "tests/coordination/test_checkpoints.py"
@@ -155,7 +155,7 @@ MUTATIONS = (
     Mutation(
         7,
         "what Redis has lost is not written again",
-        "_coordination/leader.py",
+        "_judging/leader.py",
         "        for name in lost:\n",
         "        for name in ():\n",
         "tests/cluster/test_outages.py::test_calls_go_on_states_stay_and_all_resumes"
@@ -173,7 +173,7 @@ MUTATIONS = (
     Mutation(
         7,
         "results that a hung server takes in late count",
-        "_coordination/progress.py",
+        "_judging/checkpoints.py",
         "yield batch.instance, _without_expired(report), ",
         "yield batch.instance, report, ",
         "tests/cluster/test_outages.py::test_only_fresh_failures_of_a_long_outage_count",
@@ -181,7 +181,7 @@ MUTATIONS = (
     Mutation(
         8,
         "results wait without a limit",
-        "_coordination/local.py",
+        "_circuits/local.py",
         "if outbox.runs >= outbox.limit and not self._make_room():",
         "if False:",
         "tests/coordination/test_judging.py::test_what_finds_no_room_is_dropped_counted_and_told",
@@ -189,7 +189,7 @@ MUTATIONS = (
     Mutation(
         8,
         "results of other threads wait without a limit",
-        "_coordination/outbox.py",
+        "_circuits/outbox.py",
         "if len(self._incoming) >= MAX_INCOMING:",
         "if False:",
         "tests/cluster/test_own_thread.py"
@@ -198,7 +198,7 @@ MUTATIONS = (
     Mutation(
         8,
         "questions for unused permits pile up",
-        "_coordination/recalls.py",
+        "_judging/recalls.py",
         "        self._waiting[transition.circuit] = transition\n",
         "        self._waiting[f'{transition}'] = transition\n",
         "tests/coordination/test_recalls.py::test_a_circuit_that_asks_again_waits_once",
@@ -206,7 +206,7 @@ MUTATIONS = (
     Mutation(
         8,
         "circuits that nobody calls are kept for ever",
-        "_coordination/leader.py",
+        "_judging/leader.py",
         "        return [*astray, *forgettable][:FORGET_AT_ONCE]\n",
         "        return []\n",
         "tests/coordination/test_forgetting.py::test_only_what_is_closed_old_and_quiet_is_forgotten",
@@ -214,7 +214,7 @@ MUTATIONS = (
     Mutation(
         8,
         "what was counted for circuits that are gone is kept for ever",
-        "_coordination/judge.py",
+        "_judging/evaluator.py",
         "                self._touched(gone)\n",
         "",
         "tests/coordination/test_checkpoints.py::test_nothing_is_kept_of_circuits_that_are_gone",
@@ -222,7 +222,7 @@ MUTATIONS = (
     Mutation(
         8,
         "names that are heard of once displace what is counted",
-        "_coordination/places.py",
+        "_judging/places.py",
         "        if self._hearings < 2 or not circuit.has_failures:\n",
         "        if True:\n",
         "tests/issues/test_new_names_take_no_count.py"
@@ -231,7 +231,7 @@ MUTATIONS = (
     Mutation(
         8,
         "open circuits take more room than there is",
-        "_coordination/places.py",
+        "_judging/places.py",
         "        if len(self._places) < self._most:\n",
         "        if len(self._places) < self._most or not self._lines[Rank.LIGHT]:\n",
         "tests/issues/test_new_names_take_no_count.py"
@@ -240,7 +240,7 @@ MUTATIONS = (
     Mutation(
         8,
         "all health checks that are due run at once",
-        "_coordination/checking.py",
+        "_judging/check_places.py",
         "        return running < MAX_CHECKS\n",
         "        return True\n",
         "tests/coordination/test_many_health_checks.py::test_only_so_many_run_at_a_time",
@@ -256,7 +256,7 @@ MUTATIONS = (
     Mutation(
         9,
         "the shared clock is the host's own",
-        "_coordination/clock.py",
+        "_runtime/clock.py",
         "            self._offset = now - (asked + answered) / 2\n",
         '            self._offset = __import__("time").time() - 3600 - self.monotonic()\n',
         "tests/faults/test_hosts.py::test_clocks_an_hour_wrong",
@@ -264,7 +264,7 @@ MUTATIONS = (
     Mutation(
         9,
         "time stamps that stand still are believed",
-        "_coordination/clock.py",
+        "_runtime/clock.py",
         "stamp <= self._clock.now() + AHEAD\n",
         "True\n",
         "tests/coordination/test_shared_clock.py"
@@ -273,7 +273,7 @@ MUTATIONS = (
     Mutation(
         9,
         "a leader counts in seconds that do not follow the store's clock",
-        "_coordination/clock.py",
+        "_runtime/clock.py",
         "        return self._clock.offset - self._offset\n",
         "        return 0.0\n",
         "tests/simulation/test_clock_steps.py::test_waits_are_as_long_as_ever_and_told_rightly",
@@ -281,7 +281,7 @@ MUTATIONS = (
     Mutation(
         9,
         "a leader does not know which times its predecessor has counted",
-        "_coordination/leader.py",
+        "_judging/leader.py",
         "    return max([position / 1000, *told])\n",
         "    return position / 1000\n",
         "tests/simulation/test_schedules.py"
@@ -290,7 +290,7 @@ MUTATIONS = (
     Mutation(
         7,
         "a lease from an older copy of the store is kept without leading",
-        "_coordination/campaign.py",
+        "_coordination/election.py",
         "            if beat.epoch < self.epoch:  #",
         "            if False:  #",
         "tests/cluster/test_takeover.py::test_lease_from_an_older_copy_of_the_store_is_given_back",
@@ -298,7 +298,7 @@ MUTATIONS = (
     Mutation(
         10,
         "an error of the background is not told",
-        "_coordination/surface.py",
+        "_runtime/notifier.py",
         "            self._call(self._on_error, error)\n\n    def state_changed",
         "            pass\n\n    def state_changed",
         "tests/cluster/test_surfacing.py::test_strategy_that_raises[used]",
@@ -306,7 +306,7 @@ MUTATIONS = (
     Mutation(
         10,
         "one circuit's trouble takes the place of another's",
-        "_coordination/floods.py",
+        "_runtime/floods.py",
         "        told = self._told.get(source, 0)",
         "        source = None\n        told = self._told.get(source, 0)",
         "tests/issues/test_no_trouble_hides_another.py"
@@ -315,7 +315,7 @@ MUTATIONS = (
     Mutation(
         10,
         "checks that hang open other circuits",
-        "_coordination/health.py",
+        "_judging/health.py",
         "        except NoRoomError:\n            raise\n",
         "",
         "tests/coordination/test_health_checks_of_users.py"
@@ -324,7 +324,7 @@ MUTATIONS = (
     Mutation(
         10,
         "a strategy that raises ends the leader",
-        "_coordination/judge.py",
+        "_judging/evaluator.py",
         "        if ends_this_task(error):\n",
         "        if True:\n",
         "tests/coordination/test_judging.py::test_a_strategy_that_raises_harms_only_its_own_circuit",
@@ -332,7 +332,7 @@ MUTATIONS = (
     Mutation(
         11,
         "a cancelled call counts as a failure",
-        "_coordination/local.py",
+        "_circuits/local.py",
         "            return Outcome.IGNORED\n        if self.classify",
         "            return Outcome.FAILURE\n        if self.classify",
         "tests/cluster/test_trials.py::test_cancelled_trials_wedge_nothing",
@@ -356,7 +356,7 @@ MUTATIONS = (
     Mutation(
         11,
         "a cancelled call counts as a failure however short it was",
-        "_coordination/local.py",
+        "_circuits/local.py",
         "        return elapsed > self.slow_after and _is_cancelled(error)\n",
         "        return _is_cancelled(error)\n",
         "tests/coordination/test_cancelled.py::test_others_are_ignored",
@@ -364,7 +364,7 @@ MUTATIONS = (
     Mutation(
         11,
         "a permit that was dropped is under way for ever",
-        "_permits.py",
+        "_circuits/permits.py",
         "        if not self.recorded:\n            self._local.flights.end(id(self))\n",
         "        pass\n",
         "tests/coordination/test_in_flight.py::test_a_dropped_permit_is_under_way_no_longer",
@@ -372,7 +372,7 @@ MUTATIONS = (
     Mutation(
         5,
         "a call counts as slow in flight and again when it ends",
-        "_coordination/flights.py",
+        "_circuits/in_flight.py",
         "        self.began.pop(call, None)\n",
         "        pass\n",
         "tests/coordination/test_in_flight.py::test_one_call_fewer_does_not",

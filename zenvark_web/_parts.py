@@ -8,19 +8,19 @@ from functools import partial
 from threading import Lock
 from typing import TypeAlias
 
-from ._coordination.absence import Absence
-from ._coordination.host import Host
-from ._coordination.local import LocalCircuit
-from ._coordination.log import Log
-from ._coordination.outbox import Nowhere
+from ._circuits.absence import Absence
+from ._circuits.local import LocalCircuit
+from ._circuits.outbox import Nowhere
+from ._circuits.table import Table
 from ._coordination.shard import Shard, shard_of
-from ._coordination.surface import Surface
-from ._coordination.table import Table
 from ._core._checks import check_name
 from ._core.admission import Admission
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._registry import Registry
+from ._runtime.host import Host
+from ._runtime.log import Log
+from ._runtime.notifier import Surface
 from ._version import __version__
 from .backends import Backend
 from .backends.base import Presence

@@ -10,7 +10,10 @@ from inspect import isawaitable
 from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
 
-from ._awaitables import (
+from ._circuits.flows import WHOSE, WORD, Flow, carrier, current, under_way
+from ._circuits.local import LocalCircuit
+from ._circuits.permits import FurtherPermit, Permit, TimedPermit, TrialPermit, permit_inside
+from ._core.awaitables import (
     explain,
     is_async,
     is_callers_mistake,
@@ -19,10 +22,7 @@ from ._awaitables import (
     still_to_come,
     use_guard,
 )
-from ._coordination.local import LocalCircuit
 from ._core.states import Outcome, State
-from ._flows import WHOSE, WORD, Flow, carrier, current, under_way
-from ._permits import FurtherPermit, Permit, TimedPermit, TrialPermit, permit_inside
 from ._rejections import rejected
 from .statistics import Distribution
 

@@ -8,14 +8,14 @@ from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from . import _forks
-from ._coordination.host import Host
 from ._coordination.lifecycle import Lifecycle
 from ._coordination.session import Session
 from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._parts import Parts
+from ._runtime import forks
+from ._runtime.host import Host
 from .backends import Backend, MemoryBackend
 from .breaker import Breaker
 from .events import StateChange
@@ -147,7 +147,7 @@ class Coordinator:
             blocked=self._blocked,
             context=self._host.context,
         )
-        _forks.watch(self, Coordinator._begin_anew)
+        forks.watch(self, Coordinator._begin_anew)
 
     def __repr__(self) -> str:
         state = "started" if self._lifecycle.session else "stopped"

@@ -37,8 +37,9 @@ from zenvark_web import (
     Role,
     StateChange,
 )
-from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination import election
 from zenvark_web._core import trial
+from zenvark_web._judging import leader
 
 # What is told of trouble that the tests make has tracebacks, which are no trouble of the process.
 logging.getLogger("zenvark_web").addHandler(logging.NullHandler())
@@ -57,7 +58,7 @@ class Instance:
         self._unwell: set[str] = set()
         self._hung: list[Permit] = []
         trial.TIME_TO_USE = settings.time_to_use
-        leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = settings.housekeeping
+        leader.TIDY_INTERVAL = election.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
             settings.url,
             namespace=settings.namespace,

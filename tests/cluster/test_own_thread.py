@@ -31,7 +31,10 @@ from zenvark_web import (
     State,
     StateChange,
 )
-from zenvark_web._coordination import campaign, leader, outbox, thread
+from zenvark_web._circuits import outbox
+from zenvark_web._coordination import election
+from zenvark_web._judging import leader
+from zenvark_web._runtime import thread
 
 THREADS = 8
 STAYS_OPEN = BreakerPolicy(backoff=ConstantBackoff(60))
@@ -80,7 +83,7 @@ def no_thread_left() -> Iterator[None]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts are settled several times a second."""
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.2)
-    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.2)
+    monkeypatch.setattr(election, "ANNOUNCE_INTERVAL", 0.2)
 
 
 @pytest.fixture

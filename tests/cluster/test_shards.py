@@ -12,7 +12,8 @@ from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Coordinator, PolicyMismatchError, Role
-from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination import election
+from zenvark_web._judging import leader
 
 SHARDS = 4
 CIRCUITS = [f"upstream-{number}" for number in range(24)]
@@ -61,8 +62,8 @@ async def test_leading_spreads_over_the_fleet_as_it_grows_and_shrinks(
     server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.1)
-    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.1)
-    monkeypatch.setattr(campaign, "ABSTENTION", 0.2)
+    monkeypatch.setattr(election, "ANNOUNCE_INTERVAL", 0.1)
+    monkeypatch.setattr(election, "ABSTENTION", 0.2)
     fleet = [Coordinator(server.url, namespace=namespace, shards=SHARDS) for _ in range(4)]
     shards = stores(server, namespace)
     for size in (1, 2, 3, 4):

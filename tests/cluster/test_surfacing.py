@@ -25,7 +25,8 @@ from zenvark_web import (
     Trip,
     Window,
 )
-from zenvark_web._coordination import health, surface
+from zenvark_web._judging import health
+from zenvark_web._runtime import notifier
 
 SOON = ConstantBackoff(0.02)
 Check = Callable[[HealthCheckType], Awaitable[object]]
@@ -43,7 +44,7 @@ class NoOrdinaryError(BaseException):
 def brief_limits(patient_commands: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, sooner."""
     monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.2)
-    monkeypatch.setattr(surface, "CALLBACK_TIMEOUT", 0.2)
+    monkeypatch.setattr(notifier, "CALLBACK_TIMEOUT", 0.2)
 
 
 async def fail_once() -> None:

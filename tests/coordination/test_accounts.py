@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zenvark_web import ResultsLostError
-from zenvark_web._coordination import accounts
-from zenvark_web._coordination.accounts import Accounts, Ledger
-from zenvark_web._coordination.log import Log
-from zenvark_web._coordination.surface import Surface
+from zenvark_web._coordination import ledger
+from zenvark_web._coordination.ledger import Ledger
 from zenvark_web._core.states import Report, Run
+from zenvark_web._judging import accounts
+from zenvark_web._judging.accounts import Accounts
+from zenvark_web._runtime.log import Log
+from zenvark_web._runtime.notifier import Surface
 from zenvark_web.backends.base import Account, Batch
 from zenvark_web.statistics import Statistics
 
@@ -102,7 +104,7 @@ class TestLedger:
     def test_is_bounded_and_still_adds_up(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(accounts, "MAX_BATCHES", 10)
+        monkeypatch.setattr(ledger, "MAX_BATCHES", 10)
         for number in range(1, 101):
             sender.send(number, 2)
         assert len(sender.ledger._batches) == 10
@@ -135,11 +137,11 @@ class TestLedger:
             sender.statistics.expired += 1
             sender.ledger.tell_losses()
         assert sender.lost == 1
-        sender.now += accounts.LOSSES_INTERVAL
+        sender.now += ledger.LOSSES_INTERVAL
         for _ in range(3):
             sender.ledger.tell_losses()
         assert sender.lost == 2
-        sender.now += accounts.LOSSES_INTERVAL
+        sender.now += ledger.LOSSES_INTERVAL
         sender.ledger.tell_losses()
         assert sender.lost == 2
 

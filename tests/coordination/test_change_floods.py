@@ -1,7 +1,7 @@
 """How many changes of circuits the log is told: a flood hides none of a circuit in use."""
 
 from zenvark_web import Cause, Reason, State, StateChange
-from zenvark_web._coordination.floods import CHANGES, INTERVAL, ChangeFloods, Verdict
+from zenvark_web._runtime.floods import CHANGES, INTERVAL, ChangeFloods, Verdict
 
 
 def opening(name: str, generation: int = 1, instances: int = 1) -> StateChange:

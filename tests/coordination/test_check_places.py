@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, ConstantBackoff, Coordinator, State
-from zenvark_web._coordination.checking import KEPT_FREE, MAX_HANGING, CheckPlaces, Claim
-from zenvark_web._coordination.health import MAX_CHECKS
 from zenvark_web._core.states import HealthCheckType
+from zenvark_web._judging.check_places import KEPT_FREE, MAX_HANGING, CheckPlaces, Claim
+from zenvark_web._judging.health import MAX_CHECKS
 
 
 class Checks:

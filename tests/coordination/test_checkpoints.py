@@ -22,10 +22,10 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._coordination import leader as leading
-from zenvark_web._coordination import progress
-from zenvark_web._coordination.progress import Progress
 from zenvark_web._core.states import Report, Run, Tally, Transition
+from zenvark_web._judging import checkpoints
+from zenvark_web._judging import leader as leading
+from zenvark_web._judging.checkpoints import Progress
 from zenvark_web.backends.base import START, Account, Batch, Entry, ResultEntry, Snapshot
 
 THRESHOLD = 5
@@ -469,7 +469,7 @@ async def test_a_leader_that_always_has_something_to_publish_writes_checkpoints(
 async def test_the_tallies_of_very_many_circuits_are_written_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(progress, "LARGEST_PART", 10)
+    monkeypatch.setattr(checkpoints, "LARGEST_PART", 10)
     store = Store()
     names = [f"circuit-{number}" for number in range(35)]
     async with leader(store):

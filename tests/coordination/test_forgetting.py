@@ -14,8 +14,8 @@ from zenvark_web import (
     MemoryBackend,
     State,
 )
-from zenvark_web._coordination import leader as leading
 from zenvark_web._core.states import Transition
+from zenvark_web._judging import leader as leading
 from zenvark_web.backends.base import Presence
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(2))

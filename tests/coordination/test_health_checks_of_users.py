@@ -28,7 +28,8 @@ from zenvark_web import (
     Outcome,
     State,
 )
-from zenvark_web._coordination import health, threads
+from zenvark_web._judging import health
+from zenvark_web._runtime import threads
 
 
 def policy(check: Any, **settings: Any) -> BreakerPolicy:

@@ -22,7 +22,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
-from zenvark_web._coordination.flights import Flights
+from zenvark_web._circuits.in_flight import Flights
 from zenvark_web.breaker import Permit
 
 LIMIT = 0.2

@@ -22,8 +22,8 @@ from zenvark_web import (
     StateChange,
     StrategyError,
 )
-from zenvark_web._coordination import leader as leading
 from zenvark_web._core.states import Report, Run
+from zenvark_web._judging import leader as leading
 from zenvark_web.backends.base import Account, Batch
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(30))

@@ -31,8 +31,8 @@ from zenvark_web import (
     ZenvarkError,
     exceptions,
 )
-from zenvark_web._coordination import log
-from zenvark_web._coordination.log import Log
+from zenvark_web._runtime import log
+from zenvark_web._runtime.log import Log
 
 PAGE = (Path(__file__).parents[2] / "docs/logging.md").read_text()
 SOON = BreakerPolicy(strategy=ConsecutiveFailures(2), backoff=ConstantBackoff(0.05))

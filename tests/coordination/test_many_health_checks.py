@@ -11,7 +11,7 @@ from zenvark_web import (
     HealthCheckType,
     State,
 )
-from zenvark_web._coordination.health import MAX_CHECKS
+from zenvark_web._judging.health import MAX_CHECKS
 
 CIRCUITS = MAX_CHECKS + 20
 

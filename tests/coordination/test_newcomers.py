@@ -4,9 +4,9 @@ import pytest
 
 from tests.helpers.waiting import eventually
 from zenvark_web import Coordinator, MemoryBackend, OverloadedError, State
-from zenvark_web._coordination import newcomers
-from zenvark_web._coordination.newcomers import BEHIND, BURST, MAX_INSTANCES, RATE, Newcomers
 from zenvark_web._core.states import Report, Run
+from zenvark_web._judging import newcomers
+from zenvark_web._judging.newcomers import BEHIND, BURST, MAX_INSTANCES, RATE, Newcomers
 from zenvark_web.backends.base import Batch
 
 LATE = BEHIND + 1

@@ -18,12 +18,12 @@ from zenvark_web import (
     Outcome,
     State,
 )
-from zenvark_web._coordination.local import LocalCircuit
-from zenvark_web._coordination.log import Log
-from zenvark_web._coordination.lookout import Lookout
-from zenvark_web._coordination.outbox import COLLECTING, Outbox
-from zenvark_web._coordination.surface import Surface
+from zenvark_web._circuits.local import LocalCircuit
+from zenvark_web._circuits.outbox import COLLECTING, Outbox
+from zenvark_web._coordination.slow_calls import Lookout
 from zenvark_web._core.admission import Admission
+from zenvark_web._runtime.log import Log
+from zenvark_web._runtime.notifier import Surface
 from zenvark_web.statistics import Statistics
 
 CALLS = 1_000

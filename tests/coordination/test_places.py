@@ -5,9 +5,9 @@ import time
 import pytest
 
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Outcome, State
-from zenvark_web._coordination.places import LEAST_REMEMBERED, Places
 from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.states import Report, Run, Transition
+from zenvark_web._judging.places import LEAST_REMEMBERED, Places
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(1_000_000))
 FAILED = (Run(0, failed=True, slow=False, count=1, label="boom"),)

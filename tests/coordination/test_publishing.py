@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Cause, MemoryBackend, Reason, State
-from zenvark_web._coordination.log import Log
-from zenvark_web._coordination.publishing import LARGEST_BATCH, Line, Publisher
-from zenvark_web._coordination.surface import Surface
 from zenvark_web._core.states import Transition
+from zenvark_web._judging.publisher import LARGEST_BATCH, Line, Publisher
+from zenvark_web._runtime.log import Log
+from zenvark_web._runtime.notifier import Surface
 from zenvark_web.statistics import Statistics
 
 

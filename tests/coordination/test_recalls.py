@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, MemoryBackend, State
-from zenvark_web._coordination.publishing import LARGEST_BATCH
-from zenvark_web._coordination.recalls import Recalls
 from zenvark_web._core.states import Transition
+from zenvark_web._judging.publisher import LARGEST_BATCH
+from zenvark_web._judging.recalls import Recalls
 
 
 def grant(circuit: str, generation: int = 2) -> Transition:

@@ -22,7 +22,7 @@ from zenvark_web import (
     Permit,
     State,
 )
-from zenvark_web._coordination.local import LocalCircuit
+from zenvark_web._circuits.local import LocalCircuit
 from zenvark_web._core.states import Report
 from zenvark_web.backends.base import Batch
 

@@ -22,7 +22,7 @@ from zenvark_web import (
     Trip,
     Window,
 )
-from zenvark_web._coordination import leader
+from zenvark_web._judging import leader
 from zenvark_web.backends.base import Batch, Entry
 
 HOUR = 3600.0

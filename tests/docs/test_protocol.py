@@ -17,7 +17,7 @@ from tests.helpers.processes import ROOT
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
-from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination import election
 from zenvark_web._core.states import (
     Cause,
     Counted,
@@ -30,6 +30,7 @@ from zenvark_web._core.states import (
     TrialResults,
     Word,
 )
+from zenvark_web._judging import leader
 from zenvark_web.backends import RedisBackend, _codec, _slices
 from zenvark_web.backends._replies import POSITION
 from zenvark_web.backends.base import Account, Batch, Presence
@@ -273,7 +274,7 @@ async def stored(
 ) -> Stored:
     """What a fleet has left after circuits have opened, recovered and been forgotten."""
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.2)
-    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.2)
+    monkeypatch.setattr(election, "ANNOUNCE_INTERVAL", 0.2)
     calls: list[tuple[str, tuple[str, ...], int]] = []
     call = RedisBackend._script
 

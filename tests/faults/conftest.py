@@ -42,16 +42,16 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 0.6)
     monkeypatch.setattr("zenvark_web.backends.redis.READ_SLACK", 0.5)
     monkeypatch.setattr("zenvark_web.backends._clients.LONGEST_WAIT", 0.4)
-    monkeypatch.setattr("zenvark_web._coordination.leader.TIDY_INTERVAL", 0.3)
-    monkeypatch.setattr("zenvark_web._coordination.campaign.ANNOUNCE_INTERVAL", 0.3)
+    monkeypatch.setattr("zenvark_web._judging.leader.TIDY_INTERVAL", 0.3)
+    monkeypatch.setattr("zenvark_web._coordination.election.ANNOUNCE_INTERVAL", 0.3)
 
 
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results count, and are waited for, longer than a busy host takes after a fault."""
-    for module in ("reporter", "progress"):
-        monkeypatch.setattr(f"zenvark_web._coordination.{module}.MAX_AGE", 60.0)
-    monkeypatch.setattr("zenvark_web._coordination.accounts.GIVEN_UP_AFTER", 60.0)
+    for module in ("_coordination.reporter", "_judging.checkpoints"):
+        monkeypatch.setattr(f"zenvark_web.{module}.MAX_AGE", 60.0)
+    monkeypatch.setattr("zenvark_web._coordination.ledger.GIVEN_UP_AFTER", 60.0)
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ time.time_ns = lambda: round(time.time() * 1e9)
 from tests.faults.fleet import Member  # noqa: E402
 from tests.helpers.child import serve  # noqa: E402
 from zenvark_web import BreakerPolicy, ConstantBackoff, TimeWindow  # noqa: E402
-from zenvark_web._coordination import campaign, leader  # noqa: E402
+from zenvark_web._coordination import election  # noqa: E402
+from zenvark_web._judging import leader  # noqa: E402
 
-leader.TIDY_INTERVAL = campaign.ANNOUNCE_INTERVAL = 0.3
+leader.TIDY_INTERVAL = election.ANNOUNCE_INTERVAL = 0.3
 
 _LOOK = 0.005
 

@@ -27,7 +27,7 @@ from zenvark_web import (
     State,
 )
 from zenvark_web._coordination import session, thaw
-from zenvark_web._coordination.host import Host
+from zenvark_web._runtime.host import Host
 
 FUNCTION = Path(__file__).with_name("frozen.py")
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from zenvark_web import BreakerPolicy, Outcome, State
-from zenvark_web._coordination.local import LocalCircuit
-from zenvark_web._coordination.log import Log
-from zenvark_web._coordination.outbox import Outbox
-from zenvark_web._coordination.surface import Surface
+from zenvark_web._circuits.local import LocalCircuit
+from zenvark_web._circuits.outbox import Outbox
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.states import Grant, Transition, TrialNote
+from zenvark_web._runtime.log import Log
+from zenvark_web._runtime.notifier import Surface
 from zenvark_web.breaker import Breaker
 from zenvark_web.statistics import Statistics
 

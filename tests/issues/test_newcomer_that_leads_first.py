@@ -23,7 +23,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
-from zenvark_web._coordination.host import Host
+from zenvark_web._runtime.host import Host
 from zenvark_web.backends.redis import KEYS
 
 NEWCOMER = "newcomer"

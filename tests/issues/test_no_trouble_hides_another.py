@@ -24,7 +24,7 @@ from zenvark_web import (
     StateChange,
     StrategyError,
 )
-from zenvark_web._coordination import surface
+from zenvark_web._runtime import notifier
 
 
 def oops(ended: object) -> object:
@@ -127,7 +127,7 @@ async def test_one_kind_about_one_thing_does_not_hide_what_else_causes_it() -> N
 
 async def test_changes_that_wait_leave_room_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A callback for changes that is slower than a storm of them took the errors' places, too."""
-    monkeypatch.setattr(surface, "MAX_WAITING", 20)
+    monkeypatch.setattr(notifier, "MAX_WAITING", 20)
     told: list[Exception] = []
     release = asyncio.Event()
 

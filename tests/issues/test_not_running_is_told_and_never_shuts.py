@@ -25,7 +25,7 @@ from zenvark_web import (
     Outcome,
     State,
 )
-from zenvark_web._coordination import absence
+from zenvark_web._circuits import absence
 
 WAIT = 0.3
 POLICY = BreakerPolicy(backoff=ConstantBackoff(WAIT))

@@ -18,8 +18,9 @@ from zenvark_web import (
     Coordinator,
     State,
 )
-from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination import election
 from zenvark_web._core.states import Cause, Reason, Transition
+from zenvark_web._judging import leader
 from zenvark_web.backends._codec import encode_transition
 from zenvark_web.backends.redis import KEYS
 
@@ -87,7 +88,7 @@ class Fleet:
 async def fleet(
     redis_server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Fleet]:
-    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.5)
+    monkeypatch.setattr(election, "ANNOUNCE_INTERVAL", 0.5)
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.5)
     fleet = Fleet(redis_server, namespace)
     first, second = fleet.members

@@ -27,7 +27,7 @@ from zenvark_web import (
     Role,
     State,
 )
-from zenvark_web._coordination.host import Host
+from zenvark_web._runtime.host import Host
 
 PROGRAM = """
     import concurrent.futures, multiprocessing, sys, time

@@ -30,7 +30,8 @@ from zenvark_web import (
     StateChange,
     ZenvarkError,
 )
-from zenvark_web._coordination import campaign, leader
+from zenvark_web._coordination import election
+from zenvark_web._judging import leader
 from zenvark_web.metrics import PrometheusMetrics
 from zenvark_web.metrics._reading import copied
 from zenvark_web.statistics import MAX_ERROR_CLASSES, MAX_HEALTH_CHECKS, Statistics
@@ -243,7 +244,7 @@ async def test_lost_results(registry: CollectorRegistry, metrics: PrometheusMetr
 async def test_results_end_as_evaluated(
     registry: CollectorRegistry, metrics: PrometheusMetrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "ANNOUNCE_INTERVAL", 0.1)
+    monkeypatch.setattr(election, "ANNOUNCE_INTERVAL", 0.1)
     monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.1)
     async with Coordinator(metrics=metrics) as coordinator:
         for _ in range(7):

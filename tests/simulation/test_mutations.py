@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 
 from zenvark_web import Breaker, BreakerPolicy, ConstantBackoff, Outcome
-from zenvark_web._coordination import campaign, leader
-from zenvark_web._coordination.accounts import Accounts
-from zenvark_web._coordination.clock import SharedClock
-from zenvark_web._coordination.local import LocalCircuit
-from zenvark_web._coordination.progress import Progress
+from zenvark_web._circuits.local import LocalCircuit
+from zenvark_web._circuits.table import Table
+from zenvark_web._coordination import election
 from zenvark_web._coordination.reader import Reader
 from zenvark_web._coordination.reporter import Reporter
-from zenvark_web._coordination.surface import Surface
-from zenvark_web._coordination.table import Table
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.states import Transition
+from zenvark_web._judging import leader
+from zenvark_web._judging.accounts import Accounts
+from zenvark_web._judging.checkpoints import Progress
+from zenvark_web._runtime.clock import SharedClock
+from zenvark_web._runtime.notifier import Surface
 from zenvark_web.backends.base import START
 from zenvark_web.backends.memory import MemoryStore
 from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
@@ -53,7 +54,7 @@ def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_deposition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign.Campaign, "_deposed", lambda self: None)
+    monkeypatch.setattr(election.Campaign, "_deposed", lambda self: None)
 
 
 def no_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +135,7 @@ def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
         self.unwritten.clear()
 
     monkeypatch.setattr(Accounts, "add", add)
-    monkeypatch.setattr("zenvark_web._coordination.accounts.GIVEN_UP_AFTER", 1e9)
+    monkeypatch.setattr("zenvark_web._coordination.ledger.GIVEN_UP_AFTER", 1e9)
 
 
 def hosts_clocks(monkeypatch: pytest.MonkeyPatch) -> None:

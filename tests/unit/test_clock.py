@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenvark_web._coordination.clock import AHEAD, LONGEST_LEAD, Frame, SharedClock
+from zenvark_web._runtime.clock import AHEAD, LONGEST_LEAD, Frame, SharedClock
 
 EXACT = 1e-3
 

@@ -1,1 +1,1 @@
-"""One instance's part in the fleet: its loops, and what they share. Nothing here is public."""
+"""The loops of a started coordinator, and what starts and ends them. Nothing here is public."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from .._core.states import Role
-from .surface import Surface
+from .._runtime.notifier import Surface
 
 HESITATION = 0.05
 """Seconds that an instance lets others go first, for each shard that it leads already."""

@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager
 from contextvars import Context
 from functools import partial
 
+from .._runtime.thread import LoopThread, aside, to_the_end
 from .session import LONGEST_STOP, Session
-from .thread import LoopThread, aside, to_the_end
 from .users import Place, Users, place_here
 
 START_PATIENCE = 1.0

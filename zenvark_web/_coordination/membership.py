@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+from .._judging.alone import Alone
+from .._judging.leader import Leader
+from .._runtime.link import Link
 from ..backends.base import LeaderChange, News, Presence
 from ..exceptions import BackendError
-from .alone import Alone
-from .campaign import Campaign
-from .leader import Leader
+from .election import Campaign
 from .leaderships import Leaderships
-from .link import Link
-from .lookout import Lookout
 from .reader import Reader
 from .reporter import Reporter
 from .shard import Member, Shard
+from .slow_calls import Lookout
 
 CANCEL_AGAIN = 0.5
 

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from .._circuits.table import Table
 from .._core.states import State, Transition
+from .._runtime.clock import SharedClock
+from .._runtime.link import Asker, Link
+from .._runtime.notifier import Surface
+from .._runtime.outage import Outage
 from ..backends._turns import Turn
 from ..backends.base import (
     START,
@@ -24,11 +29,6 @@ from ..backends.base import (
 )
 from ..exceptions import BackendError, MalformedEntryError
 from ..statistics import Statistics
-from .clock import SharedClock
-from .link import Asker, Link
-from .outage import Outage
-from .surface import Surface
-from .table import Table
 
 WAIT = 2.0
 WAIT_WITH_GRANTS = 0.5

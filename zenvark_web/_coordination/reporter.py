@@ -6,21 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from .._circuits.local import LocalCircuit
+from .._circuits.outbox import Outbox
+from .._circuits.runs import MAX_AGE, PendingRun
+from .._circuits.table import Table
 from .._core.states import Report, Run, TrialNote
+from .._runtime.clock import SharedClock
+from .._runtime.link import Asker, Link
+from .._runtime.notifier import Surface
+from .._runtime.outage import Outage
 from ..backends.base import Backend, Batch
 from ..exceptions import BackendError
 from ..statistics import Statistics
-from .accounts import Ledger
-from .clock import SharedClock
-from .link import Asker, Link
-from .local import LocalCircuit
-from .outage import Outage
-from .outbox import Outbox, PendingRun
-from .surface import Surface
-from .table import Table
-
-MAX_AGE = 10.0
-"""Seconds after which a result no longer counts."""
+from .ledger import Ledger
 
 MAX_RUNS_PER_BATCH = 250
 """The leader judges a batch in one go, and has time for nothing else meanwhile."""

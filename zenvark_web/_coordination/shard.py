@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from typing import Protocol
 from zlib import crc32
 
+from .._circuits.absence import Absence
+from .._circuits.outbox import Outbox
+from .._circuits.table import Table
 from .._core.policy import PolicyBook
+from .._runtime.clock import SharedClock
+from .._runtime.host import Host
+from .._runtime.notifier import Surface
 from ..backends.base import Backend, Presence
 from ..statistics import Statistics
-from .absence import Absence
-from .accounts import Ledger
-from .clock import SharedClock
-from .host import Host
-from .outbox import Outbox
-from .surface import Surface
-from .table import Table
+from .ledger import Ledger
 
 
 class Member(Protocol):

@@ -6,7 +6,7 @@ import sys
 from inspect import signature
 from typing import TypeGuard
 
-from .._awaitables import makes_generators
+from .awaitables import makes_generators
 
 MAX_NAME_LENGTH = 255
 

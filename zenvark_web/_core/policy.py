@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from .._awaitables import is_async
 from ._checks import check_call, check_name, check_number, check_whole
+from .awaitables import is_async
 from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls

@@ -9,9 +9,9 @@ from threading import RLock
 from typing import Any
 from weakref import ref
 
-from .. import _forks
 from .._core.states import Outcome
 from .._rejections import rejection_in
+from .._runtime import forks
 from ..breaker import Permit
 from .classify import FAILURE, IGNORED, SUCCESS, Judge, is_rejection, label
 from .errors import end_of_connection
@@ -37,7 +37,7 @@ class Incidents:
         self.closings: int = 0
         self._causes: deque[Callable[[], object]] = deque(maxlen=CAUSES)
         self._begin_anew()
-        _forks.watch(self, Incidents._begin_anew)
+        forks.watch(self, Incidents._begin_anew)
 
     def _begin_anew(self) -> None:
         self._lock = RLock()  # after a fork as well, when another thread may have held it

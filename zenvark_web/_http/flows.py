@@ -15,8 +15,8 @@ from types import AsyncGeneratorType, FrameType, GeneratorType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import _forks
 from .._core.states import State
+from .._runtime import forks
 from ..breaker import Breaker, Permit, further
 from .library import Library
 
@@ -37,7 +37,7 @@ class Flows:
         self._on_trial: WeakKeyDictionary[Any, dict[str, tuple[int, Hashable]]]
         self._lock: AbstractContextManager[bool]
         self._begin_anew()
-        _forks.watch(self, Flows._begin_anew)
+        forks.watch(self, Flows._begin_anew)
 
     def permit(self, breaker: Breaker, request: Any) -> Permit:
         """Leave to send a request.

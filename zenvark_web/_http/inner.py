@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import Any
 
-from .. import _forks
+from .._runtime import forks
 from .library import Library
 
 BASES = ("AsyncBaseTransport", "BaseTransport")
@@ -31,7 +31,7 @@ class Inner:
         self._async = transport if hasattr(transport, "handle_async_request") else None
         self._sync = transport if hasattr(transport, "handle_request") else None
         self._begin_anew()
-        _forks.watch(self, Inner._begin_anew)
+        forks.watch(self, Inner._begin_anew)
 
     def _begin_anew(self) -> None:
         self._making = RLock()  # after a fork as well, when another thread may have held it

@@ -12,8 +12,8 @@ from secrets import token_bytes
 from threading import RLock
 from typing import Any, TypeAlias, cast
 
-from .. import _forks
 from .._core._checks import check_number, check_whole
+from .._runtime import forks
 from ..exceptions import CircuitOpenError
 from .answer import Answer
 from .call import Keep
@@ -159,7 +159,7 @@ class LastGoodResponse:
         self._stored: OrderedDict[tuple[Key, Variant], _Stored] = OrderedDict()
         self._varying: dict[Key, tuple[str, ...]] = {}
         self._begin_anew()
-        _forks.watch(self, LastGoodResponse._begin_anew)
+        forks.watch(self, LastGoodResponse._begin_anew)
 
     def __repr__(self) -> str:
         return f"<LastGoodResponse entries={len(self._stored)} bytes={self._bytes}>"

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
 
-from .._coordination.log import WHERE
-from .._coordination.thread import aside, in_asyncio
-from .._forks import watch
+from .._runtime.forks import watch
+from .._runtime.log import WHERE
+from .._runtime.thread import aside, in_asyncio
 from ..coordinator import Coordinator
 from ..exceptions import ZenvarkError
 

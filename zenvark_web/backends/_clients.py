@@ -24,7 +24,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from .. import _forks
+from .._runtime import forks
 
 RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 
@@ -95,7 +95,7 @@ class OwnClients:
         self._connect_timeout = connect_timeout
         self._open: list[redis.asyncio.Redis] = []
         _check_settings(self._client())
-        _forks.watch(self, OwnClients._begin_anew)
+        forks.watch(self, OwnClients._begin_anew)
 
     def __repr__(self) -> str:
         return self._place

@@ -9,8 +9,8 @@ from threading import Lock
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from .. import _forks
 from .._core._checks import check_whole
+from .._runtime import forks
 from ..coordinator import Coordinator
 from . import _files
 from ._collected import Collected
@@ -75,7 +75,7 @@ class PrometheusMetrics:
         self._lock = Lock()
         self._coordinators: tuple[Coordinator, ...] = ()  # replaced, never changed
         _register(self, registry, prefix)
-        _forks.watch(self, PrometheusMetrics._begin_anew)
+        forks.watch(self, PrometheusMetrics._begin_anew)
 
     def attach(self, coordinator: Coordinator) -> None:
         """Show this coordinator."""

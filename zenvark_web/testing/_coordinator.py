@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._coordination.host import Host
 from .._coordination.shard import Shard
+from .._runtime.host import Host
 from ..backends.base import Backend
 from ..coordinator import Coordinator
 

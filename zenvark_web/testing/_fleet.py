@@ -12,9 +12,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from .._coordination.host import Host
 from .._core.policy import BreakerPolicy, HealthCheck
 from .._core.states import HealthCheckType, Outcome, State
+from .._runtime.host import Host
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError

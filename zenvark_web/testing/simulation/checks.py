@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..._coordination.accounts import MAX_BATCHES
-from ..._coordination.health import MAX_CHECKS
-from ..._coordination.reporter import MAX_AGE
+from ..._circuits.runs import MAX_AGE
+from ..._coordination.ledger import MAX_BATCHES
 from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
+from ..._judging.health import MAX_CHECKS
 from ...backends.base import Batch
 from ...breaker import Breaker
 from .._network import Server

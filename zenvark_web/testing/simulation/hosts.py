@@ -9,11 +9,11 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
 
-from ..._coordination.host import Host
 from ..._core.backoff import ExponentialBackoff
 from ..._core.policy import BreakerPolicy, HealthCheck
 from ..._core.states import HealthCheckType, Outcome, Role
 from ..._core.strategies import ConsecutiveFailures
+from ..._runtime.host import Host
 from ...breaker import Breaker
 from ...events import StateChange
 from ...exceptions import CircuitOpenError

@@ -15,19 +15,19 @@ from contextvars import Context
 from dataclasses import replace
 from functools import partial
 
+from .._circuits.local import LocalCircuit
+from .._circuits.runs import PendingRun
+from .._circuits.table import Table
 from .._core.policy import PolicyBook
 from .._core.states import Report, Run, State, Transition
+from .._runtime.clock import SharedClock
+from .._runtime.link import Link
+from .._runtime.notifier import Surface
 from ..backends._turns import Turn
 from ..exceptions import BackendError
 from ..statistics import Statistics
-from .clock import SharedClock
+from .evaluator import Judge
 from .health import HealthChecks
-from .judge import Judge
-from .link import Link
-from .local import LocalCircuit
-from .outbox import PendingRun
-from .surface import Surface
-from .table import Table
 
 NOTE_INTERVAL = 1.0
 

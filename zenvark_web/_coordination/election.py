@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable
 
 from .._core.states import LONGEST_LEAP
+from .._runtime.clock import SharedClock
+from .._runtime.link import Asker, Link
+from .._runtime.notifier import Surface
+from .._runtime.outage import Outage
 from ..backends.base import Backend, LeaderChange, News, Presence
 from ..exceptions import BackendError
-from .clock import SharedClock
-from .link import Asker, Link
-from .outage import Outage
-from .surface import Surface
 
 RENEWALS_PER_LEASE = 3
 ANNOUNCE_INTERVAL = 5.0

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from .._core.states import State, Transition
+from .._runtime.notifier import Surface
+from .._runtime.outage import Outage
 from ..backends.base import Backend
 from ..exceptions import BackendError, FencedError
 from ..statistics import Statistics
-from .outage import Outage
-from .surface import Surface
 
 LARGEST_BATCH = 250
 

@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from .._core.admission import Admission
 from .._core.policy import PolicyBook
 from .._core.states import State, Transition, Word
+from .._runtime.clock import SharedClock
+from .._runtime.notifier import Surface
 from ..events import StateChange
 from ..exceptions import MalformedEntryError
-from .circuits import LocalCircuits
-from .clock import SharedClock
+from .kept import LocalCircuits
 from .local import LocalCircuit, Witness
 from .outbox import Outbox
-from .surface import Surface
 
 MOST_UNHEARD = 1_000
 

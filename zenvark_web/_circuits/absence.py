@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from .surface import Surface
+from .._runtime.notifier import Surface
 
 LATE = 5.0
 """Seconds after a stop in good order in which results may still come: a program that ends."""

@@ -14,13 +14,13 @@ from dataclasses import replace
 from .._core.circuit import Check, Circuit, Recall
 from .._core.policy import PolicyBook
 from .._core.states import Counted, Report, Tally, Transition
+from .._runtime.clock import Frame
+from .._runtime.notifier import Surface, ends_this_task
+from .._runtime.threads import NoRoomError
 from ..exceptions import StrategyError
-from .checking import CheckPlaces, Claim
-from .clock import Frame
+from .check_places import CheckPlaces, Claim
 from .health import HealthChecks
 from .places import Place, Places
-from .surface import Surface, ends_this_task
-from .threads import NoRoomError
 
 HANGING = 1.0
 """A health check that takes more seconds than this, and fails, hangs."""

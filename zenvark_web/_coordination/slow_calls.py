@@ -10,7 +10,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from .local import LocalCircuit
+from .._circuits.local import LocalCircuit
 
 REMINDER = 1.0
 """Seconds between two words about calls that are overdue."""

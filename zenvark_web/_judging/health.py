@@ -7,14 +7,14 @@ import re
 from collections.abc import Callable
 from inspect import isawaitable
 
-from .._awaitables import is_async
+from .._circuits.flows import WHOSE, Checked, begun, left
+from .._core.awaitables import is_async
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
-from .._flows import WHOSE, Checked, begun, left
+from .._runtime.notifier import Surface, ends_this_task
+from .._runtime.threads import NoRoomError, hangs, in_thread
 from ..exceptions import HealthCheckError, described
 from ..statistics import Statistics
-from .surface import Surface, ends_this_task
-from .threads import NoRoomError, hangs, in_thread
 
 MAX_CHECKS = 32
 """So many run at a time, and a few more of those that are known to pass (see `checking`)."""

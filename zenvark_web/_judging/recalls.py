@@ -9,7 +9,7 @@ from itertools import islice
 from .._core.states import Transition
 from ..backends.base import Backend
 from ..exceptions import BackendError, FencedError
-from .publishing import LARGEST_BATCH
+from .publisher import LARGEST_BATCH
 
 
 class Recalls:

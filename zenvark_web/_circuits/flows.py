@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 from weakref import ref
 
-from ._core.states import Outcome
+from .._core.states import Outcome
 
 Flow: TypeAlias = list[Any]
 

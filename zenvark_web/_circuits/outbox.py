@@ -19,9 +19,6 @@ from .absence import Absence
 if TYPE_CHECKING:
     from .local import LocalCircuit
 
-RUN_SPAN = 1.0
-"""Seconds that a run may span, so that its age is true for all of its calls."""
-
 MAX_RUNS = 10_000
 
 MAX_INCOMING = 100_000
@@ -29,22 +26,6 @@ MAX_INCOMING = 100_000
 
 COLLECTING = 0.02
 """Seconds that successes of other threads wait in line for company."""
-
-
-class PendingRun:
-    """Results in a row that ended alike and have not been sent."""
-
-    __slots__ = ("count", "ended", "failed", "generation", "label", "shown", "slow", "until")
-
-    def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
-        self.generation: int = generation
-        self.failed: bool = failed
-        self.slow: bool = slow
-        self.label: str = label
-        self.count: int = 1
-        self.shown: int = 0  # of these, how many a witness has seen
-        self.ended: float = ended
-        self.until: float = ended + RUN_SPAN
 
 
 class Watcher(Protocol):

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
+from .._circuits.runs import MAX_AGE
 from .._core.states import Report, Tally
 from ..backends._turns import Turn
 from ..backends.base import (
@@ -26,8 +27,7 @@ from ..backends.base import (
 )
 from ..exceptions import MalformedEntryError
 from .accounts import MAX_SENDERS, Accounts
-from .judge import Judge
-from .reporter import MAX_AGE
+from .evaluator import Judge
 
 LARGEST_PART = 2_000
 """So many circuits' tallies are written in one go. (The store does nothing else meanwhile.)"""

@@ -6,10 +6,9 @@ import sys
 from types import TracebackType
 from typing import ClassVar
 
-from ._coordination.local import LocalCircuit
-from ._core._checks import is_number
-from ._core.states import Outcome
-from ._flows import (
+from .._core._checks import is_number
+from .._core.states import Outcome
+from .flows import (
     GENERATION,
     WHOSE,
     Flow,
@@ -23,6 +22,7 @@ from ._flows import (
     owner,
     told,
 )
+from .local import LocalCircuit
 
 
 class Permit:

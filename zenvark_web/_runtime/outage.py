@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .._core.backoff import ExponentialBackoff
 from ..exceptions import BackendError
-from .surface import Surface
+from .notifier import Surface
 
 PAUSES = ExponentialBackoff(initial=0.05, multiplier=2, maximum=1.0, jitter=0.5)
 

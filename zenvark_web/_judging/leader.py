@@ -11,9 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
+from .._circuits.table import Table
 from .._core.policy import PolicyBook
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
+from .._runtime.clock import SharedClock
+from .._runtime.notifier import Surface
+from .._runtime.outage import Outage
 from ..backends._codec import check_storable
 from ..backends._turns import Turn
 from ..backends.base import (
@@ -32,16 +36,12 @@ from ..exceptions import (
     PolicyMismatchError,
 )
 from ..statistics import Statistics
-from .clock import SharedClock
+from .checkpoints import Progress
+from .evaluator import Judge
 from .health import HealthChecks
-from .judge import Judge
 from .newcomers import Newcomers
-from .outage import Outage
-from .progress import Progress
-from .publishing import LARGEST_BATCH, Publisher
+from .publisher import LARGEST_BATCH, Publisher
 from .recalls import Recalls
-from .surface import Surface
-from .table import Table
 
 TIDY_INTERVAL = 5.0
 INSTANCE_SILENCE = 15.0

@@ -13,16 +13,17 @@ from contextlib import AbstractContextManager
 from threading import get_ident
 from typing import Protocol
 
-from .._cancellations import is_cancellation, nobody_asked_for
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy, Classify
 from .._core.states import Outcome, TrialNote
 from .._rejections import leaves_that_count, stems_from
+from .._runtime.cancellations import is_cancellation, nobody_asked_for
+from .._runtime.notifier import Surface
 from ..exceptions import ClassifierError
 from ..statistics import DURATION_BOUNDS, Distribution
-from .flights import Flights
-from .outbox import Outbox, PendingRun
-from .surface import Surface
+from .in_flight import Flights
+from .outbox import Outbox
+from .runs import PendingRun
 
 DEMAND_INTERVAL = 1.0
 MAX_LABEL = 64
