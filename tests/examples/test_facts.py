@@ -67,7 +67,12 @@ NUMBERS = [
         "| a blocking read | waits for {:.0f} s,",
     ),
     ("deployment.md", "_circuits.runs", "MAX_AGE", "until it is in Redis | {:.0f} s |"),
-    ("deployment.md", "_coordination.election", "ANNOUNCE_INTERVAL", "word | every {:.0f} s |"),
+    (
+        "deployment.md",
+        "_coordination.election",
+        "ANNOUNCE_INTERVAL",
+        "heartbeat | every {:.0f} s |",
+    ),
     ("deployment.md", "_judging.leader", "INSTANCE_SILENCE", "after {:.0f} s |"),
     ("deployment.md", "_judging.health", "CHECK_TIMEOUT", "a health check | {:.0f} s |"),
     ("deployment.md", "_core.trial", "HOLDER_SILENCE", "a trial's holder | silent for {:.0f} s |"),
