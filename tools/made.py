@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tools import incident
+from tools import failure_modes, incident
 from tools.svg import PICTURES, SCHEMES, Draw, Palette
 
 DRAWN: dict[str, Draw] = {"incident": incident.draw}
@@ -20,5 +20,5 @@ MADE: dict[Path, Callable[[], str]] = {
     PICTURES / f"{name}-{scheme}.svg": partial(_drawing, draw, colours)
     for name, draw in DRAWN.items()
     for scheme, colours in SCHEMES.items()
-}
+} | {failure_modes.PAGE: failure_modes.page}
 """Each file, and what makes its text."""

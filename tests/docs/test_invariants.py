@@ -9,6 +9,8 @@ import pytest
 from tests.docs.pages import page, rows
 from tests.helpers.processes import ROOT
 from tests.mutations import MUTATIONS, PACKAGE, Mutation
+from tools import failure_modes
+from tools.failure_modes import Fault
 
 INVARIANTS = page("invariants.md")
 FAILURE_MODES = page("failure-modes.md")
@@ -20,11 +22,7 @@ CODE = re.compile(r"\b[A-Z]\d+\b")
 NUMBERS = [str(number) for number in range(1, 13)]
 
 
-FAULTS = [
-    row
-    for heading in re.findall(r"^## .*$", FAILURE_MODES, re.MULTILINE)
-    for row in rows(FAILURE_MODES, heading)
-]
+FAULTS = failure_modes.load()
 MATRIX = rows(INVARIANTS, "## Faults and invariants")
 
 
@@ -47,12 +45,16 @@ def test_every_named_test_exists() -> None:
     assert set(CODES.values()) - existing == set()
 
 
-@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row[0])
-def test_each_failure_mode_is_shown(row: list[str]) -> None:
-    assert len(row) == 6
-    named = row[-1].split()
-    assert named
-    assert set(named) <= CODES.keys()
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_failure_mode_is_shown(fault: Fault) -> None:
+    assert all(getattr(fault, field) for field in failure_modes.FIELDS)
+    assert set(fault.tests.split()) <= CODES.keys()
+
+
+def test_each_failure_mode_is_on_the_page_once() -> None:
+    headings = re.findall(r"^### (.*)$", FAILURE_MODES, re.MULTILINE)
+    assert headings == [fault.name for fault in FAULTS]
+    assert len(headings) == len(set(headings))
 
 
 def test_each_invariant_is_shown_in_some_fault() -> None:
@@ -72,7 +74,7 @@ def test_both_pages_list_the_same_invariants() -> None:
 
 def test_every_code_is_used() -> None:
     used = " ".join(" ".join(row[1:]) for row in [*MATRIX, *rows(INVARIANTS, "## Mutations")])
-    used += " ".join(row[-1] for row in FAULTS)
+    used += " ".join(fault.tests for fault in FAULTS)
     assert CODES.keys() - set(CODE.findall(used)) == set()
 
 
