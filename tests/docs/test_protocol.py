@@ -188,7 +188,7 @@ def test_format_version() -> None:
 
 def test_presence() -> None:
     known = json.loads(_codec.encode_presence(Presence("web-1")))
-    [told] = re.findall(r"role then, and (.*?)\n\n", PAGE, re.DOTALL)
+    [told] = re.findall(r"role\s+then,\s+and\s+(.*?)\n\n", PAGE, re.DOTALL)
     assert words(told) == list(known)
 
 
