@@ -6,24 +6,22 @@ are those of the library in use. What they do is written once, for both.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
+from typing import Any
 
 from . import exceptions
-from ._core.states import Outcome, State
+from ._core.states import State
+from ._http import api
 from ._http.answer import Answer
-from ._http.classify import DEFAULT, HttpClassifier
+from ._http.api import by_header, by_host, default_classify
+from ._http.classify import HttpClassifier
 from ._http.fallbacks import FixedResponse, OtherUpstream
 from ._http.health_check import UrlHealthCheck
 from ._http.last_good import LastGoodResponse
 from ._http.library import Library, missing
 from ._http.problem import BreakerStatus
-from ._http.routes import header_name, host_name
-from ._http.settings import RouteSettings
 from ._http.stream import AsyncBody, SyncBody
 from ._http.transport import GuardedTransport
 from ._http.upload import AsyncUpload, SyncUpload
-from .coordinator import Coordinator
 
 try:
     import httpx2
@@ -70,86 +68,19 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx2.TransportError):
         return type(self), (self.name, self.retry_after, self.state)
 
 
-Classify: TypeAlias = Callable[[httpx2.Request, httpx2.Response | Exception], Outcome]
-Content: TypeAlias = httpx2.Response | Answer | bytes | str | dict[str, Any] | list[Any] | None
-Make: TypeAlias = Callable[[httpx2.Request, CircuitOpenError], Content | Awaitable[Content]]
-Fallback: TypeAlias = Make | OtherUpstream
-WhenOpen: TypeAlias = Literal["respond", "raise"]
-
-
-class CircuitRoute(RouteSettings):
+class CircuitRoute(api.CircuitRoute[httpx2.Request, httpx2.Response, CircuitOpenError]):
     """A circuit's name, with settings for its requests that go before the transport's.
 
     Where a mapping or a function names a circuit, and in `extensions={"breaker": ...}`.
-
-    Args:
-        name: The circuit.
-        classify: Tells the outcome of an exchange. None: the transport's.
-        fallback: Makes the answer while the circuit is open. None: the transport's.
-        when_open: `"respond"` or `"raise"`. None: the transport's.
-
-    Raises:
-        TypeError, ValueError: A setting is not usable; the message says what to pass.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        classify: Classify | None = None,
-        fallback: Fallback | None = None,
-        when_open: WhenOpen | None = None,
-    ) -> None:
-        super().__init__(name, classify, fallback, when_open)
 
-
-class RequestSettings(TypedDict, total=False):
+class RequestSettings(
+    api.RequestSettings[httpx2.Request, httpx2.Response, CircuitOpenError], total=False
+):
     """What one request may say in `extensions={"breaker": ...}`; each goes before the
     transport's and the route's.
-
-    Attributes:
-        name: The circuit. None or False: not protected. Left out: as mapped.
-        classify: Tells the outcome.
-        fallback: Makes the answer while the circuit is open. None: none does.
-        when_open: What the caller gets if no fallback answers.
     """
-
-    name: str | Literal[False] | None
-    classify: Classify
-    fallback: Fallback | Mapping[str, Fallback] | None
-    when_open: WhenOpen
-
-
-Circuits: TypeAlias = (
-    Mapping[str, str]
-    | Mapping[str, str | CircuitRoute]
-    | Callable[[httpx2.Request], str | CircuitRoute | None]
-)
-
-
-def by_host(request: httpx2.Request) -> str | None:
-    """A request's circuit: its host, with the port when that is not the scheme's default."""
-    return host_name(request.url)
-
-
-def by_header(header: str) -> Callable[[httpx2.Request], str | None]:
-    """For many tenants behind one host: `circuits=by_header("X-Tenant")`.
-
-    A request's circuit is its host and the value of the header, such as
-    `api.example.com#acme`; without the header it is its host.
-    """
-    return lambda request: header_name(request.url, request.headers.get(header))
-
-
-def default_classify(request: httpx2.Request, ended: httpx2.Response | Exception) -> Outcome:
-    """What an exchange says about its upstream: `HttpClassifier()`.
-
-    A failure: transport errors and timeouts, a body that breaks, and the statuses 408, 429, and
-    from 500 on all but 501 and 505. Ignored: errors of the caller's making, a limit of this
-    process such as `PoolTimeout`, and what a breaker further in answered. The other 4xx tell that
-    the upstream answers, and not how well it is (`Outcome.ANSWERED`). Anything else is a success.
-    """
-    return DEFAULT(request, ended)
 
 
 class _AsyncBody(AsyncBody, httpx2.AsyncByteStream):
@@ -169,7 +100,12 @@ class _SyncUpload(SyncUpload, httpx2.SyncByteStream):
 
 
 class BreakerTransport(
-    GuardedTransport[httpx2.Request, httpx2.Response],
+    GuardedTransport[
+        httpx2.Request,
+        httpx2.Response,
+        CircuitOpenError,
+        httpx2.AsyncBaseTransport | httpx2.BaseTransport,
+    ],
     httpx2.AsyncBaseTransport,
     httpx2.BaseTransport,
 ):
@@ -184,24 +120,6 @@ class BreakerTransport(
     Note that a client with a `transport` ignores its own `verify`, `cert`, `http2`, `limits` and
     the proxies of the environment, and that `proxy=` goes past the transport: set all of these
     on the wrapped transport.
-
-    Args:
-        coordinator: Shares the circuits.
-        transport: Sends the requests. Default: `httpx2.AsyncHTTPTransport()` or
-            `httpx2.HTTPTransport()`, made when it is first needed.
-        circuits: A request's circuit: a mapping from URL patterns (hosts with `*`, optionally
-            with scheme, port and the beginning of a path) to names, or a function that may
-            return None: not protected. In place of a name, a `CircuitRoute` has settings of
-            its own. One request: `extensions={"breaker": name or None or RequestSettings(...)}`.
-        classify: Tells the outcome of an exchange.
-        fallback: Makes the answer while the circuit is open, sync or async: a response, or bytes,
-            text or JSON; None if it has none. What it raises, the caller gets. A mapping gives
-            fallbacks by circuit name, with `*` and `?`.
-        when_open: If no fallback answers: `"respond"` with 503 and a problem document, or
-            `"raise"` `CircuitOpenError`.
-
-    Raises:
-        TypeError, ValueError: A setting is not usable; the message says what to pass.
     """
 
     _library = Library(
@@ -213,37 +131,8 @@ class BreakerTransport(
         open_error=CircuitOpenError,
     )
 
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        transport: httpx2.AsyncBaseTransport | httpx2.BaseTransport | None = None,
-        *,
-        circuits: Circuits = by_host,
-        classify: Classify = default_classify,
-        fallback: Fallback | Mapping[str, Fallback] | None = None,
-        when_open: WhenOpen = "respond",
-    ) -> None:
-        super().__init__(
-            coordinator,
-            transport,
-            circuits=circuits,
-            classify=DEFAULT if classify is default_classify else classify,
-            fallback=fallback,
-            when_open=when_open,
-        )
-
 
 class HttpHealthCheck(UrlHealthCheck):
-    """A health check that asks a URL.
+    """A health check that asks a URL."""
 
-    Args:
-        url: Where to ask. `{name}` in it stands for the circuit's name (a host and perhaps a
-            port, with the default mapping), so that one check serves many circuits.
-        expect: The statuses that mean well.
-        timeout: Seconds for the whole exchange; the connection may take half of them.
-
-    Raises:
-        TypeError, ValueError: A setting is not usable.
-    """
-
-    _module: ClassVar[Any] = httpx2
+    _module = httpx2

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from .._core._checks import check_call, check_name
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import RoutingError
+from .api import CircuitRoute
 from .library import Library, redacted
 from .routes import Routes
-from .settings import KEYS, Plan, RouteSettings
+from .settings import KEYS, Plan
+
+Route: TypeAlias = CircuitRoute[Any, Any, Any]
 
 
 class Circuits:
@@ -23,7 +26,7 @@ class Circuits:
         coordinator: Has the breakers.
         library: The client library.
         circuits: A mapping from URL patterns, or a function of the request, to a name or to
-            `RouteSettings`.
+            `CircuitRoute`.
         plan: How requests are treated of which nothing else is said.
 
     Raises:
@@ -35,7 +38,7 @@ class Circuits:
     ) -> None:
         self._coordinator = coordinator
         self._plan = plan
-        self._plans: WeakKeyDictionary[RouteSettings, Plan] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[Route, Plan] = WeakKeyDictionary()
         self._find = self._finder(circuits, library)
 
     def _finder(self, circuits: Any, library: Library) -> Callable[[Any], Any]:
@@ -44,9 +47,9 @@ class Circuits:
             return circuits  # type: ignore[no-any-return]
         if not isinstance(circuits, Mapping):
             raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")
-        patterns = cast(Mapping[str, str | RouteSettings], circuits)
+        patterns = cast(Mapping[str, str | Route], circuits)
         for pattern, target in patterns.items():
-            if not isinstance(target, RouteSettings):
+            if not isinstance(target, CircuitRoute):
                 check_name(f"circuits[{redacted(str(pattern))!r}]", target)
         routes = Routes(patterns, library.module.URL)
         return lambda request: routes(request.url)
@@ -79,14 +82,14 @@ class Circuits:
     def _guarded(self, target: Any) -> tuple[Breaker, Plan] | None:
         if target is None:
             return None
-        if isinstance(target, RouteSettings):
-            return self._coordinator.breaker(target.name), self._plan_of(target)
+        if isinstance(target, CircuitRoute):
+            return self._coordinator.breaker(target.name), self._plan_of(cast(Route, target))
         return self._coordinator.breaker(target), self._plan
 
-    def _plan_of(self, route: RouteSettings) -> Plan:
+    def _plan_of(self, route: Route) -> Plan:
         plan = self._plans.get(route)
         if plan is None:
-            plan = self._plan.refined(route.overrides, self._coordinator.surface)
+            plan = self._plan.refined(_settings_of(route), self._coordinator.surface)
             self._plans[route] = plan
         return plan
 
@@ -104,3 +107,9 @@ class Circuits:
 
     def _surface(self, what: str, cause: Exception) -> None:
         self._coordinator.surface(RoutingError.because(cause, what, source=what))
+
+
+def _settings_of(route: Route) -> Mapping[str, Any]:
+    """The settings of a route that are not None."""
+    settings = {name: getattr(route, name) for name in KEYS - {"name"}}
+    return {name: value for name, value in settings.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from .._core._checks import check_call, check_name
 from ..exceptions import CircuitOpenError
-from .answer import Answer, Content
+from .answer import Answer, Body
 from .call import Call
 from .last_good import LastGoodResponse
 from .library import redacted
@@ -39,7 +39,7 @@ class FixedResponse:
     """
 
     def __init__(
-        self, content: Content = b"", *, status: int = 200, headers: Mapping[str, str] | None = None
+        self, content: Body = b"", *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         if not isinstance(content, bytes | str | dict | list):
             raise TypeError(f"content must be bytes, a string, a dict or a list, not {content!r}")

@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Container
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from .._core._checks import check_number
 from .._core.states import HealthCheckType
@@ -17,11 +17,22 @@ from .library import redacted
 class UrlHealthCheck:
     """What both libraries' `HttpHealthCheck` do."""
 
-    _module: ClassVar[Any]
+    _module: Any  # the client library
 
     def __init__(
         self, url: str, *, expect: Container[int] = range(200, 400), timeout: float = 5.0
     ) -> None:
+        """Ask a URL.
+
+        Args:
+            url: Where to ask. `{name}` in it stands for the circuit's name (a host and perhaps a
+                port, with the default mapping), so that one check serves many circuits.
+            expect: The statuses that mean well.
+            timeout: Seconds for the whole exchange; the connection may take half of them.
+
+        Raises:
+            TypeError, ValueError: A setting is not usable.
+        """
         check_number("timeout", timeout, above=0, unit="seconds")
         self._check_url(url)
         _check_expected(expect)

@@ -6,51 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from .._core._checks import check_call, check_name
-from .._core.states import Outcome
+from .._core._checks import check_call
 from .classify import Judge, judge
 from .fallbacks import Fallbacks
 
 WhenOpen: TypeAlias = Literal["respond", "raise"]
 KEYS = frozenset({"name", "classify", "fallback", "when_open"})
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class RouteSettings:
-    """A circuit's name, with settings that go before the transport's.
-
-    Args:
-        name: The circuit.
-        classify: Tells the outcome of an exchange. None: the transport's.
-        fallback: Makes the answer while the circuit is open. None: the transport's.
-        when_open: `"respond"` or `"raise"`. None: the transport's.
-
-    Raises:
-        TypeError, ValueError: A setting is not usable; the message says what to pass.
-    """
-
-    name: str
-    classify: Callable[[Any, Any], Outcome] | None = None
-    fallback: Any = None
-    when_open: WhenOpen | None = None
-
-    def __post_init__(self) -> None:
-        check_name("a route's name", self.name)
-        if self.classify is not None:
-            check_classify(self.classify)
-        if self.when_open is not None:
-            check_when_open(self.when_open)
-        Fallbacks(self.fallback)
-
-    @property
-    def overrides(self) -> Mapping[str, Any]:
-        """The settings that are not None."""
-        settings = {
-            "classify": self.classify,
-            "fallback": self.fallback,
-            "when_open": self.when_open,
-        }
-        return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ The two sides differ only in what they await. What they decide is decided in the
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -15,22 +15,32 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
+from .api import (
+    CircuitRoute,
+    Circuits,
+    Classify,
+    ErrorT,
+    Fallback,
+    RequestT,
+    ResponseT,
+    by_host,
+    default_classify,
+)
 from .call import Call, Incidents
-from .circuits import Circuits
-from .classify import judge
+from .circuits import Circuits as Router
+from .classify import DEFAULT, judge
 from .closing import First, each_once
 from .fallbacks import Fallbacks, OtherUpstream
 from .flows import Flows
 from .inner import Inner, check_transport
-from .library import Library, RequestLike, ResponseLike
+from .library import Library
 from .rejection import Rejection, made_now
-from .settings import Plan, RouteSettings, WhenOpen, check_classify, check_when_open
+from .settings import Plan, WhenOpen, check_classify, check_when_open
 
-RequestT = TypeVar("RequestT", bound=RequestLike)
-ResponseT = TypeVar("ResponseT", bound=ResponseLike)
+TransportT = TypeVar("TransportT")
 
 
-class GuardedTransport(Generic[RequestT, ResponseT]):
+class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
     """What both libraries' `BreakerTransport` do."""
 
     _library: ClassVar[Library]
@@ -38,13 +48,38 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
     def __init__(
         self,
         coordinator: Coordinator,
-        transport: Any,
+        transport: TransportT | None = None,
         *,
-        circuits: Any,
-        classify: Callable[[Any, Any], Any],
-        fallback: Any,
-        when_open: WhenOpen,
+        circuits: Circuits[RequestT, ResponseT, ErrorT] = by_host,
+        classify: Classify[RequestT, ResponseT] = default_classify,
+        fallback: (
+            Fallback[RequestT, ErrorT, ResponseT]
+            | Mapping[str, Fallback[RequestT, ErrorT, ResponseT]]
+            | None
+        ) = None,
+        when_open: WhenOpen = "respond",
     ) -> None:
+        """Protect the requests that a transport sends.
+
+        Args:
+            coordinator: Shares the circuits.
+            transport: Sends the requests. Default: the library's `AsyncHTTPTransport()` or
+                `HTTPTransport()`, made when it is first needed.
+            circuits: A request's circuit: a mapping from URL patterns (hosts with `*`, optionally
+                with scheme, port and the beginning of a path) to names, or a function that may
+                return None: not protected. In place of a name, a `CircuitRoute` has settings of
+                its own. One request: `extensions={"breaker": name or None or
+                RequestSettings(...)}`.
+            classify: Tells the outcome of an exchange.
+            fallback: Makes the answer while the circuit is open, sync or async: a response, or
+                bytes, text or JSON; None if it has none. What it raises, the caller gets. A
+                mapping gives fallbacks by circuit name, with `*` and `?`.
+            when_open: If no fallback answers: `"respond"` with 503 and a problem document, or
+                `"raise"` `CircuitOpenError`.
+
+        Raises:
+            TypeError, ValueError: A setting is not usable; the message says what to pass.
+        """
         if not isinstance(coordinator, Coordinator):
             raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
         check_classify(classify)
@@ -55,11 +90,12 @@ class GuardedTransport(Generic[RequestT, ResponseT]):
             check_transport(self._library, "the transport of OtherUpstream", other)
         by_identity = {id(other): other for other in others if other is not transport}
         self._others = list(by_identity.values())  # to be closed, each once
+        classify = DEFAULT if classify is default_classify else classify
         plan = Plan(judge(classify, coordinator.surface), fallbacks, when_open)
         self._inner = Inner(self._library, transport)
         self._incidents = Incidents()
         self._flows = Flows(self._library)
-        self._guard = Circuits(coordinator, self._library, circuits, plan).guard
+        self._guard = Router(coordinator, self._library, circuits, plan).guard
 
     def __repr__(self) -> str:
         return f"<BreakerTransport around {self._inner!r}>"
@@ -245,5 +281,5 @@ def _transports_of_routes(circuits: object) -> list[Any]:
     if not isinstance(circuits, Mapping):
         return []
     targets = cast(Mapping[str, object], circuits).values()
-    routes = [target for target in targets if isinstance(target, RouteSettings)]
+    routes: list[Any] = [target for target in targets if isinstance(target, CircuitRoute)]
     return [other for route in routes for other in Fallbacks(route.fallback).transports]
