@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, TypeVar
 
 from .._core._checks import check_name
 from .._core.states import Outcome
@@ -55,6 +55,14 @@ class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
         if self.when_open is not None:
             check_when_open(self.when_open)
         Fallbacks(self.fallback)
+
+
+AnyRoute: TypeAlias = CircuitRoute[Any, Any, Any]
+
+
+def is_route(target: object) -> TypeGuard[AnyRoute]:
+    """Whether a circuit is named with settings, for either client library."""
+    return isinstance(target, CircuitRoute)
 
 
 Circuits: TypeAlias = (

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from .._core._checks import check_call, check_name
 from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import RoutingError
-from .api import CircuitRoute
+from .api import AnyRoute, is_route
 from .library import Library, redacted
 from .routes import Routes
 from .settings import KEYS, Plan
-
-Route: TypeAlias = CircuitRoute[Any, Any, Any]
 
 
 class Circuits:
@@ -38,7 +36,7 @@ class Circuits:
     ) -> None:
         self._coordinator = coordinator
         self._plan = plan
-        self._plans: WeakKeyDictionary[Route, Plan] = WeakKeyDictionary()
+        self._plans: WeakKeyDictionary[AnyRoute, Plan] = WeakKeyDictionary()
         self._find = self._finder(circuits, library)
 
     def _finder(self, circuits: Any, library: Library) -> Callable[[Any], Any]:
@@ -47,9 +45,9 @@ class Circuits:
             return circuits  # type: ignore[no-any-return]
         if not isinstance(circuits, Mapping):
             raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")
-        patterns = cast(Mapping[str, str | Route], circuits)
+        patterns = cast(Mapping[str, str | AnyRoute], circuits)
         for pattern, target in patterns.items():
-            if not isinstance(target, CircuitRoute):
+            if not is_route(target):
                 check_name(f"circuits[{redacted(str(pattern))!r}]", target)
         routes = Routes(patterns, library.module.URL)
         return lambda request: routes(request.url)
@@ -82,11 +80,11 @@ class Circuits:
     def _guarded(self, target: Any) -> tuple[Breaker, Plan] | None:
         if target is None:
             return None
-        if isinstance(target, CircuitRoute):
-            return self._coordinator.breaker(target.name), self._plan_of(cast(Route, target))
+        if is_route(target):
+            return self._coordinator.breaker(target.name), self._plan_of(target)
         return self._coordinator.breaker(target), self._plan
 
-    def _plan_of(self, route: Route) -> Plan:
+    def _plan_of(self, route: AnyRoute) -> Plan:
         plan = self._plans.get(route)
         if plan is None:
             plan = self._plan.refined(_settings_of(route), self._coordinator.surface)
@@ -109,7 +107,7 @@ class Circuits:
         self._coordinator.surface(RoutingError.because(cause, what, source=what))
 
 
-def _settings_of(route: Route) -> Mapping[str, Any]:
+def _settings_of(route: AnyRoute) -> Mapping[str, Any]:
     """The settings of a route that are not None."""
     settings = {name: getattr(route, name) for name in KEYS - {"name"}}
     return {name: value for name, value in settings.items() if value is not None}

@@ -16,7 +16,6 @@ from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
 from .api import (
-    CircuitRoute,
     Circuits,
     Classify,
     ErrorT,
@@ -25,6 +24,7 @@ from .api import (
     ResponseT,
     by_host,
     default_classify,
+    is_route,
 )
 from .call import Call, Incidents
 from .circuits import Circuits as Router
@@ -281,5 +281,5 @@ def _transports_of_routes(circuits: object) -> list[Any]:
     if not isinstance(circuits, Mapping):
         return []
     targets = cast(Mapping[str, object], circuits).values()
-    routes: list[Any] = [target for target in targets if isinstance(target, CircuitRoute)]
+    routes = [target for target in targets if is_route(target)]
     return [other for route in routes for other in Fallbacks(route.fallback).transports]
