@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.helpers.servers import RedisServer, current_server
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator, Role, State, Strategy, Trip
 from zenvark_web._core.states import Report, Run
-from zenvark_web.backends.base import Batch
+from zenvark_web.backends.base import START, Batch
 from zenvark_web.backends.redis import RedisBackend
 
 CIRCUITS = [f"upstream-{number}.example.com" for number in range(5)]
@@ -76,7 +76,7 @@ async def takeover(url: str, strategy: Strategy, entries: int) -> list[float]:
             await send(sender, part, 500)
         await sender.append(Batch("marker", 1, 2e9, (report("marker", 5, failed=True),)))
         await judged(first, "marker")
-        while (await sender.load(leading=True)).checkpoint.position == "0-0":
+        while (await sender.load(leading=True)).checkpoint.position == START:
             await asyncio.sleep(0.1)
         await asyncio.sleep(6)  # a checkpoint is written every five
     taken: list[float] = []

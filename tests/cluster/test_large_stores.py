@@ -17,6 +17,7 @@ from zenvark_web import (
     Role,
     State,
 )
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import Cause, Reason, Transition
 from zenvark_web.backends._codec import encode_transition
 
@@ -45,7 +46,7 @@ def fill(server: ServerHandle, namespace: str, closed: int, opened: int) -> None
                 attempt=1,
                 delay=600.0,
                 reason=Reason(cause=Cause.TRIPPED, detail="5 of 5 calls failed: " + "x" * 100),
-                position="1700000000000-0",
+                position=Position(1700000000000),
                 epoch=1,
                 leader="web-1",
             )

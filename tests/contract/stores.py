@@ -10,14 +10,13 @@ import redis.asyncio
 
 from tests.helpers.servers import ServerHandle
 from zenvark_web import State
+from zenvark_web._core.order import START, Lease, Position
 from zenvark_web._core.states import Grant, Report, Run, Transition
 from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
 from zenvark_web.backends._codec import encode_batch
 from zenvark_web.backends.base import (
-    START,
     Batch,
     Entry,
-    Heartbeat,
     Presence,
     ResultEntry,
     StateEntry,
@@ -134,7 +133,7 @@ class MemoryStore(Store):
 
     def put_old_results(self, batches: Sequence[Batch]) -> None:
         for ms, old in enumerate(batches, start=1):
-            self._backend._store._results._entries.append(((ms, 0), encode_batch(old)))
+            self._backend._store._results._entries.append((Position(ms), encode_batch(old)))
 
 
 class RedisStore(Store):
@@ -178,22 +177,41 @@ def me(name: str) -> Presence:
     return Presence(name, "1.2.3", "f00d")
 
 
-async def lead(backend: Backend, name: str = "web-1", ttl: float = TTL) -> Heartbeat:
+async def lead(backend: Backend, name: str = "web-1", ttl: float = TTL) -> Lease:
     """Take the lease."""
     beat = await backend.heartbeat(me(name), ttl, 0)
-    assert beat.leader == name
-    return beat
+    assert beat.lease.holder == name
+    return beat.lease
+
+
+async def publish(backend: Backend, *transitions: Transition) -> bool:
+    """Publish under the lease that the first one names."""
+    return await backend.publish(lease_of(transitions[0]), *transitions)
+
+
+async def forget(backend: Backend, *transitions: Transition) -> bool:
+    """Forget under the lease that the first one names."""
+    return await backend.forget(lease_of(transitions[0]), *transitions)
+
+
+async def recall(backend: Backend, *transitions: Transition) -> None:
+    """Recall under the lease that the first one names."""
+    await backend.recall(lease_of(transitions[0]), *transitions)
+
+
+def lease_of(transition: Transition) -> Lease:
+    return Lease(transition.epoch, transition.leader)
 
 
 def transition(
-    beat: Heartbeat, generation: int = 1, circuit: str = "payments", **details: Any
+    lease: Lease, generation: int = 1, circuit: str = "payments", **details: Any
 ) -> Transition:
     """What the leader of this lease may write."""
     return Transition(
         circuit=circuit,
         generation=generation,
-        epoch=beat.epoch,
-        leader=beat.leader,
+        epoch=lease.epoch,
+        leader=lease.holder,
         **{"state": State.OPEN, "at": 12.5, "delay": 1.0, **details},
     )
 
@@ -208,22 +226,22 @@ def batch(number: int = 1, *runs: Run, instance: str = "web-1", sent: float = 0.
     return Batch(instance, number, sent, (report,))
 
 
-async def states_of(backend: Backend, after: str = START) -> list[StateEntry]:
+async def states_of(backend: Backend, after: Position = START) -> list[StateEntry]:
     return [entry for entry in await read_all(backend, after) if isinstance(entry, StateEntry)]
 
 
-async def told(backend: Backend, after: str = START) -> list[object]:
+async def told(backend: Backend, after: Position = START) -> list[object]:
     """What the stream of states says."""
     return [entry.item for entry in await states_of(backend, after)]
 
 
-async def results_of(backend: Backend, after: str = START) -> list[ResultEntry]:
+async def results_of(backend: Backend, after: Position = START) -> list[ResultEntry]:
     read = await read_all(backend, results=after)
     return [entry for entry in read if isinstance(entry, ResultEntry)]
 
 
 async def read_all(
-    backend: Backend, states: str = START, results: str | None = None
+    backend: Backend, states: Position = START, results: Position | None = None
 ) -> list[Entry]:
     """All there is now, in as many reads as it takes."""
     entries: list[Entry] = []

@@ -4,6 +4,7 @@ import pytest
 
 from tests.contract.stores import Store, lead, me
 from zenvark_web import Backend
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import Counted, Tally, TrialResults
 from zenvark_web.backends.base import Account, Checkpoint
 
@@ -11,12 +12,12 @@ ACCOUNTS = {"web-1": Account(1, 5, 30, 2), "web-2": Account(3, 4)}
 TALLIES = {
     "payments": Tally(
         4,
-        "8-1",
+        Position(8, 1),
         Counted("ConsecutiveFailures(5.0)", "[null,[]]", (("web-1", "HTTP 503", 2),), 8.25),
     ),
-    "trying": Tally(7, "7-0", trial=TrialResults(1, 2, {"HTTP 500": 2})),
-    "held": Tally(1, "7-3", hold=1234.567),
-    "told by its own strategy": Tally(2, "7-0", Counted("Mine", None)),
+    "trying": Tally(7, Position(7), trial=TrialResults(1, 2, {"HTTP 500": 2})),
+    "held": Tally(1, Position(7, 3), hold=1234.567),
+    "told by its own strategy": Tally(2, Position(7), Counted("Mine", None)),
 }
 
 
@@ -27,51 +28,55 @@ async def test_there_is_none_at_first(backend: Backend) -> None:
 async def test_whoever_leads_next_finds_what_was_written(store: Store) -> None:
     first, second = store.open(), store.open()
     beat = await lead(first)
-    await first.settle(beat.epoch, beat.leader, "7-0", ACCOUNTS, TALLIES)
-    await first.resign(beat.leader)
+    await first.checkpoint(beat, Checkpoint(Position(7), ACCOUNTS, TALLIES))
+    await first.resign(beat.holder)
     await lead(second, "web-2")
     snapshot = await second.load(leading=True)
-    assert snapshot.checkpoint == Checkpoint("7-0", ACCOUNTS, TALLIES)
+    assert snapshot.checkpoint == Checkpoint(Position(7), ACCOUNTS, TALLIES)
     assert snapshot.malformed == ()
 
 
 async def test_whoever_follows_is_not_bothered_with_it(backend: Backend) -> None:
     beat = await lead(backend)
-    await backend.settle(beat.epoch, beat.leader, "7-0", ACCOUNTS, TALLIES)
+    await backend.checkpoint(beat, Checkpoint(Position(7), ACCOUNTS, TALLIES))
     assert (await backend.load()).checkpoint == Checkpoint()
 
 
 async def test_what_has_not_changed_stays(backend: Backend) -> None:
     beat = await lead(backend)
-    await backend.settle(beat.epoch, beat.leader, "7-0", ACCOUNTS, TALLIES)
-    changed: dict[str, Tally | None] = {"held": None, "trying": Tally(8), "never there": None}
+    await backend.checkpoint(beat, Checkpoint(Position(7), ACCOUNTS, TALLIES))
+    changed = {"trying": Tally(8)}
     accounts = {"web-2": Account(3, 9, 5)}
-    await backend.settle(beat.epoch, beat.leader, "9-0", accounts, changed)
+    await backend.checkpoint(
+        beat, Checkpoint(Position(9), accounts, changed, {"held", "never there"})
+    )
     tallies = {**TALLIES, "trying": Tally(8)}
     del tallies["held"]
     checkpoint = (await backend.load(leading=True)).checkpoint
-    assert checkpoint == Checkpoint("9-0", {**ACCOUNTS, **accounts}, tallies)
+    assert checkpoint == Checkpoint(Position(9), {**ACCOUNTS, **accounts}, tallies)
 
 
 async def test_nothing_new_but_the_position(backend: Backend) -> None:
     beat = await lead(backend)
-    await backend.settle(beat.epoch, beat.leader, "7-0", {}, {})
-    await backend.settle(beat.epoch, beat.leader, "6-0", {}, {})  # the stream has begun anew
-    assert (await backend.load(leading=True)).checkpoint == Checkpoint("6-0")
+    await backend.checkpoint(beat, Checkpoint(Position(7)))
+    await backend.checkpoint(beat, Checkpoint(Position(6)))  # the stream has begun anew
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint(Position(6))
 
 
 @pytest.mark.parametrize("number", [5_000])
 async def test_very_many_circuits(backend: Backend, number: int) -> None:
     beat = await lead(backend)
     accounts = {f"web-{n}": Account(1, n + 1) for n in range(number)}
-    tallies = {f"c{n}": Tally(n, f"{n}-1", Counted("s", "w")) for n in range(number)}
-    await backend.settle(beat.epoch, beat.leader, "7-0", accounts, tallies)
-    assert (await backend.load(leading=True)).checkpoint == Checkpoint("7-0", accounts, tallies)
+    tallies = {f"c{n}": Tally(n, Position(n, 1), Counted("s", "w")) for n in range(number)}
+    await backend.checkpoint(beat, Checkpoint(Position(7), accounts, tallies))
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint(
+        Position(7), accounts, tallies
+    )
 
 
 async def test_instance_is_told_its_account(backend: Backend) -> None:
     beat = await lead(backend)
-    await backend.settle(beat.epoch, beat.leader, "7-0", ACCOUNTS, TALLIES)
+    await backend.checkpoint(beat, Checkpoint(Position(7), ACCOUNTS, TALLIES))
     news = (await backend.heartbeat(me("web-2"), 30, 0)).news
     assert news is not None
     assert news.account == ACCOUNTS["web-2"]

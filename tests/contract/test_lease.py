@@ -5,26 +5,27 @@ import asyncio
 from tests.contract.stores import TTL, Store, lead, me, states_of, told
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend
-from zenvark_web.backends.base import START, Heartbeat, LeaderChange
+from zenvark_web._core.order import Lease
+from zenvark_web.backends.base import START, LeaderChange
 
 SHORT = 0.15
 
 
-async def taken_over(backend: Backend, name: str) -> Heartbeat:
+async def taken_over(backend: Backend, name: str) -> Lease:
     """Ask until the lease is free."""
 
-    async def ask() -> Heartbeat | None:
+    async def ask() -> Lease | None:
         beat = await backend.heartbeat(me(name), TTL, 0)
-        return beat if beat.leader == name else None
+        return beat.lease if beat.lease.holder == name else None
 
-    beat = await eventually(ask, what="the end of the lease")
-    assert beat is not None
-    return beat
+    lease = await eventually(ask, what="the end of the lease")
+    assert lease is not None
+    return lease
 
 
 async def test_first_to_ask_takes_it(backend: Backend) -> None:
     beat = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert (beat.leader, beat.epoch) == ("web-1", 1)
+    assert beat.lease == Lease(1, "web-1")
     assert TTL - 5 < beat.expires_in <= TTL
     assert await told(backend) == [LeaderChange(1, "web-1")]
 
@@ -32,7 +33,7 @@ async def test_first_to_ask_takes_it(backend: Backend) -> None:
 async def test_holder_renews_it_and_tells_nobody(backend: Backend) -> None:
     first = await lead(backend, ttl=10)
     again = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert (again.leader, again.epoch) == ("web-1", first.epoch)
+    assert again.lease == first
     assert TTL - 5 < again.expires_in <= TTL
     assert len(await states_of(backend)) == 1
 
@@ -42,20 +43,20 @@ async def test_renewed_one_does_not_run_out(store: Store) -> None:
     while True:  # a busy machine may be too slow to renew a short one
         first = await lead(holder, ttl=ttl)
         again = await holder.heartbeat(me("web-1"), TTL, 0)
-        if again.epoch == first.epoch:
+        if again.lease.epoch == first.epoch:
             break
         await holder.resign("web-1")
         ttl *= 2
         assert ttl < TTL, "it is never renewed"
     await asyncio.sleep(2 * ttl)
     beat = await store.open().heartbeat(me("web-2"), TTL, 0)
-    assert (beat.leader, beat.epoch) == ("web-1", first.epoch)
+    assert beat.lease == first
 
 
 async def test_others_learn_whose_it_is(store: Store) -> None:
     first = await lead(store.open(), "web-1", ttl=10)
     beat = await store.open().heartbeat(me("web-2"), TTL, 0)
-    assert (beat.leader, beat.epoch) == ("web-1", first.epoch)
+    assert beat.lease == first
     assert 0 < beat.expires_in <= 10, "asking for it does not lengthen it"
 
 
@@ -64,8 +65,8 @@ async def test_is_taken_once_however_many_ask(store: Store) -> None:
     beats = await asyncio.gather(
         *(backend.heartbeat(me(f"web-{n}"), TTL, 0) for n, backend in enumerate(backends))
     )
-    assert len({(beat.leader, beat.epoch) for beat in beats}) == 1
-    assert await told(backends[0]) == [LeaderChange(1, beats[0].leader)]
+    assert len({beat.lease for beat in beats}) == 1
+    assert await told(backends[0]) == [LeaderChange(1, beats[0].lease.holder)]
 
 
 async def test_runs_out_and_passes_on_under_a_higher_epoch(store: Store) -> None:
@@ -87,18 +88,18 @@ async def test_holder_that_comes_too_late_starts_anew(backend: Backend) -> None:
 
 async def test_epoch_exceeds_what_the_instance_knows(backend: Backend) -> None:
     beat = await backend.heartbeat(me("web-1"), TTL, 41)
-    assert beat.epoch == 42
+    assert beat.lease.epoch == 42
     await backend.resign("web-1")
-    assert (await backend.heartbeat(me("web-1"), TTL, 7)).epoch == 43
+    assert (await backend.heartbeat(me("web-1"), TTL, 7)).lease.epoch == 43
 
 
 async def test_epoch_grows_though_the_store_has_lost_it(store: Store) -> None:
     backend = store.open()
     before = await backend.heartbeat(me("web-1"), TTL, 10)
     store.lose_everything()
-    after = await backend.heartbeat(me("web-1"), TTL, before.epoch)
-    assert after.epoch == before.epoch + 1
-    assert await told(backend) == [LeaderChange(after.epoch, "web-1")]
+    after = await backend.heartbeat(me("web-1"), TTL, before.lease.epoch)
+    assert after.lease.epoch == before.lease.epoch + 1
+    assert await told(backend) == [LeaderChange(after.lease.epoch, "web-1")]
 
 
 async def test_heartbeat_tells_time_and_the_newest_position(backend: Backend) -> None:
@@ -120,12 +121,12 @@ async def test_position_of_an_empty_stream_is_the_start(store: Store) -> None:
 async def test_brief_heartbeat_only_keeps_the_lease(store: Store) -> None:
     backend = store.open()
     taken = await backend.heartbeat(me("web-1"), 10, 0, brief=True)
-    assert (taken.leader, taken.epoch) == ("web-1", 1)
+    assert taken.lease == Lease(1, "web-1")
     renewed = await backend.heartbeat(me("web-1"), TTL, 0, brief=True)
-    assert (renewed.leader, renewed.epoch) == ("web-1", 1)
+    assert renewed.lease == Lease(1, "web-1")
     assert renewed.expires_in > 10
     followed = await store.open().heartbeat(me("web-2"), TTL, 0, brief=True)
-    assert (followed.leader, followed.epoch) == ("web-1", 1)
+    assert followed.lease == Lease(1, "web-1")
     assert taken.news is renewed.news is followed.news is None
     assert await told(backend) == [LeaderChange(1, "web-1")]
     assert await backend.tidy(600, 600) == []
@@ -149,7 +150,7 @@ class TestResign:
         first = await lead(backend, "web-1")
         await store.open().resign("web-2")
         beat = await store.open().heartbeat(me("web-3"), TTL, 0)
-        assert (beat.leader, beat.epoch) == ("web-1", first.epoch)
+        assert beat.lease == first
         assert len(await states_of(backend)) == 1
 
     async def test_needs_no_lease(self, backend: Backend) -> None:

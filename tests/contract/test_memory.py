@@ -2,9 +2,10 @@
 
 import asyncio
 
-from tests.contract.stores import TTL, batch, lead, me, results_of, states_of, transition
+from tests.contract.stores import TTL, batch, lead, me, publish, results_of, states_of, transition
 from zenvark_web import MemoryBackend
-from zenvark_web.backends.base import START, Batch
+from zenvark_web._core.order import START, Position
+from zenvark_web.backends.base import Batch
 
 
 class Clock:
@@ -20,22 +21,22 @@ class Clock:
 async def test_lease_runs_out_by_the_clock() -> None:
     clock = Clock()
     backend = MemoryBackend(clock)
-    first = await lead(backend, "web-1", ttl=10)
+    first = await backend.heartbeat(me("web-1"), 10, 0)
     assert first.news is not None
     assert (first.news.now, first.expires_in) == (1000.0, 10.0)
     clock.now += 9.999
-    assert (await backend.heartbeat(me("web-2"), TTL, 0)).leader == "web-1"
+    assert (await backend.heartbeat(me("web-2"), TTL, 0)).lease.holder == "web-1"
     clock.now += 0.001
-    assert (await backend.heartbeat(me("web-2"), TTL, 0)).leader == "web-2"
+    assert (await backend.heartbeat(me("web-2"), TTL, 0)).lease.holder == "web-2"
 
 
 async def test_positions_grow_though_the_clock_stands_still() -> None:
     backend = MemoryBackend(Clock())
     beat = await lead(backend)
     for generation in range(1, 5):
-        await backend.publish(transition(beat, generation))
+        await publish(backend, transition(beat, generation))
     positions = [entry.position for entry in await states_of(backend)]
-    assert positions == [f"1000000-{number}" for number in range(5)]
+    assert positions == [Position(1000000, number) for number in range(5)]
 
 
 async def test_ages_and_trimming_follow_the_clock() -> None:

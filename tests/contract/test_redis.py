@@ -11,14 +11,17 @@ import redis
 import redis.asyncio
 import redis.sentinel
 
-from tests.contract.stores import RedisStore, batch, lead, me, told, transition
+from tests.contract.stores import RedisStore, batch, lead, me, publish, told, transition
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Coordinator
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import RedisBackend
-from zenvark_web.backends.base import START, Account, LeaderChange
+from zenvark_web.backends.base import START, Account, Checkpoint, LeaderChange
 from zenvark_web.backends.redis import KEYS
+
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
 
 SECRET = "s3cret"
 UNUSED_PORT = 1
@@ -264,7 +267,7 @@ class TestScripts:
         beat = await lead(backend)
         for generation in range(1, 4):
             store.server.command("SCRIPT", "FLUSH")
-            assert await backend.publish(transition(beat, generation)) is True
+            assert await publish(backend, transition(beat, generation)) is True
         store.server.command("SCRIPT", "FLUSH")
         await backend.append(batch())
         store.server.command("SCRIPT", "FLUSH")
@@ -277,10 +280,10 @@ class TestScripts:
     async def test_are_sent_once(self, store: RedisStore) -> None:
         backend = store.open()
         beat = await lead(backend)
-        await backend.publish(transition(beat))
+        await publish(backend, transition(beat))
         before = store.server.command_calls()["eval"]
         for generation in range(2, 6):
-            await backend.publish(transition(beat, generation))
+            await publish(backend, transition(beat, generation))
             await backend.heartbeat(me("web-1"), 30, 0)
         assert store.server.command_calls()["eval"] == before
 
@@ -289,9 +292,9 @@ class TestKeys:
     async def test_all_carry_the_namespace_as_their_hash_tag(self, store: RedisStore) -> None:
         backend = store.open()
         beat = await lead(backend)
-        await backend.publish(transition(beat))
+        await publish(backend, transition(beat))
         await backend.append(batch())
-        await backend.settle(beat.epoch, "web-1", "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
+        await backend.checkpoint(beat, WRITTEN)
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 

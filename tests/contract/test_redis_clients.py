@@ -8,9 +8,12 @@ from tests.contract.stores import (
     CLIENTS,
     RedisStore,
     batch,
+    forget,
     lead,
     me,
+    publish,
     read_all,
+    recall,
     results_of,
     told,
     transition,
@@ -35,7 +38,7 @@ async def test_every_answer_is_understood(store: RedisStore) -> None:
     assert await backend.read(START, START, 0.01) == []
     beat = await lead(backend)
     opening = transition(beat, 1, "zahlung-\N{SNOWMAN}")
-    assert await backend.publish(opening) is True
+    assert await publish(backend, opening) is True
     store.command("XADD", "results", "*", "v", b"\xff\xfe")
     await backend.append(batch(7))
 
@@ -49,11 +52,11 @@ async def test_every_answer_is_understood(store: RedisStore) -> None:
     assert len(await read_all(backend, results=START)) == 4
     assert len(await backend.read(snapshot.position, rubbish.position, 1)) == 1
 
-    await backend.recall(opening)
+    await recall(backend, opening)
     [entry] = await backend.read(snapshot.position, None, 1)
     assert entry.item == Recalled(opening.circuit, 1)
     assert await backend.tidy(600, 600) == [me("web-1")]
-    assert await backend.forget(opening) is True
+    assert await forget(backend, opening) is True
     [_, entry] = await backend.read(snapshot.position, None, 1)
     assert entry.item == Forgotten(opening.circuit, 1)
     await backend.resign("web-1")

@@ -13,8 +13,11 @@ from tests.contract.stores import (
     by_client,
     by_cluster_client,
     by_url,
+    forget,
     lead,
     me,
+    publish,
+    recall,
     results_of,
     transition,
 )
@@ -22,8 +25,9 @@ from tests.helpers.proxy import CLOSING, OPEN, TROUBLES, Proxy
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
+from zenvark_web._core.order import Lease, Position
 from zenvark_web.backends import Backend
-from zenvark_web.backends.base import START, Account, Batch, Heartbeat
+from zenvark_web.backends.base import START, Account, Batch, Checkpoint
 
 BUSY = 2.0
 """Seconds that a noisy host may add to anything."""
@@ -31,7 +35,7 @@ BUSY = 2.0
 WAIT = 0.2
 COMMAND_TIMEOUT = 1.0
 READ_SLACK = 0.8
-BEAT = Heartbeat(1, "web-1", TTL)
+LEASE = Lease(1, "web-1")
 
 CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "heartbeat": lambda backend: backend.heartbeat(me("web-1"), TTL, 0),
@@ -39,10 +43,12 @@ CALLS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "load": lambda backend: backend.load(),
     "load, leading": lambda backend: backend.load(leading=True),
     "append": lambda backend: backend.append(batch()),
-    "publish": lambda backend: backend.publish(transition(BEAT)),
-    "forget": lambda backend: backend.forget(transition(BEAT)),
-    "recall": lambda backend: backend.recall(transition(BEAT)),
-    "settle": lambda backend: backend.settle(1, "web-1", "7-0", {"web-1": Account(1, 1)}, {}),
+    "publish": lambda backend: publish(backend, transition(LEASE)),
+    "forget": lambda backend: forget(backend, transition(LEASE)),
+    "recall": lambda backend: recall(backend, transition(LEASE)),
+    "checkpoint": lambda backend: backend.checkpoint(
+        LEASE, Checkpoint(Position(7), {"web-1": Account(1, 1)})
+    ),
     "tidy": lambda backend: backend.tidy(600, 600),
     "resign": lambda backend: backend.resign("web-9"),
     "read": lambda backend: backend.read(START, START, WAIT),

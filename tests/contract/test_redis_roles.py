@@ -15,6 +15,7 @@ from tests.helpers.proxy import Proxy
 from tests.helpers.servers import RedisServer, ServerHandle, oldest_server
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError
+from zenvark_web._core.order import Position
 from zenvark_web.backends import Backend
 from zenvark_web.backends.base import START
 
@@ -127,7 +128,7 @@ async def test_connections_of_others_are_left_to_them(
     store = RedisStore(ServerHandle(proxy.url), namespace, by_client())
     backend = await connected(store)
     (client,) = store._clients
-    held = asyncio.create_task(backend.read("9999999999999-0", None, 1))
+    held = asyncio.create_task(backend.read(Position(9999999999999), None, 1))
     theirs = asyncio.create_task(client.execute_command("BLPOP", f"{namespace}-list", 20))
     await eventually(lambda: proxy.connections >= 2, what="a connection of their own")
     await held

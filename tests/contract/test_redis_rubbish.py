@@ -9,24 +9,30 @@ from tests.contract.stores import (
     TTL,
     RedisStore,
     batch,
+    forget,
     lead,
     me,
+    publish,
+    recall,
     results_of,
     states_of,
     told,
     transition,
 )
 from zenvark_web import BackendError, MalformedEntryError
+from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend
 from zenvark_web.backends._codec import MAX_ENTRY_LENGTH, encode_batch, encode_transition
-from zenvark_web.backends.base import Account, Batch, Checkpoint, Heartbeat, LeaderChange
+from zenvark_web.backends.base import START, Account, Batch, Checkpoint, LeaderChange
 from zenvark_web.backends.redis import KEYS
+
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
 
 Fields = Mapping[str, str | bytes]
 
 BATCH = encode_batch(batch())
-TRANSITION = encode_transition(transition(Heartbeat(1, "web-1", TTL)))
+TRANSITION = encode_transition(transition(Lease(1, "web-1")))
 HUGE = "x" * (MAX_ENTRY_LENGTH + 1)
 
 RESULTS: dict[str, Fields] = {
@@ -90,7 +96,7 @@ async def test_states(redis_store: RedisStore, rubbish: str) -> None:
     backend = redis_store.open()
     beat = await lead(backend)
     add(redis_store, "states", STATES[rubbish])
-    await backend.publish(transition(beat))
+    await publish(backend, transition(beat))
     leader, bad, opening = await states_of(backend)
     assert isinstance(bad.item, MalformedEntryError)
     assert leader.item == LeaderChange(beat.epoch, "web-1")
@@ -104,14 +110,14 @@ async def test_circuits(redis_store: RedisStore, rubbish: str) -> None:
     backend = redis_store.open()
     beat = await lead(backend)
     good = transition(beat, 1, "good")
-    await backend.publish(good)
+    await publish(backend, good)
     redis_store.command("HSET", "circuits", "payments", CIRCUITS[rubbish])
     snapshot = await backend.load()
     assert snapshot.transitions == (good,)
     [error] = snapshot.malformed
     assert len(str(error)) < 1000
 
-    assert await backend.publish(transition(beat, 10)) is True, "the next leader mends it"
+    assert await publish(backend, transition(beat, 10)) is True, "the next leader mends it"
     mended = await backend.load()
     assert mended.malformed == ()
     assert len(mended.transitions) == 2
@@ -126,8 +132,8 @@ async def test_circuit_of_a_newer_version_is_not_overwritten_unless_overtaken(
     newer = json.loads(encode_transition(transition(beat, 7))) | {"v": "2"}
     redis_store.command("HSET", "circuits", "payments", json.dumps(newer))
     assert len((await backend.load()).malformed) == 1
-    assert await backend.publish(transition(beat, 7)) is False
-    assert await backend.publish(transition(beat, 8)) is True
+    assert await publish(backend, transition(beat, 7)) is False
+    assert await publish(backend, transition(beat, 8)) is True
 
 
 async def test_forgetting_rubbish_is_refused(redis_store: RedisStore) -> None:
@@ -135,7 +141,7 @@ async def test_forgetting_rubbish_is_refused(redis_store: RedisStore) -> None:
     beat = await lead(backend)
     for text in CIRCUITS.values():
         redis_store.command("HSET", "circuits", "payments", text)
-        assert await backend.forget(transition(beat, 99)) is False
+        assert await forget(backend, transition(beat, 99)) is False
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ async def test_lease(redis_store: RedisStore, rubbish: str | bytes) -> None:
     backend = redis_store.open()
     redis_store.command("SET", "leader", rubbish)
     beat = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert (beat.leader, beat.epoch) == ("web-1", 1)
+    assert (beat.lease.holder, beat.lease.epoch) == ("web-1", 1)
     assert await told(backend) == [LeaderChange(1, "web-1")]
 
 
@@ -163,7 +169,7 @@ async def test_lease_that_would_never_end_is_given_an_end(redis_store: RedisStor
     backend = redis_store.open()
     redis_store.command("SET", "leader", "7:web-9")
     beat = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert (beat.leader, beat.epoch) == ("web-9", 7)
+    assert (beat.lease.holder, beat.lease.epoch) == ("web-9", 7)
     assert 0 < redis_store.command("PTTL", "leader") <= TTL * 1000
 
 
@@ -172,7 +178,7 @@ async def test_epoch(redis_store: RedisStore, rubbish: str | bytes) -> None:
     backend = redis_store.open()
     redis_store.command("SET", "epoch", rubbish)
     beat = await backend.heartbeat(me("web-1"), TTL, 5)
-    assert (beat.leader, beat.epoch) == ("web-1", 6)
+    assert (beat.lease.holder, beat.lease.epoch) == ("web-1", 6)
 
 
 async def use(backend: Backend, what: str) -> None:
@@ -185,9 +191,9 @@ async def use(backend: Backend, what: str) -> None:
         await backend.load()
     elif what in ("accounts", "tallies"):
         beat = await backend.heartbeat(me("web-1"), TTL, 0)
-        await backend.settle(beat.epoch, "web-1", "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
+        await backend.checkpoint(beat.lease, WRITTEN)
     else:
-        await backend.read("0-0", None, 0)
+        await backend.read(START, None, 0)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -211,14 +217,14 @@ async def test_accounts(redis_store: RedisStore, rubbish: str | bytes) -> None:
     else:
         redis_store.command("HSET", "accounts", "web-1", rubbish)
     beat = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert beat.leader == "web-1"
+    assert beat.lease.holder == "web-1"
     assert beat.news is not None
     assert beat.news.account is None
     assert (await backend.load(leading=True)).checkpoint == Checkpoint()
     assert await backend.tidy(600, 0) in ([], [me("web-1")])
     if rubbish != "string":
-        written = Checkpoint("7-0", {"web-1": Account(1, 2, 3, 4)})
-        await backend.settle(beat.epoch, "web-1", "7-0", written.accounts, {})
+        written = Checkpoint(Position(7), {"web-1": Account(1, 2, 3, 4)})
+        await backend.checkpoint(beat.lease, written)
         assert (await backend.load(leading=True)).checkpoint == written
 
 
@@ -229,11 +235,11 @@ async def test_streams_of_the_wrong_type_break_reads_and_snapshots(
     for key in ("states", "results"):
         redis_store.command("SET", key, "banana")
         with pytest.raises(BackendError, match="WRONGTYPE"):
-            await backend.read("0-0", "0-0", 0.1)
+            await backend.read(START, START, 0.1)
         with pytest.raises(BackendError, match="WRONGTYPE"):
             await backend.load()
         redis_store.command("DEL", key)
-    assert await backend.read("0-0", "0-0", 0) == []
+    assert await backend.read(START, START, 0) == []
 
 
 @pytest.mark.parametrize(
@@ -258,11 +264,11 @@ async def test_tallies(redis_store: RedisStore, field: str, rubbish: str | bytes
     """What is readable stays, but whoever leads next counts from the beginning."""
     backend = redis_store.open()
     beat = await lead(backend)
-    tallies = {"c": Tally(1, "7-0"), "d": Tally(2, "7-0")}
-    await backend.settle(beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 2)}, tallies)
+    tallies = {"c": Tally(1, Position(7)), "d": Tally(2, Position(7))}
+    await backend.checkpoint(beat, Checkpoint(Position(7), {"web-1": Account(1, 2)}, tallies))
     redis_store.command("HSET", "tallies", field, rubbish)
     snapshot = await backend.load(leading=True)
-    assert snapshot.checkpoint.position == "0-0"
+    assert snapshot.checkpoint.position == START
     assert snapshot.checkpoint.accounts == {"web-1": Account(1, 2)}
     assert snapshot.checkpoint.tallies == {k: v for k, v in tallies.items() if k != field}
     assert len(snapshot.malformed) == 1
@@ -281,16 +287,18 @@ async def test_checkpoint_that_cannot_be_written_whole_goes_no_further(
     backend = redis_store.open()
     beat = await lead(backend)
 
-    async def settle(position: str, last: int) -> None:
+    async def write(ms: int, last: int) -> None:
         accounts, tallies = {"web-1": Account(1, last)}, {"c": Tally(last)}
-        await backend.settle(beat.epoch, beat.leader, position, accounts, tallies)
+        await backend.checkpoint(beat, Checkpoint(Position(ms), accounts, tallies))
 
-    await settle("7-0", 1)
+    await write(7, 1)
     redis_store.command("DEL", "accounts")
     redis_store.command("SET", "accounts", "banana")
     with pytest.raises(BackendError, match="WRONGTYPE"):
-        await settle("8-0", 2)
-    assert (await backend.load(leading=True)).checkpoint == Checkpoint("7-0", {}, {"c": Tally(1)})
+        await write(8, 2)
+    assert (await backend.load(leading=True)).checkpoint == Checkpoint(
+        Position(7), {}, {"c": Tally(1)}
+    )
 
 
 LAST_POSSIBLE = f"{2**64 - 1}-{2**64 - 1}"
@@ -311,7 +319,7 @@ async def test_entry_far_ahead_of_the_clock_has_its_stream_begin_anew(
     [error] = snapshot.malformed
     assert FAR_AHEAD[position] in str(error)
     assert not (await backend.load()).malformed
-    await backend.publish(transition(beat))
+    await publish(backend, transition(beat))
     await backend.append(batch(2))
     items = [entry.item for entry in await states_of(backend, snapshot.position)]
     assert items[-1] == transition(beat)
@@ -327,9 +335,9 @@ async def test_whoever_writes_first_steps_over_the_last_position_there_is(
     redis_store: RedisStore, what: str
 ) -> None:
     backend = redis_store.open()
-    beat = await backend.heartbeat(me("web-1"), TTL, 0)
+    beat = await lead(backend)
     opened = transition(beat)
-    await backend.publish(opened)
+    await publish(backend, opened)
     for stream in ("states", "results"):
         redis_store.command("XADD", stream, LAST_POSSIBLE, "hello", "world")
     if what == "lease":
@@ -338,15 +346,15 @@ async def test_whoever_writes_first_steps_over_the_last_position_there_is(
     elif what == "leave":
         await backend.resign("web-1")
     elif what == "transition":
-        await backend.publish(transition(beat, 2))
+        await publish(backend, transition(beat, 2))
     elif what == "results":
         await backend.append(batch(1))
     elif what == "recalled":
-        await backend.recall(opened)
+        await recall(backend, opened)
     else:
-        await backend.forget(opened)
+        await forget(backend, opened)
     [entry] = await results_of(backend) if what == "results" else await states_of(backend)
-    assert int(entry.position.partition("-")[0]) < 2**53
+    assert entry.position.ms < 2**53
 
 
 @pytest.mark.parametrize("generation", [2**53, 2**53 - 1, 2**40, 2**32 + 2])
@@ -357,7 +365,7 @@ async def test_generation_that_no_fleet_reaches_is_written_over(
     beat = await lead(backend)
     absurd = encode_transition(transition(beat, generation))
     redis_store.command("HSET", "circuits", "payments", absurd)
-    assert await backend.publish(transition(beat, 1))
+    assert await publish(backend, transition(beat, 1))
     assert (await backend.load()).transitions == (transition(beat, 1),)
 
 
@@ -369,8 +377,8 @@ async def test_transition_that_only_scripts_cannot_read_is_not_overwritten(
     beat = await lead(backend)
     stored = encode_transition(transition(beat, 7)).replace('"detail":""', '"detail":"\\ud800"')
     redis_store.command("HSET", "circuits", "payments", stored)
-    assert not await backend.publish(transition(beat, 6))
-    assert await backend.forget(transition(beat, 7))
+    assert not await publish(backend, transition(beat, 6))
+    assert await forget(backend, transition(beat, 7))
 
 
 async def test_lease_of_a_day_is_cut_to_the_longest_anybody_may_ask_for(
@@ -379,7 +387,7 @@ async def test_lease_of_a_day_is_cut_to_the_longest_anybody_may_ask_for(
     backend = redis_store.open()
     redis_store.command("SET", "leader", "7:stranger", "PX", 86_400_000)
     beat = await backend.heartbeat(me("web-1"), TTL, 0)
-    assert (beat.leader, beat.expires_in) == ("stranger", 3600)
+    assert (beat.lease.holder, beat.expires_in) == ("stranger", 3600)
     assert 3_500_000 < redis_store.command("PTTL", "leader") <= 3_600_000
 
 
@@ -389,7 +397,7 @@ async def test_lease_of_another_version_that_asks_for_longer_is_left_alone(
     backend = redis_store.open()
     await backend.heartbeat(me("web-1"), 3600, 0)
     beat = await backend.heartbeat(me("web-2"), 0.2, 0)
-    assert beat.leader == "web-1"
+    assert beat.lease.holder == "web-1"
     assert beat.expires_in > 3590
 
 
@@ -400,7 +408,7 @@ async def test_lease_under_an_epoch_that_no_fleet_reaches_is_none(
     backend = redis_store.open()
     redis_store.command("SET", "leader", f"{epoch}:stranger", "PX", 60_000)
     beat = await backend.heartbeat(me("web-1"), TTL, 5)
-    assert (beat.epoch, beat.leader) == (6, "web-1")
+    assert (beat.lease.epoch, beat.lease.holder) == (6, "web-1")
 
 
 async def test_entry_of_too_many_fields(redis_store: RedisStore) -> None:
@@ -441,6 +449,6 @@ async def test_whoever_is_there_keeps_all_of_them(redis_store: RedisStore) -> No
 async def use_all(backend: Backend) -> None:
     beat = await lead(backend)
     await backend.append(batch())
-    await backend.publish(transition(beat))
+    await publish(backend, transition(beat))
     accounts, tallies = {"web-1": Account(1, 1)}, {"payments": Tally(1)}
-    await backend.settle(beat.epoch, beat.leader, "1-1", accounts, tallies)
+    await backend.checkpoint(beat, Checkpoint(Position(1, 1), accounts, tallies))

@@ -8,22 +8,25 @@ import pytest
 from tests.contract.stores import (
     TTL,
     Store,
+    forget,
     grant,
     lead,
     me,
+    publish,
     read_all,
+    recall,
     states_of,
     told,
     transition,
 )
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend, Cause, FencedError, Reason, State
+from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import Tally, Transition
 from zenvark_web.backends.base import (
     Account,
     Checkpoint,
     Forgotten,
-    Heartbeat,
     Recalled,
     StateEntry,
 )
@@ -50,9 +53,9 @@ class TestPublish:
             state=State.HALF_OPEN,
             grant=grant(),
             reason=Reason(cause=Cause.TRIAL, detail="\n\0\x7f", failures={"boom": 3}),
-            position="1700000000000-7",
+            position=Position(1700000000000, 7),
         )
-        assert await backend.publish(opening) is True
+        assert await publish(backend, opening) is True
         assert await kept(backend) == [opening]
         assert await news(backend) == [opening]
 
@@ -60,104 +63,104 @@ class TestPublish:
         """The first answer may have been lost."""
         opening = transition(await lead(backend))
         for _ in range(3):
-            assert await backend.publish(opening) is True
+            assert await publish(backend, opening) is True
         assert await news(backend) == [opening]
 
     async def test_goes_from_generation_to_generation(self, backend: Backend) -> None:
         beat = await lead(backend)
         steps = [transition(beat, generation) for generation in (1, 2, 9)]
         for step in steps:
-            assert await backend.publish(step) is True
+            assert await publish(backend, step) is True
         assert await news(backend) == steps
         assert await kept(backend) == steps[-1:]
 
     async def test_never_goes_back(self, backend: Backend) -> None:
         beat = await lead(backend)
         newest = transition(beat, 5)
-        await backend.publish(newest)
+        await publish(backend, newest)
         for generation in (4, 5):
-            assert await backend.publish(transition(beat, generation, delay=9.0)) is False
+            assert await publish(backend, transition(beat, generation, delay=9.0)) is False
         assert await news(backend) == await kept(backend) == [newest]
 
     async def test_same_generation_under_a_later_lease_is_overtaken(self, store: Store) -> None:
         backend = store.open()
         opening = transition(await lead(backend, "web-1"), 5)
-        await backend.publish(opening)
+        await publish(backend, opening)
         await backend.resign("web-1")
         beat = await lead(backend, "web-2")
-        assert await backend.publish(transition(beat, 5)) is False
+        assert await publish(backend, transition(beat, 5)) is False
         assert await kept(backend) == [opening]
 
     async def test_keeps_circuits_apart(self, backend: Backend) -> None:
         beat = await lead(backend)
         both = [transition(beat, 7, "a"), transition(beat, 1, "b")]
         for opening in both:
-            assert await backend.publish(opening) is True
+            assert await publish(backend, opening) is True
         assert await kept(backend) == both
 
     async def test_writes_many_in_one_go(self, backend: Backend) -> None:
         beat = await lead(backend)
         many = [transition(beat, 1, f"circuit-{number:03}") for number in range(250)]
-        assert await backend.publish(*many) is True
+        assert await publish(backend, *many) is True
         assert await news(backend) == await kept(backend) == many
-        assert await backend.publish(*many) is True, "the first answer may have been lost"
+        assert await publish(backend, *many) is True, "the first answer may have been lost"
         assert await news(backend) == many
 
     async def test_one_that_is_overtaken_keeps_no_other_back(self, backend: Backend) -> None:
         beat = await lead(backend)
         newer = transition(beat, 5, "b")
-        await backend.publish(newer)
+        await publish(backend, newer)
         before, after = transition(beat, 1, "a"), transition(beat, 1, "c")
-        assert await backend.publish(before, transition(beat, 4, "b"), after) is False
+        assert await publish(backend, before, transition(beat, 4, "b"), after) is False
         assert await kept(backend) == [before, newer, after]
         assert await news(backend) == [newer, before, after]
 
     async def test_many_of_one_circuit_keep_their_order(self, backend: Backend) -> None:
         beat = await lead(backend)
         steps = [transition(beat, generation) for generation in (1, 2, 3)]
-        assert await backend.publish(*steps) is True
+        assert await publish(backend, *steps) is True
         assert await news(backend) == steps
         assert await kept(backend) == steps[-1:]
 
     async def test_one_of_many_at_once_wins(self, store: Store) -> None:
         beat = await lead(store.open())
         rivals = [transition(beat, 1, delay=float(n)) for n in range(8)]
-        done = await asyncio.gather(*(store.open().publish(rival) for rival in rivals))
+        done = await asyncio.gather(*(publish(store.open(), rival) for rival in rivals))
         assert sorted(done) == [False] * 7 + [True]
         assert await kept(store.open()) == [rivals[done.index(True)]]
 
 
-async def no_lease(backend: Backend) -> Heartbeat:
-    return Heartbeat(1, "web-1", 0)
+async def no_lease(backend: Backend) -> Lease:
+    return Lease(1, "web-1")
 
 
-async def other_holder(backend: Backend) -> Heartbeat:
-    return replace(await lead(backend), leader="web-2")
+async def other_holder(backend: Backend) -> Lease:
+    return replace(await lead(backend), holder="web-2")
 
 
-async def older_epoch(backend: Backend) -> Heartbeat:
-    beat = await backend.heartbeat(me("web-1"), TTL, 10)
-    return replace(beat, epoch=beat.epoch - 1)
+async def older_epoch(backend: Backend) -> Lease:
+    lease = (await backend.heartbeat(me("web-1"), TTL, 10)).lease
+    return replace(lease, epoch=lease.epoch - 1)
 
 
-async def later_epoch(backend: Backend) -> Heartbeat:
+async def later_epoch(backend: Backend) -> Lease:
     beat = await lead(backend)
     return replace(beat, epoch=beat.epoch + 1)
 
 
-async def resigned(backend: Backend) -> Heartbeat:
+async def resigned(backend: Backend) -> Lease:
     beat = await lead(backend)
     await backend.resign("web-1")
     return beat
 
 
-async def run_out(backend: Backend) -> Heartbeat:
+async def run_out(backend: Backend) -> Lease:
     beat = await lead(backend, ttl=0.05)
     await asyncio.sleep(0.1)
     return beat
 
 
-async def passed_on(backend: Backend) -> Heartbeat:
+async def passed_on(backend: Backend) -> Lease:
     beat = await resigned(backend)
     await lead(backend, "web-2")
     return beat
@@ -174,12 +177,12 @@ async def test_nothing_is_written_without_the_lease(backend: Backend, lease: obj
     before = await states_of(backend)
     for many in ([transition(beat)], [transition(beat, 1, name) for name in ("a", "b")]):
         with pytest.raises(FencedError):
-            await backend.publish(*many)
+            await publish(backend, *many)
         with pytest.raises(FencedError):
-            await backend.forget(*many)
+            await forget(backend, *many)
     with pytest.raises(FencedError):
-        await backend.settle(
-            beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 1)}, {"payments": Tally(1)}
+        await backend.checkpoint(
+            beat, Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"payments": Tally(1)})
         )
     assert await kept(backend) == []
     assert (await backend.load(leading=True)).checkpoint == Checkpoint()
@@ -190,9 +193,9 @@ class TestForget:
     async def test_drops_the_circuit_and_tells_so(self, backend: Backend) -> None:
         closed = transition(await lead(backend), 4, state=State.CLOSED)
         other = replace(closed, circuit="other")
-        await backend.publish(closed)
-        await backend.publish(other)
-        assert await backend.forget(closed) is True
+        await publish(backend, closed)
+        await publish(backend, other)
+        assert await forget(backend, closed) is True
         assert await kept(backend) == [other]
         assert await news(backend) == [closed, other, Forgotten("payments", 4)]
 
@@ -200,8 +203,8 @@ class TestForget:
         beat = await lead(backend)
         many = [transition(beat, 1, f"circuit-{number:03}") for number in range(250)]
         moved_on = transition(beat, 2, "circuit-100")
-        await backend.publish(*many, moved_on)
-        assert await backend.forget(*many) is False
+        await publish(backend, *many, moved_on)
+        assert await forget(backend, *many) is False
         assert await kept(backend) == [moved_on]
         assert (await news(backend))[251:] == [
             Forgotten(name.circuit, 1) for name in many if name.circuit != "circuit-100"
@@ -210,50 +213,50 @@ class TestForget:
     async def test_leaves_a_circuit_that_has_moved_on(self, backend: Backend) -> None:
         beat = await lead(backend)
         closed, opened = transition(beat, 4, state=State.CLOSED), transition(beat, 5)
-        await backend.publish(closed)
-        await backend.publish(opened)
-        assert await backend.forget(closed) is False
+        await publish(backend, closed)
+        await publish(backend, opened)
+        assert await forget(backend, closed) is False
         assert await kept(backend) == [opened]
         assert await news(backend) == [closed, opened]
 
     async def test_tells_nothing_of_a_circuit_that_is_not_there(self, backend: Backend) -> None:
         closed = transition(await lead(backend), 4)
-        assert await backend.forget(closed) is False
-        await backend.publish(closed)
-        assert await backend.forget(closed) is True
-        assert await backend.forget(closed) is False
+        assert await forget(backend, closed) is False
+        await publish(backend, closed)
+        assert await forget(backend, closed) is True
+        assert await forget(backend, closed) is False
         assert await news(backend) == [closed, Forgotten("payments", 4)]
 
     async def test_circuit_may_begin_again(self, backend: Backend) -> None:
         beat = await lead(backend)
-        await backend.publish(transition(beat, 4))
-        await backend.forget(transition(beat, 4))
+        await publish(backend, transition(beat, 4))
+        await forget(backend, transition(beat, 4))
         first = transition(beat, 1)
-        assert await backend.publish(first) is True
+        assert await publish(backend, first) is True
         assert await kept(backend) == [first]
 
 
 class TestRecall:
     async def test_is_told_and_changes_nothing(self, backend: Backend) -> None:
         trying = transition(await lead(backend), 4, state=State.HALF_OPEN, grant=grant())
-        await backend.publish(trying)
-        await backend.recall(trying)
-        await backend.recall(trying)
+        await publish(backend, trying)
+        await recall(backend, trying)
+        await recall(backend, trying)
         assert await kept(backend) == [trying]
         assert await news(backend) == [trying, *[Recalled("payments", 4)] * 2]
 
     async def test_asks_many_in_one_step_in_their_order(self, backend: Backend) -> None:
         beat = await lead(backend)
         many = [transition(beat, number, f"circuit-{number:03}") for number in range(1, 251)]
-        await backend.recall(*many)
+        await recall(backend, *many)
         assert await news(backend) == [Recalled(each.circuit, each.generation) for each in many]
 
     async def test_is_refused_without_the_lease(self, backend: Backend) -> None:
         trying = transition(await lead(backend), 4)
         with pytest.raises(FencedError):
-            await backend.recall(replace(trying, epoch=trying.epoch + 1), trying)
+            await recall(backend, replace(trying, epoch=trying.epoch + 1), trying)
         with pytest.raises(FencedError):
-            await backend.recall(replace(trying, leader="web-9"))
+            await recall(backend, replace(trying, leader="web-9"))
         assert await news(backend) == []
 
 
@@ -264,18 +267,18 @@ class TestLoad:
         assert await backend.read(snapshot.position, snapshot.results, 0) == []
 
     async def test_tells_the_time(self, backend: Backend) -> None:
-        beat = await lead(backend)
+        beat = await backend.heartbeat(me("web-1"), TTL, 0)
         snapshot = await backend.load()
         assert beat.news is not None
         assert 0 <= snapshot.now - beat.news.now < 10
 
     async def test_tells_where_to_read_on(self, backend: Backend) -> None:
         beat = await lead(backend)
-        await backend.publish(transition(beat, 1))
+        await publish(backend, transition(beat, 1))
         snapshot = await backend.load()
         assert await backend.read(snapshot.position, None, 0) == []
         later = transition(beat, 2)
-        await backend.publish(later)
+        await publish(backend, later)
         [entry] = await backend.read(snapshot.position, None, 0)
         assert entry.item == later
 
@@ -287,7 +290,7 @@ class TestLoad:
 
         async def write() -> None:
             for generation in range(1, generations + 1):
-                assert await leader.publish(transition(beat, generation))
+                assert await publish(leader, transition(beat, generation))
 
         async def follow(backend: Backend) -> None:
             snapshot = await backend.load()
@@ -327,7 +330,7 @@ async def test_what_is_not_closed_is_in_the_snapshot_however_much_there_is(
     closed = [
         replace(transition(beat, circuit=f"closed-{n}"), state=State.CLOSED) for n in range(1_000)
     ]
-    await backend.publish(*opened, *closed)
+    await publish(backend, *opened, *closed)
     snapshot = await backend.load(leading=True)
     found = {each.circuit: each for each in snapshot.transitions}
     assert found.keys() >= {each.circuit for each in opened}
@@ -347,7 +350,7 @@ async def test_stream_of_states_is_bounded(store: Store, monkeypatch: pytest.Mon
     backend = store.open()
     beat = await lead(backend)
     for generation in range(1, 201):
-        await backend.publish(transition(beat, generation))
+        await publish(backend, transition(beat, generation))
     positions = [entry.position for entry in await read_all(backend)]
     assert 50 <= len(positions) <= 50 + 100, "Redis trims whole nodes of a hundred"
     assert (await kept(backend))[0].generation == 200

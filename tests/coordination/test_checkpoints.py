@@ -1,7 +1,7 @@
 """Where a new leader begins: at what the last one wrote down, if that can be taken up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +22,20 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.states import Report, Run, Tally, Transition
+from zenvark_web._core.order import Lease, Position
+from zenvark_web._core.states import Report, Run, Transition
 from zenvark_web._judging import checkpoints
 from zenvark_web._judging import leader as leading
 from zenvark_web._judging.checkpoints import Progress
-from zenvark_web.backends.base import START, Account, Batch, Entry, ResultEntry, Snapshot
+from zenvark_web.backends.base import (
+    START,
+    Account,
+    Batch,
+    Checkpoint,
+    Entry,
+    ResultEntry,
+    Snapshot,
+)
 
 THRESHOLD = 5
 BUILT_IN = [
@@ -46,36 +55,31 @@ class Store(MemoryBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self.read_from: list[str] = []
+        self.read_from: list[Position] = []
         self.markers = 0
         self.publishes = True
-        self.settles = True
+        self.writes = True
         self.reads = True
-        self.settled = 0
+        self.written = 0
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[Entry]:
         if results is not None:
             self.read_from.append(results)
             results = results if self.reads else None
         return await super().read(states, results, wait)
 
-    async def publish(self, *transitions: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         if not self.publishes:
             raise BackendError("not now")
-        return await super().publish(*transitions)
+        return await super().publish(lease, *transitions)
 
-    async def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
-        if not self.settles:
+    async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        if not self.writes:
             raise BackendError("not now")
-        await super().settle(epoch, leader, position, accounts, tallies)
-        self.settled += 1
+        await super().checkpoint(lease, checkpoint)
+        self.written += 1
 
     async def kept(self) -> Snapshot:
         return await self.load(leading=True)
@@ -172,10 +176,10 @@ async def test_what_came_after_the_checkpoint_is_read_again() -> None:
         await sender.fail(2)
         await judged(coordinator, store)
         await store.is_written_down()
-        store.settles = False
+        store.writes = False
         await sender.fail(2)
         await judged(coordinator, store)
-    store.settles = True
+    store.writes = True
     async with leader(store) as coordinator:
         await judged(coordinator, store)
         assert coordinator.breaker("upstream").state is State.CLOSED, "none counts twice"
@@ -376,7 +380,7 @@ async def test_what_was_taken_up_may_go_further_than_what_was_read_since() -> No
     store.reads = False
     async with leader(store) as coordinator:
         coordinator._session._memberships[0]._reader._judge._progress._changed.add("upstream")
-        await eventually(lambda: store.settled > 1, what="a checkpoint")
+        await eventually(lambda: store.written > 1, what="a checkpoint")
         assert (await store.kept()).checkpoint.position == first
     store.reads = True
     async with leader(store) as coordinator:
@@ -395,7 +399,7 @@ async def test_a_stream_that_has_begun_anew_is_read_from_its_beginning() -> None
         await sender.fail(4)
         await judged(coordinator, store)
         await store.is_written_down()
-    store._store._checkpoint = "999999999999999-0"
+    store._store._checkpoint = Position(999999999999999)
     async with leader(store) as coordinator:
         await sender.fail(1)
         await opens(coordinator)
@@ -434,7 +438,7 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         old = {"upstream": replace(stale, generation=0)}
         beat = await store.heartbeat(coordinator._parts.presence, 5, 0)
         position = (await store.kept()).checkpoint.position
-        await store.settle(beat.epoch, beat.leader, position, {}, old)
+        await store.checkpoint(beat.lease, Checkpoint(position, {}, old))
     async with leader(store) as coordinator:
         await judged(coordinator, store)
         assert coordinator.breaker("upstream").generation == 1
@@ -446,9 +450,9 @@ async def test_a_leader_that_always_has_something_to_publish_writes_checkpoints(
     """It waited until all was published, so under load its successor began from nothing."""
 
     class Slow(Store):
-        async def publish(self, *transitions: Transition) -> bool:
+        async def publish(self, lease: Lease, *transitions: Transition) -> bool:
             await asyncio.sleep(0.05)
-            return await super().publish(*transitions)
+            return await super().publish(lease, *transitions)
 
     store = Slow()
     sender = Sender(store)
@@ -460,7 +464,7 @@ async def test_a_leader_that_always_has_something_to_publish_writes_checkpoints(
 
     async with leader(store):
         flooding = asyncio.create_task(flood())
-        await eventually(lambda: store.settled >= 3, what="checkpoints, one after another")
+        await eventually(lambda: store.written >= 3, what="checkpoints, one after another")
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
     assert (await store.kept()).checkpoint.position != START
@@ -478,7 +482,7 @@ async def test_the_tallies_of_very_many_circuits_are_written_in_parts(
     kept = await store.kept()
     assert kept.checkpoint.tallies.keys() == set(names)
     assert kept.checkpoint.accounts["elsewhere"].evaluated == (THRESHOLD - 1) * len(names)
-    assert store.settled >= 4
+    assert store.written >= 4
     async with leader(store) as second:
         await Sender(store, "another").send(*(failures(1, name) for name in names))
         for name in names:

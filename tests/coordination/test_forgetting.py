@@ -32,9 +32,9 @@ async def fail() -> None:
 async def history(*circuits: Transition) -> MemoryBackend:
     """A store in which these transitions were written under an earlier lease."""
     backend = MemoryBackend(clock)
-    beat = await backend.heartbeat(Presence("earlier"), 10, 0)
+    lease = (await backend.heartbeat(Presence("earlier"), 10, 0)).lease
     for circuit in circuits:
-        await backend.publish(replace(circuit, epoch=beat.epoch, leader="earlier"))
+        await backend.publish(lease, replace(circuit, epoch=lease.epoch, leader=lease.holder))
     await backend.resign("earlier")
     return backend
 

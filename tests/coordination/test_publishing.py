@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Cause, MemoryBackend, Reason, State
+from zenvark_web._core.order import Lease
 from zenvark_web._core.states import Transition
 from zenvark_web._judging.publisher import LARGEST_BATCH, Line, Publisher
 from zenvark_web._runtime.log import Log
@@ -146,7 +147,7 @@ class Slow(MemoryBackend):
         self.asked: list[int] = []
         self.written: list[Transition] = []
 
-    async def publish(self, *transitions: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         self.asked.append(len(transitions))
         if len(transitions) > self.bears:
             raise BackendError("no answer in time")
@@ -167,6 +168,7 @@ async def test_a_network_that_bears_little_gets_little(bears: int) -> None:
     )
     publisher = Publisher(
         backend=backend,
+        lease=Lease(1, "web-1"),
         surface=surface,
         statistics=statistics,
         chance=lambda: 0.0,

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, MemoryBackend, State
+from zenvark_web._core.order import Lease
 from zenvark_web._core.states import Transition
 from zenvark_web._judging.publisher import LARGEST_BATCH
 from zenvark_web._judging.recalls import Recalls
@@ -24,7 +25,7 @@ class Distant(MemoryBackend):
         self.answers = asyncio.Event()
         self.fails = False
 
-    async def recall(self, *transitions: Transition) -> None:
+    async def recall(self, lease: Lease, *transitions: Transition) -> None:
         self.asked.append(list(transitions))
         await self.answers.wait()
         if self.fails:
@@ -33,7 +34,7 @@ class Distant(MemoryBackend):
 
 @asynccontextmanager
 async def asking(backend: Distant) -> AsyncIterator[Recalls]:
-    recalls = Recalls(backend)
+    recalls = Recalls(backend, Lease(1, "web-1"))
     running = asyncio.create_task(recalls.run())
     yield recalls
     running.cancel()

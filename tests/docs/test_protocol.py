@@ -18,6 +18,7 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination import election
+from zenvark_web._core.order import Lease
 from zenvark_web._core.states import (
     Cause,
     Counted,
@@ -318,7 +319,7 @@ async def recall(circuit: str, epoch: int, holder: str, url: str, namespace: str
     """Write that a grant is recalled, which seldom happens."""
     backend = RedisBackend(url, namespace)
     backend.open()
-    await backend.recall(Transition(circuit=circuit, generation=7, epoch=epoch, leader=holder))
+    await backend.recall(Lease(epoch, holder), Transition(circuit=circuit, generation=7))
     await backend.close()
 
 

@@ -9,14 +9,17 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from tests.contract.stores import batch, lead, me, transition
+from tests.contract.stores import batch, forget, lead, me, publish, recall, transition
 from tests.faults.fleet import Fleet
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import BackendError
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend, RedisBackend
 from zenvark_web.backends._slices import whole
 from zenvark_web.backends.base import START, Account, Checkpoint
+
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
 
 PAGE = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
 [LINE] = re.findall(r"^ACL SETUSER shop .*$", PAGE, re.MULTILINE)
@@ -74,19 +77,19 @@ async def everything(backend: Backend) -> None:
     beat = await lead(backend)
     await backend.append(batch())
     opened = transition(beat)
-    await backend.publish(opened)
-    await backend.settle(beat.epoch, beat.leader, "7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
+    await publish(backend, opened)
+    await backend.checkpoint(beat, WRITTEN)
     known = await backend.heartbeat(me("web-1"), 10, 0)
     assert known.news is not None
     assert known.news.account == Account(1, 1)
     await backend.heartbeat(me("web-2"), 10, 0)
     snapshot = await backend.load(leading=True)
-    assert snapshot.checkpoint == Checkpoint("7-0", {"web-1": Account(1, 1)}, {"c": Tally(1)})
+    assert snapshot.checkpoint == WRITTEN
     assert snapshot.transitions
     assert await whole(backend._script, "circuits") if isinstance(backend, RedisBackend) else True
     assert await backend.read(START, START, 0)
-    await backend.recall(opened)
-    await backend.forget(opened)
+    await recall(backend, opened)
+    await forget(backend, opened)
     await backend.tidy(600, -1)
     assert not (await backend.load(leading=True)).checkpoint.accounts
     await backend.resign("web-1")

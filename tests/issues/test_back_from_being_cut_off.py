@@ -26,7 +26,7 @@ from zenvark_web.exceptions import BackendError
 POLICY = BreakerPolicy(
     strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(0.2), cut_off="local"
 )
-COMMANDS = {"heartbeat", "load", "append", "publish", "settle", "tidy", "resign"}
+COMMANDS = {"heartbeat", "load", "append", "publish", "checkpoint", "tidy", "resign"}
 
 
 class Shared(MemoryBackend):

@@ -17,6 +17,7 @@ from zenvark_web import (
     Outcome,
     State,
 )
+from zenvark_web._core.order import Lease
 from zenvark_web._core.states import Transition
 
 CHECK = 0.5
@@ -25,9 +26,9 @@ CHECK = 0.5
 class Slow(MemoryBackend):
     """Takes a while to write transitions."""
 
-    async def publish(self, transition: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         await asyncio.sleep(CHECK / 2)
-        return await super().publish(transition)
+        return await super().publish(lease, *transitions)
 
 
 class Checks:
@@ -81,7 +82,7 @@ async def test_a_circuit_that_begins_anew_is_not_checked_beside_its_own_check() 
         fail(coordinator, "a")
         await eventually(lambda: checks.running, what="a health check begins")
         (transition,) = (await backend.load()).transitions
-        assert await backend.forget(transition)
+        assert await backend.forget(Lease(transition.epoch, transition.leader), transition)
         await eventually(lambda: breaker.state is State.CLOSED, what="the circuit is forgotten")
         fail(coordinator, "a")
         await eventually(lambda: breaker.state is State.OPEN, what="the circuit opens again")

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import (
     Cause,
     Counted,
@@ -75,7 +76,7 @@ reasons = st.builds(
     slow_share=st.floats(0, 1),
 )
 parts = counts | st.integers(0, 2**64 - 1)
-positions = st.builds("{}-{}".format, parts, parts)
+positions = st.builds(Position, parts, parts)
 transitions = st.builds(
     Transition,
     circuit=names,

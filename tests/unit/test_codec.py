@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.records import batches, json_values, positions, tallies, transitions
 from zenvark_web import Cause, MalformedEntryError, Reason, State
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import (
     Counted,
     Grant,
@@ -79,7 +80,7 @@ TRANSITION = Transition(
         failures={"ReadTimeout": 3},
         slow_share=0.25,
     ),
-    position="1700000000000-3",
+    position=Position(1700000000000, 3),
     epoch=9,
     leader="web-2",
 )
@@ -116,8 +117,8 @@ class TestRoundTrip:
         assert decode_tally(encode_tally(tally)) == tally
 
     @given(positions)
-    def test_position(self, position: str) -> None:
-        assert decode_position(position) == position
+    def test_position(self, position: Position) -> None:
+        assert decode_position(str(position)) == position
 
     def test_leader_changes(self) -> None:
         entry = {"v": VERSION, "epoch": "5", "leader": "web-1"}

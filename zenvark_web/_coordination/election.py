@@ -144,13 +144,15 @@ class Campaign:
             self._announce_at = self._asked + ANNOUNCE_INTERVAL
             self._clock.sync(beat.news.now, self._asked)
             self._on_news(beat.news)
-        if beat.leader == self._me.instance:
-            if beat.epoch < self.epoch:  # from an older copy of the store; kept, nobody would lead
+        if beat.lease.holder == self._me.instance:
+            if (
+                beat.lease.epoch < self.epoch
+            ):  # from an older copy of the store; kept, nobody would lead
                 return await self._yield()
-            self._elected(beat.epoch)
+            self._elected(beat.lease.epoch)
             wait = self._ttl / RENEWALS_PER_LEASE
         else:
-            self._followed(beat.epoch)
+            self._followed(beat.lease.epoch)
             self._led_until = self._asked + beat.expires_in + HEARSAY
             wait = beat.expires_in + GRACE + self._hesitation()
         return min(wait, ANNOUNCE_INTERVAL)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from .._circuits.table import Table
+from .._core.order import START, Position
 from .._core.states import State, Transition
 from .._runtime.clock import SharedClock
 from .._runtime.link import Asker, Link
@@ -14,7 +15,6 @@ from .._runtime.notifier import Surface
 from .._runtime.outage import Outage
 from ..backends._turns import Turn
 from ..backends.base import (
-    START,
     Backend,
     Batch,
     Entry,
@@ -25,7 +25,6 @@ from ..backends.base import (
     ResultEntry,
     Snapshot,
     StateEntry,
-    position_key,
 )
 from ..exceptions import BackendError, MalformedEntryError
 from ..statistics import Statistics
@@ -42,7 +41,7 @@ FAR_AHEAD = 86_400.0
 class Judge(Protocol):
     """What the reader needs of a leader."""
 
-    async def begin(self, snapshot: Snapshot) -> str:
+    async def begin(self, snapshot: Snapshot) -> Position:
         """Start from these states.
 
         Returns:
@@ -110,7 +109,7 @@ class Reader:
         self._on_leader = on_leader
         self._on_lost = on_lost
         self._states = START
-        self._results: str | None = None
+        self._results: Position | None = None
         self._judge: Judge | None = None
         self._judge_waits = False
         self._stale = True
@@ -123,7 +122,7 @@ class Reader:
         self._judge_waits = judge is not None
         self._results = None
 
-    def check(self, last_state: str, circuits: int) -> None:
+    def check(self, last_state: Position, circuits: int) -> None:
         """Start over from a snapshot if the store has lost something.
 
         Args:
@@ -131,7 +130,7 @@ class Reader:
                 come further.
             circuits: How many circuits the store keeps. Whoever knows more gives them back.
         """
-        began_anew = position_key(last_state) < position_key(self._states)
+        began_anew = last_state < self._states
         lost_some = self._remainder is None and circuits < len(self._table.latest)
         if began_anew or lost_some:
             self.refresh()
@@ -210,7 +209,7 @@ class Reader:
     def _is_astray(self, entry: Entry) -> bool:
         """Whether an entry is so far ahead of the clock that somebody else must have put it there.
         Its position is none to go on from."""
-        return position_key(entry.position)[0] / 1000 > self._clock.now() + FAR_AHEAD
+        return entry.position.seconds > self._clock.now() + FAR_AHEAD
 
     @property
     def _wait(self) -> float:
@@ -281,7 +280,7 @@ class Reader:
                 self._results = position
             return
         judge.give_back(snapshot)  # a lease may outlive the store's restart with an older copy
-        if self._results and position_key(snapshot.results) < position_key(self._results):
+        if self._results and snapshot.results < self._results:
             self._results = START
 
     def _take_state(
@@ -354,11 +353,11 @@ def _reported(entries: Iterable[Entry]) -> Iterable[str]:
                 yield report.circuit
 
 
-def _overtaken(entries: Iterable[Entry]) -> Collection[str]:
+def _overtaken(entries: Iterable[Entry]) -> Collection[Position]:
     """Where transitions stand that are followed by newer ones of their circuits: an instance that
     comes back from having decided alone must not show them on the way."""
-    newest: dict[str, str] = {}
-    old: set[str] = set()
+    newest: dict[str, Position] = {}
+    old: set[Position] = set()
     for entry in entries:
         if isinstance(entry, StateEntry) and isinstance(entry.item, Transition):
             circuit = entry.item.circuit

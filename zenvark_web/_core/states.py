@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from types import MappingProxyType
 
+from .order import START, Position
+
 
 class State(StrEnum):
     """What a circuit lets pass."""
@@ -168,7 +170,7 @@ class Transition:
     delay: float = 0.0
     grant: Grant | None = None
     reason: Reason = Reason(cause=Cause.INITIAL)
-    position: str = "0-0"
+    position: Position = START
     epoch: int = 0
     leader: str = ""
 
@@ -317,7 +319,7 @@ class Tally:
     """
 
     generation: int
-    position: str = "0-0"
+    position: Position = START
     counted: Counted | None = None
     trial: TrialResults | None = None
     hold: float = 0.0

@@ -14,16 +14,17 @@ from dataclasses import replace
 from itertools import islice
 
 from .._circuits.runs import MAX_AGE
+from .._core.order import START, Lease, Position
 from .._core.states import Report, Tally
 from ..backends._turns import Turn
 from ..backends.base import (
-    START,
+    Account,
     Backend,
     Batch,
+    Checkpoint,
     Presence,
     ResultEntry,
     Snapshot,
-    position_key,
 )
 from ..exceptions import MalformedEntryError
 from .accounts import MAX_SENDERS, Accounts
@@ -49,24 +50,24 @@ class Progress:
         self._changed = changed
         self._accounts = Accounts({})
         self._numbers: dict[str, int] = {}
-        self._counted_up_to: Mapping[str, tuple[int, int]] = {}
-        self._there_before = position_key(START)
-        self._writes_from = position_key(START)
+        self._counted_up_to: Mapping[str, Position] = {}
+        self._there_before = START
+        self._writes_from = START
         self._written = START
         self.position = START
 
-    async def begin(self, snapshot: Snapshot) -> str:
+    async def begin(self, snapshot: Snapshot) -> Position:
         """Take up where the last leader's checkpoint ends.
 
         Returns:
             The position from which to read on.
         """
         checkpoint = snapshot.checkpoint
-        self._there_before = position_key(snapshot.results)
+        self._there_before = snapshot.results
         self._accounts = Accounts(checkpoint.accounts)
         self._written = checkpoint.position
         restored = await self._restore(checkpoint.tallies)
-        if position_key(checkpoint.position) > self._there_before:
+        if checkpoint.position > self._there_before:
             return START  # the stream has begun anew, and all in it is new
         self._counted_up_to = restored
         # Accounts may be left where the tallies are lost: then they know of what is not counted.
@@ -78,21 +79,21 @@ class Progress:
         self.position = checkpoint.position
         return checkpoint.position
 
-    async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, tuple[int, int]]:
+    async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, Position]:
         """How far the circuits go that could be taken up."""
-        restored: dict[str, tuple[int, int]] = {}
+        restored: dict[str, Position] = {}
         turn = Turn()
         for circuit, tally in tallies.items():
             await turn.share()
             if self._judge.restore(circuit, tally):
-                restored[circuit] = position_key(tally.position)
+                restored[circuit] = tally.position
         return restored
 
     def give_back(self, snapshot: Snapshot) -> None:
         """Write everything again, unless the store still has what was written last. If it has lost
         results, positions may begin anew below those that were known."""
-        end = position_key(snapshot.results)
-        if end < position_key(self.position):
+        end = snapshot.results
+        if end < self.position:
             self._counted_up_to = {}
             self._there_before = end
             self._writes_from = min(self._writes_from, end)
@@ -111,10 +112,10 @@ class Progress:
         self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
         if not self._is_new(batch):
             return
-        key = position_key(entry.position)
         for report in batch.reports:
-            if key > self._counted_up_to.get(report.circuit, (0, 0)):
-                yield batch.instance, _without_expired(report), key <= self._there_before
+            if entry.position > self._counted_up_to.get(report.circuit, START):
+                replayed = entry.position <= self._there_before
+                yield batch.instance, _without_expired(report), replayed
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""
@@ -129,14 +130,13 @@ class Progress:
         self._accounts.tell_again(presence.instance for presence in present)
 
     async def write(
-        self, backend: Backend, epoch: int, leader: str, caught_up: Callable[[], Awaitable[None]]
+        self, backend: Backend, lease: Lease, caught_up: Callable[[], Awaitable[None]]
     ) -> None:
         """Write a checkpoint, if there is something new.
 
         Args:
             backend: Where to.
-            epoch: The lease's epoch.
-            leader: Its holder.
+            lease: The leader's lease.
             caught_up: Waits until all that was decided so far stands in the store. As long as it
                 does not, results that have decided something must not be passed over.
 
@@ -144,7 +144,7 @@ class Progress:
         tally may go further than that.
         """
         position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
-        if position_key(position) < self._writes_from or not (accounts or changed):
+        if position < self._writes_from or not (accounts or changed):
             return
         names = list(changed)
         changed.clear()
@@ -153,8 +153,8 @@ class Progress:
             await caught_up()
             *parts, last = _parts(tallies)
             for part in parts:
-                await backend.settle(epoch, leader, self._written, {}, part)
-            await backend.settle(epoch, leader, position, accounts, last)
+                await backend.checkpoint(lease, _checkpoint(self._written, {}, part))
+            await backend.checkpoint(lease, _checkpoint(position, accounts, last))
         except BaseException:
             changed.update(names)
             raise
@@ -170,12 +170,17 @@ class Progress:
             tallies[name] = tally and replace(tally, position=self._reached(name))
         return tallies
 
-    def _reached(self, circuit: str) -> str:
+    def _reached(self, circuit: str) -> Position:
         """The entry up to which a circuit's results are counted: what was taken up may go further
         than what was read since."""
-        taken_up = self._counted_up_to.get(circuit, (0, 0))
-        read = position_key(self.position)
-        return self.position if read >= taken_up else "{}-{}".format(*taken_up)
+        return max(self.position, self._counted_up_to.get(circuit, START))
+
+
+def _checkpoint(
+    position: Position, accounts: Mapping[str, Account], tallies: Mapping[str, Tally | None]
+) -> Checkpoint:
+    kept = {name: tally for name, tally in tallies.items() if tally is not None}
+    return Checkpoint(position, accounts, kept, without=tallies.keys() - kept)
 
 
 def _parts(tallies: Mapping[str, Tally | None]) -> Iterator[Mapping[str, Tally | None]]:

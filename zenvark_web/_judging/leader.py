@@ -12,6 +12,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._circuits.table import Table
+from .._core.order import Lease, Position
 from .._core.policy import PolicyBook
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
@@ -26,7 +27,6 @@ from ..backends.base import (
     Presence,
     ResultEntry,
     Snapshot,
-    position_key,
 )
 from ..exceptions import (
     BackendError,
@@ -99,8 +99,7 @@ class Leader:
         on_overtaken: Callable[[], None],
         on_present: Callable[[Sequence[Presence]], None],
     ) -> None:
-        self.epoch = epoch
-        self._instance = instance
+        self._lease = Lease(epoch, instance)
         self._backend = backend
         self._table = table
         self._policies = policies
@@ -113,6 +112,7 @@ class Leader:
         self._on_present = on_present
         self._publisher = Publisher(
             backend=backend,
+            lease=self._lease,
             surface=surface,
             statistics=statistics,
             chance=chance,
@@ -121,7 +121,7 @@ class Leader:
         )
         self._tidying = Outage(surface, chance)
         self._fingerprints: frozenset[str] = frozenset()
-        self._recalls = Recalls(backend)
+        self._recalls = Recalls(backend, self._lease)
         changed: set[str] = set()
         self._judge = Judge(
             policies=policies,
@@ -142,7 +142,7 @@ class Leader:
 
     # What the reader brings
 
-    async def begin(self, snapshot: Snapshot) -> str:
+    async def begin(self, snapshot: Snapshot) -> Position:
         """Start from what the store has.
 
         Returns:
@@ -231,7 +231,7 @@ class Leader:
         self._publisher.publish(self._signed(transition))
 
     def _signed(self, transition: Transition) -> Transition:
-        return replace(transition, epoch=self.epoch, leader=self._instance)
+        return replace(transition, epoch=self._lease.epoch, leader=self._lease.holder)
 
     async def _keep_order(self) -> None:
         while True:
@@ -251,14 +251,12 @@ class Leader:
         self._on_present(present)
         await self._forget()
         self._progress.met(present)
-        await self._progress.write(
-            self._backend, self.epoch, self._instance, self._publisher.caught_up
-        )
+        await self._progress.write(self._backend, self._lease, self._publisher.caught_up)
 
     async def _forget(self) -> None:
         forgettable = await self._forgettable()
         for batch in _batches(forgettable, LARGEST_BATCH):
-            await self._backend.forget(*map(self._signed, batch))
+            await self._backend.forget(self._lease, *batch)
 
     def _results_age(self) -> float:
         """The seconds for which results are kept: as long as a successor may need them."""
@@ -334,6 +332,6 @@ def _newest_counted(checkpoint: Checkpoint) -> float:
     """The newest time in what was counted. The store may have lost the entries that had it, and
     one of the leaders before may have counted on from there."""
     tallies = checkpoint.tallies.values()
-    position, _ = max(map(position_key, [checkpoint.position, *(t.position for t in tallies)]))
+    reached = max([checkpoint.position, *(tally.position for tally in tallies)])
     told = [tally.counted.newest for tally in tallies if tally.counted is not None]
-    return max([position / 1000, *told])
+    return max([reached.seconds, *told])

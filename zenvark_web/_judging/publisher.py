@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from .._core.order import Lease
 from .._core.states import State, Transition
 from .._runtime.notifier import Surface
 from .._runtime.outage import Outage
@@ -99,6 +100,7 @@ class Publisher:
 
     Args:
         backend: Where to.
+        lease: The leader's lease.
         surface: Where errors go.
         statistics: Counts what is published.
         chance: Makes random numbers from 0 to 1.
@@ -110,6 +112,7 @@ class Publisher:
         self,
         *,
         backend: Backend,
+        lease: Lease,
         surface: Surface,
         statistics: Statistics,
         chance: Callable[[], float],
@@ -117,6 +120,7 @@ class Publisher:
         on_overtaken: Callable[[], None],
     ) -> None:
         self._backend = backend
+        self._lease = lease
         self._surface = surface
         self._statistics = statistics
         self._outage = Outage(surface, chance)
@@ -150,7 +154,7 @@ class Publisher:
     async def _publish_next(self) -> None:
         batch = self._line.batch(self._most)
         try:
-            in_force = await self._backend.publish(*batch)
+            in_force = await self._backend.publish(self._lease, *batch)
         except FencedError as error:
             self._surface.error(error)
             self._on_fenced()

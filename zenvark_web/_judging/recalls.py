@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from itertools import islice
 
+from .._core.order import Lease
 from .._core.states import Transition
 from ..backends.base import Backend
 from ..exceptions import BackendError, FencedError
@@ -17,10 +18,12 @@ class Recalls:
 
     Args:
         backend: Where they are asked.
+        lease: The leader's lease.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, lease: Lease) -> None:
         self._backend = backend
+        self._lease = lease
         self._waiting: dict[str, Transition] = {}  # in the order of circuits' first questions
         self._something = asyncio.Event()
 
@@ -39,4 +42,4 @@ class Recalls:
                 names = list(islice(self._waiting, LARGEST_BATCH))
                 batch = [self._waiting.pop(name) for name in names]
                 with suppress(BackendError, FencedError):
-                    await self._backend.recall(*batch)
+                    await self._backend.recall(self._lease, *batch)

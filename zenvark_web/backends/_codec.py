@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .._core._checks import check_name
 from .._core.backoff import LONGEST_WAIT
+from .._core.order import Position
 from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
@@ -178,7 +179,7 @@ def encode_transition(transition: Transition) -> str:
             "instances": _sound_counts(reason.instances),
             "failures": _sound_counts(reason.failures),
             "slow_share": reason.slow_share,
-            "position": transition.position,
+            "position": str(transition.position),
             "epoch": transition.epoch,
             "leader": transition.leader,
         }
@@ -339,7 +340,7 @@ def encode_tally(tally: Tally) -> str:
         [
             VERSION,
             tally.generation,
-            tally.position,
+            str(tally.position),
             counted and _pack_counted(counted),
             trial and [trial.passed, trial.failed, _sound_counts(trial.failures)],
             _ms(tally.hold),
@@ -368,7 +369,7 @@ def decode_tally(text: str) -> Tally:
     return _guarded("tally", text, decode)
 
 
-def decode_position(text: str) -> str:
+def decode_position(text: str) -> Position:
     """A position in a stream.
 
     Raises:
@@ -457,9 +458,11 @@ def _name(value: Any) -> str:
     return _text(value)
 
 
-def _position(value: Any) -> str:
-    ms, _, sequence = _text(value).partition("-")
-    return f"{_whole(int(ms), most=MAX_POSITION)}-{_whole(int(sequence), most=MAX_POSITION)}"
+def _position(value: Any) -> Position:
+    position = Position.parse(_text(value))
+    for number in position:
+        _whole(number, most=MAX_POSITION)
+    return position
 
 
 def _counts(value: Any) -> dict[str, int]:

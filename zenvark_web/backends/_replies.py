@@ -6,19 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
+from .._core.order import START, Position
 from .._core.states import Tally
 from ..exceptions import MalformedEntryError
 from . import _codec
 from ._turns import Turn
 from .base import (
-    START,
     Account,
     Checkpoint,
     Entry,
     News,
     ResultEntry,
     StateEntry,
-    position_key,
 )
 
 Text: TypeAlias = "bytes | str"
@@ -35,6 +34,11 @@ def text(value: Text) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
+def position(value: Text) -> Position:
+    """An answer as a position."""
+    return Position.parse(text(value))
+
+
 def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
     """A hash."""
     return dict(zip(map(text, flat[::2]), map(text, flat[1::2]), strict=True))
@@ -46,7 +50,7 @@ def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
         known = _codec.decode_account(text(account)) if account else None
     except MalformedEntryError:  # a leader writes it anew
         known = None
-    return News(int(now) / 1000, text(last_state), int(circuits), known)
+    return News(int(now) / 1000, position(last_state), int(circuits), known)
 
 
 async def checkpoint(
@@ -55,7 +59,7 @@ async def checkpoint(
     malformed: list[MalformedEntryError],
 ) -> Checkpoint:
     """How far leaders have come, as two hashes tell it. What is unreadable is added to a list."""
-    position = START
+    reached = START
     known: dict[str, Account] = {}
     counted: dict[str, Tally] = {}
     for instance, stored in accounts.items():
@@ -69,19 +73,19 @@ async def checkpoint(
         await turn.share()
         try:
             if circuit == POSITION:
-                position = _codec.decode_position(stored)
+                reached = _codec.decode_position(stored)
             else:
                 counted[circuit] = _codec.decode_tally(stored)
         except MalformedEntryError as error:
             malformed.append(error)
             complete = False
-    return Checkpoint(position if complete else START, known, counted)
+    return Checkpoint(reached if complete else START, known, counted)
 
 
-def began_anew(position: Text) -> MalformedEntryError:
+def began_anew(astray: Text) -> MalformedEntryError:
     """What to tell of a stream in which an entry stood far ahead of the clock."""
     return MalformedEntryError(
-        f"an entry at {text(position)} was more than a day ahead of Redis' clock, and all further "
+        f"an entry at {text(astray)} was more than a day ahead of Redis' clock, and all further "
         "ones would have stood behind it: its stream began anew, without what had not been read"
     )
 
@@ -93,23 +97,22 @@ def entries(reply: Any, states: str) -> Iterable[Entry]:
         reply: The answer.
         states: The key of the stream of states.
     """
-    for stream, position, fields in _flatten(reply):
+    for stream, at, fields in _flatten(reply):
         if stream == states:
-            yield StateEntry(position, _codec.readable(_codec.decode_state_entry, fields))
+            yield StateEntry(at, _codec.readable(_codec.decode_state_entry, fields))
         else:
-            at = position_key(position)[0] / 1000
-            yield ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
+            yield ResultEntry(at, at.seconds, _codec.readable(_codec.decode_batch, fields))
 
 
-def _flatten(reply: Any) -> Iterable[tuple[str, str, Mapping[str, str]]]:
+def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:
     """The entries of an XREAD reply, which has three shapes depending on the client's options."""
     streams: Iterable[tuple[Any, Any]] = getattr(reply, "items", lambda: reply or ())()
     for stream, entries in streams:
-        for position, fields in entries[0] if _is_nested(entries) else entries:
+        for at, fields in entries[0] if _is_nested(entries) else entries:
             named: Mapping[Any, Any] = fields or {}
             few = islice(named.items(), MOST_FIELDS)
             pairs = {_bounded(name): _bounded(value) for name, value in few}
-            yield text(stream), text(position), pairs
+            yield text(stream), position(at), pairs
 
 
 def _bounded(value: Text) -> str:

@@ -5,15 +5,13 @@ Every implementation passes the one suite in `tests/contract`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from .._core.order import START, Lease, Position
 from .._core.states import Report, Tally, Transition
 from ..exceptions import MalformedEntryError
-
-START = "0-0"
-"""The position before a stream's first entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class News:
     """
 
     now: float
-    last_state: str
+    last_state: Position
     circuits: int = 0
     account: Account | None = None
 
@@ -90,14 +88,12 @@ class Heartbeat:
     """The answer to a heartbeat.
 
     Args:
-        epoch: The current lease's epoch.
-        leader: The instance that holds it.
+        lease: The current lease.
         expires_in: Seconds until it runs out, unless it is renewed.
         news: What else there is to know; None in a brief answer.
     """
 
-    epoch: int
-    leader: str
+    lease: Lease
     expires_in: float
     news: News | None = None
 
@@ -109,12 +105,14 @@ class Checkpoint:
     Args:
         position: All results up to here are in the tallies and the accounts.
         accounts: What has been made of each instance's results.
-        tallies: By circuit. Each tells how far it goes, which may be further.
+        tallies: By circuit. Each names its own position, which may be a later one.
+        without: Circuits that have no tally any more; for `Backend.checkpoint`.
     """
 
-    position: str = START
+    position: Position = START
     accounts: Mapping[str, Account] = field(default_factory=dict[str, Account])
     tallies: Mapping[str, Tally] = field(default_factory=dict[str, Tally])
+    without: Collection[str] = ()
 
 
 class Rest(Protocol):
@@ -146,8 +144,8 @@ class Snapshot:
 
     now: float
     transitions: tuple[Transition, ...]
-    position: str
-    results: str
+    position: Position
+    results: Position
     checkpoint: Checkpoint = Checkpoint()
     malformed: tuple[MalformedEntryError, ...] = ()
     rest: Rest | None = None
@@ -190,7 +188,7 @@ class Recalled:
 class StateEntry:
     """One entry of the stream of states."""
 
-    position: str
+    position: Position
     item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
 
 
@@ -198,7 +196,7 @@ class StateEntry:
 class ResultEntry:
     """One entry of the stream of results, with when the store took it in."""
 
-    position: str
+    position: Position
     at: float
     item: Batch | MalformedEntryError
 
@@ -265,74 +263,68 @@ class Backend(Protocol):
         """
         ...
 
-    async def publish(self, *transitions: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         """Write transitions and broadcast them, in their order and in one step. Each is written
         and broadcast or neither; one that is overtaken keeps no other from being written.
 
         Args:
-            transitions: At least one; all name the same lease.
+            lease: The leader's lease, which the transitions name as well.
+            transitions: At least one.
 
         Returns:
             Whether all are now in force. False if one's circuit has its generation or a newer one
             already; writing the same transition again is True and changes nothing.
 
         Raises:
-            FencedError: The lease named in them is not the current one; nothing is written.
+            FencedError: The lease is not the current one; nothing is written.
         """
         ...
 
-    async def forget(self, *transitions: Transition) -> bool:
+    async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         """Keep circuits no longer, and tell so in the stream of states, in one step.
 
         Args:
-            transitions: The newest one of each, with the lease under which they are to be
-                forgotten, the same in all of them.
+            lease: The leader's lease.
+            transitions: The newest one of each.
 
         Returns:
             Whether all are forgotten; False if one has moved on since, or is not there.
 
         Raises:
-            FencedError: The lease named in them is not the current one; nothing is forgotten.
+            FencedError: The lease is not the current one; nothing is forgotten.
         """
         ...
 
-    async def recall(self, *transitions: Transition) -> None:
+    async def recall(self, lease: Lease, *transitions: Transition) -> None:
         """Ask the holders of grants, in the stream of states, for the permits they have not used,
         in one step.
 
         Args:
-            transitions: At least one, each with its grant; all name the same lease, under which
-                the permits are recalled.
+            lease: The leader's lease.
+            transitions: At least one, each with its grant.
 
         Raises:
-            FencedError: The lease named in them is not the current one; nothing is asked.
+            FencedError: The lease is not the current one; nothing is asked.
         """
         ...
 
-    async def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
+    async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         """Write down what has been made of results, in one step or not at all. Each instance is
         told its own account with its heartbeats; the rest is for whoever leads next.
 
         Args:
-            epoch: The lease under which it is written, its epoch ...
-            leader: ... and its holder.
-            position: The checkpoint's position from now on.
-            accounts: By instance; those of others stay as they are.
-            tallies: By circuit; those of others stay as they are. None: it has none any more.
+            lease: The leader's lease.
+            checkpoint: The position from now on, and what has changed: accounts and tallies that
+                it does not name stay as they are.
 
         Raises:
             FencedError: The lease is not the current one.
         """
         ...
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[Entry]:
         """What stands after these positions, oldest first in each stream.
 
         Args:
@@ -351,9 +343,3 @@ class Backend(Protocol):
             instance_age: Instances silent for so many seconds go.
         """
         ...
-
-
-def position_key(position: str) -> tuple[int, int]:
-    """A stream position in a form that can be compared."""
-    ms, _, sequence = position.partition("-")
-    return int(ms), int(sequence or 0)

@@ -12,14 +12,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from .._core.states import Tally, Transition
+from .._core.order import START, Lease, Position
+from .._core.states import Transition
 from ..exceptions import FencedError, MalformedEntryError
 from . import _codec
 from .base import (
-    START,
     Account,
     Batch,
     Checkpoint,
@@ -30,7 +30,6 @@ from .base import (
     ResultEntry,
     Snapshot,
     StateEntry,
-    position_key,
 )
 
 MAX_RESULTS = 10_000
@@ -54,7 +53,7 @@ class MemoryStore:
         max_states: int,
     ) -> None:
         self._clock = clock
-        self._lease: _Lease | None = None
+        self._term: _Term | None = None
         self._epoch = 0
         self._results = _Stream(clock, max_results)
         self._states = _Stream(clock, max_states)
@@ -68,32 +67,32 @@ class MemoryStore:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
 
     @property
-    def newest(self) -> tuple[str, str]:
+    def newest(self) -> tuple[Position, Position]:
         """Where the streams of states and of results end."""
-        return self._states.last_position, self._results.last_position
+        return self._states.last, self._results.last
 
     def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
         now = self._clock()
-        lease = self._lease
-        if lease is not None and lease.expires_at > now and lease.holder == me.instance:
-            lease.expires_at = now + ttl
-        elif lease is None or lease.expires_at <= now:
-            lease = self._take_lease(me.instance, now + ttl, epoch_floor)
-        beat = Heartbeat(lease.epoch, lease.holder, lease.expires_at - now)
+        term = self._term
+        if term is None or term.expires_at <= now:
+            term = self._begin_term(me.instance, now + ttl, epoch_floor)
+        elif term.lease.holder == me.instance:
+            term = self._term = replace(term, expires_at=now + ttl)
+        beat = Heartbeat(term.lease, term.expires_at - now)
         if brief:
             return beat
         self._instances[me.instance] = (now, me)
         account = self._accounts.get(me.instance)
-        news = News(now, self._states.last_position, len(self._circuits), account)
+        news = News(now, self._states.last, len(self._circuits), account)
         return replace(beat, news=news)
 
-    def _take_lease(self, instance: str, expires_at: float, epoch_floor: int) -> _Lease:
+    def _begin_term(self, instance: str, expires_at: float, epoch_floor: int) -> _Term:
         self._epoch = max(self._epoch, epoch_floor) + 1
-        self._lease = _Lease(self._epoch, instance, expires_at)
+        self._term = _Term(Lease(self._epoch, instance), expires_at)
         self._tell_leader(self._epoch, instance, str(len(self._circuits)))
-        return self._lease
+        return self._term
 
     def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
         fields = {"epoch": str(epoch), "leader": leader, "circuits": circuits}
@@ -101,8 +100,8 @@ class MemoryStore:
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
-        if self._lease is not None and self._lease.holder == instance:
-            self._lease = None
+        if self._term is not None and self._term.lease.holder == instance:
+            self._term = None
             self._tell_leader(self._epoch, "")
 
     def load(self, *, leading: bool = False) -> Snapshot:
@@ -116,8 +115,8 @@ class MemoryStore:
         return Snapshot(
             self._clock(),
             tuple(transitions),
-            self._states.last_position,
-            self._results.last_position,
+            self._states.last,
+            self._results.last,
             self._load_checkpoint() if leading else Checkpoint(),
             tuple(malformed),
         )
@@ -132,8 +131,8 @@ class MemoryStore:
         self._results.add({**_codec.encode_batch(batch), "late": str(late)})
         return now
 
-    def publish(self, *transitions: Transition) -> bool:
-        self._check_lease(transitions[0].epoch, transitions[0].leader)
+    def publish(self, lease: Lease, *transitions: Transition) -> bool:
+        self._check_lease(lease)
         in_force = [self._publish(transition) for transition in transitions]
         return all(in_force)
 
@@ -149,13 +148,13 @@ class MemoryStore:
         self._states.add({"transition": text})
         return True
 
-    def forget(self, *transitions: Transition) -> bool:
-        self._check_lease(transitions[0].epoch, transitions[0].leader)
+    def forget(self, lease: Lease, *transitions: Transition) -> bool:
+        self._check_lease(lease)
         forgotten = [self._forget(transition) for transition in transitions]
         return all(forgotten)
 
-    def recall(self, *transitions: Transition) -> None:
-        self._check_lease(transitions[0].epoch, transitions[0].leader)
+    def recall(self, lease: Lease, *transitions: Transition) -> None:
+        self._check_lease(lease)
         for transition in transitions:
             fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
             self._states.add({"v": _codec.VERSION, **fields})
@@ -171,34 +170,24 @@ class MemoryStore:
         self._states.add({"v": _codec.VERSION, **fields})
         return True
 
-    def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
-        self._check_lease(epoch, leader)
-        self._checkpoint = position
-        self._accounts.update(accounts)
-        for name, tally in tallies.items():
-            if tally is None:
-                self._tallies.pop(name, None)
-            else:
-                self._tallies[name] = _codec.encode_tally(tally)
+    def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        self._check_lease(lease)
+        self._checkpoint = checkpoint.position
+        self._accounts.update(checkpoint.accounts)
+        for name, tally in checkpoint.tallies.items():
+            self._tallies[name] = _codec.encode_tally(tally)
+        for name in checkpoint.without:
+            self._tallies.pop(name, None)
 
-    def read(self, states: str, results: str | None) -> Sequence[Entry]:
+    def read(self, states: Position, results: Position | None) -> Sequence[Entry]:
         """What stands after these positions, without waiting."""
         entries: list[Entry] = []
         for position, fields in self._states.after(states):
             entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
         if results is not None:
             for position, fields in self._results.after(results):
-                at = position_key(position)[0] / 1000
-                entries.append(
-                    ResultEntry(position, at, _codec.readable(_codec.decode_batch, fields))
-                )
+                batch = _codec.readable(_codec.decode_batch, fields)
+                entries.append(ResultEntry(position, position.seconds, batch))
         return entries
 
     def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
@@ -210,14 +199,10 @@ class MemoryStore:
                 self._accounts.pop(name, None)
         return [presence for _, presence in self._instances.values()]
 
-    def _check_lease(self, epoch: int, leader: str) -> None:
-        lease = self._lease
-        if (
-            lease is None
-            or lease.expires_at <= self._clock()
-            or (lease.epoch, lease.holder) != (epoch, leader)
-        ):
-            raise FencedError.of(epoch)
+    def _check_lease(self, lease: Lease) -> None:
+        term = self._term
+        if term is None or term.expires_at <= self._clock() or term.lease != lease:
+            raise FencedError.of(lease.epoch)
 
 
 class MemoryBackend:
@@ -260,31 +245,26 @@ class MemoryBackend:
         self._tell()
         return now
 
-    async def publish(self, *transitions: Transition) -> bool:
-        in_force = self._store.publish(*transitions)
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
+        in_force = self._store.publish(lease, *transitions)
         self._tell()
         return in_force
 
-    async def forget(self, *transitions: Transition) -> bool:
-        forgotten = self._store.forget(*transitions)
+    async def forget(self, lease: Lease, *transitions: Transition) -> bool:
+        forgotten = self._store.forget(lease, *transitions)
         self._tell()
         return forgotten
 
-    async def recall(self, *transitions: Transition) -> None:
-        self._store.recall(*transitions)
+    async def recall(self, lease: Lease, *transitions: Transition) -> None:
+        self._store.recall(lease, *transitions)
         self._tell()
 
-    async def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
-        self._store.settle(epoch, leader, position, accounts, tallies)
+    async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        self._store.checkpoint(lease, checkpoint)
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[Entry]:
         entries = self._store.read(states, results)
         if not entries and wait > 0:
             await self._wait(wait)
@@ -313,44 +293,33 @@ class MemoryBackend:
             self._arrivals.discard(arrival)
 
 
-class _Lease:
-    __slots__ = ("epoch", "expires_at", "holder")
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """How long the current lease lasts."""
 
-    def __init__(self, epoch: int, holder: str, expires_at: float) -> None:
-        self.epoch = epoch
-        self.holder = holder
-        self.expires_at = expires_at
+    lease: Lease
+    expires_at: float
 
 
 class _Stream:
-    """Entries with growing positions, as Redis gives them: `<milliseconds>-<sequence>`."""
+    """Entries with growing positions, as Redis gives them."""
 
     def __init__(self, clock: Callable[[], float], most: int) -> None:
         self._clock = clock
-        self._entries: deque[tuple[tuple[int, int], Mapping[str, str]]] = deque(maxlen=most)
-        self._last = position_key(START)
-
-    @property
-    def last_position(self) -> str:
-        return _position(self._last)
+        self._entries: deque[tuple[Position, Mapping[str, str]]] = deque(maxlen=most)
+        self.last = START
 
     def add(self, fields: Mapping[str, str]) -> None:
         ms = int(self._clock() * 1000)
-        last_ms, last_sequence = self._last
-        self._last = (ms, 0) if ms > last_ms else (last_ms, last_sequence + 1)
-        self._entries.append((self._last, fields))
+        last = self.last
+        self.last = Position(ms) if ms > last.ms else Position(last.ms, last.sequence + 1)
+        self._entries.append((self.last, fields))
 
-    def after(self, position: str) -> list[tuple[str, Mapping[str, str]]]:
-        key = position_key(position)
-        if key >= self._last:
+    def after(self, position: Position) -> Sequence[tuple[Position, Mapping[str, str]]]:
+        if position >= self.last:
             return []
-        newer = list(takewhile(lambda entry: entry[0] > key, reversed(self._entries)))
-        return [(_position(at), fields) for at, fields in reversed(newer)]
+        return list(takewhile(lambda entry: entry[0] > position, reversed(self._entries)))[::-1]
 
     def trim(self, before: float) -> None:
-        while self._entries and self._entries[0][0][0] < before * 1000:
+        while self._entries and self._entries[0][0].seconds < before:
             self._entries.popleft()
-
-
-def _position(key: tuple[int, int]) -> str:
-    return f"{key[0]}-{key[1]}"

@@ -9,7 +9,7 @@ command on a hung server wait for a minute, and break blocking reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -17,15 +17,16 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError, RedisError
 
 from .._core._checks import check_name
-from .._core.states import Tally, Transition
+from .._core.order import Lease, Position
+from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _codec, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
 from ._turns import Turn
 from .base import (
-    Account,
     Batch,
+    Checkpoint,
     Entry,
     Heartbeat,
     Presence,
@@ -109,8 +110,7 @@ class RedisBackend:
         if news:
             await self._written()
         return Heartbeat(
-            int(epoch),
-            _replies.text(leader),
+            Lease(int(epoch), _replies.text(leader)),
             int(left) / 1000,
             _replies.news(*news) if news else None,
         )
@@ -137,8 +137,8 @@ class RedisBackend:
         return Snapshot(
             now=int(now) / 1000,
             transitions=tuple(item for item in found if isinstance(item, Transition)),
-            position=_replies.text(states),
-            results=_replies.text(results),
+            position=_replies.position(states),
+            results=_replies.position(results),
             checkpoint=checkpoint,
             malformed=tuple(malformed),
             rest=_slices.ClosedCircuits(self._script) if circuits is None else None,
@@ -151,59 +151,54 @@ class RedisBackend:
         await self._written()
         return now
 
-    async def publish(self, *transitions: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         args: list[str | int] = []
         turn = Turn()
         for transition in transitions:
             await turn.share()
             text = _codec.encode_transition(transition)
             args += transition.circuit, transition.generation, text
-        return await self._fenced("publish", transitions[0], MAX_STATES, *args)
-
-    async def forget(self, *transitions: Transition) -> bool:
-        named = _named(transitions)
-        return await self._fenced("forget", transitions[0], _codec.VERSION, MAX_STATES, *named)
-
-    async def recall(self, *transitions: Transition) -> None:
-        signed, named = transitions[0], _named(transitions)
-        lease = f"{signed.epoch}:{signed.leader}"
-        keys = ("leader", "states")
-        done = await self._script("recall", keys, lease, _codec.VERSION, MAX_STATES, *named)
-        _done(done, signed.epoch)
-
-    async def _fenced(self, name: str, signed: Transition, *args: str | int) -> bool:
-        """Run a script on the states under the lease that a transition names."""
         keys = ("leader", "circuits", "states")
-        done = await self._script(name, keys, f"{signed.epoch}:{signed.leader}", *args)
-        return _done(done, signed.epoch)
+        return await self._fenced("publish", keys, lease, MAX_STATES, *args)
 
-    async def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
+    async def forget(self, lease: Lease, *transitions: Transition) -> bool:
+        keys = ("leader", "circuits", "states")
+        named = _named(transitions)
+        return await self._fenced("forget", keys, lease, _codec.VERSION, MAX_STATES, *named)
+
+    async def recall(self, lease: Lease, *transitions: Transition) -> None:
+        named = _named(transitions)
+        keys = ("leader", "states")
+        await self._fenced("recall", keys, lease, _codec.VERSION, MAX_STATES, *named)
+
+    async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         pairs: list[str] = []
-        for instance, account in accounts.items():
+        for instance, account in checkpoint.accounts.items():
             pairs += instance, _codec.encode_account(account)
         turn = Turn()
-        for circuit, tally in tallies.items():
+        for circuit, tally in checkpoint.tallies.items():
             await turn.share()
-            pairs += circuit, "" if tally is None else _codec.encode_tally(tally)
+            pairs += circuit, _codec.encode_tally(tally)
+        for circuit in checkpoint.without:
+            pairs += circuit, ""
+        pairs += _replies.POSITION, str(checkpoint.position)
         keys = ("leader", "accounts", "tallies")
-        lease = f"{epoch}:{leader}"
-        done = await self._script(
-            "settle", keys, lease, len(accounts), *pairs, _replies.POSITION, position
-        )
-        _done(done, epoch)
+        await self._fenced("checkpoint", keys, lease, len(checkpoint.accounts), *pairs)
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
-        keys, positions = [self._keys["states"]], [states]
+    async def _fenced(self, name: str, keys: Sequence[str], lease: Lease, *args: str | int) -> bool:
+        """Run a script that refuses to write under a lease which is over."""
+        answer = await self._script(name, keys, str(lease), *args)
+        if answer == -1:
+            raise FencedError.of(lease.epoch)
+        return bool(answer)
+
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[Entry]:
+        keys, positions = [self._keys["states"]], [str(states)]
         if results is not None:
             keys.append(self._keys["results"])
-            positions.append(results)
+            positions.append(str(results))
         wait = min(wait, self._clients.longest_wait)
         block = ("BLOCK", max(1, round(wait * 1000))) if wait > 0 else ()
         with _surfaced("XREAD"):
@@ -312,13 +307,6 @@ def _encoded(args: Sequence[str | int]) -> Sequence[bytes | int]:
 def _named(transitions: Sequence[Transition]) -> Sequence[str | int]:
     """Circuits and their generations, in turn."""
     return [part for each in transitions for part in (each.circuit, each.generation)]
-
-
-def _done(answer: int, epoch: int) -> bool:
-    """What a fenced script's answer means."""
-    if answer == -1:
-        raise FencedError.of(epoch)
-    return bool(answer)
 
 
 _SCRIPTS = load_scripts()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
-from .._core.states import Tally, Transition
-from ..backends.base import Account, Batch, Entry, Heartbeat, Presence, Snapshot
+from .._core.order import Lease, Position
+from .._core.states import Transition
+from ..backends.base import Batch, Checkpoint, Entry, Heartbeat, Presence, Snapshot
 from ..backends.memory import MAX_RESULTS, MAX_STATES, MemoryStore
 from ..exceptions import BackendError, ZenvarkError
 from ._loop import VirtualLoop
@@ -199,10 +200,10 @@ class SimulatedBackend:
 
         return await self._command(append)
 
-    async def publish(self, *transitions: Transition) -> bool:
+    async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         def publish_one(store: MemoryStore, transition: Transition) -> bool:
             before = store.newest
-            in_force = store.publish(transition)
+            in_force = store.publish(lease, transition)
             if in_force and store.newest != before and self._server.observer is not None:
                 self._server.observer.published(self._server, transition)
             return in_force
@@ -213,26 +214,21 @@ class SimulatedBackend:
 
         return await self._command(publish)
 
-    async def forget(self, *transitions: Transition) -> bool:
-        return await self._command(lambda store: store.forget(*transitions))
+    async def forget(self, lease: Lease, *transitions: Transition) -> bool:
+        return await self._command(lambda store: store.forget(lease, *transitions))
 
-    async def recall(self, *transitions: Transition) -> None:
-        await self._command(lambda store: store.recall(*transitions))
+    async def recall(self, lease: Lease, *transitions: Transition) -> None:
+        await self._command(lambda store: store.recall(lease, *transitions))
 
-    async def settle(
-        self,
-        epoch: int,
-        leader: str,
-        position: str,
-        accounts: Mapping[str, Account],
-        tallies: Mapping[str, Tally | None],
-    ) -> None:
-        await self._command(lambda store: store.settle(epoch, leader, position, accounts, tallies))
+    async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
+        await self._command(lambda store: store.checkpoint(lease, checkpoint))
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         return await self._command(lambda store: store.tidy(results_age, instance_age))
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[Entry]:
         answer: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
         until = self._loop.now + wait
         server = self._server
