@@ -144,15 +144,14 @@ class Campaign:
             self._announce_at = self._asked + ANNOUNCE_INTERVAL
             self._clock.sync(beat.news.now, self._asked)
             self._on_news(beat.news)
-        if beat.lease.holder == self._me.instance:
-            if (
-                beat.lease.epoch < self.epoch
-            ):  # from an older copy of the store; kept, nobody would lead
+        lease = beat.lease
+        if lease.holder == self._me.instance:
+            if lease.epoch < self.epoch:  # from an older copy of the store; kept, nobody would lead
                 return await self._yield()
-            self._elected(beat.lease.epoch)
+            self._elected(lease.epoch)
             wait = self._ttl / RENEWALS_PER_LEASE
         else:
-            self._followed(beat.lease.epoch)
+            self._followed(lease.epoch)
             self._led_until = self._asked + beat.expires_in + HEARSAY
             wait = beat.expires_in + GRACE + self._hesitation()
         return min(wait, ANNOUNCE_INTERVAL)
