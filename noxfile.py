@@ -145,6 +145,15 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
 
 
+@nox.session
+def site(session: nox.Session) -> None:
+    """The built site in a browser (Chromium has to be installed): no error in its console, nothing
+    from other hosts, nothing wider than a phone. `-- --pictures DIRECTORY` keeps pictures."""
+    session.install("-e", ".", *_group("docs"), "websockets>=15")
+    session.run("zensical", "build", "--clean", "--strict")
+    session.run("python", "-m", "tools.browser", *session.posargs)
+
+
 @nox.session(reuse_venv=False)
 def wheel(session: nox.Session) -> None:
     """The wheel as users get it: complete, and working without this checkout."""
