@@ -143,6 +143,8 @@ def docs(session: nox.Session) -> None:
     _check_pages(session)
     session.install("-e", ".", *_group("docs"))
     session.run("zensical", *(session.posargs or ["build", "--clean", "--strict"]))
+    if not session.posargs:
+        _check_made(session)
 
 
 @nox.session
@@ -232,6 +234,20 @@ def _check_pages(session: nox.Session) -> None:
     for name, path in pages.items():
         if re.search(r"^(<{7}|>{7}) ", path.read_text(), re.MULTILINE):
             session.error(f"an unfinished merge is in docs/{name}")
+
+
+def _check_made(session: nox.Session) -> None:
+    """What is made beside the pages: for search engines, and for language models."""
+    site = ROOT / "site"
+    pages = len(list(ROOT.glob("docs/**/*.md")))
+    for name, expected in (
+        ("sitemap.xml", "<loc>"),
+        ("llms.txt", "](<"),
+        ("llms-full.txt", "\n# "),
+    ):
+        found = (site / name).read_text().count(expected)
+        if found < pages:
+            session.error(f"site/{name} has {found} of {pages} pages")
 
 
 def _check_contents(session: nox.Session, built: Path) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from tests.helpers.processes import ROOT
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+def named(page: Path) -> str:
+    """What a page is called among the others."""
+    return page.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Block:
     """What stands in the `text` block that follows at once."""
 
     def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{named(self.page)}:{self.line}"
 
 
 FENCE = re.compile(

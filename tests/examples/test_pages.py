@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from tests.examples.pages import PAGES, Block, blocks, headings
+from tests.examples.pages import PAGES, Block, blocks, headings, named
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually_sync
 
@@ -100,7 +100,7 @@ def test_first_app_answers_for_an_upstream_that_is_down(
         assert int(client.get("/price").headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_to_files_and_headings(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if re.match(r"https?://", link):
