@@ -10,7 +10,8 @@ from tests.helpers.waiting import PATIENCE, eventually
 from tests.http.circuits import counts
 from tests.http.stub import Stub
 from zenvark_web import BreakerTransport, CircuitRoute, Coordinator, RoutingError, by_host
-from zenvark_web._http.routes import MAX_CACHED_HOSTS, Routes
+from zenvark_web._http.circuit_names import MAX_CACHED_HOSTS
+from zenvark_web._http.url_patterns import UrlPatterns
 
 URL = "https://api.example.com/charges"
 
@@ -191,12 +192,12 @@ async def test_several_patterns_may_name_one_circuit(coordinator: Coordinator) -
 
 
 def test_many_hosts_are_told_apart_but_not_all_remembered() -> None:
-    routes = Routes({"a*.example": "a", "b*.example": "b"}, httpx.URL)
+    circuit_of = UrlPatterns({"a*.example": "a", "b*.example": "b"}, httpx.URL)
     for number in range(MAX_CACHED_HOSTS):
-        assert routes(httpx.URL(f"https://a{number}.example")) == "a"
-        assert routes(httpx.URL(f"https://b{number}.example")) == "b"
-        assert routes(httpx.URL(f"https://c{number}.example")) is None
-    assert len(routes._by_host) == MAX_CACHED_HOSTS
+        assert circuit_of(httpx.URL(f"https://a{number}.example")) == "a"
+        assert circuit_of(httpx.URL(f"https://b{number}.example")) == "b"
+        assert circuit_of(httpx.URL(f"https://c{number}.example")) is None
+    assert len(circuit_of._by_host) == MAX_CACHED_HOSTS
 
 
 async def test_later_changes_of_the_mapping_change_nothing(coordinator: Coordinator) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ._checks import check_call, check_name, check_number, check_whole
+from ._checks import check_call, check_number, check_whole
 from .awaitables import is_async
 from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff
+from .patterns import NamePatterns
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 
@@ -160,8 +160,7 @@ class PolicyBook:
 
     Args:
         default: For circuits that nothing else fits.
-        policies: By circuit name; `*` and `?` stand for anything. An exact name goes before a
-            pattern, a pattern with more literal characters before one with fewer.
+        policies: By circuit name, as `NamePatterns` takes them.
     """
 
     def __init__(self, default: BreakerPolicy, policies: Mapping[str, BreakerPolicy]) -> None:
@@ -171,24 +170,18 @@ class PolicyBook:
                 "policies must be a mapping from circuits' names to policies, such as "
                 f"{{'payments': BreakerPolicy()}}; the policy of all is policy=; not {policies!r}"
             )
-        for name, policy in policies.items():
-            check_name("a name in policies", name)
-            _check_policy(f"policies[{name!r}]", policy)
         self._default = default
-        self.exact = {name: policy for name, policy in policies.items() if not _is_pattern(name)}
-        patterns = sorted(filter(_is_pattern, policies), key=_literal_length, reverse=True)
-        self._patterns = [(re.compile(_regex(name)), policies[name]) for name in patterns]
+        self._patterns = NamePatterns("policies", policies)
+        self.exact = self._patterns.exact
+        for name, policy in policies.items():
+            _check_policy(f"policies[{name!r}]", policy)
 
     def __getitem__(self, circuit: str) -> BreakerPolicy:
-        exact = self.exact.get(circuit)
-        if exact is not None:
-            return exact
-        fitting = (policy for pattern, policy in self._patterns if pattern.fullmatch(circuit))
-        return next(fitting, self._default)
+        return self._patterns.find(circuit) or self._default
 
     def all(self) -> Sequence[BreakerPolicy]:
         """Every policy in the book."""
-        return [self._default, *self.exact.values(), *(policy for _, policy in self._patterns)]
+        return [self._default, *self._patterns.values()]
 
     @property
     def fingerprint(self) -> str:
@@ -196,26 +189,13 @@ class PolicyBook:
         named, not compared."""
         lines = [described(self._default)]
         lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
-        lines += [f"{pattern.pattern}={described(policy)}" for pattern, policy in self._patterns]
+        lines += [f"{each.pattern}={described(policy)}" for each, policy in self._patterns.patterns]
         return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _check_policy(what: str, policy: object) -> None:
     if not isinstance(policy, BreakerPolicy):
         raise TypeError(f"{what} must be a BreakerPolicy, not {policy!r}")
-
-
-def _is_pattern(name: str) -> bool:
-    return "*" in name or "?" in name
-
-
-def _literal_length(pattern: str) -> int:
-    return sum(character not in "*?" for character in pattern)
-
-
-def _regex(pattern: str) -> str:
-    parts = {"*": ".*", "?": "."}
-    return "".join(parts.get(character, re.escape(character)) for character in pattern)
 
 
 def described(part: object) -> str:

@@ -10,10 +10,10 @@ from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, TypeV
 from .._core._checks import check_name
 from .._core.states import Outcome
 from .answer import Answer, Body
+from .circuit_names import header_name, host_name
 from .classify import DEFAULT, HasStatus
 from .fallbacks import Fallbacks, OtherUpstream
 from .library import RequestLike, ResponseLike
-from .routes import header_name, host_name
 from .settings import WhenOpen, check_classify, check_when_open
 
 RequestT = TypeVar("RequestT", bound=RequestLike)

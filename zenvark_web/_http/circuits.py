@@ -12,8 +12,8 @@ from ..coordinator import Coordinator
 from ..exceptions import RoutingError
 from .api import AnyRoute, is_route
 from .library import Library, redacted
-from .routes import Routes
 from .settings import KEYS, Plan
+from .url_patterns import UrlPatterns
 
 
 class Circuits:
@@ -49,8 +49,8 @@ class Circuits:
         for pattern, target in patterns.items():
             if not is_route(target):
                 check_name(f"circuits[{redacted(str(pattern))!r}]", target)
-        routes = Routes(patterns, library.module.URL)
-        return lambda request: routes(request.url)
+        circuit_of = UrlPatterns(patterns, library.module.URL)
+        return lambda request: circuit_of(request.url)
 
     def guard(self, request: Any) -> tuple[Breaker, Plan] | None:
         """The breaker to ask about a request, and how it is treated. None: not protected."""

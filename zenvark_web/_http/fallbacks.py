@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
-from .._core._checks import check_call, check_name
+from .._core._checks import check_call
+from .._core.patterns import NamePatterns
 from ..exceptions import CircuitOpenError
 from .answer import Answer, Body
 from .call import Call
@@ -129,9 +130,7 @@ class Fallbacks:
     """Which circuit has which fallback.
 
     Args:
-        fallback: One for all circuits, or by circuit name: `*` and `?` stand for anything, an
-            exact name goes before a pattern, a pattern with more literal characters before one
-            with fewer.
+        fallback: One for all circuits, or by circuit name, as `NamePatterns` takes them.
 
     Attributes:
         keep: Whether any of them keeps responses that pass.
@@ -141,34 +140,25 @@ class Fallbacks:
         TypeError, ValueError: It is not usable.
     """
 
-    __slots__ = ("_by_pattern", "_single", "keep", "transports")
+    __slots__ = ("_by_name", "keep", "transports")
 
     def __init__(self, fallback: Any) -> None:
-        self._by_pattern: list[tuple[re.Pattern[str], Fallback]] = []
-        self._single: Fallback | None = None
-        every: list[Fallback] = []
+        by_name: Mapping[str, Fallback] = {}
         if isinstance(fallback, Mapping):
             by_name = cast(Mapping[str, Fallback], fallback)
-            for name, one in by_name.items():
-                check_name("a name in fallback", name)
-                _check(f"fallback[{name!r}]", one)
-            names = sorted(by_name, key=_specificity, reverse=True)
-            self._by_pattern = [(_pattern(name), by_name[name]) for name in names]
-            every = list(by_name.values())
+            for name, each in by_name.items():
+                _check(f"fallback[{name!r}]", each)
         elif fallback is not None:
             _check("fallback", fallback)
-            self._single = fallback
-            every = [fallback]
-        self.keep = any(isinstance(one, LastGoodResponse) for one in every)
-        others = [one.transport for one in every if isinstance(one, OtherUpstream)]
+            by_name = {"*": fallback}
+        self._by_name = NamePatterns("fallback", by_name)
+        self.keep = any(isinstance(each, LastGoodResponse) for each in by_name.values())
+        others = [each.transport for each in by_name.values() if isinstance(each, OtherUpstream)]
         self.transports = [transport for transport in others if transport is not None]
 
     def of(self, circuit: str) -> Fallback | None:
         """The fallback of a circuit, if it has one."""
-        for pattern, fallback in self._by_pattern:
-            if pattern.fullmatch(circuit):
-                return fallback
-        return self._single
+        return self._by_name.find(circuit)
 
     def answered(self, circuit: str, request: Any, response: Any, call: Call) -> None:
         """Let a circuit's fallback keep what comes, if it wants to."""
@@ -186,13 +176,3 @@ def _check(what: str, fallback: object) -> None:
         )
     if not isinstance(fallback, OtherUpstream):
         check_call(what, fallback, "a request and the CircuitOpenError", None, None)
-
-
-def _specificity(pattern: str) -> tuple[bool, int]:
-    literals = sum(character not in "*?" for character in pattern)
-    return literals == len(pattern), literals
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(character, re.escape(character)) for character in name))
