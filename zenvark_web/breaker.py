@@ -1,4 +1,4 @@
-"""What users hold: a breaker for each circuit, and a permit for each call."""
+"""The handles of users: a breaker for each circuit, and a guard for each block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Guard:
-    """Guards a block of code; made by `Breaker.guard`."""
+    """Protects a block of code; created by `Breaker.guard`."""
 
     __slots__ = ("_breaker", "_permit")
 
@@ -44,7 +44,7 @@ class Guard:
 
     def __enter__(self) -> Permit:
         if self._permit is not None:
-            raise RuntimeError("a guard is entered once: call guard() again")
+            raise RuntimeError("a guard can be entered only once: call guard() again")
         self._permit = self._breaker.acquire()
         return self._permit.__enter__()
 
@@ -70,10 +70,10 @@ class Guard:
 
 
 class Breaker:
-    """An instance's local handle on a circuit. `Coordinator.breaker` makes it.
+    """An instance's local handle of a circuit, created by `Coordinator.breaker`.
 
     Every way to make a call (`execute`, `execute_sync`, `guard`, decorating a function,
-    `acquire`) looks at local memory only. A circuit that does not let the call pass raises
+    `acquire`) reads local memory only. If the circuit rejects the call, it raises
     `CircuitOpenError`. Calls may come from any thread.
     """
 
@@ -93,18 +93,18 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """What the circuit lets pass, as this instance knows it."""
+        """The circuit's state, as known to this instance."""
         return self._local.admission.state
 
     @property
     def generation(self) -> int:
-        """The number of the circuit's newest transition that this instance knows."""
+        """The number of the circuit's newest transition that this instance has applied."""
         return self._local.admission.generation
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next attempt to recover, as far as it is known; 0 if the next call
-        passes."""
+        """Seconds until the next recovery attempt, as far as known; 0 if the next call is
+        permitted."""
         return self._local.retry_after(self._local.monotonic())
 
     @property
@@ -119,14 +119,14 @@ class Breaker:
 
     @property
     def blocked(self) -> int:
-        """How many calls were not let through on this instance."""
+        """The number of calls that were rejected on this instance."""
         return self._local.blocked
 
     def acquire(self) -> Permit:
-        """Leave to make one call now.
+        """Acquire the permit for one call that starts now.
 
         Raises:
-            CircuitOpenError: The circuit does not let it pass.
+            CircuitOpenError: The circuit rejects the call.
         """
         local = self._local
         admission = local.admission
@@ -149,10 +149,10 @@ class Breaker:
         raise rejected(local.name, admission.retry_after(now))
 
     def require(self) -> None:
-        """Refuse to begin what will need this circuit later on, while it is open.
+        """Reject work that will need this circuit later, while the circuit is open.
 
-        It counts as a call that was not let through, and so as a wish for an attempt to recover.
-        It takes no permit: a half-open circuit passes, and decides on the call itself.
+        A rejection counts as a rejected call and reports demand for a recovery attempt. `require`
+        takes no permit: a half-open circuit passes here, and decides about the call itself.
 
         Raises:
             CircuitOpenError: The circuit is open.
@@ -165,23 +165,24 @@ class Breaker:
             raise rejected(local.name, admission.retry_after(now))
 
     def guard(self) -> Guard:
-        """Guard a block: `async with breaker.guard():`, or `with breaker.guard():`.
+        """Protect a block: `async with breaker.guard():`, or `with breaker.guard():`.
 
         Raises:
-            CircuitOpenError: On entering, if the circuit does not let the block run.
+            CircuitOpenError: On entering, if the circuit rejects the call.
         """
         return Guard(self)
 
     async def execute(
         self, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call an async function, unless the circuit is open, and take note of how it ends.
+        """Call an async function, unless the circuit is open, and record the outcome.
 
-        Calls of the same circuit that the function makes are part of this one.
+        Calls of the same circuit inside the function are part of this call.
 
         Raises:
-            CircuitOpenError: The circuit did not let the call pass.
-            TypeError: It is no async function, or takes no such arguments. That counts as no call.
+            CircuitOpenError: The circuit rejected the call.
+            TypeError: The function is not async, or does not accept the arguments. This does not
+                count as a call.
         """
         local = self._local
         admission = local.admission
@@ -213,17 +214,17 @@ class Breaker:
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same for a plain function, from any thread.
+        """Call a plain function, from any thread, and record the outcome.
 
-        If the function gives back a coroutine, a future or anything else that is to be awaited,
-        the call is under way until that has ended. Of a task, asyncio then no longer logs that its
-        exception was never retrieved, for the breaker has: await the task, or look at its result.
+        If the function returns a coroutine, a future or another awaitable, the call ends with it.
+        The breaker retrieves the exception of a returned task, so asyncio no longer logs that it
+        was never retrieved: await the task, or check its result.
 
         Raises:
-            CircuitOpenError: The circuit did not let the call pass.
-            TypeError: It is no function, or takes no such arguments, or gives back a generator or a
-                context manager made of one: guard the loop or block with `guard()` instead. That
-                counts as no call.
+            CircuitOpenError: The circuit rejected the call.
+            TypeError: The argument is not a function, or does not accept the arguments, or returns
+                a generator or a context manager made of one: protect the loop or block with
+                `guard()` instead. This does not count as a call.
         """
         permit = self.acquire()
         permit.carry()
@@ -240,11 +241,11 @@ class Breaker:
         return cast(T, _guarded(permit, function, result))
 
     def __call__(self, function: F) -> F:
-        """Decorate a function, async or not: each call of it goes through `execute`, or
+        """Decorate an async or plain function: each of its calls goes through `execute` or
         `execute_sync`.
 
         Raises:
-            TypeError: It is a generator; guard the loop over it with `guard()` instead.
+            TypeError: The function is a generator; protect the loop over it with `guard()` instead.
         """
         explain(function)
         if makes_generators(function):
@@ -265,12 +266,12 @@ class Breaker:
 
 
 class UnprotectedBreaker(Breaker):
-    """One of a name that was one new name too many: its calls pass and do not count. With each
-    call it asks again, until it is protected like any other.
+    """The breaker of a name beyond the limit for new names: its calls are permitted and not
+    counted. Each call asks again, until the breaker is protected like any other.
 
     Args:
-        local: A circuit that reports nowhere.
-        ask: Gives the circuit that is protected, if there may be one by now.
+        local: A circuit without reports.
+        ask: Returns the protected circuit, once the limit permits it.
     """
 
     __slots__ = ("_ask",)
@@ -301,14 +302,14 @@ class UnprotectedBreaker(Breaker):
 
 
 def further(breaker: Breaker) -> Permit:
-    """Leave to make a further step of what was let through on trial. A failure of it counts; its
-    success is that of the trial, which has been told."""
+    """The permit for a further step of a trial call. Its failure counts; its success is covered by
+    the success of the trial, which is already recorded."""
     local = breaker._local  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return FurtherPermit(local, local.admission.generation, local.monotonic())
 
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
-"""Results that need no look: nothing of them is still to come."""
+"""Types of results that are complete: they contain no awaitable."""
 
 
 async def _execute(
@@ -331,7 +332,7 @@ async def _execute(
 
 
 def _broken(permit: Permit, function: object, awaitable: object, error: BaseException) -> None:
-    """Take note of what was raised, unless the caller has made a mistake with the function."""
+    """Record an exception, unless the caller has misused the function."""
     if is_callers_mistake(error) and not isawaitable(awaitable):
         permit.record(Outcome.IGNORED)
         explain(function)
@@ -340,13 +341,13 @@ def _broken(permit: Permit, function: object, awaitable: object, error: BaseExce
 
 
 def _is_future(result: object) -> TypeGuard[Future[Any]]:
-    """Whether something is a future or task of asyncio's, or a future of an executor's: they have
-    in common what is needed here."""
+    """Whether a result is a future or task of asyncio, or a future of an executor. Both have the
+    methods used here."""
     return isfuture(result) or isinstance(result, Future)
 
 
 def _guarded(permit: Permit, function: object, result: Any) -> object:
-    """What a plain function gave back, guarded until it has ended."""
+    """The result of a plain function; the permit is recorded when it is complete."""
     if _is_future(result):
         result.add_done_callback(partial(_settled, permit))
     elif isawaitable(result):

@@ -1,4 +1,4 @@
-"""The coordinator: one per process and namespace. It makes breakers and shares their opinion."""
+"""The coordinator: one per process and namespace. It creates breakers and shares their circuits."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Answer: TypeAlias = Awaitable[object] | object
 
 
 class MetricsRecorder(Protocol):
-    """Something that shows a coordinator's numbers. It reads them when it is asked for them:
-    `Coordinator.statistics`, `breakers`, `role` and `connected`."""
+    """Exports a coordinator's numbers. A recorder reads `Coordinator.statistics`, `breakers`,
+    `role` and `connected` when its own consumer asks for them."""
 
     def attach(self, coordinator: Coordinator) -> None:
-        """Show this coordinator, which has just been started."""
+        """Start exporting this coordinator, which has just been started."""
         ...
 
     def update(self, coordinator: Coordinator) -> None:
-        """It is running. Told about once a second in its event loop, for what has to be written
-        down because nobody will ask this process."""
+        """Called about once a second in the coordinator's event loop while it runs, for recorders
+        that write the numbers somewhere instead of being asked for them."""
         ...
 
     def detach(self, coordinator: Coordinator) -> None:
-        """Stop showing it; it has been stopped."""
+        """Stop exporting this coordinator, which has been stopped."""
         ...
 
 
@@ -65,29 +65,32 @@ class Coordinator:
     Under trio, `async with` does the same. Wherever the coordinator runs, its breakers work in
     any thread and any event loop.
 
-    It can be made and imported anywhere, without a loop or a Redis. While it does not run,
-    breakers record nothing. Circuits that were open then let calls pass when their wait is over,
-    for nobody hears of their recovery. The log tells once that calls are made in such a state.
+    A coordinator can be created and imported anywhere, without an event loop or Redis. While it
+    does not run, breakers record nothing. A circuit that was open when it stopped permits calls
+    after its wait, because this instance receives no news of its recovery. A warning is logged
+    once if calls are made in this state.
 
     Args:
-        redis: A URL; a `redis.asyncio` client or cluster client (yours: it is never closed); a
-            `Backend`; or None for one process on its own.
+        redis: A URL; a `redis.asyncio` client or cluster client, which the coordinator never
+            closes; a `Backend`; or None to work for this process alone.
         namespace: The fleet that shares circuits.
-        policy: For every circuit without a policy of its own.
-        policies: By circuit name; `*` and `?` stand for anything, the most specific fits.
-        lease_ttl: Seconds after which a leader that has vanished is replaced, at least 0.2.
-        max_breakers: How many breakers to keep. The least recently used one goes first, but
-            never one that is open.
-        shards: Spreads the circuits, by their names, over so many leaders, streams and Redis
-            Cluster slots, for fleets that outgrow one. Each takes two connections per process.
-            The same in all processes of a namespace; changing it starts all circuits anew.
-        metrics: Shows the numbers, such as `PrometheusMetrics()`.
-        on_error: Told each error of the background. It is logged and counted in any case.
-        on_state_change: Told each change of a circuit's state, as it takes effect here.
-        on_role_change: Told when this instance leads or no longer does.
+        policy: The policy of all circuits that `policies` does not name.
+        policies: Policies by circuit name, with the wildcards `*` and `?`. The most specific match
+            applies.
+        lease_ttl: Seconds until a dead leader is replaced, at least 0.2.
+        max_breakers: The maximum number of breakers to keep. The least recently used breaker is
+            evicted first, but never an open one.
+        shards: Distributes the circuits, by name, over this number of leaders, streams and Redis
+            Cluster slots, for fleets that outgrow one leader. Each shard takes two connections per
+            process. All processes of a namespace must use the same number; changing it resets all
+            circuits.
+        metrics: Exports the numbers, such as `PrometheusMetrics()`.
+        on_error: Called with each background error. Errors are logged and counted in any case.
+        on_state_change: Called with each state change of a circuit when it takes effect here.
+        on_role_change: Called when this instance becomes the leader or a follower.
 
-    Callbacks may be sync or async. They run one after another, away from calls, in the event
-    loop and the thread that the coordinator runs in, as health checks do.
+    Callbacks may be sync or async. They run one after another, independently of calls, in the
+    coordinator's event loop and thread, as health checks do.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -113,7 +116,7 @@ class Coordinator:
         check_name("namespace", namespace)
         if "/" in namespace:
             raise ValueError(
-                "namespace must hold no slash, it marks the shards of a namespace: pass "
+                "namespace must not contain a slash, which separates shards: pass "
                 f"{namespace.replace('/', '-')!r} instead of {namespace!r}"
             )
         check_number("lease_ttl", lease_ttl, least=0.2, most=3600, unit="seconds")
@@ -164,55 +167,55 @@ class Coordinator:
 
     @property
     def instance_id(self) -> str:
-        """This instance's name in the fleet. It takes one with each start, not when it is made:
-        copies of a machine's image must not share it. A name that was asked for stays, but not in
-        a forked process, nor when the machine has stood still meanwhile."""
+        """This instance's name in the fleet. Each start assigns a name, so that copies of a machine
+        image do not share one. Reading this property fixes the name, except in a forked process
+        and after the machine was suspended."""
         return self._parts.name
 
     @property
     def role(self) -> Role:
-        """Whether this instance leads its namespace."""
+        """Whether this instance is the leader of its namespace."""
         session = self._lifecycle.session
         return session.role if session else Role.FOLLOWER
 
     @property
     def shard_roles(self) -> Sequence[Role]:
-        """What this instance does in each shard."""
+        """This instance's role in each shard."""
         session, shards = self._lifecycle.session, range(len(self._parts.shards))
         leads = [session is not None and session.leads(shard) for shard in shards]
         return [Role.LEADER if each else Role.FOLLOWER for each in leads]
 
     @property
     def shards_led(self) -> Sequence[bool]:
-        """Of each shard, whether anybody leads it, as far as this instance has heard."""
+        """Whether each shard has a leader, as far as this instance knows."""
         session, shards = self._lifecycle.session, range(len(self._parts.shards))
         return [session is not None and session.led(shard) for shard in shards]
 
     @property
     def running(self) -> bool:
-        """Whether it has been started, and not been stopped since."""
+        """Whether the coordinator is started."""
         session = self._lifecycle.session
         return session is not None and not session.stopping
 
     @property
     def connected(self) -> bool:
-        """Whether the store answered when it was last asked."""
+        """Whether Redis answered the last request."""
         session = self._lifecycle.session
         return session is not None and session.connected
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:
-        """The breakers this instance keeps now, by name, the one used last at the end. A copy:
-        it does not change while you walk over it, whatever comes and goes meanwhile."""
+        """A copy of this instance's breakers, by name, in the order of their last use. It does not
+        change during iteration."""
         return self._parts.breakers
 
     @property
     def statistics(self) -> Statistics:
-        """What this instance has counted."""
+        """The counters of this instance."""
         return self._parts.statistics
 
     def breaker(self, name: str) -> Breaker:
-        """The breaker of a circuit, made on first use.
+        """The breaker of a circuit, created on first use.
 
         Raises:
             TypeError, ValueError: The name is empty, too long or not printable.
@@ -220,47 +223,47 @@ class Coordinator:
         return self._parts.breaker(name)
 
     def surface(self, error: Exception) -> None:
-        """Treat an error as one of the background: `on_error`, the log, a counter. For what is
-        built upon a coordinator."""
+        """Report a background error: log and count it, and pass it to `on_error`. For code that is
+        built on a coordinator."""
         self._parts.surface.error(error)
 
     async def start(self) -> None:
-        """Join the fleet. Returns with its state loaded, or after about a second without.
+        """Join the fleet. Returns when the fleet's state is loaded, or after about one second.
 
-        Redis may be down: that surfaces, and the instance joins in when it can. It runs until
-        `stop` is called, however often it was started. One that is running already, in whatever
-        event loop or thread, goes on there. Under trio, its event loop runs in a thread of its
-        own, and cancellation waits for the start; elsewhere a start that is cancelled is undone.
+        If Redis is down, the error is reported, and the instance joins when Redis is available.
+        The coordinator runs until `stop` is called, regardless of the number of starts. If it is
+        running already, in any event loop or thread, it continues there. Under trio, its event
+        loop runs in a thread of its own, and cancellation waits for the start. Elsewhere, a
+        cancelled start is undone.
 
         Raises:
-            RuntimeError: It is running in an event loop that stands still, or its own thread is
-                blocked; or it is one of its callbacks in a thread of its own that asks.
+            RuntimeError: The event loop or thread of the running coordinator is blocked; or one of
+                its own callbacks calls this in the coordinator's thread.
         """
         await self._lifecycle.start()
 
     async def stop(self) -> None:
-        """Take back what `start` has asked for. If nobody else needs it to run (no block that was
-        entered by `with` or `async with` is still to be left), leave the fleet: send what is left,
-        give the lease back, end every task. If nobody has called `start`, it stops for all blocks.
+        """Undo `start`. Unless a `with` or `async with` block of the coordinator is still active,
+        leave the fleet: send the remaining results, release the lease, end every task. Without a
+        previous `start`, stop for all blocks.
 
-        Takes a few seconds at most, also with Redis down; cancellation waits for that. Stopping a
-        stopped coordinator does nothing.
+        Takes a few seconds at most, even if Redis is down; cancellation waits for the end. Stopping
+        a stopped coordinator has no effect.
 
         Raises:
-            RuntimeError: It is one of its callbacks in a thread of its own that asks.
+            RuntimeError: One of its own callbacks calls this in the coordinator's thread.
         """
         await self._lifecycle.stop()
 
     async def flush(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - it returns by then
-        """Send the results that wait, now, and read what is new of the fleet: for processes that
-        are frozen when they have nothing to do, before which nothing may be left to do, and after
-        which everything that is known is old. Others need it never.
+        """Send all pending results now and read the fleet's current states. Only needed in
+        processes that are frozen between calls, such as serverless functions.
 
         Args:
-            timeout: Seconds after which it returns in any case, above 0 and up to 60.
+            timeout: The maximum duration in seconds, above 0 and up to 60.
 
         Returns:
-            Whether all of it was done in time. False, too, if the coordinator does not run.
+            Whether both were completed in time. False if the coordinator does not run.
 
         Raises:
             TypeError, ValueError: `timeout` is not usable.
@@ -269,18 +272,19 @@ class Coordinator:
         return await self._lifecycle.flush(timeout)
 
     def flush_sync(self, timeout: float = 1.0) -> bool:
-        """The same from synchronous code, while the coordinator runs in another thread.
+        """`flush` for synchronous code, while the coordinator runs in another thread.
 
         Raises:
-            RuntimeError: It runs in the event loop that this would hold up; await `flush`.
+            RuntimeError: The coordinator runs in the event loop that this call would block; await
+                `flush`.
             TypeError, ValueError: `timeout` is not usable.
         """
         check_number("timeout", timeout, above=0, most=60, unit="seconds")
         return self._lifecycle.flush_blocking(timeout)
 
     async def __aenter__(self) -> Coordinator:
-        """Join the fleet, as `start` does, until the block is left. Blocks are counted, wherever
-        they are entered: the one that is left last stops it."""
+        """Join the fleet, as `start` does, for the duration of the block. Blocks are counted in all
+        loops and threads: leaving the last one stops the coordinator."""
         await self._lifecycle.enter()
         return self
 
@@ -294,11 +298,11 @@ class Coordinator:
 
     def __enter__(self) -> Coordinator:
         """Join the fleet from synchronous code, in a thread of its own if it does not run yet.
-        Waits as long as `start` does; where asyncio runs, use `async with`, which does not hold up
+        Waits as long as `start` does. Where asyncio runs, use `async with`, which does not block
         the event loop.
 
         Raises:
-            RuntimeError: As `start`.
+            RuntimeError: For the reasons of `start`.
         """
         self._lifecycle.enter_blocking()
         return self
@@ -328,7 +332,11 @@ class Coordinator:
         self._tell_metrics("detach")
 
     def _blocked(self) -> None:
-        self.surface(StopError(f"{self!r}: something blocks its thread, it did not end"))
+        self.surface(
+            StopError(
+                f"the thread of {self!r} did not stop in time: a callback or health check blocks it"
+            )
+        )
 
     def _begin_anew(self) -> object:
         """In a child process after a fork: a coordinator that has not been started."""
@@ -339,7 +347,7 @@ class Coordinator:
             raise TypeError(f"redis must be an object, not a class: {redis!r}")
         if isinstance(redis, Backend):
             if shards > 1:
-                raise ValueError("shards need a Redis URL or client, one Backend is one shard")
+                raise ValueError("shards require a Redis URL or client: one Backend is one shard")
             return [redis]
         if redis is None:
             return [MemoryBackend() for _ in range(shards)]
@@ -356,7 +364,7 @@ class Coordinator:
             self._tell_metrics("update")
 
     def _tell_metrics(self, what: str) -> None:
-        """Call a method of the metrics, whose mistakes must not cost a start or stop."""
+        """Call a method of the metrics recorder. Its errors must not make a start or stop fail."""
         try:
             if self._metrics is not None:
                 getattr(self._metrics, what)(self)
@@ -370,6 +378,6 @@ def _check_metrics(metrics: object) -> None:
     usable = all(callable(each) and not iscoroutinefunction(each) for each in methods)
     if metrics is not None and (isinstance(metrics, type) or not usable):
         raise TypeError(
-            "metrics must be such as PrometheusMetrics(), with methods attach, update and detach "
-            f"that are not async, not {metrics!r}"
+            "metrics must be a recorder such as PrometheusMetrics(), with synchronous methods "
+            f"attach, update and detach, not {metrics!r}"
         )

@@ -1,4 +1,4 @@
-"""What callbacks are told: frozen events, after the fact."""
+"""The arguments of callbacks: frozen events, created after the fact."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ._core.states import Reason, State
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A circuit changed its state on this instance.
+    """A state change of a circuit on this instance.
 
     Args:
         name: The circuit's name.
-        previous: The state this instance knew before.
-        state: The state from now on.
+        previous: The previous state on this instance.
+        state: The new state.
         generation: The number of the transition.
-        reason: Why.
+        reason: The explanation of the transition.
     """
 
     name: str

@@ -1,24 +1,24 @@
-"""Every error this package raises or surfaces.
+"""All errors that this package raises or reports.
 
     ZenvarkError
-    ├── CircuitOpenError       a circuit does not let this call pass
-    ├── BackendError           the shared store is out of reach, or answers wrongly
-    ├── FencedError            a leader tried to write after its lease had passed on
-    ├── MalformedEntryError    something unreadable stands in a shared stream
-    ├── ResultsLostError       results were dropped or expired before anyone could judge them
+    ├── CircuitOpenError       a circuit rejected the call
+    ├── BackendError           Redis cannot be reached, or sent an unusable reply
+    ├── FencedError            a leader tried to write after its lease had expired
+    ├── MalformedEntryError    a shared stream contains an unreadable entry
+    ├── ResultsLostError       results were dropped or expired before their evaluation
     ├── PolicyMismatchError    instances of one namespace have different policies or shards
-    ├── OverloadedError        an instance calls more new circuits than the leader has time for
-    ├── ClassifierError        `classify` raised, or gave no outcome
-    ├── RoutingError           what tells a request's circuit or route raised, or gave no usable one
-    ├── StrategyError          a strategy or a backoff raised, or gave something unusable
-    ├── HealthCheckError       a health check failed, or can't work at all
+    ├── OverloadedError        an instance calls more new circuits than the leader can process
+    ├── ClassifierError        `classify` raised, or returned no outcome
+    ├── RoutingError           a circuit or route mapping raised, or returned an unusable value
+    ├── StrategyError          a strategy or a backoff raised, or returned an unusable value
+    ├── HealthCheckError       a health check failed, or is faulty
     ├── CallbackError          `on_error`, `on_state_change` or `on_role_change` raised or hung
     ├── MetricsError           a metrics recorder raised
-    └── StopError              something did not end with the coordinator
+    └── StopError              a task or thread did not end with the coordinator
 
-Only `CircuitOpenError` ever reaches a call. The others happen in the background and go to
-`on_error`, the `zenvark_web` logger and a counter. Those from `ClassifierError` on are about what
-users pass in; what that raised is their `__cause__`.
+Only `CircuitOpenError` is raised by calls. All others occur in the background and go to `on_error`,
+the `zenvark_web` logger and a counter. `ClassifierError` to `StopError` are about code that users
+pass in; its exception is their `__cause__`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import Any, Self
 
 
 class ZenvarkError(Exception):
-    """The root of this package's errors.
+    """The base class of this package's errors.
 
     Args:
         args: The message.
-        circuit: The circuit it is about, if it is about one.
-        source: What else it is about, such as a callback.
+        circuit: The affected circuit, if there is one.
+        source: Another affected object, such as a callback.
 
-    Of errors of one class about one circuit and source, only some are logged and told; all are
-    counted.
+    Errors of the same class, circuit and source are all counted, but only some of them are logged
+    and passed to `on_error`.
     """
 
     circuit: str | None = None
@@ -50,13 +50,13 @@ class ZenvarkError(Exception):
     def because(
         cls, cause: BaseException, what: str, *, circuit: str | None = None, source: str = ""
     ) -> Self:
-        """The error for what a user's code has raised.
+        """Create the error for an exception of user code.
 
         Args:
-            cause: What it has raised.
-            what: What could not be done therefore.
-            circuit: The circuit it is about, if it is about one.
-            source: What else it is about.
+            cause: The exception.
+            what: The operation that failed.
+            circuit: The affected circuit, if there is one.
+            source: Another affected object.
         """
         error = cls(f"{what}: {described(cause)}", circuit=circuit, source=source)
         error.__cause__ = cause
@@ -64,11 +64,11 @@ class ZenvarkError(Exception):
 
 
 class CircuitOpenError(ZenvarkError):
-    """The circuit is open: the call was not made.
+    """The circuit rejected the call, which was not made.
 
     Args:
         name: The circuit's name.
-        retry_after: Seconds until the next attempt to recover, as far as it is known.
+        retry_after: Seconds until the next recovery attempt, as far as known.
     """
 
     def __init__(self, name: str, retry_after: float) -> None:
@@ -83,28 +83,28 @@ class CircuitOpenError(ZenvarkError):
 
 
 class BackendError(ZenvarkError):
-    """The shared store cannot be reached, or refuses or misunderstands a command."""
+    """Redis cannot be reached, refuses a command, or sent an unusable reply."""
 
 
 class FencedError(ZenvarkError):
-    """A write was refused because its leader's lease has passed to another instance."""
+    """A write was refused because the leader's lease has expired or moved to another instance."""
 
     @classmethod
     def of(cls, epoch: int) -> FencedError:
-        """The error of a leader whose lease had this epoch."""
-        return cls(f"the lease of epoch {epoch} is over")
+        """Create the error of a leader whose lease had this epoch."""
+        return cls(f"write refused: the lease of epoch {epoch} is over")
 
 
 class MalformedEntryError(ZenvarkError):
-    """An entry in a shared stream could not be read; it was skipped."""
+    """A shared stream contains an unreadable entry, which was skipped."""
 
 
 class ResultsLostError(ZenvarkError):
-    """Call results were dropped (no room) or expired (too old) before they were judged.
+    """Call results were dropped (buffer full) or expired (too old) before their evaluation.
 
     Args:
-        dropped: How many found no room in the buffer.
-        expired: How many had waited for too long to still count.
+        dropped: The number of results that exceeded the buffer.
+        expired: The number of results that were too old to count.
     """
 
     def __init__(self, dropped: int, expired: int) -> None:
@@ -114,37 +114,37 @@ class ResultsLostError(ZenvarkError):
 
     def __str__(self) -> str:
         return (
-            f"call results were lost on their way to the leader: "
+            f"call results were lost before the leader evaluated them: "
             f"{self.dropped} dropped, {self.expired} expired"
         )
 
 
 class PolicyMismatchError(ZenvarkError):
-    """Instances of one namespace have different policies or shards; the leader's decide."""
+    """Instances of one namespace have different policies or shards; the leader's apply."""
 
 
 class OverloadedError(ZenvarkError):
-    """An instance calls more new circuits than the leader has time for: some are left out."""
+    """An instance calls more new circuits than the leader can process: some are skipped."""
 
 
 class ClassifierError(ZenvarkError):
-    """`classify` raised, or gave no `Outcome`: the default rules decided."""
+    """`classify` raised, or returned no `Outcome`: the default rules applied."""
 
 
 class RoutingError(ZenvarkError):
-    """What tells a request's circuit or route raised, or what it gave is not usable."""
+    """A circuit or route mapping raised, or returned an unusable value."""
 
 
 class StrategyError(ZenvarkError):
-    """A strategy or a backoff raised, or gave something unusable: its circuit stays as it is."""
+    """A strategy or backoff raised, or returned an unusable value: its circuit keeps its state."""
 
 
 class HealthCheckError(ZenvarkError):
-    """A health check failed, or is made in a way that it can't ever pass."""
+    """A health check failed, or is faulty and can never pass."""
 
 
 class CallbackError(ZenvarkError):
-    """A callback raised, hung, or was left out because too many were waiting."""
+    """A callback raised, hung, or was dropped because the callback queue was full."""
 
 
 class MetricsError(ZenvarkError):
@@ -152,15 +152,15 @@ class MetricsError(ZenvarkError):
 
 
 class StopError(ZenvarkError):
-    """Something that the coordinator ran did not let itself be ended with it."""
+    """A task or thread of the coordinator did not end with it."""
 
 
 def text_of(error: BaseException) -> str:
-    """An error's text, also where it can't be had: a user's error may be broken itself."""
+    """An error's text, or a substitute if the error's own `__str__` raises."""
     try:
         return str(error)
     except Exception:
-        return "its text can't be had"
+        return "no text: its __str__ raised"
 
 
 def described(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What an instance counts, in plain numbers: cheap to add to on every call, read at scrape time."""
+"""The counters of an instance: plain numbers, cheap to update per call, read at scrape time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from ._core.states import Cause, HealthCheckType
 
 DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds, those of the Node Zenvark."""
+"""Upper bounds in seconds, as in the Node Zenvark."""
 
 EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -18,15 +18,15 @@ MAX_OPENED = 4_000
 OTHER_ERRORS = "other"
 
 OPENING_CAUSES = (Cause.TRIPPED, Cause.IDLE_CHECK_FAILED)
-"""What opens a closed circuit."""
+"""The causes that open a closed circuit."""
 
 
 class Distribution:
-    """Observations counted by upper bound, as a Prometheus histogram wants them.
+    """Observations counted by upper bound, as in a Prometheus histogram.
 
     Attributes:
-        bounds: The upper bounds, rising; one more bucket holds what is above them all.
-        counts: Observations per bucket (not cumulated).
+        bounds: The upper bounds, ascending; one more bucket holds the values above all of them.
+        counts: Observations per bucket (not cumulative).
         total: The sum of all observations.
     """
 
@@ -44,7 +44,7 @@ class Distribution:
 
 
 class Openings:
-    """How often one circuit was opened, by cause."""
+    """The number of openings of one circuit, by cause."""
 
     __slots__ = ("__weakref__", "counts")
 
@@ -53,27 +53,27 @@ class Openings:
 
 
 class Statistics:
-    """What one coordinator has counted since it was made.
+    """The counters of one coordinator since its creation.
 
     Attributes:
-        errors: Background errors by class name. Past so many classes, further ones are "other".
-        recorded: Call results that have left this instance's buffer, in whatever way. In the end
-            each is evaluated, expired or dropped.
-        evaluated: Call results that a leader has judged. Leaders tell within about ten seconds.
-        expired: Call results that had become too old to count.
-        dropped: Call results that were lost: for want of room here, or with the store's data (which
-            may have been judged before).
+        errors: Background errors by class name. Classes beyond the limit count as "other".
+        recorded: Call results that have left this instance's buffer, for any reason. Each is
+            evaluated, expired or dropped in the end.
+        evaluated: Call results that a leader has evaluated, known after about ten seconds.
+        expired: Call results that were too old to count.
+        dropped: Call results that were lost because a buffer was full, or with the data of Redis
+            (which may have been evaluated before).
         batches: Entries written to the stream of results.
-        unprotected: How often a breaker was asked for whose name was one new name too many: what is
-            called through it is neither counted nor ever rejected.
-        transitions: Transitions this instance published as a leader.
-        effect: Seconds from the call result that decided a transition to its taking effect here.
-        openings: How often this instance has opened a closed circuit, by circuit: as the leader for
-            all, or for itself while it was cut off (`cut_off="local"`). So each opening is counted
-            by one instance of the fleet. Past so many circuits, the one opened longest ago is
+        unprotected: Requests for a breaker whose name exceeded the limit for new names: its calls
+            are neither counted nor rejected.
+        transitions: Transitions that this instance published as the leader.
+        effect: Seconds from the call result that decided a transition to its effect here.
+        openings: Transitions from closed to open by this instance, by circuit: as the leader for
+            all, or for itself while it was cut off (`cut_off="local"`). Each opening is counted by
+            one instance of the fleet. Beyond the limit, the circuit with the oldest opening is
             forgotten.
-        health_checks: Seconds that health checks took, by circuit, type and whether they passed.
-            Past so many, the one not added to for longest is forgotten.
+        health_checks: Durations of health checks in seconds, by circuit, type and result. Beyond
+            the limit, the least recently updated entry is forgotten.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Statistics:
         self.health_checks = OrderedDict()
 
     def error_surfaced(self, error: Exception) -> str:
-        """Count one background error; tells under which name."""
+        """Count one background error and return the name under which it was counted."""
         name = type(error).__name__
         if name not in self.errors and len(self.errors) >= MAX_ERROR_CLASSES:
             name = OTHER_ERRORS

@@ -81,5 +81,5 @@ def test_in_a_thread_of_its_own_too(broken: str) -> None:
 def test_what_is_no_recorder_is_refused_when_the_coordinator_is_made(
     metrics: Callable[..., object],
 ) -> None:
-    with pytest.raises(TypeError, match=r"metrics must be such as PrometheusMetrics\(\)"):
+    with pytest.raises(TypeError, match=r"metrics must be a recorder such as"):
         Coordinator(metrics=metrics)

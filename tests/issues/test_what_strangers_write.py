@@ -205,5 +205,5 @@ async def test_lease_under_an_absurd_epoch_keeps_nobody_from_leading(fleet: Flee
 @pytest.mark.parametrize("redis", [None, "redis://localhost:1"])
 def test_namespace_cannot_be_the_shard_of_another(namespace: str, redis: str | None) -> None:
     """`shop/0` was shard 0 of `shop`: two fleets that knew nothing of each other shared it."""
-    with pytest.raises(ValueError, match=f"no slash.*pass '{namespace.replace('/', '-')}'"):
+    with pytest.raises(ValueError, match=f"a slash.*pass '{namespace.replace('/', '-')}'"):
         Coordinator(redis, namespace=namespace)
