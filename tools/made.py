@@ -6,10 +6,21 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tools import failure_modes, incident
+from tools import charts, diagrams, failure_modes, incident
 from tools.svg import PICTURES, SCHEMES, Draw, Palette
 
-DRAWN: dict[str, Draw] = {"incident": incident.draw}
+DRAWN: dict[str, Draw] = {
+    "incident": incident.draw,
+    "streams": diagrams.streams,
+    "states": diagrams.states,
+    "grant": diagrams.grant,
+    "takeover": diagrams.takeover,
+    "cut-off": diagrams.cut_off,
+    "layers": diagrams.layers,
+    "calls": charts.calls,
+    "openings": charts.openings,
+    "takeovers": charts.takeovers,
+}
 
 
 def _drawing(draw: Draw, colours: Palette) -> str:
