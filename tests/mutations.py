@@ -380,7 +380,7 @@ MUTATIONS = (
     Mutation(
         12,
         "a run counts as one call",
-        "_core/windows.py",
+        "_core/built_in_windows.py",
         "        after = min(count, self._threshold - self._failures)\n",
         "        after = 1\n",
         "tests/unit/test_strategies.py::TestAgainstTheModel::test_one_run_decides_as_its_calls_one_by_one",

@@ -20,7 +20,7 @@ from zenvark_web import (
     Trip,
 )
 from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, STEADY, Check
-from zenvark_web._core.evidence import MAX_EVIDENCE
+from zenvark_web._core.failure_sample import MAX_SAMPLE
 from zenvark_web._core.states import TRANSITIONS, Grant, Run, Transition, Word
 
 
@@ -204,9 +204,9 @@ class TestExplanation:
         assert reason.instances == {"web-1": 1}
 
     def test_stays_short(self) -> None:
-        bench = Bench(strategy=ConsecutiveFailures(MAX_EVIDENCE * 2))
-        for number in range(MAX_EVIDENCE * 2):
-            assert len(bench.circuit._counting._evidence) <= MAX_EVIDENCE
+        bench = Bench(strategy=ConsecutiveFailures(MAX_SAMPLE * 2))
+        for number in range(MAX_SAMPLE * 2):
+            assert len(bench.circuit._counting._sample) <= MAX_SAMPLE
             bench.fail(by=f"web-{number}", label=f"E{number}")
         reason = bench.latest.reason
         assert bench.state is State.OPEN

@@ -170,7 +170,7 @@ class TestWhileOpen:
         bench.hold(60)
         assert bench.answer(asked) is None
         bench.answer(bench.wait_for_check(60))
-        bench.circuit._hold.heed(30, bench.now)
+        bench.circuit._retry_after.extend(30, bench.now)
         assert bench.wait(29.9) is None
 
     def test_a_new_leader_tells_what_the_old_one_did_not(self) -> None:

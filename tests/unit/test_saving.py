@@ -12,7 +12,7 @@ from tests.unit.bench import Bench, half_opened, opened
 from tests.unit.records import json_values
 from tests.unit.test_strategies import Calls, count_windows, record, run_lists, time_windows
 from zenvark_web import ConsecutiveFailures, CountWindow, State, Strategy, TimeWindow, Trip
-from zenvark_web._core.evidence import MAX_SUMMARY
+from zenvark_web._core.failure_sample import MAX_SUMMARY
 from zenvark_web._core.policy import described
 from zenvark_web._core.states import Counted, Tally, TrialNote
 from zenvark_web._core.windows import LookAhead, Savable

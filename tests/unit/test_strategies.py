@@ -20,8 +20,8 @@ from zenvark_web import (
     Trip,
     Window,
 )
+from zenvark_web._core.built_in_windows import BUCKETS
 from zenvark_web._core.strategies import MAX_WINDOW_SIZE
-from zenvark_web._core.windows import BUCKETS
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .backoff import ExponentialBackoff, wait_of
 from .counting import Counting
-from .hold import Hold
 from .policy import BreakerPolicy
+from .retry_after import RetryAfterDeadline
 from .rotation import Rotation
 from .states import (
     LONGEST_LEAP,
-    TRANSITIONS,
     Cause,
     Grant,
     HealthCheckType,
@@ -113,7 +113,7 @@ class Circuit:
         self._chance = chance
         self._demand = Demand()
         self._rotation = Rotation()
-        self._hold = Hold(policy.max_retry_after)
+        self._retry_after = RetryAfterDeadline(policy.max_retry_after)
         self._next_attempt_at: float | None = None
         self._recalls = 0
         self._enter(now, Counting(policy.strategy))
@@ -125,7 +125,7 @@ class Circuit:
             return self._trial.deadline
         if self._next_attempt_at is None:
             return None
-        return max(self._next_attempt_at, self._hold.until)
+        return max(self._next_attempt_at, self._retry_after.until)
 
     @property
     def has_failures(self) -> bool:
@@ -163,7 +163,7 @@ class Circuit:
             the deciding one belong to a generation that is over, and are left out.
         """
         self.heard_at = now
-        self._hold.heed(report.hold, at)
+        self._retry_after.extend(report.hold, at)
         if not replayed:
             self._note(instance, report, now)
         for run in report.runs:
@@ -248,21 +248,17 @@ class Circuit:
         self, word: Word, reason: Reason, generation: int, at: float, now: float
     ) -> Transition:
         """Go on as an instance tells it, in the very generation: what belongs to that goes on."""
-        counting = Counting(self.policy.strategy)
-        self.latest = Transition(
-            circuit=self.latest.circuit,
+        return self._move(
+            reason,
+            now,
             generation=generation,
-            previous=self.latest.state,
             state=word.state,
             at=at + word.left - word.delay,
             since=now,
             attempt=word.attempt,
             delay=word.delay,
             grant=word.grant,
-            reason=reason,
         )
-        self._enter(now, counting)
-        return self.latest
 
     # From one leader to the next
 
@@ -270,7 +266,7 @@ class Circuit:
         """What results have made of it since its newest transition, if it is worth keeping."""
         counted = self._counting.save() if self._counting.has_begun else None
         trial = None if self._trial is None else self._trial.save()
-        hold = self._hold.until if self._hold.until > now else 0.0
+        hold = self._retry_after.until if self._retry_after.until > now else 0.0
         if counted or trial or hold:
             return Tally(self.latest.generation, counted=counted, trial=trial, hold=hold)
         return None
@@ -286,7 +282,7 @@ class Circuit:
         Returns:
             Whether all that it knew is known now. If not, its results have to be reported again.
         """
-        self._hold.heed(tally.hold - now, now)
+        self._retry_after.extend(tally.hold - now, now)
         if tally.generation != self.latest.generation:
             return True
         if tally.trial is not None and self._trial is not None:
@@ -311,31 +307,9 @@ class Circuit:
         elif latest.grant is not None:
             self._trial = Trial(latest.grant, heard_at=now, recalls=self._recalls)
 
-    def _move(
-        self,
-        reason: Reason,
-        now: float,
-        *,
-        generation: int | None = None,
-        attempt: int | None = None,
-        delay: float | None = None,
-        grant: Grant | None = None,
-        since: float | None = None,
-    ) -> Transition:
-        latest = self.latest
+    def _move(self, reason: Reason, now: float, **changes: Any) -> Transition:
         counting = Counting(self.policy.strategy)  # a user's may raise: then nothing has moved
-        self.latest = Transition(
-            circuit=latest.circuit,
-            generation=latest.generation + 1 if generation is None else generation,
-            previous=latest.state,
-            state=TRANSITIONS[latest.state, reason.cause],
-            at=now,
-            since=now if since is None else since,
-            attempt=latest.attempt if attempt is None else attempt,
-            delay=latest.delay if delay is None else delay,
-            grant=grant,
-            reason=reason,
-        )
+        self.latest = self.latest.next(reason, **{"at": now, "since": now} | changes)
         self._enter(now, counting)
         return self.latest
 
@@ -370,10 +344,11 @@ class Circuit:
     def _open(self, reason: Reason, now: float, *, since: float | None = None) -> Transition:
         attempt = self._next_attempt(now)
         delay = self._wait(attempt)
-        held = self._hold.until - now
+        held = self._retry_after.until - now
         if held > delay:
             delay = held
             reason = replace(reason, detail=f"{reason}; the upstream asked to wait {held:.1f} s")
+        since = now if since is None else since
         return self._move(reason, now, attempt=attempt, delay=delay, since=since)
 
     def _wait(self, attempt: int) -> float:
@@ -388,7 +363,7 @@ class Circuit:
 
     def _lengthen(self, instance: str, at: float, now: float) -> Transition | None:
         """Let everyone know of a wait that the upstream has made longer."""
-        latest, until = self.latest, self._hold.until
+        latest, until = self.latest, self._retry_after.until
         if latest.state is not State.OPEN or until < max(latest.retry_at, now) + LEAST_LENGTHENING:
             return None
         detail = f"the upstream asked {instance} to wait {until - now:.1f} s more"
@@ -416,10 +391,10 @@ class Circuit:
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
         likeliest = self._demand.most(now)
         holder = likeliest and (self._rotation.next or likeliest)
-        held = now < self._hold.until
+        held = now < self._retry_after.until
         if holder is None or held:
             self._owed = (permits, passed)
-            self._next_attempt_at = self._hold.until if held else None
+            self._next_attempt_at = self._retry_after.until if held else None
             return None
         detail = f"{_times(permits, 'trial call')} granted to {holder}"
         return self._move(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .evidence import Evidence
+from .failure_sample import FailureSample
 from .overdue import Overdue
 from .policy import described
 from .states import Counted, Reason, Run
 from .strategies import Strategy
-from .windows import LookAhead, Savable, sound
+from .windows import LookAhead, Savable, checked
 
 LONGEST_WINDOW = 8_192
 """Characters that a window may save. All windows of a fleet are read in one go at a takeover; what
@@ -23,9 +23,9 @@ class Counting:
 
     __slots__ = (
         "_description",
-        "_evidence",
         "_newest",
         "_overdue",
+        "_sample",
         "_strategy",
         "_window",
         "has_begun",
@@ -34,7 +34,7 @@ class Counting:
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
         self._window = strategy.window()
-        self._evidence = Evidence()
+        self._sample = FailureSample()
         self._overdue = Overdue()
         self._description = ""  # it takes a while to make, and is seldom needed
         self._newest = 0.0
@@ -50,31 +50,31 @@ class Counting:
         self.has_begun = True
         self._newest = max(self._newest, at)
         told = self._window.record(run.failed, run.slow, run.count, at)
-        trip = sound(told, run.count, faults)
+        trip = checked(told, run.count, faults)
         if run.failed:
             counted = run.count if trip is None else trip.after
-            self._evidence.add(instance, run.label, counted)
-        return None if trip is None else self._evidence.explain(trip, self._strategy, {})
+            self._sample.add(instance, run.label, counted)
+        return None if trip is None else self._sample.explain(trip, self._strategy, {})
 
     def look_ahead(self, at: float, now: float, faults: list[Exception]) -> Reason | None:
         """Why the circuit must open, if it must once the calls that are overdue have ended."""
         overdue = self._overdue.total(now)
         if not overdue or not isinstance(self._window, LookAhead):
             return None
-        trip = sound(self._window.overdue(overdue, at), overdue, faults)
+        trip = checked(self._window.overdue(overdue, at), overdue, faults)
         if trip is None:
             return None
-        return self._evidence.explain(trip, self._strategy, self._overdue.counts)
+        return self._sample.explain(trip, self._strategy, self._overdue.counts)
 
     @property
     def has_failures(self) -> bool:
         """Whether any of what was counted has failed."""
-        return len(self._evidence) > 0
+        return len(self._sample) > 0
 
     def save(self) -> Counted:
         """What has been counted. Calls under way are not: instances tell of them again."""
         self._description = self._description or described(self._strategy)
-        summary = self._evidence.summary()
+        summary = self._sample.summary()
         return Counted(self._description, self._saved_window(), summary, self._newest)
 
     def _saved_window(self) -> str | None:
@@ -97,9 +97,9 @@ class Counting:
         if not isinstance(window, Savable):
             return False
         window.restore(counted.window)
-        self._window, self._evidence = window, Evidence()
+        self._window, self._sample = window, FailureSample()
         for instance, label, count in counted.failures:
-            self._evidence.add(instance, label, count)
+            self._sample.add(instance, label, count)
         self._newest = counted.newest
         self.has_begun = True
         return True

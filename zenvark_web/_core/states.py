@@ -7,9 +7,10 @@ a host. A leader's circuits have them in the leader's own seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from .order import START, Position
 
@@ -178,6 +179,28 @@ class Transition:
     def retry_at(self) -> float:
         """When an open circuit's next attempt to recover is due."""
         return self.at + self.delay
+
+    def next(self, reason: Reason, **changes: Any) -> Transition:
+        """The transition that follows for a reason; nobody has written it yet.
+
+        Args:
+            reason: Why the circuit moves.
+            changes: The fields that differ from this transition, or from the usual next one.
+
+        Raises:
+            KeyError: The reason's cause does not lead out of this state.
+        """
+        made: dict[str, Any] = {
+            "generation": self.generation + 1,
+            "previous": self.state,
+            "state": TRANSITIONS[self.state, reason.cause],
+            "grant": None,
+            "reason": reason,
+            "position": START,
+            "epoch": 0,
+            "leader": "",
+        }
+        return replace(self, **made | changes)
 
     def leaps(self, known: Transition) -> bool:
         """Whether it is ahead of what is known by more generations than any fleet ever gets."""

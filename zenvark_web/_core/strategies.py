@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from ._checks import check_number, check_rate, check_whole
 from .backoff import LONGEST_WAIT
-from .windows import LastCalls, LastSeconds, Streak, Window
+from .built_in_windows import ConsecutiveWindow, CountBasedWindow, TimeBasedWindow
+from .windows import Window
 
 DEFAULT_MINIMUM_CALLS = 10
 MAX_WINDOW_SIZE = 1_000_000
@@ -38,7 +39,7 @@ class ConsecutiveFailures:
 
     def window(self) -> Window:
         """A counter that a later success sets back."""
-        return Streak(self.threshold)
+        return ConsecutiveWindow(self.threshold)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -76,7 +77,7 @@ class CountWindow:
 
     def window(self) -> Window:
         """A ring of the last calls."""
-        return LastCalls(self.size, self)
+        return CountBasedWindow(self.size, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class TimeWindow:
 
     def window(self) -> Window:
         """A ring of counts per thirtieth of the duration."""
-        return LastSeconds(self.duration, self)
+        return TimeBasedWindow(self.duration, self)
 
 
 def judges_slow_calls(strategy: Strategy) -> bool:

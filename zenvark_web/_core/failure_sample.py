@@ -1,4 +1,4 @@
-"""What a closed circuit has seen of late, to explain with what opened it."""
+"""A sample of the newest failures of a closed circuit, which explains why it opened."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from .states import Cause, Reason
 from .strategies import Strategy
 from .windows import Trip
 
-MAX_EVIDENCE = 256
+MAX_SAMPLE = 256
 
 MAX_SUMMARY = 32
 """How many kinds of failures are kept for the next leader; the oldest give way."""
 
 
-class Evidence:
-    """The newest failures: who had them, and what they were."""
+class FailureSample:
+    """The newest failures, each with its instance and what it was."""
 
     __slots__ = ("_failures",)
 
     def __init__(self) -> None:
-        self._failures: deque[tuple[str, str, int]] = deque(maxlen=MAX_EVIDENCE)
+        self._failures: deque[tuple[str, str, int]] = deque(maxlen=MAX_SAMPLE)
 
     def __len__(self) -> int:
         return len(self._failures)
 
     def add(self, instance: str, label: str, count: int) -> None:
-        """Take in failures of one kind on one instance."""
+        """Add failures of one kind on one instance."""
         self._failures.append((instance, label, count))
 
     def summary(self) -> tuple[tuple[str, str, int], ...]:
@@ -39,12 +39,12 @@ class Evidence:
         return tuple((instance, label, count) for (instance, label), count in newest)
 
     def explain(self, trip: Trip, strategy: Strategy, in_flight: Mapping[str, int]) -> Reason:
-        """Why a window has tripped.
+        """The reason for a trip.
 
         Args:
-            trip: Its verdict.
-            strategy: Whose window it was.
-            in_flight: The slow calls among those judged that had not ended, by instance.
+            trip: The window's verdict.
+            strategy: The strategy that made the window.
+            in_flight: Slow calls that were counted but had not ended, by instance.
         """
         instances: Counter[str] = Counter(in_flight)
         failures: Counter[str] = Counter()
