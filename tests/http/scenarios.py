@@ -416,38 +416,41 @@ UPGRADE = request(headers={"Connection": "upgrade", "Upgrade": "x"})
 
 SCENARIOS = [
     # Good answers, however they are read.
-    Scenario("read to the end", SUCCESS),
-    Scenario("chunked", SUCCESS, answer=server.chunked(b"hello, ", b"world")),
+    Scenario("body read to its end", SUCCESS),
+    Scenario("chunked body", SUCCESS, answer=server.chunked(b"hello, ", b"world")),
     Scenario("body until the connection closes", SUCCESS, answer=server.until_closed),
-    Scenario("gzip", SUCCESS, answer=server.gzipped),
+    Scenario("gzip body", SUCCESS, answer=server.gzipped),
     Scenario("204, no body", SUCCESS, answer=server.status(204)),
     Scenario("HEAD", SUCCESS, request("HEAD")),
     Scenario(
         "101, an upgrade", SUCCESS, UPGRADE, server.status(101, "Upgrade: x", "Connection: upgrade")
     ),
-    Scenario("only the status looked at", SUCCESS, (look_at_the_status, look_at_the_status_sync)),
+    Scenario("only the status is used", SUCCESS, (look_at_the_status, look_at_the_status_sync)),
     Scenario(
-        "closed half-way", SUCCESS, (read_a_part, read_a_part_sync), server.half(server.stall)
+        "closed half-way through the body",
+        SUCCESS,
+        (read_a_part, read_a_part_sync),
+        server.half(server.stall),
     ),
     Scenario(
-        "caller's own error after the headers",
+        "exception of the caller after the headers",
         SUCCESS,
         (stumble_over_the_headers, stumble_over_the_headers_sync),
         raises=OwnError,
     ),
     Scenario(
-        "caller's own error while reading",
+        "exception of the caller while it reads",
         SUCCESS,
         (stumble_over_a_chunk, stumble_over_a_chunk_sync),
         raises=OwnError,
     ),
     Scenario(
-        "cancelled while the caller does something else",
+        "cancelled while the caller does other work",
         SUCCESS,
         (cancel_what_the_caller_does_meanwhile, None),
     ),
     Scenario(
-        "body that can't be decoded", SUCCESS, answer=server.badly_gzipped, raises="DecodingError"
+        "body that cannot be decoded", SUCCESS, answer=server.badly_gzipped, raises="DecodingError"
     ),
     Scenario(
         "response already read (mock, cache)",
@@ -460,7 +463,7 @@ SCENARIOS = [
         inner=mock(lambda kind: kind.library.Response(200)),
     ),
     Scenario(
-        "streamed by a mock",
+        "body streamed by a mock",
         SUCCESS,
         inner=mock(lambda kind: kind.library.Response(200, content=chunks(kind))),
     ),
@@ -476,14 +479,14 @@ SCENARIOS = [
         for how, then, raises in (
             ("cut by a proxy", server.refuse_to_answer, "RemoteProtocolError"),
             ("reset", server.reset, "ReadError"),
-            ("silent for longer than the timeout", server.stall, "ReadTimeout"),
+            ("silent beyond the timeout", server.stall, "ReadTimeout"),
         )
     ),
     Scenario(
         "HTTP/2, with trailers", SUCCESS, answer=http2.http2(http2.complete), inner=http2_transport
     ),
     Scenario(
-        "HTTP/2, closed half-way",
+        "HTTP/2, closed half-way through the body",
         SUCCESS,
         (read_a_part, read_a_part_sync),
         http2.http2(http2.half),
@@ -513,7 +516,7 @@ SCENARIOS = [
         on_trial=SUCCESS,
     ),
     Scenario(
-        "HTTP/2, connection given up",
+        "HTTP/2, connection aborted",
         FAILURE,
         answer=http2.http2(http2.go_away),
         raises="RemoteProtocolError",
@@ -535,7 +538,7 @@ SCENARIOS = [
         (knock_at_a_closed_port, knock_at_a_closed_port_sync),
         raises="ConnectError",
     ),
-    Scenario("no answer in time", FAILURE, HASTY, server.stall, "ReadTimeout"),
+    Scenario("no response before the timeout", FAILURE, HASTY, server.stall, "ReadTimeout"),
     Scenario(
         "timed out by the wrapped transport (`trio.fail_after`)",
         FAILURE,
@@ -544,7 +547,7 @@ SCENARIOS = [
         without=tuple(str(kind) for kind in KINDS if kind.runner != "trio"),
     ),
     Scenario(
-        "cancelled, though nobody asked for it",
+        "cancelled without a request to cancel",
         FAILURE,
         raises=asyncio.CancelledError,
         inner=mock(cancelled_by_nobody),
@@ -563,13 +566,15 @@ SCENARIOS = [
         inner=mock(group_of(ConnectionResetError(), TimeoutError())),
     ),
     Scenario(
-        "closed without an answer",
+        "closed without a response",
         FAILURE,
         answer=server.refuse_to_answer,
         raises="RemoteProtocolError",
     ),
     Scenario("reset before the headers", FAILURE, answer=server.reset, raises="ReadError"),
-    Scenario("no HTTP", FAILURE, answer=server.gibberish, raises="RemoteProtocolError"),
+    Scenario(
+        "response that is not HTTP", FAILURE, answer=server.gibberish, raises="RemoteProtocolError"
+    ),
     Scenario(
         "stall in the body",
         FAILURE,
@@ -587,7 +592,7 @@ SCENARIOS = [
         on_trial=SUCCESS,
     ),
     Scenario(
-        "body cut short",
+        "truncated body",
         FAILURE,
         AFTER_HEADERS,
         server.half(server.refuse_to_answer),
@@ -595,7 +600,7 @@ SCENARIOS = [
         on_trial=SUCCESS,
     ),
     Scenario(
-        "broken chunk",
+        "malformed chunk",
         FAILURE,
         AFTER_HEADERS,
         server.broken_chunk,
@@ -603,7 +608,7 @@ SCENARIOS = [
         on_trial=SUCCESS,
     ),
     Scenario(
-        "mock whose body breaks",
+        "body of a mock that raises",
         FAILURE,
         inner=mock(lambda kind: kind.library.Response(200, content=chunks(kind, broken=True))),
         raises="ReadError",
@@ -649,7 +654,7 @@ SCENARIOS = [
         raises=Interruption,
     ),
     Scenario(
-        "pool exhausted",
+        "connection pool exhausted",
         IGNORED,
         (find_the_pool_exhausted, find_the_pool_exhausted_sync),
         server.half(server.stall),
@@ -657,7 +662,7 @@ SCENARIOS = [
         narrow_transport,
     ),
     Scenario(
-        "unknown protocol",
+        "unsupported protocol",
         IGNORED,
         elsewhere(lambda: "ftp://localhost/"),
         raises="UnsupportedProtocol",
@@ -670,47 +675,47 @@ SCENARIOS = [
     ),
     # httpcore lets the error of h11 through here.
     Scenario(
-        "more sent than announced",
+        "request body longer than announced",
         IGNORED,
         request("POST", content=b"too long", headers={"Content-Length": "3"}),
         raises=h11.LocalProtocolError,
     ),
     Scenario(
-        "request body that breaks",
+        "request body that raises",
         IGNORED,
         (send_from_a_broken_source, send_from_a_broken_source_sync),
         raises=OwnError,
     ),
     Scenario(
-        "request body that breaks like another upstream",
+        "request body that raises another upstream's error",
         IGNORED,
         (send_from_a_broken_upstream, send_from_a_broken_upstream_sync),
         raises="ReadTimeout",
     ),
     Scenario(
-        "client closed meanwhile",
+        "client closed during the request",
         IGNORED,
         (close_the_client_meanwhile, None),
         server.stall,
         ExceptionGroup,
     ),
     Scenario(
-        "HTTP/2, connection closed in good order (GOAWAY) before the request was processed",
+        "HTTP/2, connection closed gracefully (GOAWAY) before the request was processed",
         IGNORED,
         answer=http2.http2(http2.say_goodbye),
         raises="RemoteProtocolError",
         inner=http2_transport,
     ),
-    Scenario("answer of a breaker further in", IGNORED, inner=mock(our_own_answer)),
+    Scenario("response of an inner breaker", IGNORED, inner=mock(our_own_answer)),
     Scenario(
         "group of rejections",
         IGNORED,
         raises=ExceptionGroup,
         inner=mock(group_of(CircuitOpenError("inner", 1.0))),
     ),
-    Scenario("response dropped, never read", IGNORED, (drop, drop_sync), on_trial=SUCCESS),
+    Scenario("response dropped without reading", IGNORED, (drop, drop_sync), on_trial=SUCCESS),
     Scenario(
-        "response dropped half-way",
+        "response dropped half-way through the body",
         IGNORED,
         (drop_half_way, drop_half_way_sync),
         server.half(server.stall),

@@ -186,7 +186,7 @@ def test_the_documentation_has_the_table(found: Found) -> None:
 
 def table(found: Found) -> str:
     lines = [
-        "| what happens | " + " | ".join(str(kind).replace("-", ", ") for kind in KINDS) + " |",
+        "| case | " + " | ".join(str(kind).replace("-", ", ") for kind in KINDS) + " |",
         "|---" * (len(KINDS) + 1) + "|",
     ]
     for scenario in SCENARIOS:
