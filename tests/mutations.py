@@ -48,7 +48,7 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         1,
-        "waiting for Redis blocks the event loop, and so its calls",
+        "waiting for Redis blocks the event loop and its calls",
         "_coordination/reporter.py",
         "await self._pause(self._outage.failed(error))",
         '__import__("time").sleep(self._outage.failed(error))',
@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         1,
-        "a leader that catches up holds the event loop, and so its calls",
+        "a leader with a backlog blocks the event loop and its calls",
         "backends/_turns.py",
         "if self._clock() >= self._until:",
         "if False:",
@@ -72,7 +72,7 @@ MUTATIONS = (
     ),
     Mutation(
         2,
-        "a leader that cannot renew its lease goes on leading",
+        "a leader that cannot renew its lease continues to lead",
         "_coordination/election.py",
         "if self.leading and self._clock.monotonic() >= self._held_until - MOMENT:",
         "if False:",
@@ -88,7 +88,7 @@ MUTATIONS = (
     ),
     Mutation(
         4,
-        "what was missed in an outage is never caught up with",
+        "entries missed in an outage are never read",
         "_coordination/reader.py",
         "                self._stale = True\n                await asyncio.sleep",
         "                await asyncio.sleep",
@@ -96,7 +96,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "a new leader reads only what comes from now on",
+        "a new leader reads only new entries",
         "_judging/checkpoints.py",
         "        return checkpoint.position\n",
         "        return snapshot.results\n",
@@ -104,7 +104,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "a batch that was sent twice counts twice",
+        "a batch that is sent twice counts twice",
         "_judging/checkpoints.py",
         "return batch.number > newest",
         "return batch.number >= newest",
@@ -112,7 +112,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "a new leader does not take up what the last one had counted",
+        "a new leader ignores the window snapshots of the last one",
         "_core/circuit.py",
         "        return tally.counted is None or self._counting.restore(tally.counted)\n",
         "        return True\n",
@@ -121,7 +121,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "what the last leader had counted is counted once more",
+        "results in the window snapshots are counted again",
         "_judging/checkpoints.py",
         "            if entry.position > self._counted_up_to.get(report.circuit, START):\n",
         "            if True:\n",
@@ -129,7 +129,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "results are passed over before their verdict is published",
+        "a checkpoint passes results before their decision is published",
         "_judging/checkpoints.py",
         "            await caught_up()\n",
         "",
@@ -138,7 +138,7 @@ MUTATIONS = (
     ),
     Mutation(
         5,
-        "what an upstream asked for is not told to the leader",
+        "Retry-After deadlines are not reported to the leader",
         "_coordination/reporter.py",
         "            hold=circuit.held(now),\n",
         "            hold=None,\n",
@@ -154,7 +154,7 @@ MUTATIONS = (
     ),
     Mutation(
         7,
-        "what Redis has lost is not written again",
+        "data that Redis has lost is not written again",
         "_judging/leader.py",
         "        for name in lost:\n",
         "        for name in ():\n",
@@ -163,7 +163,7 @@ MUTATIONS = (
     ),
     Mutation(
         7,
-        "a leader that outlives a loss does not look what was lost",
+        "a leader that outlives a data loss does not check for it",
         "_coordination/reader.py",
         "        judge.give_back(snapshot)  #",
         "        #",
@@ -172,7 +172,7 @@ MUTATIONS = (
     ),
     Mutation(
         7,
-        "results that a hung server takes in late count",
+        "results that a hung server accepts late are counted",
         "_judging/checkpoints.py",
         "yield batch.instance, _without_expired(report), ",
         "yield batch.instance, report, ",
@@ -180,7 +180,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "results wait without a limit",
+        "pending results are unbounded",
         "_circuits/local.py",
         "if outbox.runs >= outbox.limit and not self._make_room():",
         "if False:",
@@ -188,7 +188,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "results of other threads wait without a limit",
+        "pending results of other threads are unbounded",
         "_circuits/outbox.py",
         "if len(self._incoming) >= MAX_INCOMING:",
         "if False:",
@@ -197,7 +197,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "questions for unused permits pile up",
+        "recalls of unused permits accumulate",
         "_judging/recalls.py",
         "        self._waiting[transition.circuit] = transition\n",
         "        self._waiting[f'{transition}'] = transition\n",
@@ -205,7 +205,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "circuits that nobody calls are kept for ever",
+        "circuits without calls are kept forever",
         "_judging/leader.py",
         "        return [*astray, *forgettable][:FORGET_AT_ONCE]\n",
         "        return []\n",
@@ -213,7 +213,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "what was counted for circuits that are gone is kept for ever",
+        "window snapshots of removed circuits are kept forever",
         "_judging/evaluator.py",
         "                self._touched(gone)\n",
         "",
@@ -221,7 +221,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "names that are heard of once displace what is counted",
+        "names that are reported once displace counts",
         "_judging/places.py",
         "        if self._hearings < 2 or not circuit.has_failures:\n",
         "        if True:\n",
@@ -230,7 +230,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "open circuits take more room than there is",
+        "open circuits exceed the limit of circuits",
         "_judging/places.py",
         "        if len(self._places) < self._most:\n",
         "        if len(self._places) < self._most or not self._lines[Rank.LIGHT]:\n",
@@ -239,7 +239,7 @@ MUTATIONS = (
     ),
     Mutation(
         8,
-        "all health checks that are due run at once",
+        "all due health checks run at once",
         "_judging/check_places.py",
         "        return running < MAX_CHECKS\n",
         "        return True\n",
@@ -255,7 +255,7 @@ MUTATIONS = (
     ),
     Mutation(
         9,
-        "the shared clock is the host's own",
+        "the shared clock is the host's clock",
         "_runtime/clock.py",
         "            self._offset = now - (asked + answered) / 2\n",
         '            self._offset = __import__("time").time() - 3600 - self.monotonic()\n',
@@ -263,7 +263,7 @@ MUTATIONS = (
     ),
     Mutation(
         9,
-        "time stamps that stand still are believed",
+        "time stamps that stand still are used",
         "_runtime/clock.py",
         "stamp <= self._clock.now() + AHEAD\n",
         "True\n",
@@ -272,7 +272,7 @@ MUTATIONS = (
     ),
     Mutation(
         9,
-        "a leader counts in seconds that do not follow the store's clock",
+        "a leader counts in seconds that do not follow the clock of Redis",
         "_runtime/clock.py",
         "        return self._clock.offset - self._offset\n",
         "        return 0.0\n",
@@ -280,7 +280,7 @@ MUTATIONS = (
     ),
     Mutation(
         9,
-        "a leader does not know which times its predecessor has counted",
+        "a leader ignores which times its predecessor has counted",
         "_judging/leader.py",
         "    return max([reached.seconds, *told])\n",
         "    return reached.seconds\n",
@@ -289,7 +289,7 @@ MUTATIONS = (
     ),
     Mutation(
         7,
-        "a lease from an older copy of the store is kept without leading",
+        "a lease from an older copy of the data is kept without leading",
         "_coordination/election.py",
         "            if lease.epoch < self.epoch:  #",
         "            if False:  #",
@@ -297,7 +297,7 @@ MUTATIONS = (
     ),
     Mutation(
         10,
-        "an error of the background is not told",
+        "a background error is not reported",
         "_runtime/notifier.py",
         "            self._call(self._on_error, error)\n\n    def state_changed",
         "            pass\n\n    def state_changed",
@@ -305,7 +305,7 @@ MUTATIONS = (
     ),
     Mutation(
         10,
-        "one circuit's trouble takes the place of another's",
+        "errors of one circuit displace those of another",
         "_runtime/floods.py",
         "        told = self._told.get(source, 0)",
         "        source = None\n        told = self._told.get(source, 0)",
@@ -314,7 +314,7 @@ MUTATIONS = (
     ),
     Mutation(
         10,
-        "checks that hang open other circuits",
+        "hanging checks open other circuits",
         "_judging/health.py",
         "        except NoRoomError:\n            raise\n",
         "",
@@ -323,7 +323,7 @@ MUTATIONS = (
     ),
     Mutation(
         10,
-        "a strategy that raises ends the leader",
+        "a strategy that raises stops the leader",
         "_judging/evaluator.py",
         "        if ends_this_task(error):\n",
         "        if True:\n",
@@ -339,7 +339,7 @@ MUTATIONS = (
     ),
     Mutation(
         11,
-        "a permit that comes back unused is lost",
+        "a permit that is returned unused is lost",
         "_core/admission.py",
         "        trial.unused += returned\n",
         "",
@@ -347,7 +347,7 @@ MUTATIONS = (
     ),
     Mutation(
         11,
-        "an instance that is cut off uses its permit",
+        "a disconnected instance uses its permit",
         "_core/admission.py",
         "if self.generation < 0 else min(self.heard, self.told) + CUT_OFF\n",
         "\n",
@@ -355,7 +355,7 @@ MUTATIONS = (
     ),
     Mutation(
         11,
-        "a cancelled call counts as a failure however short it was",
+        "a short cancelled call counts as a failure",
         "_circuits/local.py",
         "        return elapsed > self.slow_after and _is_cancelled(error)\n",
         "        return _is_cancelled(error)\n",
@@ -363,7 +363,7 @@ MUTATIONS = (
     ),
     Mutation(
         11,
-        "a permit that was dropped is under way for ever",
+        "a dropped permit stays in flight forever",
         "_circuits/permits.py",
         "        if not self.recorded:\n            self._local.flights.end(id(self))\n",
         "        pass\n",
