@@ -1,15 +1,15 @@
-"""A FastAPI app whose routes need upstreams, and answer early while one of them is down.
+"""A FastAPI app whose routes need an upstream, and reject requests while it is down.
 
     python examples/dependency_routes.py
     curl -i -X POST localhost:8000/checkout
     curl -i localhost:8000/healthz
 
 Nothing listens at the upstream's address at first: five checkouts fail, then `payments` is open.
-The next ones get a 503 at once, without the handler being called or the body being read, but for
-the few that try whether the upstream is back. `python -m http.server 9000` in another terminal
-mends it. The health check answers all the while, and localhost:8000/docs shows the 503.
+The next checkouts receive a 503 at once, before the handler runs and the body is read, except for
+the few trial calls. `python -m http.server 9000` in another terminal starts the upstream. The health
+check answers at all times, and localhost:8000/docs shows the 503.
 
-REDIS_URL, UPSTREAM_URL and PORT choose other servers and another port.
+REDIS_URL, UPSTREAM_URL and PORT select other servers and another port.
 """
 
 import logging

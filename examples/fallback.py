@@ -1,4 +1,4 @@
-"""While a circuit is open, answer with the last good response.
+"""Serve the last good response while a circuit is open.
 
 python examples/fallback.py
 """
@@ -31,7 +31,7 @@ async def price(client: httpx.AsyncClient, product: str) -> str:
 async def main() -> None:
     broken = False
 
-    def upstream(_: httpx.Request) -> httpx.Response:  # in the network's place
+    def upstream(_: httpx.Request) -> httpx.Response:  # replaces the network
         return httpx.Response(502) if broken else httpx.Response(200, text="42.00 EUR")
 
     policy = BreakerPolicy(strategy=ConsecutiveFailures(3))
@@ -40,7 +40,7 @@ async def main() -> None:
         coordinator,
         httpx.MockTransport(upstream),
         fallback=LastGoodResponse(),
-        when_open="raise",  # if there is no good response, either
+        when_open="raise",  # applies if there is no good response
     )
     async with coordinator, httpx.AsyncClient(transport=transport) as client:
         for number in range(1, 7):

@@ -1,12 +1,13 @@
-"""A FastAPI app whose calls to an upstream go through a breaker.
+"""A FastAPI app that calls an upstream through a breaker.
 
     python examples/fastapi_app.py
     curl -i localhost:8000/price
 
 Nothing listens at the upstream's address at first: five requests fail, then the circuit is open
-and the answer is an immediate 503. `python -m http.server 9000` in another terminal mends it.
+and the response is an immediate 503. `python -m http.server 9000` in another terminal starts the
+upstream.
 
-REDIS_URL, UPSTREAM_URL and PORT choose other servers and another port.
+REDIS_URL, UPSTREAM_URL and PORT select other servers and another port.
 """
 
 import logging

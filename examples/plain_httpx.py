@@ -2,8 +2,8 @@
 
     python examples/plain_httpx.py
 
-Processes that are given the same REDIS_URL share what they learn. Without one, the breaker works
-for this process alone.
+Processes with the same REDIS_URL share their circuits. Without REDIS_URL, the breaker works for this
+process alone.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ def show(change: StateChange) -> None:
 async def main() -> None:
     broken = True
 
-    def upstream(_: httpx.Request) -> httpx.Response:  # in the network's place
+    def upstream(_: httpx.Request) -> httpx.Response:  # replaces the network
         return httpx.Response(500 if broken else 200)
 
     coordinator = Coordinator(

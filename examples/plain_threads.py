@@ -2,8 +2,8 @@
 
     python examples/plain_threads.py
 
-Processes that are given the same REDIS_URL share what they learn. Without one, the breaker works
-for this process alone.
+Processes with the same REDIS_URL share their circuits. Without REDIS_URL, the breaker works for this
+process alone.
 """
 
 import os
@@ -23,7 +23,7 @@ from zenvark_web import (
 broken = threading.Event()
 
 
-def ask(order: int) -> str:  # in the place of a call over the network
+def ask(order: int) -> str:  # replaces a network call
     time.sleep(0.01)
     if broken.is_set():
         raise ConnectionError("no answer")

@@ -1,10 +1,10 @@
-"""Three worker processes of one app: what one learns of the upstream, all know.
+"""Three worker processes of one app share a circuit.
 
     REDIS_URL=redis://localhost:6379 python examples/several_workers.py
     curl localhost:8000/fail     # five times: each request fails, whichever worker it reaches
-    curl localhost:8000/         # again and again: every worker's circuit is open
+    curl localhost:8000/         # repeatedly: the circuit is open in every worker
 
-PORT chooses another port.
+PORT selects another port.
 """
 
 import os
@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from zenvark_web import BreakerMiddleware, Coordinator
 
-# Made in each worker, started there by the middleware: a coordinator belongs to one process.
+# A coordinator belongs to one process: each worker creates one, and the middleware starts it.
 coordinator = Coordinator(os.environ.get("REDIS_URL"), namespace="several-workers")
 payments = coordinator.breaker("payments")
 
@@ -33,7 +33,7 @@ async def status(_: Request) -> JSONResponse:
 
 async def fail(_: Request) -> JSONResponse:
     try:
-        async with payments.guard():  # CircuitOpenError is left to the middleware
+        async with payments.guard():  # the middleware handles CircuitOpenError
             raise ConnectionError("the upstream is down")
     except ConnectionError as error:
         return JSONResponse({"worker": os.getpid(), "error": str(error)}, 502)

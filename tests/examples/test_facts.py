@@ -42,7 +42,7 @@ NUMBERS = [
     ("architecture.md", "_runtime.thread", "EXIT_PATIENCE", "no longer than {:.0f} s"),
     ("architecture.md", "_circuits.runs", "MAX_AGE", "and {:.0f} s."),
     ("architecture.md", "_coordination.reporter", "GATHERING", "up to {} s for further results"),
-    ("architecture.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s is replaced"),
+    ("architecture.md", "_core.trial", "HOLDER_SILENCE", "silent for {:.0f} s is replaced"),
     ("strategies.md", "_core.counting", "LONGEST_WINDOW", "in up to {:,} characters"),
     ("strategies.md", "_judging.leader", "TIDY_INTERVAL", "to Redis every {:.0f} s"),
     (
@@ -57,7 +57,7 @@ NUMBERS = [
     ("health-checks.md", "_core.admission", "CUT_OFF", "within the last {:.0f} s"),
     ("health-checks.md", "_core.trial", "TIME_TO_USE", "used it for {:.1f} s"),
     ("health-checks.md", "_core.admission", "TRIAL_RETRY_AFTER", "it is {:.0f} s."),
-    ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "heard of for {:.0f} s"),
+    ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "silent for {:.0f} s passes"),
     ("health-checks.md", "_core.trial", "TRIAL_PATIENCE", "answered after {:.0f} s"),
     ("health-checks.md", "_core.circuit", "STEADY", "closed for {:.0f} s"),
     ("deployment.md", "backends.redis", "COMMAND_TIMEOUT", "| a command | {:.0f} s |"),
