@@ -6,8 +6,8 @@
 
 Nothing listens at the upstream's address at first: five checkouts fail, then `payments` is open.
 The next checkouts receive a 503 at once, before the handler runs and the body is read, except for
-the few trial calls. `python -m http.server 9000` in another terminal starts the upstream. The health
-check answers at all times, and localhost:8000/docs shows the 503.
+the few trial calls. `python -m http.server 9000` in another terminal starts the upstream. The
+health check answers at all times, and localhost:8000/docs shows the 503.
 
 REDIS_URL, UPSTREAM_URL and PORT select other servers and another port.
 """

@@ -2,8 +2,8 @@
 
     python examples/plain_httpx.py
 
-Processes with the same REDIS_URL share their circuits. Without REDIS_URL, the breaker works for this
-process alone.
+Processes with the same REDIS_URL share their circuits. Without REDIS_URL, the breaker works for
+this process alone.
 """
 
 import asyncio
