@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.helpers.servers import ServerHandle
 from zenvark_web._core.states import Tally, Transition
-from zenvark_web.backends import _codec
+from zenvark_web.backends import _checkpoints, _codec
 
 
 class Store:
@@ -40,7 +40,7 @@ class Store:
     def tallies(self) -> dict[str, Tally]:
         """What a new leader would go on from."""
         stored = self._ask("HGETALL", "tallies")
-        return {name: _codec.decode_tally(text) for name, text in stored.items() if name}
+        return {name: _checkpoints.decode_tally(text) for name, text in stored.items() if name}
 
     def lose_results(self) -> None:
         """Trim all of them."""

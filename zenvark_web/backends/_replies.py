@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from .._core.order import START, Position
 from .._core.states import Tally
 from ..exceptions import MalformedEntryError
-from . import _codec
+from . import _checkpoints, _codec, _fields
 from ._turns import Turn
 from .base import (
     Account,
@@ -47,7 +47,7 @@ def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
 def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
     """What a heartbeat brings along."""
     try:
-        known = _codec.decode_account(text(account)) if account else None
+        known = _checkpoints.decode_account(text(account)) if account else None
     except MalformedEntryError:  # a leader writes it anew
         known = None
     return News(int(now) / 1000, position(last_state), int(circuits), known)
@@ -64,7 +64,7 @@ async def checkpoint(
     counted: dict[str, Tally] = {}
     for instance, stored in accounts.items():
         try:
-            known[instance] = _codec.decode_account(stored)
+            known[instance] = _checkpoints.decode_account(stored)
         except MalformedEntryError as error:
             malformed.append(error)
     turn = Turn()
@@ -73,9 +73,9 @@ async def checkpoint(
         await turn.share()
         try:
             if circuit == POSITION:
-                reached = _codec.decode_position(stored)
+                reached = _checkpoints.decode_position(stored)
             else:
-                counted[circuit] = _codec.decode_tally(stored)
+                counted[circuit] = _checkpoints.decode_tally(stored)
         except MalformedEntryError as error:
             malformed.append(error)
             complete = False
@@ -117,7 +117,7 @@ def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:
 
 def _bounded(value: Text) -> str:
     """An answer as text, if that is not too long for an entry, else enough of it to be refused."""
-    return text(value[: _codec.MAX_ENTRY_LENGTH + 1])
+    return text(value[: _fields.MAX_ENTRY_LENGTH + 1])
 
 
 def _is_nested(entries: Any) -> bool:

@@ -18,7 +18,7 @@ from itertools import takewhile
 from .._core.order import START, Lease, Position
 from .._core.states import Transition
 from ..exceptions import FencedError, MalformedEntryError
-from . import _codec
+from . import _checkpoints, _codec, _fields
 from .base import (
     Account,
     Batch,
@@ -96,7 +96,7 @@ class MemoryStore:
 
     def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
         fields = {"epoch": str(epoch), "leader": leader, "circuits": circuits}
-        self._states.add({"v": _codec.VERSION, **fields})
+        self._states.add({"v": _fields.VERSION, **fields})
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
@@ -122,7 +122,7 @@ class MemoryStore:
         )
 
     def _load_checkpoint(self) -> Checkpoint:
-        tallies = {name: _codec.decode_tally(text) for name, text in self._tallies.items()}
+        tallies = {name: _checkpoints.decode_tally(text) for name, text in self._tallies.items()}
         return Checkpoint(self._checkpoint, dict(self._accounts), tallies)
 
     def append(self, batch: Batch) -> float:
@@ -157,7 +157,7 @@ class MemoryStore:
         self._check_lease(lease)
         for transition in transitions:
             fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
-            self._states.add({"v": _codec.VERSION, **fields})
+            self._states.add({"v": _fields.VERSION, **fields})
 
     def _forget(self, transition: Transition) -> bool:
         stored = self._circuits.get(transition.circuit)
@@ -167,7 +167,7 @@ class MemoryStore:
             return False
         del self._circuits[transition.circuit]
         fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
-        self._states.add({"v": _codec.VERSION, **fields})
+        self._states.add({"v": _fields.VERSION, **fields})
         return True
 
     def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
@@ -175,7 +175,7 @@ class MemoryStore:
         self._checkpoint = checkpoint.position
         self._accounts.update(checkpoint.accounts)
         for name, tally in checkpoint.tallies.items():
-            self._tallies[name] = _codec.encode_tally(tally)
+            self._tallies[name] = _checkpoints.encode_tally(tally)
         for name in checkpoint.without:
             self._tallies.pop(name, None)
 

@@ -20,7 +20,7 @@ from .._core._checks import check_name
 from .._core.order import Lease, Position
 from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
-from . import _codec, _replies, _slices
+from . import _checkpoints, _codec, _fields, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
 from ._turns import Turn
@@ -104,7 +104,7 @@ class RedisBackend:
             round(ttl * 1000),
             epoch_floor,
             "" if brief else _codec.encode_presence(me),
-            _codec.VERSION,
+            _fields.VERSION,
             MAX_STATES,
         )
         if news:
@@ -117,7 +117,7 @@ class RedisBackend:
 
     async def resign(self, instance: str) -> None:
         keys = ("leader", "states", "instances")
-        await self._script("resign", keys, instance, _codec.VERSION, MAX_STATES)
+        await self._script("resign", keys, instance, _fields.VERSION, MAX_STATES)
 
     async def load(self, *, leading: bool = False) -> Snapshot:
         keys = ("circuits", "states", "results", "accounts", "tallies")
@@ -164,21 +164,21 @@ class RedisBackend:
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         keys = ("leader", "circuits", "states")
         named = _named(transitions)
-        return await self._fenced("forget", keys, lease, _codec.VERSION, MAX_STATES, *named)
+        return await self._fenced("forget", keys, lease, _fields.VERSION, MAX_STATES, *named)
 
     async def recall(self, lease: Lease, *transitions: Transition) -> None:
         named = _named(transitions)
         keys = ("leader", "states")
-        await self._fenced("recall", keys, lease, _codec.VERSION, MAX_STATES, *named)
+        await self._fenced("recall", keys, lease, _fields.VERSION, MAX_STATES, *named)
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         pairs: list[str] = []
         for instance, account in checkpoint.accounts.items():
-            pairs += instance, _codec.encode_account(account)
+            pairs += instance, _checkpoints.encode_account(account)
         turn = Turn()
         for circuit, tally in checkpoint.tallies.items():
             await turn.share()
-            pairs += circuit, _codec.encode_tally(tally)
+            pairs += circuit, _checkpoints.encode_tally(tally)
         for circuit in checkpoint.without:
             pairs += circuit, ""
         pairs += _replies.POSITION, str(checkpoint.position)
