@@ -14,7 +14,7 @@ from tests.examples.pages import PAGES, Block, blocks, headings, named
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually_sync
 
-OF_THE_SERVICE = {"workers.md"}
+OF_THE_SERVICE = {"workers.md", "llm-sdks.md"}
 """Pages whose blocks `nox -s service` runs."""
 
 ALL = [block for page in PAGES if page.name not in OF_THE_SERVICE for block in blocks(page)]

@@ -1,8 +1,10 @@
-"""The documentation's recipe for Celery, word by word, run by Celery."""
+"""The documentation's recipes for Celery and for the SDKs of language models, word by word."""
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,3 +57,38 @@ async def test_tasks_that_meet_an_open_circuit_go_back_into_the_queue(
                 assert await asyncio.to_thread(patient.get, timeout=PATIENCE) == 5
             except NoResultYet:
                 pytest.fail(pool.log)
+
+
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+async def test_sdks_of_language_models_give_up_at_once_while_the_circuit_is_open(
+    sdk: str, fresh_server: RedisServer
+) -> None:
+    recipe = next(
+        block for block in blocks(ROOT / "docs/llm-sdks.md") if f"client = {sdk}." in block.text
+    )
+    names: dict[str, Any] = {}
+    exec(recipe.text.replace("redis://localhost:6379", fresh_server.url), names)
+    async with Upstream() as upstream, names["coordinator"] as coordinator, names["client"]:
+        upstream.answer = status(500)
+        client = names["client"].with_options(base_url=upstream.url, max_retries=0)
+        circuit = coordinator.breaker(f"{HOST}:{upstream.port}")
+
+        async def is_open() -> bool:
+            with suppress(names[sdk].InternalServerError):
+                await ask(client)
+            return bool(circuit.state == "open")
+
+        await eventually(is_open, within=PATIENCE, what="an open circuit")
+        before = circuit.blocked
+        with pytest.raises(names[sdk].InternalServerError) as raised:
+            await ask(client.with_options(max_retries=5))
+        assert raised.value.status_code == 503
+        assert circuit.blocked == before + 1
+
+
+async def ask(client: Any) -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    if hasattr(client, "chat"):
+        await client.chat.completions.create(model="m", messages=messages)
+    else:
+        await client.messages.create(model="m", max_tokens=9, messages=messages)
