@@ -195,7 +195,7 @@ class TestHanging:
                 await opened(each)
             await eventually(lambda: sum(each.generation > 2 for each in dead) >= 3)
             breaker = coordinator.breaker("good")
-            await eventually(lambda: "have to wait" in caplog.text)
+            await eventually(lambda: "Health checks are delayed" in caplog.text)
             await asyncio.sleep(0.1)  # one that had room before has ended
             checked.clear()
             await asyncio.sleep(0.5)

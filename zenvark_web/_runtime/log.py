@@ -1,8 +1,8 @@
-"""What the logger `zenvark_web` is told: one constant template for each kind of line.
+"""The lines of the logger `zenvark_web`, with one constant template for each kind of line.
 
-A template names what happened and what to do; the numbers are its arguments, so that whatever
-groups lines by their template tells kinds apart. The same facts are in the record's `extra`
-fields, for formatters that write JSON; docs/logging.md lists both.
+A template says what happened and what to do. All variable parts are its arguments, so that error
+trackers that group by template keep the kinds apart. The record's `extra` fields contain the same
+facts, for formatters that write JSON; docs/logging.md lists both.
 """
 
 from __future__ import annotations
@@ -38,102 +38,106 @@ WHERE = " [namespace=%s circuit=%s instance=%s]"
 
 ERRORS: Mapping[type[ZenvarkError], str] = {
     BackendError: (
-        "The store did not do what it was asked: %s. Circuits keep their states, and this "
-        "instance tries again by itself; if that lasts, look at the store and the way to it."
+        "The store (Redis) is unavailable or refused a request: %s. Circuits keep their states, "
+        "and this instance retries automatically. If it continues, check Redis and the network."
     ),
     FencedError: (
-        "This instance wrote as a leader when another one led already: %s. Nothing was written, "
-        "and it follows now; if that comes often, something blocks its event loop."
+        "The write of a former leader was refused: %s. Nothing was written, and this instance is a "
+        "follower now. If this happens often, check what blocks its event loop."
     ),
     MalformedEntryError: (
-        "An entry in the store was skipped, since it can't be read: %s. Another version of this "
-        "package or somebody else writes into this namespace's keys."
+        "An unreadable entry in Redis was skipped: %s. Another version of this package, or another "
+        "program, writes to this namespace's keys."
     ),
     ResultsLostError: (
-        "Results were lost: %s. Circuits may open late; look whether the store was away, whether "
-        "somebody leads, and what blocks this instance's event loop."
+        "Results were lost: %s. Circuits may open late. Check whether Redis was unavailable, "
+        "whether there is a leader, and what blocks this instance's event loop."
     ),
     PolicyMismatchError: (
         "Instances of this namespace have different settings: %s. Deploy the same policies and "
-        "number of shards everywhere, or give each group a namespace of its own."
+        "number of shards everywhere, or give each group its own namespace."
     ),
     OverloadedError: (
-        "The leader is behind: %s. Their calls pass unprotected; other circuits are judged in time."
+        "The leader is overloaded: %s. Calls of the skipped circuits are permitted without "
+        "protection; all other circuits are evaluated in time."
     ),
     ClassifierError: (
-        "A classifier is broken: %s. Until it is mended, the default rules decide whenever it "
-        "raises; it has to return an Outcome for all that it is given."
+        "A classifier failed: %s. The default rules apply instead. Fix the classifier to return an "
+        "Outcome for every result and exception."
     ),
     RoutingError: (
-        "A request's circuit can't be told: %s. Such requests are not protected, or by the "
-        "settings without what is unusable; mend what tells their circuits."
+        "The circuit or settings of a request could not be determined: %s. Unusable settings are "
+        "ignored, and a request without a circuit is sent without a breaker. Fix the mapping."
     ),
     StrategyError: (
-        "A strategy or backoff is broken: %s. Its circuit stays as it is, and is not protected "
-        "until that is mended."
+        "A strategy or backoff failed: %s. Its circuit keeps its state, and is not protected until "
+        "the strategy or backoff is fixed."
     ),
     HealthCheckError: (
-        "A health check can't do its work: %s. Its circuit stays open until the check is mended."
+        "A health check is faulty: %s. Its circuit stays open until the check is fixed."
     ),
-    CallbackError: "A callback is broken: %s. The others go on; mend it.",
-    MetricsError: "A metrics recorder is broken: %s. The circuits go on; mend the recorder.",
+    CallbackError: "A callback failed: %s. Other callbacks are not affected. Fix the callback.",
+    MetricsError: "A metrics recorder failed: %s. Circuits are not affected. Fix the recorder.",
     StopError: (
-        "Something did not end with the coordinator: %s. It was left behind; let it be cancelled."
+        "A task or thread did not end with the coordinator and was abandoned: %s. Make it end "
+        "when it is cancelled."
     ),
-    ZenvarkError: "Something went wrong in the background: %s.",
+    ZenvarkError: "A background task failed: %s.",
 }
 
 UNEXPECTED = (
-    "Something unexpected was raised in the background: %s. What was under way is tried again; "
-    "please report this with its traceback, unless the error is your own."
+    "An unexpected exception occurred in the background: %s. The interrupted work is repeated. "
+    "Please report it with its traceback, unless your code raised it."
 )
 
 HELD_BACK = (
-    "There are many %ss: for the next %g s, some are only counted (zenvark_errors_total). Each "
-    "circuit and source has been told of."
+    "There are many %ss: for the next %g s, some are only counted (zenvark_errors_total). At least "
+    "one of each circuit and source has been logged."
 )
 
 IS_OPEN = "Circuit %s is open: %s; failures: %s. Its calls are rejected until it has recovered."
-STAYS_OPEN = "Circuit %s stays open: %s; failures: %s. Its recovery is tried again later."
-HALF_OPEN = "Circuit %s is half-open: %s. A few calls try whether it has recovered."
-CLOSED = "Circuit %s is closed: %s. Its calls pass."
+STAYS_OPEN = "Circuit %s stays open: %s; failures: %s. The next recovery attempt follows later."
+HALF_OPEN = "Circuit %s is half-open: %s. Trial calls determine whether it has recovered."
+CLOSED = "Circuit %s is closed: %s. Its calls are permitted."
 
-LEADS = "This instance leads: it judges the results of all, and decides."
-FOLLOWS = "This instance follows: another one judges and decides."
-CONNECTED_AGAIN = "The store answers again: this instance has caught up with the others."
+LEADS = "This instance leads: it evaluates the results of all instances and publishes transitions."
+FOLLOWS = "This instance follows: another instance leads and publishes transitions."
+CONNECTED_AGAIN = "The store (Redis) answers again: this instance has loaded the current states."
 
 NEVER_STARTED = (
-    "The coordinator was not started in this process, so nobody judges the results of circuit %s "
-    "and it never opens. Start it with the program: `async with coordinator` in the lifespan, "
-    "BreakerMiddleware around the outermost app, or `with coordinator` in synchronous code."
+    "The coordinator was not started in this process: the results of circuit %s are not evaluated, "
+    "and it never opens. Start the coordinator with the program: `async with coordinator` in the "
+    "lifespan, BreakerMiddleware around the outermost app, or `with coordinator` in synchronous "
+    "code."
 )
 NOT_RUNNING = (
-    "The coordinator does not run (it was stopped, or the process was forked), so nobody finds out "
-    "whether circuit %s has recovered: its wait is over and its calls pass. Start the coordinator "
-    "again, in each process that makes calls."
+    "The coordinator does not run (it was stopped, or the process was forked): it receives no news "
+    "of the recovery of circuit %s, whose calls are permitted because its wait is over. Start the "
+    "coordinator again, in each process that makes calls."
 )
 NO_LONGER_RUNNING = (
-    "The coordinator does not run any more (it was stopped, or its event loop was closed), so "
-    "nobody judges the results of circuit %s and it never opens. Let it run as long as calls are "
-    "made, or start it again."
+    "The coordinator does not run any more (it was stopped, or its event loop was closed): the "
+    "results of circuit %s are not evaluated, and it never opens. Keep the coordinator running "
+    "while calls are made, or start it again."
 )
 TOO_MANY_NEW = (
-    "Too many new circuits come at once: %s and others are not protected, their calls pass and do "
-    "not count, until fewer come. Breakers taken meanwhile are protected from the first call that "
-    "is not one too many; circuits named in `policies` always are. Give circuits names of which "
-    "there is a bounded number (no user ids, no paths)."
+    "Too many new circuits are requested at once: %s and others are not protected, and their calls "
+    "are permitted and not counted, until the rate falls. Each becomes protected with its first "
+    "call within the limit; circuits named in `policies` are always protected. Choose circuit "
+    "names from a bounded set (no user ids, no paths)."
 )
 CHANGES_HELD_BACK = (
-    "So many circuits change their states that further changes are not logged within %g s; the "
-    "callback and the metrics have them. If somebody makes names up, name circuits after upstreams."
+    "Too many circuits change their states: further changes are not logged within %g s; the "
+    "callback and the metrics contain them. If callers can make up names, name circuits after "
+    "upstreams."
 )
 CHECK_FAILS = (
     "The health check of circuit %s fails: %s. Until it passes, the circuit stays or becomes open."
 )
 
 CHECKS_WAIT = (
-    "Health checks have to wait, that of circuit %s first: %s. Circuits whose checks wait stay as "
-    "they are; give plain health checks a time limit of their own, so that none hangs."
+    "Health checks are delayed, first that of circuit %s: %s. Their circuits keep their states. "
+    "Give plain health checks a timeout of their own, so that none hangs."
 )
 
 
@@ -150,7 +154,7 @@ class Log:
         self._instance = instance
 
     def error(self, error: Exception) -> None:
-        """An error of the background."""
+        """Log a background error."""
         name = type(error).__name__
         template, told, circuit = UNEXPECTED, described(error), None
         if isinstance(error, ZenvarkError):
@@ -162,15 +166,15 @@ class Log:
         )
 
     def held_back(self, kind: str, seconds: float) -> None:
-        """Errors of a class are only counted for a while."""
+        """Log that errors of a class are only counted for a while."""
         self._write(logging.ERROR, "errors_held_back", HELD_BACK, kind, seconds, error=kind)
 
     def changes_held_back(self, seconds: float) -> None:
-        """Changes of circuits are not told for a while."""
+        """Log that state changes are not logged for a while."""
         self._write(logging.WARNING, "changes_held_back", CHANGES_HELD_BACK, seconds)
 
     def state_changed(self, change: StateChange) -> None:
-        """A circuit changed its state here. That it opens is a warning."""
+        """Log a state change on this instance: an opening is a warning."""
         template, event = _of_change(change)
         reason = change.reason
         failures = _listed(reason.failures)
@@ -193,40 +197,40 @@ class Log:
         )
 
     def role_changed(self, role: Role) -> None:
-        """This instance leads now, or no longer."""
+        """Log that this instance has become the leader or a follower."""
         template = LEADS if role is Role.LEADER else FOLLOWS
         self._write(logging.INFO, "role", template, role=role.value)
 
     def connected_again(self) -> None:
-        """The store answers after an outage."""
+        """Log that Redis answers after an outage."""
         self._write(logging.INFO, "connected_again", CONNECTED_AGAIN)
 
     def never_started(self, circuit: str) -> None:
-        """Results come in, and nobody will judge them."""
+        """Log that calls are made although the coordinator was never started."""
         self._write(logging.WARNING, "never_started", NEVER_STARTED, circuit, circuit=circuit)
 
     def not_running(self, circuit: str) -> None:
-        """Calls of an open circuit pass because nobody finds out how its upstream is."""
+        """Log that calls of an open circuit are permitted because the coordinator does not run."""
         self._write(logging.WARNING, "not_running", NOT_RUNNING, circuit, circuit=circuit)
 
     def no_longer_running(self, circuit: str) -> None:
-        """Results come in after the coordinator has ended."""
+        """Log that calls are made after the coordinator has ended."""
         self._write(
             logging.WARNING, "no_longer_running", NO_LONGER_RUNNING, circuit, circuit=circuit
         )
 
     def too_many_new(self, circuit: str) -> None:
-        """Circuits are not protected, since too many new ones come."""
+        """Log that circuits are unprotected because too many new ones are requested."""
         self._write(logging.WARNING, "too_many_new", TOO_MANY_NEW, circuit, circuit=circuit)
 
     def check_fails(self, circuit: str, told: str) -> None:
-        """A health check fails, after it passed or in another way than before."""
+        """Log that a health check fails after a passed one, or in a different way than before."""
         self._write(
             logging.WARNING, "check_fails", CHECK_FAILS, circuit, told, circuit=circuit, detail=told
         )
 
     def checks_wait(self, circuit: str, told: str) -> None:
-        """Health checks are not run, for others hang in all threads there are."""
+        """Log that health checks are not run because all threads are taken by hanging ones."""
         self._write(
             logging.WARNING, "checks_wait", CHECKS_WAIT, circuit, told, circuit=circuit, detail=told
         )
@@ -251,7 +255,7 @@ class Log:
             "instance": instance,
             "circuit": circuit,
         }
-        # A handler or filter of the user's that raises costs no call and no decision.
+        # An exception of a user's handler or filter must not affect a call or a decision.
         with suppress(Exception):
             logger.log(
                 level,
@@ -276,9 +280,9 @@ def _of_change(change: StateChange) -> tuple[str, str]:
 
 
 def _listed(failures: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} x {what}" for what, count in failures.items()) or "none told"
+    return ", ".join(f"{count} x {what}" for what, count in failures.items()) or "none reported"
 
 
 def _was_raised(error: Exception) -> bool:
-    """Whether there is a traceback that tells more than the error's text."""
+    """Whether the error has a traceback or a cause to log."""
     return error.__traceback__ is not None or error.__cause__ is not None
