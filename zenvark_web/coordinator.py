@@ -237,8 +237,8 @@ class Coordinator:
         cancelled start is undone.
 
         Raises:
-            RuntimeError: The event loop or thread of the running coordinator is blocked; or one of
-                its own callbacks calls this in the coordinator's thread.
+            RuntimeError: The coordinator belongs to an event loop that no longer runs, or its own
+                thread is blocked, or one of its own callbacks calls this in that thread.
         """
         await self._lifecycle.start()
 

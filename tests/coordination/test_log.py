@@ -343,7 +343,7 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.no_longer_running("payments")
     told.too_many_new("payments")
     told.check_fails("payments", "down")
-    told.checks_wait("payments", "64 checks have not come to an end yet, in their threads")
+    told.checks_wait("payments", "64 checks still run in their threads")
     tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))
     assert tabled == {(vars(r)["zenvark_event"], r.levelname) for r in caplog.records}
     fields = {field for record in caplog.records for field in extra(record)}

@@ -164,7 +164,7 @@ class Lifecycle:
 
     def _check_outside(self) -> None:
         if self._thread is not None and self._thread.current:
-            raise RuntimeError(f"{self._owner!r} can't be started or stopped by its own callbacks")
+            raise RuntimeError(f"{self._owner!r} cannot be started or stopped by its own callbacks")
 
     # Running
 
@@ -238,7 +238,9 @@ class Lifecycle:
         """Join in with what runs in an event loop; tells whether it still does."""
         if session.loop is place_here():
             if session.stopping:
-                raise RuntimeError(f"{self._owner!r} is about to end here: use `async with`")
+                raise RuntimeError(
+                    f"{self._owner!r} is stopping in this event loop: use `async with`"
+                )
             return True
         self._check_alive(session)
         if session.stopping:
@@ -278,13 +280,13 @@ class Lifecycle:
     def _expect_end(self, thread: LoopThread) -> None:
         """Wait for the end of the own thread, whose place is needed."""
         if not self._join(thread):
-            raise RuntimeError(f"{self._owner!r} is running already, and something blocks it")
+            raise RuntimeError(
+                f"{self._owner!r} is running already, and a callback or health check blocks it"
+            )
 
     def _check_alive(self, session: Session) -> None:
         if not session.loop.is_running():
-            raise RuntimeError(
-                f"{self._owner!r} is running in another event loop, which stands still"
-            )
+            raise RuntimeError(f"{self._owner!r} belongs to another event loop, which does not run")
 
     # Ending
 

@@ -70,7 +70,7 @@ async def in_thread(
         NoRoomError: Those of too many others have not.
     """
     if hangs(home, circuit):
-        raise HealthCheckError("the check before has not come to an end yet, in its thread")
+        raise HealthCheckError("the previous check still runs in its thread")
     _make_sure_of_room(trusted)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
@@ -110,7 +110,7 @@ def hangs(home: object, circuit: str) -> bool:
 def _make_sure_of_room(trusted: bool) -> None:
     alike = sum(thread.trusted is trusted for thread in _alive())
     if alike >= (MOST_TRUSTED if trusted else MOST_HANGING):
-        raise NoRoomError(f"{alike} checks have not come to an end yet, in their threads")
+        raise NoRoomError(f"{alike} checks still run in their threads")
 
 
 def _alive() -> Iterator[CheckThread]:
