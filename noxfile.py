@@ -14,23 +14,28 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 OLDEST_SERVER = ".redis-oldest"  # tests/helpers/servers.py looks here
 
 PARALLEL = ("-n", "4", "--dist", "loadgroup")  # most tests wait for most of their time
+THOROUGH = {"HYPOTHESIS_PROFILE": "thorough"}
 
 nox.needs_version = ">=2025.5"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "types", "floors", "docs", "wheel"]
+nox.options.sessions = ["tests", "coverage", "lint", "types", "floors", "docs", "wheel"]
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The suite against the current and the oldest server, with coverage."""
+    """The suite against the current and the oldest server, without its slow tests."""
     session.install("-e", ".", *_group("tests"))
     _provide_oldest_server(session)
-    if session.posargs:
-        session.run("python", "-m", "pytest", *session.posargs)
-        return
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """What the suite reaches of the code. A session of its own: tracing doubles the time."""
+    session.install("-e", ".", *_group("tests"))
+    _provide_oldest_server(session)
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *PARALLEL, "-m", "not slow and not untraced")
-    session.run("python", "-m", "pytest", *PARALLEL, "-m", "untraced")
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=zenvark_web/_core/*", "--fail-under=100")
@@ -48,11 +53,14 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Every fault there is, for real: also Sentinel, a cluster, processes that are struck."""
+    """Every slow test there is, with many generated examples: each fault for real, also Sentinel, a
+    cluster, processes that are struck; the whole of each large matrix."""
     session.install("-e", ".", *_group("tests"))
     _provide_oldest_server(session)
     session.run(
-        "python", "-m", "pytest", "-m", "slow or not slow", "tests/faults", *session.posargs
+        *("python", "-m", "pytest", "-m", "slow", "--ignore", "tests/service"),
+        *(session.posargs or PARALLEL),
+        env=THOROUGH,
     )
 
 
@@ -64,7 +72,7 @@ def simulate(session: nox.Session) -> None:
     jobs = ("--jobs", str(os.cpu_count() or 1))
     session.run("python", "-m", "zenvark_web.testing", *jobs, *session.posargs)
     if not session.posargs:
-        schedules = {"SIMULATED_SCHEDULES": "500"}
+        schedules = {"SIMULATED_SCHEDULES": "500", **THOROUGH}
         patient = ("-o", "faulthandler_timeout=0", "tests/simulation/test_schedules.py")
         session.run("python", "-m", "pytest", *patient, env=schedules)
 

@@ -1,7 +1,8 @@
 """Fixtures that every part of the suite shares: real servers, namespaces, child processes.
 
-Hypothesis takes the same examples in every run, and no stopwatch on busy machines.
-`HYPOTHESIS_PROFILE=search` looks for new examples, longer.
+Hypothesis takes the same examples in every run, and no stopwatch on busy machines: few of them by
+default, many with `HYPOTHESIS_PROFILE=thorough`, as in `nox -s faults`. The profile `search` looks
+for new ones.
 """
 
 import os
@@ -23,11 +24,12 @@ from tests.helpers.servers import (
     current_server,
     oldest_server,
 )
+from tests.helpers.spanning import spanning
 from zenvark_web.backends import redis
 
-settings.register_profile(
-    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+_STEADY = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", _STEADY, max_examples=30)
+settings.register_profile("thorough", _STEADY, max_examples=500)
 settings.register_profile("search", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
@@ -111,9 +113,10 @@ def _server_id(fixture: str) -> str:
         return f"missing-{fixture}"
 
 
-@pytest.fixture(scope="session", params=_SHARED_SERVERS, ids=_server_id)
+@pytest.fixture(scope="session", params=spanning(_SHARED_SERVERS, {"redis_server"}), ids=_server_id)
 def server(request: pytest.FixtureRequest) -> ServerHandle:
-    """Each supported kind of server in turn: the current one and the oldest."""
+    """Each supported kind of server in turn: the current one, and where slow tests run the oldest.
+    (The contract suite always has both.)"""
     handle: ServerHandle = request.getfixturevalue(request.param)
     return handle
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from tests.asgi import gallery
 from tests.asgi.gallery import FOR_THOSE_WHO_LEAVE, GALLERY
 from tests.asgi.messages import Played, Script, play
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE
 from zenvark_web import (
     BreakerMiddleware,
@@ -69,7 +70,7 @@ async def result(app: ASGIApp, script: Script) -> tuple[Played, list[str]]:
     return played, list(gallery.notes)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", spanning(WAYS, {"bare", "thrice"}))
 @pytest.mark.parametrize("name", GALLERY)
 async def test_same_messages(name: str, way: str, coordinator: Coordinator) -> None:
     make, scripts = GALLERY[name]
@@ -87,7 +88,7 @@ def _texts(played: Played) -> list[str]:
     return [str(message)[:300] for message in played.sent]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", spanning(WAYS, {"bare", "thrice"}))
 @pytest.mark.parametrize("script", FOR_THOSE_WHO_LEAVE, ids=str)
 async def test_same_for_those_who_leave(script: Script, way: str, coordinator: Coordinator) -> None:
     """How much they got is a matter of chance; how it ended is not."""

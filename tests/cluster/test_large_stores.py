@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.helpers.servers import ServerHandle
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -70,7 +71,7 @@ def coordinators(redis_server: ServerHandle, namespace: str) -> Iterator[list[Co
         client.delete(*client.keys(f"zenvark:{{{namespace}}}:*"))
 
 
-@pytest.mark.parametrize("opened", [OPEN, 3_000], ids=["few open", "many open"])
+@pytest.mark.parametrize("opened", spanning([OPEN, 3_000], {OPEN}), ids=["few open", "many open"])
 async def test_newcomer_admits_no_call_to_an_open_circuit(
     coordinators: list[Coordinator], redis_server: ServerHandle, namespace: str, opened: int
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.contract.stores import KINDS, MemoryStore, RedisStore, Store
 from tests.helpers.servers import RedisServer, ServerHandle
+from tests.helpers.spanning import spanning
 from zenvark_web import Backend
 
 
@@ -31,7 +32,11 @@ def _store(request: pytest.FixtureRequest, name: str, namespace: str) -> Store:
     return RedisStore(request.getfixturevalue(kind.server), namespace, kind.way)
 
 
-@pytest.fixture(params=KINDS)
+SPANNING = {"memory", "url", "client-oldest", "cluster"}
+"""Both servers, both ways to reach one, and a cluster."""
+
+
+@pytest.fixture(params=spanning(KINDS, SPANNING))
 def closed_store(request: pytest.FixtureRequest, namespace: str) -> Store:
     return _store(request, request.param, namespace)
 
@@ -49,7 +54,7 @@ def backend(store: Store) -> Backend:
     return store.open()
 
 
-@pytest.fixture(params=["url", "client-oldest", "cluster"])
+@pytest.fixture(params=spanning(["url", "client-oldest", "cluster"], {"url", "client-oldest"}))
 def closed_redis_store(request: pytest.FixtureRequest, namespace: str) -> Store:
     return _store(request, request.param, namespace)
 

@@ -108,7 +108,7 @@ def descendants(pid: int) -> dict[int, str]:
     return {member: table[member][1] for member in family - {pid}}
 
 
-def still_running(processes: Mapping[int, str], *, within: float = 15.0) -> dict[int, str]:
+def still_running(processes: Mapping[int, str], *, within: float = PATIENCE) -> dict[int, str]:
     """Those of these processes that have not ended by then."""
     deadline = time.monotonic() + within
     while True:

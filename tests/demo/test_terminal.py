@@ -13,6 +13,7 @@ import pytest
 
 from tests.demo.command import ROOT
 from tests.helpers.children import Child
+from tests.helpers.waiting import PATIENCE
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 DECIDING = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"}
@@ -38,7 +39,7 @@ def on_terminal(until: str, *, columns: int = 80, rows: int = 24, **env: str) ->
         written = _read(ours, until)
         child.process.send_signal(signal.SIGINT)
         written += _read(ours, None)
-        return written, child.process.wait(30)
+        return written, child.process.wait(PATIENCE)
     finally:
         child.kill()
         os.close(ours)
@@ -67,12 +68,14 @@ def test_a_terminal_shows_a_table_and_gets_its_cursor_back() -> None:
     assert "Traceback" not in written
 
 
+@pytest.mark.slow
 def test_no_color_means_no_colour() -> None:
     written, _ = on_terminal(TABLE, NO_COLOR="1")
     assert TABLE in written
     assert not any(colour in written for colour in COLOURS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "terminal",
     [{"TERM": "dumb"}, {"columns": 79}, {"rows": 13}],

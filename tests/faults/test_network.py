@@ -12,6 +12,8 @@ from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
+pytestmark = pytest.mark.slow
+
 FAULT = 1.5
 """Seconds in which every deadline passes at least once (see the fixture `soon`)."""
 
@@ -42,7 +44,6 @@ FAULTS: dict[str, Callable[[Proxy], object]] = {
 }
 
 
-@pytest.mark.untraced
 @pytest.mark.usefixtures("soon", "lasting")
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_calls_go_on_and_all_heals(kind: str, side_by_side: SideBySide) -> None:

@@ -18,7 +18,7 @@ from zenvark_web import Coordinator, MalformedEntryError, State
 from zenvark_web.backends.redis import KEYS
 from zenvark_web.exceptions import ResultsLostError
 
-pytestmark = pytest.mark.usefixtures("soon", "lasting")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("soon", "lasting")]
 
 FAULT = 1.0
 PASSWORD = "first"

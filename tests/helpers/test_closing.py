@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster.upstream import Upstream as FleetUpstream
 from tests.helpers.proxy import Proxy
+from tests.helpers.spanning import spanning
 from tests.http.server import Upstream, unused_port
 
 Server = Callable[[], AbstractAsyncContextManager[Any]]
@@ -22,7 +23,7 @@ def proxy_to_nowhere() -> Proxy:
         return Proxy(port)
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("steps", spanning(range(6), {2}))
 @pytest.mark.parametrize(
     "server", [Upstream, FleetUpstream, proxy_to_nowhere], ids=["http", "fleet", "proxy"]
 )

@@ -13,6 +13,7 @@ import httpx
 import httpx2
 import pytest
 
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.http import server
 from tests.http.circuits import counts, half_opened, takes_a_call
@@ -28,8 +29,9 @@ from zenvark_web import (
     State,
 )
 
-REQUESTS = 2_000
-TRIALS = 1_000
+MANY = spanning([300, 2_000], {300})
+"""Requests at once: hundreds in every run, thousands among the slow tests."""
+
 CONNECTIONS = 200
 POOLS = 10
 
@@ -38,19 +40,20 @@ class Storm:
     """Requests at once, of which about a third are cancelled while the upstream works: `strike`
     is called whenever it does something, so that the speed of the host does not matter."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, requests: int) -> None:
         self.ended: Counter[str] = Counter()
+        self._requests = requests
         self._client = client
         self._chance = random.Random(7)
         self._victims: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         before = self.ended.total()
-        tasks = [asyncio.create_task(self._one()) for _ in range(REQUESTS)]
-        self._victims = self._chance.sample(tasks, REQUESTS // 3)
-        async with asyncio.timeout(100):
+        tasks = [asyncio.create_task(self._one()) for _ in range(self._requests)]
+        self._victims = self._chance.sample(tasks, self._requests // 3)
+        async with asyncio.timeout(2 * PATIENCE):
             await asyncio.gather(*tasks)
-        assert self.ended.total() == before + REQUESTS
+        assert self.ended.total() == before + self._requests
 
     def strike(self) -> None:
         while self._victims and self._victims[-1].done():  # most of those that were rejected
@@ -179,35 +182,41 @@ def moody(storm: Storm, *, bad: bool) -> server.Answer:
 
 
 @pytest.mark.untraced
+@pytest.mark.parametrize("requests", MANY)
 async def test_results_add_up(
-    coordinator: Coordinator, upstream: Upstream, ledger: tuple[Ledger, Any, Any]
+    requests: int, coordinator: Coordinator, upstream: Upstream, ledger: tuple[Ledger, Any, Any]
 ) -> None:
-    storm = Storm(client(coordinator, ledger, upstream))
+    storm = Storm(client(coordinator, ledger, upstream), requests)
     upstream.answer = moody(storm, bad=True)
     await storm.run()
     successes, failures = counts(coordinator.breaker("upstream"))
     ended = storm.ended
-    assert ended["passed"] > 100
+    assert ended["passed"] > requests / 20
     assert ended["failed"] > 0
     assert ended["cancelled"] > 0
     # A request may be cancelled when it has just ended.
     assert 0 <= successes - ended["passed"] <= ended["cancelled"]
     assert 0 <= failures - ended["failed"] <= ended["cancelled"]
-    assert successes + failures <= REQUESTS
+    assert successes + failures <= requests
 
 
+@pytest.mark.parametrize("requests", MANY)
 async def test_every_trial_permit_comes_back(
-    start_coordinator: StartCoordinator, upstream: Upstream, ledger: tuple[Ledger, Any, Any]
+    requests: int,
+    start_coordinator: StartCoordinator,
+    upstream: Upstream,
+    ledger: tuple[Ledger, Any, Any],
 ) -> None:
     """The circuit closes after exactly so many passes as were asked for: a permit too few, and
     it would never close, one too many, and there would be more."""
+    trials = requests // 2
     coordinator = await start_coordinator(
         BreakerPolicy(
-            strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.01), trial_calls=TRIALS
+            strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.01), trial_calls=trials
         )
     )
     breaker = coordinator.breaker("upstream")
-    storm = Storm(client(coordinator, ledger, upstream))
+    storm = Storm(client(coordinator, ledger, upstream), requests)
     upstream.answer = moody(storm, bad=False)
     await half_opened(breaker)
     while not (storm.ended["passed"] and storm.ended["cancelled"]):
@@ -221,7 +230,7 @@ async def test_every_trial_permit_comes_back(
         return breaker.state is State.CLOSED
 
     await eventually(closed)
-    assert counts(breaker) == (TRIALS, 1)
+    assert counts(breaker) == (trials, 1)
 
 
 @pytest.mark.parametrize(("library", "ours"), LIBRARIES, ids=["httpx", "httpx2"])

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from tests.helpers.proxy import HOST, Proxy
 from tests.helpers.servers import RedisServer
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -73,7 +74,7 @@ async def opens_everywhere(fleet: list[Coordinator], name: str) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "the address follows later"])
-@pytest.mark.parametrize("give", [url, client, client_without_retries])
+@pytest.mark.parametrize("give", spanning([url, client, client_without_retries], {url}))
 async def test_every_instance_finds_the_new_primary(give: Give, late: bool, namespace: str) -> None:
     with RedisServer() as old, RedisServer(replica_of=old) as new:
         async with Proxy(old.port) as proxy, led(give, proxy.url, namespace) as fleet:

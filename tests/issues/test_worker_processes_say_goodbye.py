@@ -9,12 +9,14 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.store import Store
 from tests.helpers.servers import ServerHandle
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
 from zenvark_web import (
     Breaker,
@@ -59,8 +61,13 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-@pytest.mark.parametrize("kind", ["Process", "Pool", "ProcessPoolExecutor"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    spanning(
+        product(["fork", "forkserver", "spawn"], ["Process", "Pool", "ProcessPoolExecutor"]),
+        {("fork", "Process"), ("spawn", "Pool"), ("forkserver", "ProcessPoolExecutor")},
+    ),
+)
 def test_workers_of_multiprocessing(
     method: str, kind: str, redis_server: ServerHandle, namespace: str, tmp_path: Path
 ) -> None:
@@ -70,7 +77,7 @@ def test_workers_of_multiprocessing(
         [sys.executable, "-W", "ignore", program, method, kind, redis_server.url, namespace],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -112,7 +119,7 @@ def test_workers_whose_program_runs_one_as_well(
         [sys.executable, "-W", "ignore", program, redis_server.url, namespace],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert json.loads(done.stdout) == [0, True], done.stderr

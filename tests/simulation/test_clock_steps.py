@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.helpers.spanning import spanning
 from zenvark_web import (
     BreakerPolicy,
     CircuitOpenError,
@@ -17,8 +18,8 @@ from zenvark_web import (
 )
 from zenvark_web.testing import Fleet
 
-STEPS = [0.0, 2.0, 10.0, 60.0, 300.0, -10.0, -60.0, -3600.0]
-SINCE = [6.0, 3000.0]
+STEPS = spanning([0.0, 2.0, 10.0, 60.0, 300.0, -10.0, -60.0, -3600.0], {2.0, 300.0, -60.0})
+SINCE = spanning([6.0, 3000.0], {6.0})
 
 
 def fail(coordinator: Coordinator, retry_after: float | None = None) -> None:

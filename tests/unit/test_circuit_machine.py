@@ -406,5 +406,5 @@ class Fleet(RuleBasedStateMachine):
 def test_fleet() -> None:
     run_state_machine_as_test(
         Fleet,
-        settings=settings(max_examples=200, stateful_step_count=50, report_multiple_bugs=False),
+        settings=settings(stateful_step_count=50, report_multiple_bugs=False),
     )
