@@ -1,7 +1,7 @@
-"""For httpx2: a transport that asks a breaker before each request, and a health check.
+"""A transport for httpx2 that asks a breaker before each request, and a health check.
 
-There is a module with the same names for each client library, so that types and errors
-are those of the library in use. What they do is written once, for both.
+Each client library has a module with the same names, so that types and errors are those of the
+library in use.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from ._http import api
 from ._http.answer import Answer
 from ._http.api import by_header, by_host, default_classify
 from ._http.classify import HttpClassifier
+from ._http.client import ClientAdapter, missing
 from ._http.fallbacks import FixedResponse, OtherUpstream
 from ._http.health_check import UrlHealthCheck
 from ._http.last_good import LastGoodResponse
-from ._http.library import Library, missing
 from ._http.problem import BreakerStatus
-from ._http.stream import AsyncBody, SyncBody
 from ._http.transport import GuardedTransport
-from ._http.upload import AsyncUpload, SyncUpload
 
 try:
     import httpx2
@@ -47,15 +45,15 @@ __all__ = [
 
 
 class CircuitOpenError(exceptions.CircuitOpenError, httpx2.TransportError):
-    """The circuit is open: the request was not sent.
+    """The circuit is open, and the request was not sent.
 
-    Both this package's `CircuitOpenError` and an `httpx2.TransportError`, but neither a
-    `NetworkError` nor a timeout: retry rules key on those, and a rejection is not to be retried.
+    This package's `CircuitOpenError` and an `httpx2.TransportError`, but neither a `NetworkError`
+    nor a timeout: retry rules select those, and a rejection must not be retried.
 
     Args:
         name: The circuit's name.
         retry_after: Seconds until the next attempt to recover, as far as it is known.
-        state: What the circuit let pass when the request was rejected.
+        state: The circuit's state when the request was rejected.
     """
 
     def __init__(self, name: str, retry_after: float, state: State = State.OPEN) -> None:
@@ -69,34 +67,19 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx2.TransportError):
 
 
 class CircuitRoute(api.CircuitRoute[httpx2.Request, httpx2.Response, CircuitOpenError]):
-    """A circuit's name, with settings for its requests that go before the transport's.
+    """A circuit's name, with settings that override the transport's.
 
-    Where a mapping or a function names a circuit, and in `extensions={"breaker": ...}`.
+    For `circuits`, and for one request as `extensions={"breaker": CircuitRoute(...)}`.
     """
 
 
 class RequestSettings(
     api.RequestSettings[httpx2.Request, httpx2.Response, CircuitOpenError], total=False
 ):
-    """What one request may say in `extensions={"breaker": ...}`; each goes before the
-    transport's and the route's.
+    """Settings of one request, as `extensions={"breaker": RequestSettings(...)}`.
+
+    They override those of the route and of the transport.
     """
-
-
-class _AsyncBody(AsyncBody, httpx2.AsyncByteStream):
-    pass
-
-
-class _SyncBody(SyncBody, httpx2.SyncByteStream):
-    pass
-
-
-class _AsyncUpload(AsyncUpload, httpx2.AsyncByteStream):
-    pass
-
-
-class _SyncUpload(SyncUpload, httpx2.SyncByteStream):
-    pass
 
 
 class BreakerTransport(
@@ -109,30 +92,23 @@ class BreakerTransport(
     httpx2.AsyncBaseTransport,
     httpx2.BaseTransport,
 ):
-    """Lets requests pass while their circuit is closed, and answers at once while it is open.
+    """Sends requests while their circuit is closed, and rejects them while it is open.
 
         client = httpx2.AsyncClient(transport=BreakerTransport(coordinator))
         client = httpx2.Client(transport=BreakerTransport(coordinator))
 
-    Requests and responses pass through as they are, streams included. A call ends when its body
+    Requests and responses pass unchanged, streams included. A call ends when its response body
     has been read, closed or has broken.
 
-    Note that a client with a `transport` ignores its own `verify`, `cert`, `http2`, `limits` and
-    the proxies of the environment, and that `proxy=` goes past the transport: set all of these
-    on the wrapped transport.
+    A client with a `transport` ignores its own `verify`, `cert`, `http2`, `limits` and the proxies
+    of the environment, and `proxy=` bypasses the transport: set all of these on the wrapped
+    transport.
     """
 
-    _library = Library(
-        httpx2,
-        async_body=_AsyncBody,
-        sync_body=_SyncBody,
-        async_upload=_AsyncUpload,
-        sync_upload=_SyncUpload,
-        open_error=CircuitOpenError,
-    )
+    _client = ClientAdapter(httpx2, CircuitOpenError)
 
 
 class HttpHealthCheck(UrlHealthCheck):
-    """A health check that asks a URL."""
+    """A health check that requests a URL."""
 
     _module = httpx2

@@ -8,7 +8,7 @@ import pytest
 from tests.asgi.messages import Script
 from zenvark_web import Coordinator, ProtectedRoute, RoutingError
 from zenvark_web.asgi import BreakerMiddleware
-from zenvark_web.asgi._routes import PathPatterns, finder
+from zenvark_web.asgi._routes import RoutePatterns, finder
 
 ROUTES = {
     "/": "rest",
@@ -69,14 +69,14 @@ def circuit(find: Callable[..., ProtectedRoute | None], path: str, root: str = "
     ],
 )
 def test_most_specific_pattern_decides(path: str, expected: str | None) -> None:
-    assert circuit(PathPatterns(ROUTES), path) == expected
+    assert circuit(RoutePatterns(ROUTES), path) == expected
     backwards = dict(reversed(list(ROUTES.items())))
-    assert circuit(PathPatterns(backwards), path) == expected
+    assert circuit(RoutePatterns(backwards), path) == expected
 
 
 def test_without_patterns_nothing_is_protected() -> None:
-    assert circuit(PathPatterns({}), "/") is None
-    assert circuit(PathPatterns({"/users": "users"}), "/") is None
+    assert circuit(RoutePatterns({}), "/") is None
+    assert circuit(RoutePatterns({"/users": "users"}), "/") is None
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_without_patterns_nothing_is_protected() -> None:
     ],
 )
 def test_path_is_the_mounted_apps_own(root: str, path: str, expected: str) -> None:
-    assert circuit(PathPatterns(ROUTES), path, root) == expected
+    assert circuit(RoutePatterns(ROUTES), path, root) == expected
 
 
 def test_root_path_that_a_proxy_has_taken_away_is_not_in_the_path() -> None:
-    find = PathPatterns(ROUTES)
+    find = RoutePatterns(ROUTES)
     for root, path in (("/api", "/users"), ("/users", "/usersx/../users")):
         found = find({"type": "http", "root_path": root, "path": path})
         assert found is not None
@@ -101,14 +101,14 @@ def test_root_path_that_a_proxy_has_taken_away_is_not_in_the_path() -> None:
 
 
 def test_hundreds_of_patterns() -> None:
-    find = PathPatterns({f"/part{number}": f"circuit{number}" for number in range(500)})
+    find = RoutePatterns({f"/part{number}": f"circuit{number}" for number in range(500)})
     for number in (0, 49, 499):
         assert circuit(find, f"/part{number}/x") == f"circuit{number}"
 
 
 def test_a_name_stands_for_a_circuit_and_a_route_for_itself() -> None:
     route = ProtectedRoute(needs=["payments"])
-    find = PathPatterns({"/a": "own", "/b": route})
+    find = RoutePatterns({"/a": "own", "/b": route})
     assert find(Script(path="/a").scope()) == ProtectedRoute(circuit="own")
     assert find(Script(path="/b").scope()) is route
 

@@ -300,7 +300,7 @@ def knock_at_a_closed_port_sync(caller: Caller) -> None:
         caller.client.get(f"http://{server.HOST}:{port}/")
 
 
-Inner: TypeAlias = Callable[[Kind], Any]
+WrappedTransport: TypeAlias = Callable[[Kind], Any]
 
 
 def real_transport(kind: Kind) -> Any:
@@ -315,7 +315,7 @@ def http2_transport(kind: Kind) -> Any:
     return kind.real_transport(http1=False, http2=True)
 
 
-def mock(made: Callable[[Kind], Any]) -> Inner:
+def mock(made: Callable[[Kind], Any]) -> WrappedTransport:
     return lambda kind: kind.library.MockTransport(lambda _: made(kind))
 
 
@@ -394,7 +394,7 @@ class Scenario:
     use: tuple[Use, SyncUse | None] = field(default_factory=request)
     answer: Answer = server.ok
     raises: type[BaseException] | str | None = None
-    inner: Inner = real_transport
+    inner: WrappedTransport = real_transport
     without: tuple[str, ...] = ()
     on_trial: Outcome | None = None
 

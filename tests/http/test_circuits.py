@@ -290,6 +290,7 @@ async def test_request_goes_out_though_its_circuit_cannot_be_told(
     [error] = await eventually(lambda: errors, within=PATIENCE)
     assert isinstance(error, RoutingError)
     assert message in str(error)
+    assert "the circuit of GET https://api.example.com/" in str(error)
     assert isinstance(error.__cause__, Exception)
 
 

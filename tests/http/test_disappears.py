@@ -141,7 +141,7 @@ def spy(kind: Kind, seen: list[Any]) -> Any:  # noqa: C901 - two bodies and two 
     library = kind.library
     real = kind.real_transport()
 
-    class AsyncBody(library.AsyncByteStream):  # type: ignore[misc,name-defined]
+    class AsyncResponseBody(library.AsyncByteStream):  # type: ignore[misc,name-defined]
         def __init__(self, stream: Any) -> None:
             self.stream = stream
 
@@ -160,7 +160,7 @@ def spy(kind: Kind, seen: list[Any]) -> Any:  # noqa: C901 - two bodies and two 
             seen.append("body closed")
             await self.stream.aclose()
 
-    class SyncBody(library.SyncByteStream):  # type: ignore[misc,name-defined]
+    class SyncResponseBody(library.SyncByteStream):  # type: ignore[misc,name-defined]
         def __init__(self, stream: Any) -> None:
             self.stream = stream
 
@@ -184,14 +184,14 @@ def spy(kind: Kind, seen: list[Any]) -> Any:  # noqa: C901 - two bodies and two 
             seen.append(("request", request.method, str(request.url), request.headers.raw))
             seen.append(sorted(request.extensions))
             response = await real.handle_async_request(request)
-            response.stream = AsyncBody(response.stream)
+            response.stream = AsyncResponseBody(response.stream)
             return response
 
         def handle_request(self, request: Any) -> Any:
             seen.append(("request", request.method, str(request.url), request.headers.raw))
             seen.append(sorted(request.extensions))
             response = real.handle_request(request)
-            response.stream = SyncBody(response.stream)
+            response.stream = SyncResponseBody(response.stream)
             return response
 
         async def aclose(self) -> None:

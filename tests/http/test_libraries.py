@@ -160,7 +160,7 @@ def test_default_transport_is_made_once_for_many_threads(twin: tuple[Any, Any]) 
     def enter() -> None:
         start.wait()
         with transport:
-            found.add(id(transport._inner.open_sync))
+            found.add(id(transport._wrapped.open_sync))
 
     threads = [threading.Thread(target=enter) for _ in range(8)]
     for thread in threads:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-Body: TypeAlias = bytes | str | dict[str, Any] | list[Any]
+Payload: TypeAlias = bytes | str | dict[str, Any] | list[Any]
 """A body: as it is, as text, or as JSON."""
 
 
@@ -20,6 +20,6 @@ class Answer:
         headers: By name, or pairs.
     """
 
-    content: Body = b""
+    content: Payload = b""
     status: int = 200
     headers: Mapping[str, str] | list[tuple[str, str]] = field(default_factory=dict[str, str])

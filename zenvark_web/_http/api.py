@@ -9,19 +9,19 @@ from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, TypeV
 
 from .._core._checks import check_name
 from .._core.states import Outcome
-from .answer import Answer, Body
+from .answer import Answer, Payload
 from .circuit_names import header_name, host_name
-from .classify import DEFAULT, HasStatus
+from .classify import DEFAULT
 from .fallbacks import Fallbacks, OtherUpstream
-from .library import RequestLike, ResponseLike
+from .protocols import HasStatus, RequestLike, ResponseLike
 from .settings import WhenOpen, check_classify, check_when_open
 
 RequestT = TypeVar("RequestT", bound=RequestLike)
 ResponseT = TypeVar("ResponseT", bound=ResponseLike)
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
-Classify: TypeAlias = Callable[[RequestT, ResponseT | Exception], Outcome]
-FallbackResult: TypeAlias = ResponseT | Answer | Body | None
+ClassifyExchange: TypeAlias = Callable[[RequestT, ResponseT | Exception], Outcome]
+FallbackResult: TypeAlias = ResponseT | Answer | Payload | None
 FallbackFunction: TypeAlias = Callable[
     [RequestT, ErrorT], FallbackResult[ResponseT] | Awaitable[FallbackResult[ResponseT]]
 ]
@@ -30,9 +30,7 @@ Fallback: TypeAlias = FallbackFunction[RequestT, ErrorT, ResponseT] | OtherUpstr
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
-    """A circuit's name, with settings for its requests that go before the transport's.
-
-    Where a mapping or a function names a circuit, and in `extensions={"breaker": ...}`.
+    """A circuit's name, with settings that override the transport's.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -41,10 +39,10 @@ class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
     name: str
     """The circuit."""
     _: KW_ONLY
-    classify: Classify[RequestT, ResponseT] | None = None
-    """Tells the outcome of an exchange. None: the transport's."""
+    classify: ClassifyExchange[RequestT, ResponseT] | None = None
+    """Returns the outcome of an exchange. None: the transport's."""
     fallback: Fallback[RequestT, ErrorT, ResponseT] | None = None
-    """Makes the answer while the circuit is open. None: the transport's."""
+    """Makes the response while the circuit is open. None: the transport's."""
     when_open: WhenOpen | None = None
     """`"respond"` or `"raise"`. None: the transport's."""
 
@@ -61,7 +59,7 @@ AnyRoute: TypeAlias = CircuitRoute[Any, Any, Any]
 
 
 def is_route(target: object) -> TypeGuard[AnyRoute]:
-    """Whether a circuit is named with settings, for either client library."""
+    """Whether the target of a mapping is a route of either client library."""
     return isinstance(target, CircuitRoute)
 
 
@@ -73,43 +71,42 @@ Circuits: TypeAlias = (
 
 
 class RequestSettings(TypedDict, Generic[RequestT, ResponseT, ErrorT], total=False):
-    """What one request may say in `extensions={"breaker": ...}`; each goes before the
-    transport's and the route's."""
+    """Settings of one request that override those of the route and of the transport."""
 
     name: str | Literal[False] | None
-    """The circuit. None or False: not protected. Left out: as mapped."""
-    classify: Classify[RequestT, ResponseT]
-    """Tells the outcome."""
+    """The circuit. None or False: not protected. Default: that of `circuits`."""
+    classify: ClassifyExchange[RequestT, ResponseT]
+    """Returns the outcome."""
     fallback: (
         Fallback[RequestT, ErrorT, ResponseT]
         | Mapping[str, Fallback[RequestT, ErrorT, ResponseT]]
         | None
     )
-    """Makes the answer while the circuit is open. None: none does."""
+    """Makes the response while the circuit is open. None: no fallback."""
     when_open: WhenOpen
-    """What the caller gets if no fallback answers."""
+    """What the caller receives without a response by a fallback."""
 
 
 def by_host(request: RequestLike) -> str | None:
-    """A request's circuit: its host, with the port when that is not the scheme's default."""
+    """The circuit of a request: its host, with the port if that is not the scheme's default."""
     return host_name(request.url)
 
 
 def by_header(header: str) -> Callable[[RequestLike], str | None]:
-    """For many tenants behind one host: `circuits=by_header("X-Tenant")`.
+    """Circuits for many tenants behind one host: `circuits=by_header("X-Tenant")`.
 
-    A request's circuit is its host and the value of the header, such as
+    The circuit of a request is its host and the value of the header, such as
     `api.example.com#acme`; without the header it is its host.
     """
     return lambda request: header_name(request.url, request.headers.get(header))
 
 
 def default_classify(request: object, ended: HasStatus | Exception) -> Outcome:
-    """What an exchange says about its upstream: `HttpClassifier()`.
+    """The outcome of an exchange by the default rules, those of `HttpClassifier()`.
 
-    A failure: transport errors and timeouts, a body that breaks, and the statuses 408, 429, and
-    from 500 on all but 501 and 505. Ignored: errors of the caller's making, a limit of this
-    process such as `PoolTimeout`, and what a breaker further in answered. The other 4xx tell that
-    the upstream answers, and not how well it is (`Outcome.ANSWERED`). Anything else is a success.
+    Failures are transport errors, timeouts, bodies that break, and the statuses 408, 429 and all
+    from 500 except 501 and 505. Errors of the caller, limits of this process such as
+    `PoolTimeout`, and responses of a breaker further in are ignored. The other 4xx prove that the
+    upstream is reachable, not that it is healthy (`Outcome.ANSWERED`). All else is a success.
     """
     return DEFAULT(request, ended)

@@ -1,4 +1,4 @@
-"""One HTTP call under a breaker: whatever happens to it, it is settled once."""
+"""One HTTP call under a breaker. It is settled once, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .._core.states import Outcome
 from .._rejections import rejection_in
 from .._runtime import forks
 from ..breaker import Permit
-from .classify import FAILURE, IGNORED, SUCCESS, Judge, is_rejection, label
+from .classify import FAILURE, IGNORED, SUCCESS, Classifier, is_rejection, label
 from .errors import end_of_connection
-from .library import RequestLike, ResponseLike
+from .protocols import RequestLike, ResponseLike
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
 
 EVENT_STREAM = "text/event-stream"
 
 CAUSES = 64
-"""Errors that are remembered, so that what they come from counts once."""
+"""How many errors are remembered, so that a connection that breaks counts once."""
 
 
 class Incidents:
-    """What befalls a transport, and with it the calls that are under way.
+    """Events of a transport that end several calls at once.
 
     Attributes:
-        closings: How often somebody began, or was done with, closing the transport.
+        closings: How often closing the transport has begun or ended.
     """
 
     __slots__ = ("__weakref__", "_causes", "_lock", "closings")
@@ -44,8 +44,8 @@ class Incidents:
 
     @contextmanager
     def closing(self) -> Generator[None]:
-        """The transport is being closed. What breaks calls that began before its end is that; one
-        that begins later uses it anew."""
+        """Close the transport. Calls that began before the end of this block are broken by it; a
+        later call uses the transport anew."""
         self.closings += 1
         try:
             yield
@@ -53,8 +53,8 @@ class Incidents:
             self.closings += 1
 
     def is_news(self, error: BaseException) -> bool:
-        """Whether no other call has told what an error comes from. All streams of an HTTP/2
-        connection end with that, by one and the same event or error."""
+        """Whether an error is the first from its cause. All streams of an HTTP/2 connection end
+        by one event or error."""
         cause = end_of_connection(error)
         if cause is None:
             return True
@@ -65,76 +65,76 @@ class Incidents:
             return True
 
 
-class Call:
-    """A call whose outcome is to come.
+class HttpCall:
+    """A call that is under way.
 
-    Settling never awaits, so nothing can come between.
+    Settling never awaits, so it is atomic for an event loop.
 
     Args:
-        permit: What the call was let through with.
-        judge: Tells the outcome of a response or an exception.
-        request: What was sent.
-        incidents: What befalls the transport.
+        permit: Lets the call pass.
+        classify: Returns the outcome of a response or an exception.
+        request: The request.
+        incidents: Those of the transport.
 
     Attributes:
-        good: Whether the headers said success.
-        served_on_trial: Whether it was a trial call, and they said no failure.
-        keep: Gets the chunks of a body that is wanted later, and is told when it is complete.
-        upload_error: What the request's own body raised.
+        good: Whether the headers mean success.
+        served_on_trial: Whether it is a trial call whose headers do not mean failure.
+        recorder: Records the body, if a fallback needs it later.
+        upload_error: The exception of the request's own body.
     """
 
     __slots__ = (
+        "_classify",
         "_closings",
         "_incidents",
-        "_judge",
         "_permit",
         "_request",
         "_waiting",
         "good",
-        "keep",
+        "recorder",
         "served_on_trial",
         "upload_error",
     )
 
     def __init__(
-        self, permit: Permit, judge: Judge, request: RequestLike, incidents: Incidents
+        self, permit: Permit, classify: Classifier, request: RequestLike, incidents: Incidents
     ) -> None:
         self._permit: Permit | None = permit
-        self._judge = judge
+        self._classify = classify
         self._request = request
         self._incidents = incidents
         self._closings = incidents.closings
         self._waiting = True
         self.good = False
         self.served_on_trial = False
-        self.keep: Keep | None = None
+        self.recorder: BodyRecorder | None = None
         self.upload_error: BaseException | None = None
 
     def pause(self) -> None:
-        """Count no time from here on: the caller's own request body is to come."""
+        """Stop the clock while the caller produces the request body."""
         if self._permit is not None and self._waiting:
             self._permit.pause_clock()
 
     def go_on(self) -> None:
-        """Count the time again, unless the response is there already."""
+        """Start the clock again, unless the response has arrived."""
         if self._permit is not None and self._waiting:
             self._permit.resume_clock()
 
     def answered(self, response: ResponseLike) -> bool:
-        """Take note of a response's headers.
+        """Judge the headers of a response.
 
         Returns:
-            Whether the body matters still. It does not where the headers say no success, after
-            an upgrade (101) or a body that has been read already, for an event stream, which ends
-            when and how it likes, nor for a trial call: nobody waits for a body's end to know
-            that the upstream is back.
+            Whether the body decides the outcome. It does not if the headers do not mean success,
+            after an upgrade (101), for a body that has been read already, for an event stream,
+            which may end at any time, and for a trial call: the headers prove that the upstream
+            is back.
         """
         permit = self._permit
         if permit is None:
             return False
         permit.stop_clock()
         self._waiting = False
-        outcome = IGNORED if is_rejection(response) else self._judge(self._request, response)
+        outcome = IGNORED if is_rejection(response) else self._classify(self._request, response)
         self.good = outcome is SUCCESS
         self.served_on_trial = permit.on_trial and outcome is not FAILURE
         if (
@@ -153,42 +153,42 @@ class Call:
         return False
 
     def finished(self) -> None:
-        """The body has been read to its end."""
+        """Settle: the body has been read to its end."""
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.record(SUCCESS)
-        if self.keep is not None:
-            self.keep.complete()
+        if self.recorder is not None:
+            self.recorder.complete()
 
     def closed(self) -> None:
-        """The body was closed. Its headers were good, and nobody wants the rest."""
+        """Settle: the body has been closed. Its headers were good, and the rest is not needed."""
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.record(SUCCESS)
 
     def broke(self, error: BaseException) -> None:
-        """Take note of how the call, or the reading of its body, was cut short."""
+        """Settle: an exception ended the call, or the reading of its body."""
         permit, self._permit = self._permit, None
         if permit is None:
             return
         if self._closings != self._incidents.closings or self.upload_error is not None:
-            permit.record(IGNORED)  # the caller's own doing
+            permit.record(IGNORED)  # caused by the caller
         elif isinstance(error, Exception):
             permit.record(self._outcome(error), label(error))
-        else:  # cancelled, which says something if it came late or unasked, or abandoned
+        else:  # cancelled, which counts if it came late or unasked, or abandoned
             permit.raised(error)
 
     def _outcome(self, error: Exception) -> Outcome:
         if rejection_in(error) is not None:
             return IGNORED
-        outcome = self._judge(self._request, error)
+        outcome = self._classify(self._request, error)
         if outcome is FAILURE and not self._incidents.is_news(error):
             return IGNORED
         return outcome
 
 
 def _remembered(cause: object) -> Callable[[], object]:
-    """A way back to a cause, which does not keep an error with all that hangs on it alive."""
+    """A reference to a cause, weak for an error, which holds frames alive."""
     try:
         return ref(cause) if isinstance(cause, BaseException) else lambda: cause
     except TypeError:  # Python's own errors take no weak reference
@@ -200,17 +200,17 @@ def _is_event_stream(response: ResponseLike) -> bool:
     return kind.partition(";")[0].strip().lower() == EVENT_STREAM
 
 
-class Keep:
-    """Something that keeps a body while it passes."""
+class BodyRecorder:
+    """Records a body while it passes."""
 
     __slots__ = ()
 
     def add(self, chunk: bytes) -> None:
-        """Take note of a chunk."""
+        """Record a chunk."""
         raise NotImplementedError
 
     def complete(self) -> None:
-        """The body was complete."""
+        """End the body, which is complete."""
         raise NotImplementedError
 
 

@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import Protocol
 
 from .._core._checks import MAX_NAME_LENGTH
+from .protocols import URLLike
 
 MAX_CACHED_HOSTS = 4_096
 MAX_HOST = 255
 """No longer name exists in DNS (RFC 1035, section 2.3.4), so none is remembered."""
-
-
-class URLLike(Protocol):
-    """What is needed of a URL."""
-
-    @property
-    def scheme(self) -> str:
-        """Lower case."""
-        ...
-
-    @property
-    def port(self) -> int | None:
-        """None for the scheme's default."""
-        ...
-
-    @property
-    def netloc(self) -> bytes:
-        """Host and port, IDNA-encoded, without user info and default port."""
-        ...
-
-    @property
-    def raw_path(self) -> bytes:
-        """Path and query."""
-        ...
 
 
 _names: OrderedDict[bytes, str] = OrderedDict()

@@ -1,32 +1,33 @@
-"""What an HTTP exchange says about its upstream.
+"""Classification of HTTP exchanges.
 
-Errors are told apart by the names of their classes, which httpx and httpx2 share, so that this
-module needs neither.
+Errors are recognised by the names of their classes, which httpx and httpx2 share, so this module
+imports neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from .._core.states import Outcome
 from .._rejections import EXTENSION, leaves_that_count, told_by
 from ..exceptions import ClassifierError
 from .errors import goodbye_in, is_in_good_order, is_local_limit, label_of
+from .protocols import HasStatus
 
 # A faster look-up.
 SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
 IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
 
 LARGEST_STATUS = 999
-"""What has three digits can be sent."""
+"""Any three digits can be sent."""
 
 FAILURE_STATUSES = frozenset({408, 429, *range(500, LARGEST_STATUS + 1)} - {501, 505})
 ANSWERED_STATUSES = frozenset(range(400, 500))
 
 INVALID_COUNTS_AS = 500
-"""The status that one outside of 100 to 599 stands for (RFC 9110, section 15)."""
+"""A status outside of 100 to 599 counts as this one (RFC 9110, section 15)."""
 
 ErrorKind: TypeAlias = type[Exception] | str
 
@@ -51,8 +52,8 @@ FOREIGN_ERRORS = frozenset(
         "TooSlowError",
     }
 )
-"""What wrapped transports let through of what they are made of (httpcore, h11, h2, python-socks,
-aiohttp, trio, anyio, asyncio's streams, http.client): transport errors by another name."""
+"""Transport errors by another name, which wrapped transports let through (httpcore, h11, h2,
+python-socks, aiohttp, trio, anyio, asyncio's streams, http.client)."""
 
 IGNORED_ERRORS: tuple[ErrorKind, ...] = (
     "CircuitOpenError",
@@ -62,49 +63,39 @@ IGNORED_ERRORS: tuple[ErrorKind, ...] = (
     "TooManyStreamsError",
     "UnsupportedProtocol",
 )
-"""Errors that are the caller's own doing, or a limit of this process."""
-
-
-class HasStatus(Protocol):
-    """What classifying needs of a response."""
-
-    @property
-    def status_code(self) -> int:
-        """The status."""
-        ...
+"""Errors of the caller, or limits of this process."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class HttpClassifier:
-    """Tells the outcome of an HTTP exchange, by statuses and by kinds of errors.
+    """Classifies HTTP exchanges by statuses and by classes of errors.
 
         BreakerTransport(coordinator, classify=HttpClassifier(ignored_statuses={404, 429}))
 
-    A status in no list is a success. One outside of 100 to 599 that is in no list counts as 500
-    does (RFC 9110, section 15). An error counts as the nearest of its base classes that stands in
-    a list: `ConnectError` in `ignored_errors` goes before `TransportError` in `failure_errors`. An
-    error without any is ignored: it is not the upstream's. An exception group is a failure if an
-    error in it is one. What stands in two lists counts as the first of these that has it:
-    ignored, failure, answered.
+    A status in no list is a success. A status outside of 100 to 599 that is in no list counts as
+    500 does (RFC 9110, section 15). An error counts as the nearest of its base classes that is in a
+    list: `ConnectError` in `ignored_errors` takes precedence over `TransportError` in
+    `failure_errors`. An error with no class in a list is ignored: it is not the upstream's. An
+    exception group is a failure if it contains one. Of several lists with the same entry, the
+    first applies: ignored, failure, answered.
 
-    Whatever the lists say, these are ignored: an answer or error that a breaker further in made,
-    an HTTP/2 connection that a server closes in good order before it has processed anything
-    (GOAWAY), and a call for which this process had no file descriptor or port left.
+    Always ignored are: a response or error made by a breaker further in, an HTTP/2 connection that
+    a server closes in good order before it has processed anything (GOAWAY), and a call for which
+    this process had no file descriptor or port left.
 
     Args:
-        failure_statuses: Default: 408, 429, and from 500 on all but 501 and 505. Ranges will
-            do: `range(500, 600)`.
-        ignored_statuses: Those that say nothing of the upstream. Default: none.
-        answered_statuses: Those that tell that the upstream answers, but not how well it is:
-            ignored while the circuit is closed, while a trial call has passed. Default: 400
-            to 499.
+        failure_statuses: Default: 408, 429, and all from 500 except 501 and 505. Accepts ranges:
+            `range(500, 600)`.
+        ignored_statuses: Statuses that do not count. Default: none.
+        answered_statuses: Statuses by which the upstream proves reachable, not healthy: ignored
+            while the circuit is closed; a trial call passes. Default: 400 to 499.
         failure_errors: Classes, or their names, which serve httpx and httpx2 alike. Default:
-            `"TransportError"` (timeouts too) and `OSError`. The like of what transports are made
-            of, such as `ProxyError` of python-socks, `TooSlowError` of trio or `ProtocolError` of
-            h11 and h2, counts as `"TransportError"` does.
+            `"TransportError"` (including timeouts) and `OSError`. Equivalents from the packages
+            that transports are made of, such as `ProxyError` of python-socks, `TooSlowError` of
+            trio or `ProtocolError` of h11 and h2, count as `"TransportError"`.
         ignored_errors: Default: `"CircuitOpenError"`, `"LocalProtocolError"`, `"PoolTimeout"`,
-            `"UnsupportedProtocol"`, and the like of h2: the caller's own doing, or a limit of
-            this process.
+            `"UnsupportedProtocol"`, and equivalents of h2: errors of the caller, or limits of this
+            process.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -123,12 +114,12 @@ class HttpClassifier:
             object.__setattr__(self, what, _kinds(what, getattr(self, what)))
 
     def __repr__(self) -> str:
-        told = [
+        changed = [
             f"{each.name}={_readable(getattr(self, each.name))}"
             for each in fields(self)
             if getattr(self, each.name) != frozenset(cast(Collection[object], each.default))
         ]
-        return f"HttpClassifier({', '.join(told)})"
+        return f"HttpClassifier({', '.join(changed)})"
 
     def __call__(self, request: object, ended: HasStatus | Exception) -> Outcome:
         """The outcome of an exchange that ended in a response or an exception."""
@@ -164,32 +155,34 @@ class HttpClassifier:
         return False
 
 
-Judge: TypeAlias = Callable[[Any, Any], Outcome]
-"""Tells the outcome of a request by its response or exception, and never raises."""
+Classifier: TypeAlias = Callable[[Any, Any], Outcome]
+"""Returns the outcome of a request by its response or exception, and never raises."""
 
 
-def judge(classify: Callable[[Any, Any], Outcome], surface: Callable[[Exception], None]) -> Judge:
-    """A classifier whose mistakes cost nobody anything."""
-    if type(classify) is HttpClassifier:  # ours makes none
+def safe(
+    classify: Callable[[Any, Any], Outcome], report: Callable[[Exception], None]
+) -> Classifier:
+    """A classifier that never raises."""
+    if type(classify) is HttpClassifier:  # ours never does
         return classify
-    return _CarefulJudge(classify, surface)
+    return _SafeClassifier(classify, report)
 
 
-class _CarefulJudge:
-    """A classifier of the user's whose mistakes cost nobody anything: the default decides then.
+class _SafeClassifier:
+    """A user's classifier. When it raises, the default classifier decides.
 
     Args:
         classify: The classifier.
-        surface: Where its errors go.
+        report: Receives its errors.
     """
 
-    __slots__ = ("_classify", "_surface")
+    __slots__ = ("_classify", "_report")
 
     def __init__(
-        self, classify: Callable[[Any, Any], Outcome], surface: Callable[[Exception], None]
+        self, classify: Callable[[Any, Any], Outcome], report: Callable[[Exception], None]
     ) -> None:
         self._classify = classify
-        self._surface = surface
+        self._report = report
 
     def __call__(self, request: object, ended: HasStatus | Exception) -> Outcome:
         """The outcome."""
@@ -200,13 +193,13 @@ class _CarefulJudge:
             raise TypeError(f"classify must return an Outcome, not {outcome!r}")
         except Exception as cause:
             name = getattr(self._classify, "__qualname__", type(self._classify).__qualname__)
-            what = f"classify failed ({name}), the default decides"
-            self._surface(ClassifierError.because(cause, what, source=name))
+            what = f"classify {name!r} failed; the default classifier decided the outcome"
+            self._report(ClassifierError.because(cause, what, source=name))
             return DEFAULT(request, ended)
 
 
 def label(ended: HasStatus | Exception) -> str:
-    """What a failure is called when a trip is explained."""
+    """The name of a failure in the reason of a trip."""
     if not isinstance(ended, Exception):
         return f"HTTP {ended.status_code}"
     return label_of(next(leaves_that_count(ended), ended))
@@ -217,13 +210,13 @@ def _readable(items: Collection[object]) -> str:
 
 
 def is_rejection(response: object) -> bool:
-    """Whether a breaker further in made this answer, or a fallback in its place."""
+    """Whether a breaker further in, or its fallback, made this response."""
     extensions: Any = getattr(response, "extensions", None)
     return bool(extensions) and EXTENSION in extensions and told_by(response) is not None
 
 
 def _kinds_of(error: BaseException) -> Iterator[ErrorKind]:
-    """An error's classes and their names, the nearest first."""
+    """An error's classes and their names, nearest first."""
     foreign = False
     for cls in type(error).__mro__:
         yield cast(type[Exception], cls)

@@ -1,4 +1,4 @@
-"""What a caller gets while a circuit is open, in place of the 503."""
+"""Responses in place of the 503 of an open circuit."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, TypeAlias, cast
 from .._core._checks import check_call
 from .._core.patterns import NamePatterns
 from ..exceptions import CircuitOpenError
-from .answer import Answer, Body
-from .call import Call
+from .answer import Answer, Payload
+from .call import HttpCall
 from .last_good import LastGoodResponse
-from .library import redacted
+from .messages import redacted
 
-Make: TypeAlias = Callable[[Any, Any], Any]
-"""A function of the request and the error, sync or async. What it returns is an answer, or None
-if it has none."""
+FallbackFunction: TypeAlias = Callable[[Any, Any], Any]
+"""A function of the request and the error, sync or async. It returns a response, or None for the
+default."""
 
 OF_ONE_HOST = frozenset({"breaker", "sni_hostname", "target"})
-"""Extensions of a request that hold for the host it was made for only."""
+"""Extensions of a request that apply to its own host only."""
 
 OF_ANY_CIRCUIT = frozenset({"when_open"})
-"""What a request, or its route, says of itself that holds for another circuit, too."""
+"""Settings of a request, or of its route, that apply to another circuit as well."""
 
 
 class FixedResponse:
-    """A fallback that always answers the same.
+    """A fallback that always returns the same response.
 
         BreakerTransport(coordinator, fallback=FixedResponse({"items": []}))
 
@@ -40,7 +40,7 @@ class FixedResponse:
     """
 
     def __init__(
-        self, content: Body = b"", *, status: int = 200, headers: Mapping[str, str] | None = None
+        self, content: Payload = b"", *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
         if not isinstance(content, bytes | str | dict | list):
             raise TypeError(f"content must be bytes, a string, a dict or a list, not {content!r}")
@@ -54,7 +54,7 @@ class FixedResponse:
         return f"FixedResponse(status={self._answer.status})"
 
     def __call__(self, request: object, error: CircuitOpenError) -> Answer:
-        """The answer."""
+        """The response."""
         return self._answer
 
 
@@ -63,17 +63,18 @@ class OtherUpstream:
 
         BreakerTransport(coordinator, fallback=OtherUpstream("https://eu.api.example.com"))
 
-    The request goes with its method, path, query, headers and body. Its circuit is that of its
-    new URL; if that is open too, the caller gets what `when_open` says: the request's own, its
-    route's, or else that of the new URL.
+    The request keeps its method, path, query, headers and body, and has the circuit of its new
+    URL. If that is open too, `when_open` applies: of the request, of its route, or else of the new
+    URL.
 
-    Credentials go along: name only an upstream that may see them.
+    The request keeps its credentials: name only an upstream that may receive them.
 
     Args:
-        url: Scheme, host and port of the other upstream, and perhaps the beginning of a path,
-            which goes before the request's own.
-        transport: Sends it, unguarded unless it is a `BreakerTransport` itself. It is closed
-            together with the transport whose fallback this is. Default: that transport.
+        url: Scheme, host and port of the other upstream, optionally with a path, which is put
+            before the request's own.
+        transport: Sends the request, without a breaker unless it is a `BreakerTransport` itself.
+            It is closed together with the transport that has this fallback. Default: that
+            transport.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -98,12 +99,12 @@ class OtherUpstream:
     def __repr__(self) -> str:
         return f"OtherUpstream({self._url!r})"
 
-    def readdressed(self, request: Any, told: Mapping[str, Any]) -> Any:
-        """The request, as it is sent to the other upstream.
+    def readdressed(self, request: Any, overrides: Mapping[str, Any]) -> Any:
+        """The request to the other upstream.
 
         Args:
-            request: As it was made for the first one.
-            told: What the request, or its route, says itself of how it is to be treated.
+            request: The request to the first one.
+            overrides: The settings of the request and of its route.
         """
         url = type(request.url)(self._url)
         path = url.raw_path.rstrip(b"/") + request.url.raw_path
@@ -111,7 +112,7 @@ class OtherUpstream:
         extensions = {
             name: value for name, value in request.extensions.items() if name not in OF_ONE_HOST
         }
-        kept = {name: value for name, value in told.items() if name in OF_ANY_CIRCUIT}
+        kept = {name: value for name, value in overrides.items() if name in OF_ANY_CIRCUIT}
         own = request.extensions.get("breaker")
         if isinstance(own, Mapping) and "classify" in own:
             kept["classify"] = own["classify"]
@@ -123,48 +124,48 @@ class OtherUpstream:
         )
 
 
-Fallback: TypeAlias = Make | OtherUpstream
+AnyFallback: TypeAlias = FallbackFunction | OtherUpstream
 
 
 class Fallbacks:
-    """Which circuit has which fallback.
+    """The fallbacks of a transport, by circuit.
 
     Args:
         fallback: One for all circuits, or by circuit name, as `NamePatterns` takes them.
 
     Attributes:
-        keep: Whether any of them keeps responses that pass.
+        record: Whether any of them records responses.
         transports: Those of other upstreams.
 
     Raises:
         TypeError, ValueError: It is not usable.
     """
 
-    __slots__ = ("_by_name", "keep", "transports")
+    __slots__ = ("_by_name", "record", "transports")
 
     def __init__(self, fallback: Any) -> None:
-        by_name: Mapping[str, Fallback] = {}
+        by_name: Mapping[str, AnyFallback] = {}
         if isinstance(fallback, Mapping):
-            by_name = cast(Mapping[str, Fallback], fallback)
+            by_name = cast(Mapping[str, AnyFallback], fallback)
             for name, each in by_name.items():
                 _check(f"fallback[{name!r}]", each)
         elif fallback is not None:
             _check("fallback", fallback)
             by_name = {"*": fallback}
         self._by_name = NamePatterns("fallback", by_name)
-        self.keep = any(isinstance(each, LastGoodResponse) for each in by_name.values())
+        self.record = any(isinstance(each, LastGoodResponse) for each in by_name.values())
         others = [each.transport for each in by_name.values() if isinstance(each, OtherUpstream)]
         self.transports = [transport for transport in others if transport is not None]
 
-    def of(self, circuit: str) -> Fallback | None:
-        """The fallback of a circuit, if it has one."""
+    def of(self, circuit: str) -> AnyFallback | None:
+        """The fallback of a circuit, or None."""
         return self._by_name.find(circuit)
 
-    def answered(self, circuit: str, request: Any, response: Any, call: Call) -> None:
-        """Let a circuit's fallback keep what comes, if it wants to."""
+    def answered(self, circuit: str, request: Any, response: Any, call: HttpCall) -> None:
+        """Let the fallback of a circuit record a response."""
         fallback = self.of(circuit)
         if call.good and isinstance(fallback, LastGoodResponse):
-            call.keep = fallback.keep(circuit, request, response)
+            call.recorder = fallback.recorder(circuit, request, response)
 
 
 def _check(what: str, fallback: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from .._core._checks import check_number
 from .._core.states import HealthCheckType
 from ..exceptions import HealthCheckError
-from .library import redacted
+from .messages import redacted
 
 
 class UrlHealthCheck:

@@ -1,4 +1,4 @@
-"""The last good response, for the time when there is no better one."""
+"""The last good response, as a fallback."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .._core._checks import check_number, check_whole
 from .._runtime import forks
 from ..exceptions import CircuitOpenError
 from .answer import Answer
-from .call import Keep
+from .call import BodyRecorder
 
-# What a cache that serves many must not keep, or must not serve when it is stale (RFC 9111,
-# sections 3 and 4.2.4).
+# A shared cache must not store these responses, or not serve them stale (RFC 9111, sections 3 and
+# 4.2.4).
 FORBIDDEN = frozenset(
     {"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "s-maxage"}
 )
@@ -50,12 +50,12 @@ CREDENTIAL_HEADERS = (
     "X-User-Id",
     "X-Vault-Token",
 )
-"""Header fields that tell on whose behalf a request is made."""
+"""Header fields that identify the principal of a request."""
 
-# Others by what they are called, such as `Xi-Api-Key` or `X-Company-Token`. One too many costs an
-# answer in an outage, one too few gives it to somebody else: so all keys, and all that is called an
-# ID, but for those that tell one request from another.
-TELLING = re.compile(
+# Other fields by their names, such as `Xi-Api-Key` or `X-Company-Token`. A field too many costs a
+# response in an outage, a field too few serves it to somebody else: so all keys and all IDs are
+# included, except those that identify a request.
+IDENTIFYING = re.compile(
     # proofs
     r"auth|cert|cookie|credential|dpop|jwt|key$|oidc|passw|saml|secret|session|signature|token"
     # people
@@ -83,10 +83,10 @@ PER_CONNECTION = frozenset(
 
 
 Key: TypeAlias = tuple[str, str, bytes]
-"""A circuit, a URL, and a digest of who asks."""
+"""A circuit, a URL, and a digest of the principal."""
 
 Variant: TypeAlias = tuple[tuple[str, str | None], ...]
-"""What a request says in the fields on which a response depends."""
+"""The values of the fields in `Vary`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +99,35 @@ class _Stored:
 
 
 class LastGoodResponse:
-    """A fallback that answers with the last good response to the same request.
+    """A fallback that returns the last good response to the same request.
 
         BreakerTransport(coordinator, fallback=LastGoodResponse())
 
-    It keeps complete responses with status 200 to GET requests, as they pass: nothing waits for
-    it, and a body that grows too large is let go. It never keeps responses with `Set-Cookie`,
-    event streams, answers to requests for a range, or what HTTP forbids to keep or to serve stale
+    It stores complete responses with status 200 to GET requests, without delaying them; a body
+    that grows too large is discarded. It never stores responses with `Set-Cookie`, event streams,
+    responses to requests for a range, and responses that HTTP forbids to store or to serve stale
     (`Cache-Control` with `no-store`, `private`, `no-cache`, `must-revalidate`,
     `proxy-revalidate` or `s-maxage`; RFC 9111). Each circuit has its own responses, and `Vary` is
     respected.
 
-    Of requests that tell on whose behalf they are made it keeps nothing either, because their
-    responses may be for that one only: those with one of `credential_headers`, or another field
-    whose name speaks of a token, a key, a secret, a certificate, a session, a user, a tenant or
-    a group, or ends in `-Id` (`X-Request-Id` and its like do not count). With
-    `per_credential=True` it keeps a response for each of them, also one that is `private`, and
-    serves it to requests with the very same fields only.
+    It stores nothing for requests that identify a principal, whose responses may not be for
+    others: requests with one of `credential_headers`, or another field whose name refers to a
+    token, a key, a secret, a certificate, a session, a user, a tenant or a group, or ends in `-Id`
+    (except `X-Request-Id` and similar). With `per_credential=True` it stores these responses
+    separately, `private` ones too, and serves each only to requests with identical fields.
 
-    Its answers carry `Age` (RFC 9111, section 5.1) and `Cache-Status` (RFC 9211), where a
-    negative `ttl` says how stale they are. (`Warning: 110` is obsolete, RFC 9111, section 5.5.)
-    Without a good response, the caller gets what `when_open` says.
+    Its responses carry `Age` (RFC 9111, section 5.1) and `Cache-Status` (RFC 9211), in which a
+    negative `ttl` states how stale they are. (`Warning: 110` is obsolete, RFC 9111, section 5.5.)
+    Without a good response, `when_open` applies.
 
     Args:
-        max_entries: How many responses to keep; the one not used for longest goes first.
-        max_bytes: How many bytes of bodies to keep in sum.
+        max_entries: How many responses to store; the least recently used goes first.
+        max_bytes: How many bytes of bodies to store in total.
         max_body: How many bytes a body may have.
         max_age: Seconds after which a response is too old to serve.
-        per_credential: Whether to keep responses by who asks, rather than none of theirs.
-        credential_headers: Names of the header fields that tell who asks. Default:
-            `Authorization`, `Cookie`, `X-Api-Key` and some more (`CREDENTIAL_HEADERS`); what you
-            give is added to them.
+        per_credential: Whether to store responses to requests that identify a principal.
+        credential_headers: Names of further header fields that identify a principal, in addition
+            to `Authorization`, `Cookie`, `X-Api-Key` and others (`CREDENTIAL_HEADERS`).
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -181,8 +179,8 @@ class LastGoodResponse:
             self._stored.move_to_end(which)
         return Answer(stored.body, 200, [*stored.headers, *_notes(stored, int(age))])
 
-    def keep(self, circuit: str, request: Any, response: Any) -> Keep | None:
-        """What is to be told a good response's body as it passes, if it may be kept."""
+    def recorder(self, circuit: str, request: Any, response: Any) -> BodyRecorder | None:
+        """Records the body of a good response, if it may be stored."""
         if response.status_code != 200:
             return None
         key = self._key(circuit, request)
@@ -191,14 +189,14 @@ class LastGoodResponse:
         names = {name.strip() for name in response.headers.get("vary", "").lower().split(",")}
         variant = _variant(sorted(names - {""}), request)
         if response.is_closed:  # it was never a stream, and is decoded already
-            keep = _Keep(self, (key, variant), response, decoded=True)
-            keep.add(response.content)
-            keep.complete()
+            recorder = _Recorder(self, (key, variant), response, decoded=True)
+            recorder.add(response.content)
+            recorder.complete()
             return None
-        return _Keep(self, (key, variant), response, decoded=False)
+        return _Recorder(self, (key, variant), response, decoded=False)
 
     def _key(self, circuit: str, request: Any) -> Key | None:
-        """What a request's response is kept under, or None if it may not be kept."""
+        """The key of a request's response, or None if it must not be stored."""
         headers = request.headers
         if (
             request.method != "GET"
@@ -206,17 +204,19 @@ class LastGoodResponse:
             or "no-store" in _directives(headers.get("cache-control", ""))
         ):
             return None
-        told = [(name.lower(), value) for name, value in headers.multi_items() if self._tells(name)]
-        if not told and not request.url.userinfo:
+        identity = [
+            (name.lower(), value) for name, value in headers.multi_items() if self._identifies(name)
+        ]
+        if not identity and not request.url.userinfo:
             return circuit, str(request.url), b""
         if not self._per_credential:
             return None
-        who = repr((sorted(told), request.url.userinfo)).encode("utf-8", "backslashreplace")
+        who = repr((sorted(identity), request.url.userinfo)).encode("utf-8", "backslashreplace")
         return circuit, str(request.url), blake2b(who, key=self._secret).digest()
 
-    def _tells(self, name: str) -> bool:
-        """Whether a header field tells who asks."""
-        return name.lower() in self._credentials or TELLING.search(name.lower()) is not None
+    def _identifies(self, name: str) -> bool:
+        """Whether a header field identifies a principal."""
+        return name.lower() in self._credentials or IDENTIFYING.search(name.lower()) is not None
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -228,7 +228,7 @@ class LastGoodResponse:
         return self._max_body
 
     def store(self, which: tuple[Key, Variant], stored: _Stored) -> None:
-        """Keep a response."""
+        """Store a response."""
         key, variant = which
         with self._lock:
             self._drop(which)
@@ -239,7 +239,7 @@ class LastGoodResponse:
                 self._drop(next(iter(self._stored)))
 
     def _begin_anew(self) -> None:
-        """After a fork as well, when another thread may have been in the midst of it."""
+        """Also in a forked process, where another thread may have held the lock."""
         self._lock = RLock()  # clients may run in several threads
         self._bytes = sum(len(stored.body) for stored in self._stored.values())
 
@@ -252,8 +252,8 @@ class LastGoodResponse:
                 self._varying = {key: self._varying[key] for key in kept}
 
 
-class _Keep(Keep):
-    """Collects one body, as long as it is not too large."""
+class _Recorder(BodyRecorder):
+    """Records one body, up to the permitted size."""
 
     __slots__ = ("_chunks", "_decoded", "_response", "_room", "_store", "_which")
 
@@ -301,7 +301,7 @@ class _Keep(Keep):
 
 
 def _may_serve(response: Any, *, of_one: bool) -> bool:
-    """Whether a response may be kept for others, or for the one whose it is."""
+    """Whether a response may be stored, for everyone or for one principal."""
     headers = response.headers
     forbidden = FORBIDDEN - {"private"} if of_one else FORBIDDEN
     return (

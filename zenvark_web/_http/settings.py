@@ -1,4 +1,4 @@
-"""How requests of one circuit, or one request, are treated otherwise than the rest."""
+"""The settings that apply to a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .._core._checks import check_call
-from .classify import Judge, judge
+from .classify import Classifier, safe
 from .fallbacks import Fallbacks
 
 WhenOpen: TypeAlias = Literal["respond", "raise"]
@@ -15,41 +15,43 @@ KEYS = frozenset({"name", "classify", "fallback", "when_open"})
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How a request is treated.
+class ResolvedSettings:
+    """The transport's settings, overridden by those of the route and of the request.
 
     Args:
-        judge: Tells outcomes.
-        fallbacks: Makes answers while the circuit is open.
-        when_open: What the caller gets if there is no such answer.
-        told: Which of these the request or its route says itself.
+        classify: Returns the outcome of an exchange.
+        fallbacks: Make responses while the circuit is open.
+        when_open: What the caller receives without such a response.
+        overrides: The settings of the route and of the request.
     """
 
-    judge: Judge
+    classify: Classifier
     fallbacks: Fallbacks
     when_open: WhenOpen
-    told: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
-    def refined(self, settings: Mapping[str, Any], surface: Callable[[Exception], None]) -> Plan:
-        """The same, but for some settings.
+    def overridden(
+        self, settings: Mapping[str, Any], report_error: Callable[[Exception], None]
+    ) -> ResolvedSettings:
+        """A copy in which some settings are overridden.
 
         Raises:
             TypeError, ValueError: A setting is not usable.
         """
-        judging, fallbacks, when_open = self.judge, self.fallbacks, self.when_open
+        classify, fallbacks, when_open = self.classify, self.fallbacks, self.when_open
         if "classify" in settings:
             check_classify(settings["classify"])
-            judging = judge(settings["classify"], surface)
+            classify = safe(settings["classify"], report_error)
         if "fallback" in settings:
             fallbacks = Fallbacks(settings["fallback"])
         if "when_open" in settings:
             check_when_open(settings["when_open"])
             when_open = settings["when_open"]
-        return Plan(judging, fallbacks, when_open, {**self.told, **settings})
+        return ResolvedSettings(classify, fallbacks, when_open, {**self.overrides, **settings})
 
 
 def check_classify(classify: object) -> None:
-    """Refuse what is no classifier."""
+    """Refuse an object that cannot classify exchanges."""
     if not callable(classify) or isinstance(classify, type):
         raise TypeError(
             "classify must be callable, such as HttpClassifier() or a function of request and "
@@ -59,6 +61,6 @@ def check_classify(classify: object) -> None:
 
 
 def check_when_open(when_open: object) -> None:
-    """Refuse what is neither."""
+    """Refuse any other value."""
     if when_open not in ("respond", "raise"):
         raise ValueError(f"when_open must be 'respond' or 'raise', not {when_open!r}")

@@ -1,7 +1,7 @@
-"""A response's body, handed on as it comes, with an eye on how it ends.
+"""A response body that settles the call when it ends.
 
-Iterators and no generators: asyncio would keep a record of each. Where the wrapped body is read
-by a generator, though, clients close that generator by hand (httpx2 does), and so it is one here.
+Iterators, not generators: asyncio would register each of them. A body that is itself read by a
+generator, which clients close by hand (httpx2 does), is wrapped by a generator here as well.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from .call import Call
+from .call import HttpCall
 
 
 class _Body:
-    """What both kinds of bodies do. Whatever else the wrapped stream has, this one has, too."""
+    """A watched body. It has the other attributes of the wrapped stream as well."""
 
-    def __init__(self, stream: Any, call: Call) -> None:
+    def __init__(self, stream: Any, call: HttpCall) -> None:
         self._stream = stream
         self._call = call
 
@@ -29,8 +29,8 @@ class _Body:
         return getattr(self._stream, name)
 
 
-class AsyncBody(_Body):
-    """A body for asynchronous clients."""
+class AsyncResponseBody(_Body):
+    """A watched body for asynchronous clients."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
@@ -44,8 +44,8 @@ class AsyncBody(_Body):
         await self._stream.aclose()
 
 
-class SyncBody(_Body):
-    """A body for synchronous clients."""
+class SyncResponseBody(_Body):
+    """A watched body for synchronous clients."""
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._stream.__iter__()
@@ -62,7 +62,7 @@ class SyncBody(_Body):
 class _AsyncReading:
     __slots__ = ("_call", "_chunks")
 
-    def __init__(self, chunks: Any, call: Call) -> None:
+    def __init__(self, chunks: Any, call: HttpCall) -> None:
         self._chunks = chunks
         self._call = call
 
@@ -78,8 +78,8 @@ class _AsyncReading:
         except BaseException as error:
             self._call.broke(error)
             raise
-        if self._call.keep is not None:
-            self._call.keep.add(chunk)
+        if self._call.recorder is not None:
+            self._call.recorder.add(chunk)
         return chunk
 
 
@@ -99,7 +99,7 @@ class _AsyncGeneratorReading(_AsyncReading, AsyncGenerator[bytes, Any]):
 class _Reading:
     __slots__ = ("_call", "_chunks")
 
-    def __init__(self, chunks: Any, call: Call) -> None:
+    def __init__(self, chunks: Any, call: HttpCall) -> None:
         self._chunks = chunks
         self._call = call
 
@@ -115,8 +115,8 @@ class _Reading:
         except BaseException as error:
             self._call.broke(error)
             raise
-        if self._call.keep is not None:
-            self._call.keep.add(chunk)
+        if self._call.recorder is not None:
+            self._call.recorder.add(chunk)
         return chunk
 
 

@@ -1,7 +1,7 @@
-"""The transport, but for the names of its library: written once for httpx and httpx2, for
-asynchronous and synchronous clients.
+"""The transport of both libraries, for asynchronous and synchronous clients.
 
-The two sides differ only in what they await. What they decide is decided in the same functions.
+The two kinds of clients differ only in what they await; the decisions are made in functions that
+they share.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
 from .api import (
     Circuits,
-    Classify,
+    ClassifyExchange,
     ErrorT,
     Fallback,
     RequestT,
@@ -26,24 +26,24 @@ from .api import (
     default_classify,
     is_route,
 )
-from .call import Call, Incidents
-from .circuits import Circuits as Router
-from .classify import DEFAULT, judge
+from .call import HttpCall, Incidents
+from .classify import DEFAULT, safe
+from .client import ClientAdapter
 from .closing import First, each_once
 from .fallbacks import Fallbacks, OtherUpstream
-from .flows import Flows
-from .inner import Inner, check_transport
-from .library import Library
-from .rejection import Rejection, made_now
-from .settings import Plan, WhenOpen, check_classify, check_when_open
+from .rejected_request import RejectedRequest
+from .resolver import CircuitResolver
+from .settings import ResolvedSettings, WhenOpen, check_classify, check_when_open
+from .trial_flows import TrialFlows
+from .wrapped_transport import WrappedTransport, check_transport
 
 TransportT = TypeVar("TransportT")
 
 
 class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
-    """What both libraries' `BreakerTransport` do."""
+    """The `BreakerTransport` of both libraries."""
 
-    _library: ClassVar[Library]
+    _client: ClassVar[ClientAdapter]
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         transport: TransportT | None = None,
         *,
         circuits: Circuits[RequestT, ResponseT, ErrorT] = by_host,
-        classify: Classify[RequestT, ResponseT] = default_classify,
+        classify: ClassifyExchange[RequestT, ResponseT] = default_classify,
         fallback: (
             Fallback[RequestT, ErrorT, ResponseT]
             | Mapping[str, Fallback[RequestT, ErrorT, ResponseT]]
@@ -59,23 +59,23 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         ) = None,
         when_open: WhenOpen = "respond",
     ) -> None:
-        """Protect the requests that a transport sends.
+        """Wrap a transport.
 
         Args:
             coordinator: Shares the circuits.
             transport: Sends the requests. Default: the library's `AsyncHTTPTransport()` or
-                `HTTPTransport()`, made when it is first needed.
-            circuits: A request's circuit: a mapping from URL patterns (hosts with `*`, optionally
-                with scheme, port and the beginning of a path) to names, or a function that may
-                return None: not protected. In place of a name, a `CircuitRoute` has settings of
-                its own. One request: `extensions={"breaker": name or None or
-                RequestSettings(...)}`.
-            classify: Tells the outcome of an exchange.
-            fallback: Makes the answer while the circuit is open, sync or async: a response, or
-                bytes, text or JSON; None if it has none. What it raises, the caller gets. A
-                mapping gives fallbacks by circuit name, with `*` and `?`.
-            when_open: If no fallback answers: `"respond"` with 503 and a problem document, or
-                `"raise"` `CircuitOpenError`.
+                `HTTPTransport()`, made on first use.
+            circuits: The circuit of a request: a mapping from URL patterns (hosts with `*`,
+                optionally with a scheme, a port and a path prefix) to names, or a function that
+                returns a name, or None for a request without protection. A `CircuitRoute` in
+                place of a name has settings of its own. A single request overrides this by
+                `extensions={"breaker": name or None or RequestSettings(...)}`.
+            classify: Returns the outcome of an exchange.
+            fallback: Makes the response while the circuit is open, sync or async: a response,
+                bytes, text or JSON, or None for the default. Its exceptions propagate to the
+                caller. A mapping selects fallbacks by circuit name, with `*` and `?`.
+            when_open: Without a response by a fallback: `"respond"` with 503 and a problem
+                document, or `"raise"` `CircuitOpenError`.
 
         Raises:
             TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -87,38 +87,37 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         fallbacks = Fallbacks(fallback)
         others = [*fallbacks.transports, *_transports_of_routes(circuits)]
         for other in others:
-            check_transport(self._library, "the transport of OtherUpstream", other)
+            check_transport(self._client, "the transport of OtherUpstream", other)
         by_identity = {id(other): other for other in others if other is not transport}
         self._others = list(by_identity.values())  # to be closed, each once
         classify = DEFAULT if classify is default_classify else classify
-        plan = Plan(judge(classify, coordinator.surface), fallbacks, when_open)
-        self._inner = Inner(self._library, transport)
+        settings = ResolvedSettings(safe(classify, coordinator.surface), fallbacks, when_open)
+        self._wrapped = WrappedTransport(self._client, transport)
         self._incidents = Incidents()
-        self._flows = Flows(self._library)
-        self._guard = Router(coordinator, self._library, circuits, plan).guard
+        self._flows = TrialFlows(self._client)
+        self._resolve = CircuitResolver(coordinator, self._client, circuits, settings).resolve
 
     def __repr__(self) -> str:
-        return f"<BreakerTransport around {self._inner!r}>"
+        return f"<BreakerTransport around {self._wrapped!r}>"
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
         """Send a request, unless its circuit is open."""
-        inner = self._inner.for_async()
-        guard = self._guard(request)
-        if guard is None:
-            return cast(ResponseT, await inner.handle_async_request(request))
-        breaker, plan = guard
+        wrapped = self._wrapped.for_async()
+        resolved = self._resolve(request)
+        if resolved is None:
+            return cast(ResponseT, await wrapped.handle_async_request(request))
+        breaker, settings = resolved
         try:
             permit = self._flows.permit(breaker, request)
         except CircuitOpenError as error:
-            return await self._instead_async(
-                request, plan, Rejection(self._library, breaker, error, request)
-            )
-        call = Call(permit, plan.judge, request, self._incidents)
-        library = self._library
-        upload = _watched(request, call, library, library.async_stream, library.async_upload)
+            rejected = RejectedRequest(self._client, breaker, error, request)
+            return await self._replace_async(rejected, settings)
+        call = HttpCall(permit, settings.classify, request, self._incidents)
+        client = self._client
+        upload = _watch_upload(request, call, client, client.async_stream, client.async_upload)
         permit.carry()  # a breaker further in may have the same circuit
         try:
-            response: ResponseT = await inner.handle_async_request(request)
+            response: ResponseT = await wrapped.handle_async_request(request)
         except BaseException as error:
             call.broke(error)
             raise
@@ -126,30 +125,31 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             permit.set_down()
             if upload is not None:
                 upload.leave(request)
-        if self._matters(call, breaker, plan, request, response):
-            if isinstance(response.stream, library.async_stream):
-                response.stream = library.async_body(response.stream, call)
+        if self._needs_body(call, breaker, settings, request, response):
+            if isinstance(response.stream, client.async_stream):
+                response.stream = client.async_body(response.stream, call)
             else:  # a stream for synchronous clients, which this one is about to refuse
                 call.closed()
         return response
 
     def handle_request(self, request: RequestT) -> ResponseT:
         """Send a request, unless its circuit is open."""
-        inner = self._inner.for_sync()
-        guard = self._guard(request)
-        if guard is None:
-            return cast(ResponseT, inner.handle_request(request))
-        breaker, plan = guard
+        wrapped = self._wrapped.for_sync()
+        resolved = self._resolve(request)
+        if resolved is None:
+            return cast(ResponseT, wrapped.handle_request(request))
+        breaker, settings = resolved
         try:
             permit = self._flows.permit(breaker, request)
         except CircuitOpenError as error:
-            return self._instead(request, plan, Rejection(self._library, breaker, error, request))
-        call = Call(permit, plan.judge, request, self._incidents)
-        library = self._library
-        upload = _watched(request, call, library, library.sync_stream, library.sync_upload)
+            rejected = RejectedRequest(self._client, breaker, error, request)
+            return self._replace(rejected, settings)
+        call = HttpCall(permit, settings.classify, request, self._incidents)
+        client = self._client
+        upload = _watch_upload(request, call, client, client.sync_stream, client.sync_upload)
         permit.carry()  # a breaker further in may have the same circuit
         try:
-            response: ResponseT = inner.handle_request(request)
+            response: ResponseT = wrapped.handle_request(request)
         except BaseException as error:
             call.broke(error)
             raise
@@ -157,70 +157,80 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             permit.set_down()
             if upload is not None:
                 upload.leave(request)
-        if self._matters(call, breaker, plan, request, response):
-            if isinstance(response.stream, library.sync_stream):
-                response.stream = library.sync_body(response.stream, call)
+        if self._needs_body(call, breaker, settings, request, response):
+            if isinstance(response.stream, client.sync_stream):
+                response.stream = client.sync_body(response.stream, call)
             else:  # a stream for asynchronous clients, which this one is about to refuse
                 call.closed()
         return response
 
-    def _matters(
-        self, call: Call, breaker: Breaker, plan: Plan, request: RequestT, response: ResponseT
+    def _needs_body(
+        self,
+        call: HttpCall,
+        breaker: Breaker,
+        settings: ResolvedSettings,
+        request: RequestT,
+        response: ResponseT,
     ) -> bool:
-        """Take note of a response's headers, and tell whether anybody looks at its body."""
-        matters = call.answered(response)
+        """Judge a response by its headers, and return whether its body has to be watched."""
+        needed = call.answered(response)
         if call.served_on_trial:
             self._flows.served(breaker, request)
-        if plan.fallbacks.keep:
-            plan.fallbacks.answered(breaker.name, request, response, call)
-            matters = matters or call.keep is not None
-        return matters
+        if settings.fallbacks.record:
+            settings.fallbacks.answered(breaker.name, request, response, call)
+            needed = needed or call.recorder is not None
+        return needed
 
-    async def _instead_async(
-        self, request: RequestT, plan: Plan, rejection: Rejection
+    async def _replace_async(
+        self, rejected: RejectedRequest, settings: ResolvedSettings
     ) -> ResponseT:
-        fallback = plan.fallbacks.of(rejection.error.name)
+        """The response of the fallback, or without one that of the open circuit."""
+        fallback = settings.fallbacks.of(rejected.error.name)
         response = None
         if isinstance(fallback, OtherUpstream):
-            other = fallback.readdressed(request, plan.told)
+            other = fallback.readdressed(rejected.request, settings.overrides)
             sender = self if fallback.transport is None else fallback.transport
-            response = rejection.response(await sender.handle_async_request(other))
+            response = rejected.response(await sender.handle_async_request(other))
         elif fallback is not None:
-            made = fallback(request, rejection.error)
-            response = rejection.response(await made if inspect.isawaitable(made) else made)
-        return cast(ResponseT, rejection.answer(plan.when_open) if response is None else response)
+            made = fallback(rejected.request, rejected.error)
+            response = rejected.response(await made if inspect.isawaitable(made) else made)
+        response = rejected.answer(settings.when_open) if response is None else response
+        return cast(ResponseT, response)
 
-    def _instead(self, request: RequestT, plan: Plan, rejection: Rejection) -> ResponseT:
-        fallback = plan.fallbacks.of(rejection.error.name)
+    def _replace(self, rejected: RejectedRequest, settings: ResolvedSettings) -> ResponseT:
+        """The same for synchronous clients."""
+        fallback = settings.fallbacks.of(rejected.error.name)
         response = None
         if isinstance(fallback, OtherUpstream):
-            other = fallback.readdressed(request, plan.told)
+            other = fallback.readdressed(rejected.request, settings.overrides)
             sender = self if fallback.transport is None else fallback.transport
-            response = rejection.response(sender.handle_request(other))
+            response = rejected.response(sender.handle_request(other))
         elif fallback is not None:
-            response = rejection.response(made_now(fallback, fallback(request, rejection.error)))
-        return cast(ResponseT, rejection.answer(plan.when_open) if response is None else response)
+            made = fallback(rejected.request, rejected.error)
+            response = rejected.response(rejected.made_now(made))
+        response = rejected.answer(settings.when_open) if response is None else response
+        return cast(ResponseT, response)
 
     async def aclose(self) -> None:
-        """Close what asynchronous clients used."""
+        """Close the transports that asynchronous clients have used."""
         async with self._closing_async() as first:
-            inner = self._inner.open_async
-            if inner is not None and first(inner):
-                await inner.aclose()
+            wrapped = self._wrapped.open_async
+            if wrapped is not None and first(wrapped):
+                await wrapped.aclose()
 
     def close(self) -> None:
-        """Close what synchronous clients used."""
+        """Close the transports that synchronous clients have used."""
         with self._closing() as first:
-            inner = self._inner.open_sync
-            if inner is not None and first(inner):
-                inner.close()
+            wrapped = self._wrapped.open_sync
+            if wrapped is not None and first(wrapped):
+                wrapped.close()
 
     async def __aenter__(self) -> Self:
-        await self._inner.for_async().__aenter__()
+        await self._wrapped.for_async().__aenter__()
         return self
 
     def __enter__(self) -> Self:
-        self._inner.for_sync().__enter__()
+        self._wrapped.for_sync().__enter__()
         return self
 
     async def __aexit__(
@@ -230,8 +240,8 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         traceback: TracebackType | None = None,
     ) -> None:
         async with self._closing_async() as first:
-            if first(self._inner.for_async()):
-                await self._inner.for_async().__aexit__(exc_type, exc_value, traceback)
+            if first(self._wrapped.for_async()):
+                await self._wrapped.for_async().__aexit__(exc_type, exc_value, traceback)
 
     def __exit__(
         self,
@@ -240,12 +250,12 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         traceback: TracebackType | None = None,
     ) -> None:
         with self._closing() as first:
-            if first(self._inner.for_sync()):
-                self._inner.for_sync().__exit__(exc_type, exc_value, traceback)
+            if first(self._wrapped.for_sync()):
+                self._wrapped.for_sync().__exit__(exc_type, exc_value, traceback)
 
     @asynccontextmanager
     async def _closing_async(self) -> AsyncGenerator[First]:
-        """Close the other upstreams' transports after this one's, whatever closing brings."""
+        """Close the transports of other upstreams after this one, also if that raises."""
         async with AsyncExitStack() as stack:
             first = stack.enter_context(each_once())
             stack.enter_context(self._incidents.closing())
@@ -265,19 +275,19 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             yield first
 
 
-def _watched(
-    request: Any, call: Call, library: Library, stream: type[Any], watching: type[Any]
+def _watch_upload(
+    request: Any, call: HttpCall, client: ClientAdapter, stream: type[Any], watching: type[Any]
 ) -> Any:
-    """Watch a request's body that the caller makes while it is sent. None: it is there already."""
+    """Watch a request body that the caller produces while it is sent. None for other bodies."""
     body = request.stream
-    if body.__class__ is library.bytes_stream or not isinstance(body, stream):
+    if body.__class__ is client.bytes_stream or not isinstance(body, stream):
         return None
     request.stream = upload = watching(body, call)
     return upload
 
 
 def _transports_of_routes(circuits: object) -> list[Any]:
-    """The transports of other upstreams that a mapping's routes have as fallbacks."""
+    """The transports of other upstreams in the fallbacks of a mapping's routes."""
     if not isinstance(circuits, Mapping):
         return []
     targets = cast(Mapping[str, object], circuits).values()

@@ -1,6 +1,6 @@
-"""A request's body that the caller makes while it is sent, with an eye on who is to blame.
+"""A request body that the caller produces while it is sent.
 
-Neither the time that it takes to come nor what it raises says anything of the upstream.
+Neither its delays nor its exceptions count against the upstream.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
-from .call import Call
+from .call import HttpCall
 
 
 class Upload:
-    """What both kinds of bodies do. Whatever else the caller's stream has, this one has, too.
+    """A watched body. It has the other attributes of the caller's stream as well.
 
     Args:
         stream: The caller's.
-        call: Is told of waits and errors.
+        call: Stops its clock while the body waits for the caller.
     """
 
-    def __init__(self, stream: Any, call: Call) -> None:
+    def __init__(self, stream: Any, call: HttpCall) -> None:
         self._stream = stream
         self._call = call
 
@@ -32,13 +32,13 @@ class Upload:
         return getattr(self._stream, name)
 
     def leave(self, request: Any) -> None:
-        """Give a request its own stream back, unless it has got another one meanwhile."""
+        """Restore the request's own stream, unless it has been replaced meanwhile."""
         if request.stream is self:
             request.stream = self._stream
 
 
 class AsyncUpload(Upload):
-    """A body for asynchronous clients."""
+    """A watched body for asynchronous clients."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         call, chunks = self._call, self._stream.__aiter__()
@@ -65,7 +65,7 @@ class AsyncUpload(Upload):
 
 
 class SyncUpload(Upload):
-    """A body for synchronous clients."""
+    """A watched body for synchronous clients."""
 
     def __iter__(self) -> Iterator[bytes]:
         call, chunks = self._call, self._stream.__iter__()

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from .._core._checks import check_name
-from .circuit_names import MAX_CACHED_HOSTS, MAX_HOST, URLLike, host_and_port
-from .library import redacted
+from .circuit_names import MAX_CACHED_HOSTS, MAX_HOST, host_and_port
+from .messages import redacted
+from .protocols import URLLike
 
 T = TypeVar("T")
 

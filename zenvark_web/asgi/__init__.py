@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._answers import rejection_answer
-from ._judge import RouteAnswer
+from ._classify import RouteAnswer
 from ._middleware import BreakerMiddleware
 from ._routes import ProtectedRoute
 

@@ -19,7 +19,7 @@ from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
 from .._rejections import handling, rejected, rejection_in
 from ..exceptions import CircuitOpenError
 
-Fallback: TypeAlias = Callable[[Request, CircuitOpenError], Response | Awaitable[Response]]
+ResponseFallback: TypeAlias = Callable[[Request, CircuitOpenError], Response | Awaitable[Response]]
 
 TRY_AGAIN_LATER = 1013
 """The close code for "try again later" (IANA's registry of WebSocket close codes)."""
@@ -74,7 +74,7 @@ def rejection_answer(error: BaseException) -> Answer | None:
     return Answer(body, STATUS, headers)
 
 
-class Body:
+class RequestBody:
     """A request's body on its way to the app, for a fallback that may want it afterwards.
 
     Args:
@@ -109,7 +109,7 @@ class Body:
         return await self._receive()
 
 
-class Rejected:
+class RejectionResponse:
     """Answers in the app's place.
 
     A websocket is refused with the same problem document where the server can send one (the
@@ -122,7 +122,7 @@ class Rejected:
     """
 
     def __init__(
-        self, error: CircuitOpenError, kind: ProblemType, fallback: Fallback | None
+        self, error: CircuitOpenError, kind: ProblemType, fallback: ResponseFallback | None
     ) -> None:
         self._error = error
         self._kind = kind

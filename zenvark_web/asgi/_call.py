@@ -39,7 +39,7 @@ PARTS = frozenset(
 DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
-class Call:
+class RouteCall:
     """A call whose outcome is to come.
 
     Settling never awaits, so nothing can come between.
@@ -53,8 +53,8 @@ class Call:
 
     __slots__ = (
         "_carrier",
+        "_classify",
         "_doubtful",
-        "_judge",
         "_met",
         "_outcome",
         "_permit",
@@ -65,7 +65,7 @@ class Call:
     def __init__(self, permit: Permit, judge: Judge, met: Rejections, uploading: bool) -> None:
         self._permit: Permit | None = permit
         self._carrier = permit
-        self._judge = judge
+        self._classify = judge
         self._met = met
         self._outcome = Outcome.FAILURE
         self._uploading = uploading
@@ -110,7 +110,7 @@ class Call:
             self.settle(outcome, f"HTTP {message['status']}")
 
     def _outcome_of(self, answer: Message) -> Outcome:
-        outcome = self._judge(answer)
+        outcome = self._classify(answer)
         if outcome is not Outcome.FAILURE:
             return outcome
         self._doubtful = bool(self._met.count)

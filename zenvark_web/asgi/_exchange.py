@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .._core.states import Outcome
 from .._rejections import Rejections, rejection_in
 from ..exceptions import CircuitOpenError
-from ._call import STARTS, Call
-from ._judge import status_of
+from ._call import STARTS, RouteCall
+from ._classify import status_of
 
 ANSWERS = STARTS | {"websocket.accept", "websocket.close"}  # hints and such may come before
 
@@ -45,7 +45,9 @@ class Exchange:
         self.answered = False
         self.rejection: CircuitOpenError | None = None
 
-    async def __call__(self, call: Call | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, call: RouteCall | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Let the app answer.
 
         Args:
@@ -78,7 +80,7 @@ class Exchange:
                 raise
             self.rejection = rejection
 
-    async def _counted(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _counted(self, call: RouteCall, scope: Scope, receive: Receive, send: Send) -> None:
         call.begin()
         try:
             await self._app(scope, call.listening(receive), send)

@@ -12,13 +12,13 @@ from .._rejections import Rejections, collecting
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
-from ._answers import Body, Fallback, Rejected, check_fallback
+from ._answers import RejectionResponse, RequestBody, ResponseFallback, check_fallback
 from ._awake import Awakening
-from ._call import Call
+from ._call import RouteCall
 from ._cors import cors_within, is_preflight, readable
 from ._exchange import Exchange
 from ._lifespan import Lifespan
-from ._routes import ProtectedRoute, Routes, finder
+from ._routes import ProtectedRoute, RouteTable, finder
 
 COORDINATOR = "zenvark_web.coordinator"
 """Where a scope tells the coordinator, for those further in.
@@ -65,8 +65,8 @@ class BreakerMiddleware:
         self,
         app: ASGIApp,
         coordinator: Coordinator,
-        fallback: Fallback | None = None,
-        routes: Routes | None = None,
+        fallback: ResponseFallback | None = None,
+        routes: RouteTable | None = None,
     ) -> None:
         if not isinstance(coordinator, Coordinator):
             raise TypeError(f"coordinator must be a Coordinator, not {coordinator!r}")
@@ -98,15 +98,15 @@ class BreakerMiddleware:
         try:
             permit = None if route is None else route.admit(self._coordinator)
         except CircuitOpenError as error:
-            answer = Rejected(error, ROUTE_UNAVAILABLE, fallback)
+            answer = RejectionResponse(error, ROUTE_UNAVAILABLE, fallback)
         else:
             if fallback is not None:
-                body = Body(receive)
+                body = RequestBody(receive)
                 receive, fallbacks_receive = body.to_app, body.to_fallback
             rejection = await self._rejection(route, permit, scope, receive, send)
             if rejection is None:
                 return
-            answer = Rejected(rejection, CIRCUIT_OPEN, fallback)
+            answer = RejectionResponse(rejection, CIRCUIT_OPEN, fallback)
         await readable(answer, self._cors)(scope, fallbacks_receive, send)
 
     async def _rejection(
@@ -126,7 +126,7 @@ class BreakerMiddleware:
             return await self._passed(call, met, scope, receive, send)
 
     async def _passed(
-        self, call: Call | None, met: Rejections, scope: Scope, receive: Receive, send: Send
+        self, call: RouteCall | None, met: Rejections, scope: Scope, receive: Receive, send: Send
     ) -> CircuitOpenError | None:
         exchange = Exchange(self._app, met, guesses=not self._handles)
         await exchange(call, scope, receive, send)
@@ -135,9 +135,9 @@ class BreakerMiddleware:
 
     def _call(
         self, route: ProtectedRoute | None, permit: Permit | None, met: Rejections, scope: Scope
-    ) -> Call | None:
+    ) -> RouteCall | None:
         """What counts as a call of the route, if it has a circuit of its own."""
         if route is None or permit is None:
             return None
         judge = partial(route.outcome, scope, surface=self._coordinator.surface)
-        return Call(permit, judge, met, uploading=scope["type"] == "http")
+        return RouteCall(permit, judge, met, uploading=scope["type"] == "http")

@@ -14,8 +14,8 @@ from .._core.states import Outcome
 from ..breaker import Permit
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError, RoutingError
-from ._answers import Fallback, check_fallback
-from ._judge import Classify, RouteJudge, check_classify, statuses
+from ._answers import ResponseFallback, check_fallback
+from ._classify import ClassifyAnswer, RouteClassifier, check_classify, statuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +45,11 @@ class ProtectedRoute:
 
     circuit: str | None = None
     needs: Sequence[str] = ()
-    fallback: Fallback | None = None
+    fallback: ResponseFallback | None = None
     failure_statuses: Collection[int] | None = None
     ignored_statuses: Collection[int] = frozenset()
-    classify: Classify | None = None
-    _judge: RouteJudge = field(init=False, repr=False, compare=False)
+    classify: ClassifyAnswer | None = None
+    _classify: RouteClassifier = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.circuit is not None:
@@ -74,7 +74,7 @@ class ProtectedRoute:
             raise ValueError("a route without a circuit of its own counts nothing: pass circuit")
         object.__setattr__(self, "failure_statuses", failures)
         object.__setattr__(self, "ignored_statuses", ignored)
-        object.__setattr__(self, "_judge", RouteJudge(failures, ignored, self.classify))
+        object.__setattr__(self, "_classify", RouteClassifier(failures, ignored, self.classify))
 
     def outcome(
         self, scope: Scope, answer: Message, surface: Callable[[Exception], object]
@@ -86,7 +86,7 @@ class ProtectedRoute:
             answer: The message that the answer starts with.
             surface: Told the errors of the user's classifier.
         """
-        return self._judge(scope, answer, surface)
+        return self._classify(scope, answer, surface)
 
     def admit(self, coordinator: Coordinator) -> Permit | None:
         """Leave to make one call of the route; None if it has no circuit of its own.
@@ -120,11 +120,11 @@ def longest(errors: Iterable[CircuitOpenError]) -> CircuitOpenError:
 
 
 Protection: TypeAlias = str | ProtectedRoute | None
-Routes: TypeAlias = Mapping[str, Protection] | Callable[[Scope], Protection]
+RouteTable: TypeAlias = Mapping[str, Protection] | Callable[[Scope], Protection]
 
 
 def finder(
-    routes: Routes | None, surface: Callable[[Exception], object]
+    routes: RouteTable | None, surface: Callable[[Exception], object]
 ) -> Callable[[Scope], ProtectedRoute | None]:
     """What tells the protection of a request.
 
@@ -141,11 +141,11 @@ def finder(
         check_call("routes", routes, "a scope", None)
         return _Asked(routes, surface)
     if isinstance(routes, Mapping):
-        return PathPatterns(routes)
+        return RoutePatterns(routes)
     raise TypeError(f"routes must be a mapping or a function, not {routes!r}")
 
 
-class PathPatterns:
+class RoutePatterns:
     """A mapping from patterns to protections.
 
     A pattern is the beginning of a path, in whole segments: `"/users"` fits `/users` and

@@ -1,8 +1,8 @@
-"""One flow of requests: what a client sends for one call of its `send`.
+"""Flows of trial requests. A flow is all that a client sends for one call of its `send`.
 
-Redirects, the steps of an authentication, a token that has to be fetched first: a client sends
-several requests for one that it was asked for. A half-open circuit that lets one of them through
-lets the others through as well: without them the caller's call could not end well.
+A client may send several requests for one call: redirects, the steps of an authentication, the
+request for a token. A half-open circuit that lets one of them pass lets the others pass as well,
+because the call cannot succeed without them.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from weakref import WeakKeyDictionary
 from .._core.states import State
 from .._runtime import forks
 from ..breaker import Breaker, Permit, further
-from .library import Library
+from .client import ClientAdapter
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
 
 
-class Flows:
-    """The flows of which a request was served on trial, as long as they last.
+class TrialFlows:
+    """The flows with a request that was served on trial, as long as they last.
 
     Args:
-        library: The client library.
+        client: The client library.
     """
 
     __slots__ = ("__weakref__", "_clients", "_lock", "_on_trial", "_some")
 
-    def __init__(self, library: Library) -> None:
-        self._clients = library.clients
+    def __init__(self, client: ClientAdapter) -> None:
+        self._clients = client.clients
         self._on_trial: WeakKeyDictionary[Any, dict[str, tuple[int, Hashable]]]
         self._lock: AbstractContextManager[bool]
         self._begin_anew()
-        forks.watch(self, Flows._begin_anew)
+        forks.watch(self, TrialFlows._begin_anew)
 
     def permit(self, breaker: Breaker, request: Any) -> Permit:
-        """Leave to send a request.
+        """Acquire a permit to send a request.
 
         Raises:
             CircuitOpenError: The circuit does not let it pass.
@@ -50,9 +50,9 @@ class Flows:
         return breaker.acquire()
 
     def served(self, breaker: Breaker, request: Any) -> None:
-        """A request has been answered that had a trial permit; another may belong to it."""
+        """Remember the flow of a request that was served on trial."""
         flow = self._flow(request)
-        step = breaker.generation, _said(request)
+        step = breaker.generation, _step(request)
         with self._lock:
             self._on_trial.setdefault(flow, {})[breaker.name] = step
             self._some = True
@@ -64,34 +64,34 @@ class Flows:
             self._some = len(self._on_trial) > 0
         if step is None or step[0] != breaker.generation:
             return False
-        return flow is not request or step[1] != _said(request)
+        return flow is not request or step[1] != _step(request)
 
     def _flow(self, request: Any) -> Any:
-        """What stands for the flow that a request belongs to: the generator of the innermost
-        `Client.send` that is under way here, which makes one for each call, and takes from it what
-        to send. The request that it was asked to send may be sent again. A client tells its
-        transport nothing of it, so it is looked up where it stands; in a half-open circuit only.
+        """The identity of the flow of a request: the generator of the innermost `Client.send` on
+        the stack, which creates one for each call and takes from it the requests to send. (The
+        request that it was asked to send may be sent again.) A client does not pass it to its
+        transport, so it is looked up on the stack, in a half-open circuit only.
 
-        Without a client, the request stands for its flow, as long as it says something else each
-        time: a request with new credentials goes on, and the very same again is another call.
+        Without a client, the request identifies its flow, as long as it changes: a request with
+        new credentials continues the flow, and the same request again is another call.
         """
         for frame in _stack():
             if frame.f_code.co_name == "_send_handling_auth":
-                told = frame.f_locals
-                flow = told.get("auth_flow")
-                if isinstance(told.get("self"), self._clients) and type(flow) in GENERATORS:
+                variables = frame.f_locals
+                flow = variables.get("auth_flow")
+                if isinstance(variables.get("self"), self._clients) and type(flow) in GENERATORS:
                     return flow
         return request
 
     def _begin_anew(self) -> None:
-        """Begin with no flow; after a fork as well, when another thread may have held the lock."""
+        """Also in a forked process, where another thread may have held the lock."""
         self._on_trial = WeakKeyDictionary()
         self._some = False
         self._lock = RLock()  # clients may run in several threads
 
 
-def _said(request: Any) -> Hashable:
-    """What tells a step of a flow from the one before."""
+def _step(request: Any) -> Hashable:
+    """What distinguishes a step of a flow from the one before."""
     return request.method, str(request.url), tuple(request.headers.raw)
 
 

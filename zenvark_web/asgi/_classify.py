@@ -41,11 +41,11 @@ class RouteAnswer:
     headers: Headers
 
 
-Classify: TypeAlias = Callable[[HTTPConnection, RouteAnswer], Outcome | None]
+ClassifyAnswer: TypeAlias = Callable[[HTTPConnection, RouteAnswer], Outcome | None]
 """Tells the outcome of an answer; None leaves it to the statuses."""
 
 
-class RouteJudge:
+class RouteClassifier:
     """Tells what the answers of a route say of it.
 
     Args:
@@ -60,7 +60,7 @@ class RouteJudge:
         self,
         failure_statuses: Collection[int] | None,
         ignored_statuses: Collection[int],
-        classify: Classify | None,
+        classify: ClassifyAnswer | None,
     ) -> None:
         self._failures = failure_statuses
         self._ignored = ignored_statuses
@@ -85,7 +85,7 @@ class RouteJudge:
 
     def _asked(
         self,
-        classify: Classify,
+        classify: ClassifyAnswer,
         scope: Scope,
         answer: RouteAnswer,
         surface: Callable[[Exception], object],
