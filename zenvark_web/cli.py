@@ -114,11 +114,11 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo.errors import SetupError
     from .demo.run import run
-    from .demo.settings import Settings
+    from .demo.settings import DemoSettings
 
     code = 0
     try:
-        settings = Settings(
+        settings = DemoSettings(
             instances=arguments.instances,
             rate=arguments.rate,
             incident=arguments.incident,
@@ -127,7 +127,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             trial=arguments.trial,
             kill_leader=arguments.kill_leader,
             forever=arguments.forever,
-            plain=arguments.plain,
+            plain_output=arguments.plain,
         )
         code = run(settings)
     except* SetupError as errors:

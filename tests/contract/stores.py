@@ -16,10 +16,10 @@ from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
 from zenvark_web.backends._codec import encode_batch
 from zenvark_web.backends.base import (
     Batch,
-    Entry,
     Presence,
     ResultEntry,
     StateEntry,
+    StreamEntry,
 )
 from zenvark_web.backends.redis import KEYS
 
@@ -242,9 +242,9 @@ async def results_of(backend: Backend, after: Position = START) -> list[ResultEn
 
 async def read_all(
     backend: Backend, states: Position = START, results: Position | None = None
-) -> list[Entry]:
+) -> list[StreamEntry]:
     """All there is now, in as many reads as it takes."""
-    entries: list[Entry] = []
+    entries: list[StreamEntry] = []
     while more := await backend.read(states, results, 0):
         for entry in more:
             if isinstance(entry, StateEntry):

@@ -10,14 +10,15 @@ import pytest
 from tests.contract.stores import Store, batch, lead, me, publish, read_all, results_of, transition
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend
+from zenvark_web._core.order import Position
 from zenvark_web._core.states import Report, Run, TrialNote
 from zenvark_web.backends.base import (
     START,
     Batch,
-    Entry,
     LeaderChange,
     ResultEntry,
     StateEntry,
+    StreamEntry,
 )
 
 BUSY = 5.0
@@ -116,7 +117,7 @@ class TestAppend:
         assert number_of(entries[-1]) == 199, "the oldest give way"
 
 
-def number_of(entry: Entry) -> int:
+def number_of(entry: StreamEntry) -> int:
     assert isinstance(entry.item, Batch)
     return entry.item.number
 
@@ -220,10 +221,12 @@ class TestRead:
         assert number_of(entry) == 42
 
     @staticmethod
-    async def _waiting(backend: Backend, results: str | None) -> asyncio.Task[Sequence[Entry]]:
+    async def _waiting(
+        backend: Backend, results: Position | None
+    ) -> asyncio.Task[Sequence[StreamEntry]]:
         """A read that has begun to wait."""
 
-        async def read() -> Sequence[Entry]:
+        async def read() -> Sequence[StreamEntry]:
             while not (entries := await backend.read(START, results, WAIT)):
                 pass  # a backend may wait for less long than it is told
             return entries

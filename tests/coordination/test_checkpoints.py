@@ -32,9 +32,9 @@ from zenvark_web.backends.base import (
     Account,
     Batch,
     Checkpoint,
-    Entry,
     ResultEntry,
     Snapshot,
+    StreamEntry,
 )
 
 THRESHOLD = 5
@@ -64,7 +64,7 @@ class Store(MemoryBackend):
 
     async def read(
         self, states: Position, results: Position | None, wait: float
-    ) -> Sequence[Entry]:
+    ) -> Sequence[StreamEntry]:
         if results is not None:
             self.read_from.append(results)
             results = results if self.reads else None

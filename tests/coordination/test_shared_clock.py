@@ -22,8 +22,9 @@ from zenvark_web import (
     Trip,
     Window,
 )
+from zenvark_web._core.order import Position
 from zenvark_web._judging import leader
-from zenvark_web.backends.base import Batch, Entry
+from zenvark_web.backends.base import Batch, StreamEntry
 
 HOUR = 3600.0
 
@@ -129,7 +130,9 @@ class Losing(MemoryBackend):
         self._store._results = type(self._store._results)(self._store._clock, 1000)
         self.lost = True
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Entry]:
+    async def read(
+        self, states: Position, results: Position | None, wait: float
+    ) -> Sequence[StreamEntry]:
         if self.lost:
             self.lost = False
             raise BackendError("it was away")

@@ -5,7 +5,7 @@ import pytest
 from zenvark_web.demo.errors import MisbehaviourError
 from zenvark_web.demo.findings import find, first_failure
 from zenvark_web.demo.incident import Incident
-from zenvark_web.demo.journal import Event, Kind
+from zenvark_web.demo.journal import Event, EventKind
 from zenvark_web.demo.traffic import Calls
 from zenvark_web.demo.upstream import Hit
 
@@ -13,7 +13,9 @@ APPS = ("app-1", "app-2")
 
 
 def state(at: float, app: str, value: str, generation: int, effect: float = 0.0) -> Event:
-    return Event(at=at, app=app, kind=Kind.STATE, value=value, generation=generation, effect=effect)
+    return Event(
+        at=at, app=app, kind=EventKind.STATE, value=value, generation=generation, effect=effect
+    )
 
 
 def call(answered: float, *, ok: bool, state: str = "closed", asked: float | None = None) -> Hit:
@@ -134,7 +136,7 @@ def test_an_incident_that_is_not_over_comes_to_nothing() -> None:
 
 
 def test_a_leader_that_was_killed_need_not_close() -> None:
-    show = incident(Event(at=103.5, app="app-2", kind=Kind.ROLE, value="leader"))
+    show = incident(Event(at=103.5, app="app-2", kind=EventKind.ROLE, value="leader"))
     show.killed, show.killed_at = "app-1", 102.0
     show.events = [event for event in show.events if event.value != "closed"]
     show.events.append(state(106.0, "app-2", "closed", 10))

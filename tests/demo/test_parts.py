@@ -9,8 +9,8 @@ from tests.helpers.waiting import eventually
 from zenvark_web import HealthCheckType, Role, __version__
 from zenvark_web.cli import main
 from zenvark_web.demo.errors import SetupError
-from zenvark_web.demo.journal import KEPT, Journal, Kind
-from zenvark_web.demo.settings import Settings
+from zenvark_web.demo.journal import KEPT, EventKind, Journal
+from zenvark_web.demo.settings import DemoSettings
 from zenvark_web.demo.texts import seconds
 from zenvark_web.demo.traffic import Calls, Traffic
 from zenvark_web.demo.upstream import ASKED, Upstream
@@ -21,8 +21,8 @@ def test_the_journal_tells_what_was_not_told_yet() -> None:
     journal.role_changed(Role.LEADER)
     journal.error(ValueError("oh"))
     assert [(event.kind, event.value) for event in journal.after(0)] == [
-        (Kind.ROLE, "leader"),
-        (Kind.ERROR, "ValueError"),
+        (EventKind.ROLE, "leader"),
+        (EventKind.ERROR, "ValueError"),
     ]
     assert [event.detail for event in journal.after(1)] == ["oh"]
     assert journal.after(2) == []
@@ -108,7 +108,7 @@ def test_durations_are_told_in_fitting_units() -> None:
 def test_settings_that_do_not_go_together_are_refused() -> None:
     for wrong in ({"processes": False}, {"instances": 1}, {"forever": True}):
         with pytest.raises(SetupError, match="--kill-leader"):
-            Settings(kill_leader=True, **wrong)
+            DemoSettings(kill_leader=True, **wrong)
 
 
 def test_the_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:

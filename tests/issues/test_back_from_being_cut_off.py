@@ -21,6 +21,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
+from zenvark_web._core.order import Position
 from zenvark_web.exceptions import BackendError
 
 POLICY = BreakerPolicy(
@@ -46,7 +47,7 @@ class Way:
 
     async def close(self) -> None: ...
 
-    async def read(self, states: str, results: str | None, wait: float) -> Sequence[Any]:
+    async def read(self, states: Position, results: Position | None, wait: float) -> Sequence[Any]:
         entries: Sequence[Any] = await self._store.read(states, results, 0.05)
         while not self.up:
             await asyncio.sleep(0.01)

@@ -25,14 +25,14 @@ from zenvark_web._runtime.clock import SharedClock
 from zenvark_web._runtime.notifier import Surface
 from zenvark_web.backends.base import START
 from zenvark_web.backends.memory import MemoryStore
-from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
+from zenvark_web.testing import Fault, FaultKind, SimulationSettings, ViolationError, simulate
 
 pytestmark = pytest.mark.untraced
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
-WORLD = Settings(calls=3.0)
-HASTY = Settings(
+WORLD = SimulationSettings(calls=3.0)
+HASTY = SimulationSettings(
     calls=12.0,
     circuits=1,
     policy=BreakerPolicy(backoff=ConstantBackoff(0.5), max_retry_after=0),
@@ -166,47 +166,47 @@ def no_counting_of_permits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Admission, "take", lambda self, now: self._trial is not None)
 
 
-DOWN = Fault(5, Kind.UPSTREAM_CHANGES, target=0)
-DOWN_FOR_LONG = [DOWN, Fault(200, Kind.UPSTREAM_CHANGES, target=0)]
-ALL_DOWN = [Fault(5, Kind.UPSTREAM_CHANGES, target=number) for number in range(3)]
-UP_AND_DOWN = [Fault(5 + 3 * n, Kind.UPSTREAM_CHANGES, target=0) for n in range(40)]
+DOWN = Fault(5, FaultKind.UPSTREAM_CHANGES, target=0)
+DOWN_FOR_LONG = [DOWN, Fault(200, FaultKind.UPSTREAM_CHANGES, target=0)]
+ALL_DOWN = [Fault(5, FaultKind.UPSTREAM_CHANGES, target=number) for number in range(3)]
+UP_AND_DOWN = [Fault(5 + 3 * n, FaultKind.UPSTREAM_CHANGES, target=0) for n in range(40)]
 SLEEPING_LEADER = [
     *ALL_DOWN,
-    *(Fault(8 + 4 * n, Kind.HOST_SLEEPS, target=-1, lasts=2.5) for n in range(20)),
+    *(Fault(8 + 4 * n, FaultKind.HOST_SLEEPS, target=-1, lasts=2.5) for n in range(20)),
 ]
 LOST_DATA = [
     DOWN,
-    Fault(20, Kind.UPSTREAM_CHANGES, target=0),
-    Fault(50, Kind.SERVER_LOSES_ALL),
-    Fault(51, Kind.HOST_DIES, target=1),
+    Fault(20, FaultKind.UPSTREAM_CHANGES, target=0),
+    Fault(50, FaultKind.SERVER_LOSES_ALL),
+    Fault(51, FaultKind.HOST_DIES, target=1),
 ]
 LOST_TIME = [
     DOWN,
-    Fault(20, Kind.SERVER_CLOCK_JUMPS, amount=-1),
-    Fault(21, Kind.SERVER_LOSES_ALL),
-    Fault(25, Kind.UPSTREAM_CHANGES, target=0),
+    Fault(20, FaultKind.SERVER_CLOCK_JUMPS, amount=-1),
+    Fault(21, FaultKind.SERVER_LOSES_ALL),
+    Fault(25, FaultKind.UPSTREAM_CHANGES, target=0),
 ]
-NEWCOMER_LEADS = [*ALL_DOWN, Fault(15, Kind.NEWCOMER_LEADS, target=1, lasts=3)]
-BAD_NETWORK = [*ALL_DOWN, Fault(6, Kind.NETWORK_IS_BAD, lasts=60)]
+NEWCOMER_LEADS = [*ALL_DOWN, Fault(15, FaultKind.NEWCOMER_LEADS, target=1, lasts=3)]
+BAD_NETWORK = [*ALL_DOWN, Fault(6, FaultKind.NETWORK_IS_BAD, lasts=60)]
 HANGING_SERVER = [
-    Fault(5, Kind.SERVER_HANGS, lasts=6),
-    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1),
+    Fault(5, FaultKind.SERVER_HANGS, lasts=6),
+    Fault(5.1, FaultKind.UPSTREAM_FAILS, target=0, lasts=1),
 ]
 TAKEOVER = [
-    Fault(5, Kind.HOST_SLEEPS, target=-1, lasts=8),
-    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1.7),
+    Fault(5, FaultKind.HOST_SLEEPS, target=-1, lasts=8),
+    Fault(5.1, FaultKind.UPSTREAM_FAILS, target=0, lasts=1.7),
 ]
 """The upstream fails just while there is no leader."""
 
-SELDOM = Settings(instances=3, circuits=1, calls=0.04)
+SELDOM = SimulationSettings(instances=3, circuits=1, calls=0.04)
 """So few calls that failures in a row last longer than a checkpoint and a leader."""
 
 LEADERS_GO = [
-    Fault(5, Kind.UPSTREAM_FAILS, target=0, lasts=200),
-    Fault(40, Kind.PROCESS_RESTARTS, target=-1),
+    Fault(5, FaultKind.UPSTREAM_FAILS, target=0, lasts=200),
+    Fault(40, FaultKind.PROCESS_RESTARTS, target=-1),
 ]
 
-MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
+MUTATIONS: dict[Patch, tuple[int, SimulationSettings, list[Fault]]] = {
     calls_that_wait: (0, WORLD, []),
     no_fence: (7, WORLD, SLEEPING_LEADER),
     no_deposition: (0, WORLD, SLEEPING_LEADER),
@@ -218,7 +218,7 @@ MUTATIONS: dict[Patch, tuple[int, Settings, list[Fault]]] = {
     no_generations: (4, HASTY, DOWN_FOR_LONG),
     no_memory_of_batches: (2, WORLD, HANGING_SERVER),
     no_giving_back: (0, WORLD, LOST_DATA),
-    no_word_of_states: (0, Settings(), NEWCOMER_LEADS),
+    no_word_of_states: (0, SimulationSettings(), NEWCOMER_LEADS),
     no_accounts: (0, WORLD, []),
     hosts_clocks: (0, WORLD, [DOWN]),
     no_surfacing: (0, WORLD, DOWN_FOR_LONG),
@@ -246,7 +246,7 @@ def test_taking_out_what_upholds_an_invariant_is_noticed(
         search(range(seed, seed + MOST_TRIES), world, schedule)
 
 
-def search(seeds: range, world: Settings, schedule: list[Fault]) -> None:
+def search(seeds: range, world: SimulationSettings, schedule: list[Fault]) -> None:
     for seed in seeds:
         simulate(seed, world, schedule)
 

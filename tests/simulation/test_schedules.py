@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.spanning import spanning
 from zenvark_web import BreakerPolicy, CountWindow, TimeWindow
-from zenvark_web.testing import Fault, Kind, Settings, ViolationError, simulate
+from zenvark_web.testing import Fault, FaultKind, SimulationSettings, ViolationError, simulate
 
 pytestmark = pytest.mark.untraced
 
@@ -20,7 +20,7 @@ tenths = st.integers(0, 600).map(lambda number: number / 10)
 faults = st.builds(
     Fault,
     at=tenths,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(FaultKind),
     target=st.integers(-1, 5),
     lasts=st.integers(0, 20).map(float),
     amount=st.sampled_from([-1.0, -0.3, 0.3, 1.0]),
@@ -34,7 +34,7 @@ policies = st.sampled_from(
     ]
 )
 worlds = st.builds(
-    Settings,
+    SimulationSettings,
     instances=st.integers(1, 6),
     circuits=st.integers(1, 4),
     shards=st.integers(1, 3),
@@ -51,15 +51,15 @@ worlds = st.builds(
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 100), world=worlds, schedule=schedules)
-def test_any_schedule(seed: int, world: Settings, schedule: list[Fault]) -> None:
+def test_any_schedule(seed: int, world: SimulationSettings, schedule: list[Fault]) -> None:
     simulate(seed, world, schedule)
 
 
 # What was found
 
 HANG = [
-    Fault(5, Kind.SERVER_HANGS, lasts=6),
-    Fault(5.1, Kind.UPSTREAM_FAILS, target=0, lasts=1),
+    Fault(5, FaultKind.SERVER_HANGS, lasts=6),
+    Fault(5.1, FaultKind.UPSTREAM_FAILS, target=0, lasts=1),
 ]
 
 
@@ -67,45 +67,45 @@ HANG = [
 def test_batch_that_comes_three_times_counts_once(seed: int) -> None:
     """A hanging server took each batch as often as it was sent. The second copy made the leader
     forget the first, so that the third one counted again."""
-    simulate(seed, Settings(calls=3.0), HANG)
+    simulate(seed, SimulationSettings(calls=3.0), HANG)
 
 
 def test_accounts_close_without_a_further_call() -> None:
     """They stayed open for ever when the store had lost one and no call followed."""
     for at in (20.0, 24.0, 28.0):
-        simulate(9, Settings(), [Fault(at, Kind.SERVER_LOSES_ALL)])
+        simulate(9, SimulationSettings(), [Fault(at, FaultKind.SERVER_LOSES_ALL)])
 
 
 def test_accounts_close_of_an_instance_that_was_struck_off_the_list() -> None:
     """They stayed open for ever when it was away for so long."""
-    simulate(18, Settings(), [Fault(5, Kind.HOST_IS_CUT_OFF, lasts=20)])
+    simulate(18, SimulationSettings(), [Fault(5, FaultKind.HOST_IS_CUT_OFF, lasts=20)])
 
 
 @pytest.mark.slow
 def test_circuits_that_are_seldom_called_have_the_time_to_agree() -> None:
     """A fleet that had not made the five calls yet was said not to agree."""
-    seldom = Settings(instances=3, circuits=30, calls=0.2)
-    down = Fault(0, Kind.UPSTREAM_CHANGES, 1)
+    seldom = SimulationSettings(instances=3, circuits=30, calls=0.2)
+    down = Fault(0, FaultKind.UPSTREAM_CHANGES, 1)
     assert simulate(300, seldom, [down]).transitions >= 1
     assert simulate(300, seldom, [down, replace(down, at=2000)]).transitions >= 3
 
 
 LOSS_AND_A_CLOCK_SET_BACK = [
-    Fault(9, Kind.SERVER_COMES_BACK_OLD, -1, lasts=7.8),
-    Fault(11.8, Kind.SERVER_CLOCK_JUMPS, -1, amount=-0.8),
-    Fault(20, Kind.UPSTREAM_FAILS, -1, lasts=17),
+    Fault(9, FaultKind.SERVER_COMES_BACK_OLD, -1, lasts=7.8),
+    Fault(11.8, FaultKind.SERVER_CLOCK_JUMPS, -1, amount=-0.8),
+    Fault(20, FaultKind.UPSTREAM_FAILS, -1, lasts=17),
 ]
 
 BAD_MOMENT = [
-    Fault(11, Kind.NETWORK_IS_BAD, 410, lasts=4.4, amount=-0.84),
-    Fault(13.6, Kind.HOST_HEARS_NOTHING, 68, lasts=3.2),
+    Fault(11, FaultKind.NETWORK_IS_BAD, 410, lasts=4.4, amount=-0.84),
+    Fault(13.6, FaultKind.HOST_HEARS_NOTHING, 68, lasts=3.2),
 ]
 
 
 @pytest.mark.parametrize("shards", [1, 2])
 def test_results_count_whose_time_stamps_begin_below_those_that_were_lost(shards: int) -> None:
     """Failures seemed to have ended before successes that were read before the loss."""
-    simulate(1396, Settings(shards=shards), LOSS_AND_A_CLOCK_SET_BACK)
+    simulate(1396, SimulationSettings(shards=shards), LOSS_AND_A_CLOCK_SET_BACK)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +117,15 @@ def test_results_count_whose_time_stamps_begin_below_those_that_were_lost(shards
     ],
 )
 def test_leader_of_a_bad_moment_copes_with_such_a_loss(seed: int, shards: int) -> None:
-    simulate(seed, Settings(shards=shards), [*LOSS_AND_A_CLOCK_SET_BACK, *BAD_MOMENT])
+    simulate(seed, SimulationSettings(shards=shards), [*LOSS_AND_A_CLOCK_SET_BACK, *BAD_MOMENT])
 
 
 @pytest.mark.parametrize("dies", [[26], [26, 33]], ids=["second leader", "third leader"])
 def test_leader_goes_on_from_what_was_counted_since_such_a_loss(dies: list[float]) -> None:
     """What that had been told stood after all time stamps that its successor found."""
     *loss, fails = LOSS_AND_A_CLOCK_SET_BACK
-    deaths = [Fault(at, Kind.HOST_DIES, -1) for at in dies]
-    simulate(1396, Settings(), [*loss, *deaths, replace(fails, at=40)])
+    deaths = [Fault(at, FaultKind.HOST_DIES, -1) for at in dies]
+    simulate(1396, SimulationSettings(), [*loss, *deaths, replace(fails, at=40)])
 
 
 @pytest.mark.parametrize("target", [0, -1], ids=["trial calls", "health check"])
@@ -136,22 +136,22 @@ def test_recovery_does_not_wait_for_such_a_clock(
     upstream had asked for for a time still to come."""
     monkeypatch.setattr("zenvark_web.testing.simulation.run.CALM", 15.0)
     loss = LOSS_AND_A_CLOCK_SET_BACK[:2]
-    fails = Fault(20, Kind.UPSTREAM_FAILS, target, lasts=4)
-    simulate(2, Settings(), [*loss, fails, *BAD_MOMENT])
+    fails = Fault(20, FaultKind.UPSTREAM_FAILS, target, lasts=4)
+    simulate(2, SimulationSettings(), [*loss, fails, *BAD_MOMENT])
 
 
 def test_leader_does_not_ask_again_and_again_in_the_last_moment_of_its_lease() -> None:
     """It did, a thousand times over, until the moment had passed."""
-    simulate(3009, Settings(cut_off="local"))
+    simulate(3009, SimulationSettings(cut_off="local"))
 
 
 @pytest.mark.parametrize("target", [0, 2], ids=["trial calls", "health check"])
 @pytest.mark.parametrize("seed", spanning(range(4), range(1)))
 def test_newcomer_that_leads_first_closes_nothing(seed: int, target: int) -> None:
     """It did when it heard of a generation that it did not know: it wrote the state it knew."""
-    down = Fault(5, Kind.UPSTREAM_CHANGES, target)
-    again = [Fault(at, Kind.NEWCOMER_LEADS, at, lasts=3) for at in (15, 20, 25)]
-    simulate(seed, Settings(), [down, *again])
+    down = Fault(5, FaultKind.UPSTREAM_CHANGES, target)
+    again = [Fault(at, FaultKind.NEWCOMER_LEADS, at, lasts=3) for at in (15, 20, 25)]
+    simulate(seed, SimulationSettings(), [down, *again])
 
 
 # How a violation shows itself
@@ -160,8 +160,8 @@ def test_newcomer_that_leads_first_closes_nothing(seed: int, target: int) -> Non
 def test_violation_tells_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zenvark_web.testing.simulation.run.CALM", 0.0)
     monkeypatch.setattr("zenvark_web.testing.simulation.run.ENOUGH_CALLS", 0.0)
-    schedule = [Fault(0, Kind.UPSTREAM_CHANGES, 1), Fault(0.5, Kind.HOST_SLEEPS, -1, 2.5)]
-    world = Settings(instances=2)
+    schedule = [Fault(0, FaultKind.UPSTREAM_CHANGES, 1), Fault(0.5, FaultKind.HOST_SLEEPS, -1, 2.5)]
+    world = SimulationSettings(instances=2)
     with pytest.raises(ViolationError) as raised:
         simulate(7, world, schedule)
     what, call, history = str(raised.value).split("\n\n")
@@ -173,6 +173,6 @@ def test_violation_tells_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_healthy_fleet_has_nothing_to_tell() -> None:
-    quiet = replace(Settings(), calls=1.0)
+    quiet = replace(SimulationSettings(), calls=1.0)
     summary = simulate(1, quiet, [])
     assert summary.transitions == summary.faults == 0

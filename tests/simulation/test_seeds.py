@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.processes import ROOT
 from tests.helpers.spanning import spanning
-from zenvark_web.testing import Settings, simulate
+from zenvark_web.testing import SimulationSettings, simulate
 from zenvark_web.testing.simulation.command import variants
 
 SEEDS = range(4)
@@ -17,21 +17,21 @@ SEEDS = range(4)
 
 @pytest.mark.parametrize("seed", spanning(SEEDS, {0}))
 def test_faults_of_a_seed(seed: int) -> None:
-    summary = simulate(seed, variants(seed, Settings(seconds=120.0, faults=12.0)))
+    summary = simulate(seed, variants(seed, SimulationSettings(seconds=120.0, faults=12.0)))
     assert summary.faults > 10
     assert summary.transitions > 10
 
 
 def test_many_instances_and_circuits() -> None:
-    fleet = Settings(instances=40, circuits=400, seconds=10.0, calls=2.0, lease_ttl=10.0)
+    fleet = SimulationSettings(instances=40, circuits=400, seconds=10.0, calls=2.0, lease_ttl=10.0)
     summary = simulate(1, fleet)
     assert summary.calls > 1_000
 
 
 def test_same_seed_is_the_same_run_in_any_process() -> None:
     code = (
-        "from zenvark_web.testing import Settings, simulate\n"
-        "summary = simulate(3, Settings(seconds=60.0, faults=12.0))\n"
+        "from zenvark_web.testing import SimulationSettings, simulate\n"
+        "summary = simulate(3, SimulationSettings(seconds=60.0, faults=12.0))\n"
         "print(summary.steps, *summary.history, sep='\\n')"
     )
     runs = [

@@ -16,9 +16,9 @@ from zenvark_web import (
     Permit,
 )
 from zenvark_web._core.states import Transition
-from zenvark_web.testing import Fault, Kind, Settings, simulate
+from zenvark_web.testing import Fault, FaultKind, SimulationSettings, simulate
 from zenvark_web.testing._network import Server
-from zenvark_web.testing.simulation.checks import Checks
+from zenvark_web.testing.simulation.checks import InvariantChecks
 from zenvark_web.testing.simulation.command import variants
 from zenvark_web.testing.simulation.run import Simulation
 
@@ -38,18 +38,18 @@ HEARD_BY_THEN = 1.0
 """Seconds in which a leader, whoever it is, has heard what an instance was told."""
 
 LEADERS_GO = [
-    Fault(5, Kind.UPSTREAM_FAILS, 0, 20),
-    Fault(6, Kind.UPSTREAM_FAILS, 1, 30),
-    Fault(8, Kind.UPSTREAM_FAILS, 2, 30),
-    *[Fault(at, Kind.PROCESS_RESTARTS, -1) for at in (10, 18, 27, 41, 53)],
-    Fault(45, Kind.UPSTREAM_FAILS, 1, 20),
-    Fault(46, Kind.UPSTREAM_FAILS, 2, 20),
+    Fault(5, FaultKind.UPSTREAM_FAILS, 0, 20),
+    Fault(6, FaultKind.UPSTREAM_FAILS, 1, 30),
+    Fault(8, FaultKind.UPSTREAM_FAILS, 2, 30),
+    *[Fault(at, FaultKind.PROCESS_RESTARTS, -1) for at in (10, 18, 27, 41, 53)],
+    Fault(45, FaultKind.UPSTREAM_FAILS, 1, 20),
+    Fault(46, FaultKind.UPSTREAM_FAILS, 2, 20),
 ]
 
 
 @pytest.mark.parametrize("seed", spanning(range(3), {0}))
 def test_faults_of_a_seed_with_slow_calls(seed: int) -> None:
-    summary = simulate(seed, replace(variants(seed, Settings(seconds=100)), policy=SLOW))
+    summary = simulate(seed, replace(variants(seed, SimulationSettings(seconds=100)), policy=SLOW))
     assert summary.transitions > 5
 
 
@@ -77,9 +77,9 @@ def test_nobody_tries_before_whoever_leads(seed: int, monkeypatch: pytest.Monkey
     policy = BreakerPolicy(
         strategy=ConsecutiveFailures(3), backoff=ExponentialBackoff(0.1, 2, 0.5), trial_calls=2
     )
-    simulation = Simulation(seed, Settings(policy=policy, calls=12), LEADERS_GO)
+    simulation = Simulation(seed, SimulationSettings(policy=policy, calls=12), LEADERS_GO)
     world = simulation.world
-    record, published = Permit.record, Checks.published
+    record, published = Permit.record, InvariantChecks.published
 
     def note_what_is_told(
         self: Permit, outcome: Outcome, label: str = "", *, retry_after: float | None = None
@@ -89,12 +89,12 @@ def test_nobody_tries_before_whoever_leads(seed: int, monkeypatch: pytest.Monkey
             log.told.append((self._local.name, now, now + retry_after))
         record(self, outcome, label, retry_after=retry_after)
 
-    def note_who_tries(self: Checks, server: Server, transition: Transition) -> Any:
+    def note_who_tries(self: InvariantChecks, server: Server, transition: Transition) -> Any:
         log.published(transition, world.loop.now)
         published(self, server, transition)
 
     monkeypatch.setattr(Permit, "record", note_what_is_told)
-    monkeypatch.setattr(Checks, "published", note_who_tries)
+    monkeypatch.setattr(InvariantChecks, "published", note_who_tries)
     simulation.run()
     assert len(log.told) > 10
     assert log.lengthened > 3

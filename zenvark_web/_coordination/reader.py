@@ -17,7 +17,6 @@ from ..backends._turns import Turn
 from ..backends.base import (
     Backend,
     Batch,
-    Entry,
     Forgotten,
     LeaderChange,
     Recalled,
@@ -25,6 +24,7 @@ from ..backends.base import (
     ResultEntry,
     Snapshot,
     StateEntry,
+    StreamEntry,
 )
 from ..exceptions import BackendError, MalformedEntryError
 from ..statistics import Statistics
@@ -206,7 +206,7 @@ class Reader:
         if self._remainder is None and not self._stale:
             self._table.heard(asked)
 
-    def _is_astray(self, entry: Entry) -> bool:
+    def _is_astray(self, entry: StreamEntry) -> bool:
         """Whether an entry is so far ahead of the clock that somebody else must have put it there.
         Its position is none to go on from."""
         return entry.position.seconds > self._clock.now() + FAR_AHEAD
@@ -345,7 +345,7 @@ class _Remainder:
         return [transition.circuit for transition in lost]
 
 
-def _reported(entries: Iterable[Entry]) -> Iterable[str]:
+def _reported(entries: Iterable[StreamEntry]) -> Iterable[str]:
     """The circuits of which results tell."""
     for entry in entries:
         if isinstance(entry, ResultEntry) and isinstance(entry.item, Batch):
@@ -353,7 +353,7 @@ def _reported(entries: Iterable[Entry]) -> Iterable[str]:
                 yield report.circuit
 
 
-def _overtaken(entries: Iterable[Entry]) -> Collection[Position]:
+def _overtaken(entries: Iterable[StreamEntry]) -> Collection[Position]:
     """Where transitions stand that are followed by newer ones of their circuits: an instance that
     comes back from having decided alone must not show them on the way."""
     newest: dict[str, Position] = {}

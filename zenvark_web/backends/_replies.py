@@ -14,10 +14,10 @@ from ._turns import Turn
 from .base import (
     Account,
     Checkpoint,
-    Entry,
     News,
     ResultEntry,
     StateEntry,
+    StreamEntry,
 )
 
 Text: TypeAlias = "bytes | str"
@@ -90,7 +90,7 @@ def began_anew(astray: Text) -> MalformedEntryError:
     )
 
 
-def entries(reply: Any, states: str) -> Iterable[Entry]:
+def entries(reply: Any, states: str) -> Iterable[StreamEntry]:
     """The entries in an answer to `XREAD`.
 
     Args:

@@ -201,7 +201,7 @@ class ResultEntry:
     item: Batch | MalformedEntryError
 
 
-Entry: TypeAlias = StateEntry | ResultEntry
+StreamEntry: TypeAlias = StateEntry | ResultEntry
 
 
 @runtime_checkable
@@ -324,7 +324,7 @@ class Backend(Protocol):
 
     async def read(
         self, states: Position, results: Position | None, wait: float
-    ) -> Sequence[Entry]:
+    ) -> Sequence[StreamEntry]:
         """What stands after these positions, oldest first in each stream.
 
         Args:

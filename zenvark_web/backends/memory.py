@@ -23,13 +23,13 @@ from .base import (
     Account,
     Batch,
     Checkpoint,
-    Entry,
     Heartbeat,
     News,
     Presence,
     ResultEntry,
     Snapshot,
     StateEntry,
+    StreamEntry,
 )
 
 MAX_RESULTS = 10_000
@@ -179,9 +179,9 @@ class MemoryStore:
         for name in checkpoint.without:
             self._tallies.pop(name, None)
 
-    def read(self, states: Position, results: Position | None) -> Sequence[Entry]:
+    def read(self, states: Position, results: Position | None) -> Sequence[StreamEntry]:
         """What stands after these positions, without waiting."""
-        entries: list[Entry] = []
+        entries: list[StreamEntry] = []
         for position, fields in self._states.after(states):
             entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
         if results is not None:
@@ -264,7 +264,7 @@ class MemoryBackend:
 
     async def read(
         self, states: Position, results: Position | None, wait: float
-    ) -> Sequence[Entry]:
+    ) -> Sequence[StreamEntry]:
         entries = self._store.read(states, results)
         if not entries and wait > 0:
             await self._wait(wait)

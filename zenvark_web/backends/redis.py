@@ -27,10 +27,10 @@ from ._turns import Turn
 from .base import (
     Batch,
     Checkpoint,
-    Entry,
     Heartbeat,
     Presence,
     Snapshot,
+    StreamEntry,
 )
 
 COMMAND_TIMEOUT = 1.0
@@ -194,7 +194,7 @@ class RedisBackend:
 
     async def read(
         self, states: Position, results: Position | None, wait: float
-    ) -> Sequence[Entry]:
+    ) -> Sequence[StreamEntry]:
         keys, positions = [self._keys["states"]], [str(states)]
         if results is not None:
             keys.append(self._keys["results"])
@@ -204,7 +204,7 @@ class RedisBackend:
         with _surfaced("XREAD"):
             where = ("STREAMS", *keys, *positions)
             reply = await self._read("COUNT", READ_COUNT, *block, *where, wait=wait)
-            entries: list[Entry] = []
+            entries: list[StreamEntry] = []
             turn = Turn()
             for entry in _replies.entries(reply, self._keys["states"]):
                 entries.append(entry)

@@ -7,9 +7,9 @@ from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .fleet import Fleet
+from .fleet import DemoFleet
 from .incident import Incident
-from .settings import Settings
+from .settings import DemoSettings
 from .traffic import Calls, Traffic
 from .watch import Watch
 
@@ -62,7 +62,9 @@ class Board:
         on_line: Told each line of the timeline, in order as far as that is known in time.
     """
 
-    def __init__(self, settings: Settings, fleet: Fleet, on_line: Callable[[Line], None]) -> None:
+    def __init__(
+        self, settings: DemoSettings, fleet: DemoFleet, on_line: Callable[[Line], None]
+    ) -> None:
         self.settings = settings
         self.fleet = fleet
         self.traffic: Traffic = Traffic(fleet.apps, settings.rate)

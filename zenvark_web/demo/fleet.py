@@ -20,7 +20,7 @@ from ..exceptions import BackendError
 from .app import App, AppSettings
 from .errors import MisbehaviourError, SetupError
 from .processes import Child
-from .settings import Settings
+from .settings import DemoSettings
 from .upstream import Hit, Upstream
 
 UPSTREAM, SERVER = "upstream", "server"
@@ -29,7 +29,7 @@ ERASE_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class DemoFleet:
     """What the demo watches.
 
     Args:
@@ -78,7 +78,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncGenerator[Fleet, None]:
+async def running(settings: DemoSettings) -> AsyncGenerator[DemoFleet, None]:
     """A fleet that runs, and is gone without a trace afterwards.
 
     Raises:
@@ -90,7 +90,7 @@ async def running(settings: Settings) -> AsyncGenerator[Fleet, None]:
 
 
 @asynccontextmanager
-async def _in_memory(settings: Settings) -> AsyncGenerator[Fleet, None]:
+async def _in_memory(settings: DemoSettings) -> AsyncGenerator[DemoFleet, None]:
     backend = MemoryBackend()
     upstream = httpx.ASGITransport(Upstream().asgi)
     async with AsyncExitStack() as stack:
@@ -101,11 +101,11 @@ async def _in_memory(settings: Settings) -> AsyncGenerator[Fleet, None]:
             clients[each.name] = _client("http://app", httpx.ASGITransport(app.asgi))
         caller = _client("http://upstream", upstream)
         await _enter(stack, *clients.values(), caller)
-        yield Fleet("memory", clients, clients, caller)
+        yield DemoFleet("memory", clients, clients, caller)
 
 
 @asynccontextmanager
-async def _in_processes(settings: Settings) -> AsyncGenerator[Fleet, None]:
+async def _in_processes(settings: DemoSettings) -> AsyncGenerator[DemoFleet, None]:
     namespace = f"demo-{uuid.uuid4().hex[:12]}"
     if settings.redis is not None:
         await _check_redis(settings.redis, namespace)
@@ -128,8 +128,8 @@ async def _in_processes(settings: Settings) -> AsyncGenerator[Fleet, None]:
 
 @asynccontextmanager
 async def _started(
-    settings: Settings, namespace: str, children: Mapping[str, Child], directory: str
-) -> AsyncGenerator[Fleet, None]:
+    settings: DemoSettings, namespace: str, children: Mapping[str, Child], directory: str
+) -> AsyncGenerator[DemoFleet, None]:
     upstream = (await children[UPSTREAM].configure(part=UPSTREAM))["url"]
     store = {"url": settings.redis or "", "about": "the Redis you gave"}
     if SERVER in children:
@@ -145,14 +145,14 @@ async def _started(
     caller = _client(upstream)
     async with AsyncExitStack() as stack:
         await _enter(stack, *calls.values(), *pages.values(), caller)
-        yield Fleet(store["about"], calls, pages, caller, children)
+        yield DemoFleet(store["about"], calls, pages, caller, children)
 
 
-def _names(settings: Settings) -> Sequence[str]:
+def _names(settings: DemoSettings) -> Sequence[str]:
     return [f"app-{number}" for number in range(1, settings.instances + 1)]
 
 
-def _app_settings(settings: Settings, namespace: str, upstream: str) -> Sequence[AppSettings]:
+def _app_settings(settings: DemoSettings, namespace: str, upstream: str) -> Sequence[AppSettings]:
     return [
         AppSettings(name=name, namespace=namespace, upstream=upstream, trial=settings.trial)
         for name in _names(settings)

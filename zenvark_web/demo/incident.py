@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._core.states import Role, State
-from .journal import Event, Kind
+from .journal import Event, EventKind
 from .traffic import Calls
 
 
@@ -77,7 +77,7 @@ class Incident:
             (
                 event
                 for event in self.events
-                if event.kind is Kind.ROLE
+                if event.kind is EventKind.ROLE
                 and event.value == Role.LEADER
                 and event.at > self.killed_at
             ),
@@ -87,7 +87,7 @@ class Incident:
     @property
     def checks(self) -> Sequence[Event]:
         """The health checks."""
-        return [event for event in self.events if event.kind is Kind.CHECK]
+        return [event for event in self.events if event.kind is EventKind.CHECK]
 
     def reopened(self, app: str) -> int:
         """How often trial calls failed."""
@@ -95,7 +95,7 @@ class Incident:
 
     def _states(self, app: str, state: State, after: float) -> Iterator[Event]:
         for event in self.events:
-            is_it = (event.app, event.kind, event.value) == (app, Kind.STATE, state)
+            is_it = (event.app, event.kind, event.value) == (app, EventKind.STATE, state)
             if is_it and event.at >= after:
                 yield event
 

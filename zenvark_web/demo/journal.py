@@ -18,7 +18,7 @@ from ..events import StateChange
 KEPT = 1_000
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What an event is about; its `value` is a state, a role, or whether a check passed."""
 
     STATE = "state"
@@ -43,7 +43,7 @@ class Event:
 
     at: float
     app: str
-    kind: Kind
+    kind: EventKind
     value: str = ""
     detail: str = ""
     generation: int = 0
@@ -70,17 +70,17 @@ class Journal:
 
     def role_changed(self, role: Role) -> None:
         """For `on_role_change`."""
-        self._note(Kind.ROLE, role)
+        self._note(EventKind.ROLE, role)
 
     def error(self, error: Exception) -> None:
         """For `on_error`."""
-        self._note(Kind.ERROR, type(error).__name__, str(error))
+        self._note(EventKind.ERROR, type(error).__name__, str(error))
 
     def state_changed(self, coordinator: Coordinator, change: StateChange) -> None:
         """For `on_state_change`."""
         effects = coordinator.statistics.effect.total
         effect, self._effects = effects - self._effects, effects
-        self._note(Kind.STATE, change.state, str(change.reason), change.generation, effect)
+        self._note(EventKind.STATE, change.state, str(change.reason), change.generation, effect)
 
     def watching(
         self, check: Callable[[HealthCheckType], Awaitable[object]]
@@ -91,14 +91,19 @@ class Journal:
             try:
                 await check(type_)
             except Exception as error:
-                self._note(Kind.CHECK, "failed", str(error))
+                self._note(EventKind.CHECK, "failed", str(error))
                 raise
-            self._note(Kind.CHECK, "passed")
+            self._note(EventKind.CHECK, "passed")
 
         return watched
 
     def _note(
-        self, kind: Kind, value: str, detail: str = "", generation: int = 0, effect: float = 0.0
+        self,
+        kind: EventKind,
+        value: str,
+        detail: str = "",
+        generation: int = 0,
+        effect: float = 0.0,
     ) -> None:
         self.written += 1
         self._events.append(

@@ -10,18 +10,18 @@ from importlib.util import find_spec
 
 from .board import Board
 from .errors import SetupError
-from .fleet import Fleet, running
+from .fleet import DemoFleet, running
 from .scenario import Scenario
 from .screen import make_screen, shows_live
 from .server import find_server
-from .settings import Settings
+from .settings import DemoSettings
 from .texts import heading, starting, summary
 
 GOOD = "The fleet behaved: all opened, all closed, and no call slipped through."
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def run(settings: Settings) -> int:
+def run(settings: DemoSettings) -> int:
     """Run the demo.
 
     Returns:
@@ -43,7 +43,7 @@ def run(settings: Settings) -> int:
 
 
 class _Demo:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DemoSettings) -> None:
         self._settings = settings
         self.screen = make_screen(settings)
         self.stopped_by: int | None = None
@@ -62,7 +62,7 @@ class _Demo:
         self.screen.text(f"\n{GOOD}", "bold green")
         return 0
 
-    async def _play(self, fleet: Fleet) -> tuple[Scenario, str | None]:
+    async def _play(self, fleet: DemoFleet) -> tuple[Scenario, str | None]:
         board = Board(self._settings, fleet, self.screen.line)
         scenario = Scenario(board)
         async with asyncio.TaskGroup() as tasks:
@@ -88,7 +88,7 @@ class _Demo:
                 asyncio.get_running_loop().add_signal_handler(number, stop, number)
 
 
-def _check_installed(settings: Settings) -> None:
+def _check_installed(settings: DemoSettings) -> None:
     live = shows_live(settings)
     needs_server = settings.processes and settings.redis is None
     missing = [

@@ -13,7 +13,7 @@ from .board import Board
 from .errors import MisbehaviourError
 from .findings import Findings, find, first_failure
 from .incident import Incident
-from .journal import Event, Kind
+from .journal import Event, EventKind
 from .texts import everywhere, seconds
 
 JOIN_LIMIT = 30.0
@@ -206,7 +206,7 @@ class Scenario:
         incident = self._board.incident
         if incident is not None:
             incident.events.append(event)
-        if event.kind is Kind.ERROR:
+        if event.kind is EventKind.ERROR:
             self._complain(event)
         elif incident is not None and (news := self._news(incident, event)):
             self._board.say(event.at, news)
@@ -218,9 +218,9 @@ class Scenario:
             self._board.say(event.at, f"{event.app}: {event.detail}")
 
     def _news(self, incident: Incident, event: Event) -> str | None:
-        if event.kind is Kind.CHECK:
+        if event.kind is EventKind.CHECK:
             return f"health check {len(incident.checks)}, by {event.app}: {event.value}"
-        if event.kind is Kind.ROLE:
+        if event.kind is EventKind.ROLE:
             return f"{event.app} leads now" if event.value == Role.LEADER else None
         if event.value == State.CLOSED or incident.opened(event.app) is event:
             return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .._core.states import Role, State
 from .board import Board, Line, Row
-from .settings import Settings
+from .settings import DemoSettings
 from .texts import seconds
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class Screen(Protocol):
         ...
 
 
-def make_screen(settings: Settings) -> Screen:
+def make_screen(settings: DemoSettings) -> Screen:
     """The screen that is asked for, and fits where the output goes."""
     return LiveScreen() if shows_live(settings) else PlainScreen()
 
 
-def shows_live(settings: Settings) -> bool:
+def shows_live(settings: DemoSettings) -> bool:
     """Whether the output goes to a terminal that can show a live table, and has room for it."""
     if (
-        settings.plain
+        settings.plain_output
         or not sys.stdout.isatty()
         or os.environ.get("TERM", "") in {"dumb", "unknown"}
     ):

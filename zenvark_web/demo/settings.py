@@ -10,7 +10,7 @@ CIRCUIT = "payments"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class DemoSettings:
     """The demo's settings.
 
     Args:
@@ -22,7 +22,7 @@ class Settings:
         trial: Whether the circuit recovers by trial calls, and not by a health check.
         kill_leader: Whether the leader is killed during the incident.
         forever: Whether one incident follows another.
-        plain: Whether to print one line per event, even to a terminal.
+        plain_output: Whether to print one line per event, even to a terminal.
 
     Raises:
         SetupError: They don't go together.
@@ -36,7 +36,7 @@ class Settings:
     trial: bool = False
     kill_leader: bool = False
     forever: bool = False
-    plain: bool = False
+    plain_output: bool = False
 
     def __post_init__(self) -> None:
         if self.kill_leader and not self.processes:

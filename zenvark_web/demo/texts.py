@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .findings import Findings
-from .settings import Settings
+from .settings import DemoSettings
 
 
 def seconds(duration: float) -> str:
@@ -18,7 +18,7 @@ def everywhere(apps: Sequence[str]) -> str:
     return f"all {len(apps)} apps" if len(apps) > 1 else apps[0]
 
 
-def starting(settings: Settings) -> str:
+def starting(settings: DemoSettings) -> str:
     """What is being started."""
     if not settings.processes:
         return f"Starting {settings.instances} apps in this process ..."
@@ -26,7 +26,7 @@ def starting(settings: Settings) -> str:
     return f"Starting {settings.instances} apps{parts} ..."
 
 
-def heading(settings: Settings, store: str) -> str:
+def heading(settings: DemoSettings, store: str) -> str:
     """What is about to be seen."""
     apps = "app processes" if settings.processes else "apps in one process"
     return (

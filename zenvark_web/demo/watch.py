@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from .._core.states import Role
-from .fleet import Fleet
-from .journal import Event, Kind
+from .fleet import DemoFleet
+from .journal import Event, EventKind
 
 INTERVAL = 0.1
 
@@ -42,7 +42,7 @@ class Watch:
         alive: The apps that are looked at.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: DemoFleet) -> None:
         self._fleet = fleet
         self._seen = dict.fromkeys(fleet.apps, 0)
         self._names: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Watch:
             event = Event(**fields)
             self._seen[app] += 1
             self._fresh.append(
-                replace(event, kind=Kind(event.kind), detail=self._with_names(event.detail))
+                replace(event, kind=EventKind(event.kind), detail=self._with_names(event.detail))
             )
 
     def _with_names(self, text: str) -> str:

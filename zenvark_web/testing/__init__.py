@@ -8,16 +8,16 @@ fixture.
 """
 
 from ._fleet import Fleet
-from .simulation.faults import Fault, Kind, schedule_of
+from .simulation.faults import Fault, FaultKind, schedule_of
 from .simulation.run import simulate
-from .simulation.settings import Settings, Summary, ViolationError
+from .simulation.settings import SimulationSettings, SimulationSummary, ViolationError
 
 __all__ = [
     "Fault",
+    "FaultKind",
     "Fleet",
-    "Kind",
-    "Settings",
-    "Summary",
+    "SimulationSettings",
+    "SimulationSummary",
     "ViolationError",
     "schedule_of",
     "simulate",

@@ -1,4 +1,4 @@
-"""`python -m zenvark_web.testing`: simulate many seeds, or tell the history of one."""
+"""`python -m zenvark_web.testing`: see `simulation.command`."""
 
 from .simulation.command import main
 

@@ -223,7 +223,7 @@ class Fleet:
 
     def _own_check(self, policy: BreakerPolicy) -> BreakerPolicy:
         check = policy.health_check
-        return policy if check is None else replace(policy, health_check=_Checks(self.down))
+        return policy if check is None else replace(policy, health_check=_UpstreamChecks(self.down))
 
 
 class _FleetCoordinator(SimulatedCoordinator):
@@ -282,7 +282,7 @@ class _FleetCoordinator(SimulatedCoordinator):
         await super().stop()
 
 
-class _Checks:
+class _UpstreamChecks:
     def __init__(self, down: set[str]) -> None:
         self._down = down
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from .._core.order import Lease, Position
 from .._core.states import Transition
-from ..backends.base import Batch, Checkpoint, Entry, Heartbeat, Presence, Snapshot
+from ..backends.base import Batch, Checkpoint, Heartbeat, Presence, Snapshot, StreamEntry
 from ..backends.memory import MAX_RESULTS, MAX_STATES, MemoryStore
 from ..exceptions import BackendError, ZenvarkError
 from ._loop import VirtualLoop
@@ -228,8 +228,8 @@ class SimulatedBackend:
 
     async def read(
         self, states: Position, results: Position | None, wait: float
-    ) -> Sequence[Entry]:
-        answer: asyncio.Future[Sequence[Entry]] = self._loop.create_future()
+    ) -> Sequence[StreamEntry]:
+        answer: asyncio.Future[Sequence[StreamEntry]] = self._loop.create_future()
         until = self._loop.now + wait
         server = self._server
 

@@ -43,7 +43,7 @@ OVERDUE = 10.0
 """Seconds of calm, added to three leases, within which a leader decides what it can."""
 
 
-class Checks:
+class InvariantChecks:
     """Watches what a world's servers take, and the hosts that it makes there.
 
     Args:

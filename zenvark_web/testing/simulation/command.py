@@ -1,4 +1,4 @@
-"""`python -m zenvark_web.testing`: simulate many seeds, or tell the history of one."""
+"""`python -m zenvark_web.testing` simulates many seeds, or one seed and prints its history."""
 
 from __future__ import annotations
 
@@ -12,31 +12,41 @@ from functools import partial
 from typing import TypeAlias
 
 from .run import simulate
-from .settings import Settings, ViolationError
+from .settings import SimulationSettings, ViolationError
 
 Outcome: TypeAlias = tuple[int, float, str]
-"""A seed, its virtual hours, and what did not hold (or nothing)."""
+"""A seed, its virtual hours, and the violation (empty if none)."""
 
 
-def variants(seed: int, settings: Settings) -> Settings:
-    """Each seed also chooses between one and three shards, and what being cut off means."""
+def variants(seed: int, settings: SimulationSettings) -> SimulationSettings:
+    """Settings that depend on the seed: one to three shards, and either `cut_off`."""
     return replace(settings, shards=1 + seed % 3, cut_off="local" if seed % 2 else "hold")
 
 
 def main() -> None:
-    """Run what the command line asks for; the exit code tells whether all held."""
+    """Run the command; the exit code is 1 if an invariant did not hold."""
     parser = argparse.ArgumentParser(prog="python -m zenvark_web.testing", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many to run (200)")
-    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
-    parser.add_argument("--seed", type=int, help="run this one and print its history")
-    parser.add_argument("--jobs", type=int, default=1, help="how many at a time (1)")
-    parser.add_argument("--instances", type=int, default=Settings.instances)
-    parser.add_argument("--circuits", type=int, default=Settings.circuits)
-    parser.add_argument("--calls", type=float, default=Settings.calls, help="a second and instance")
-    parser.add_argument("--hours", type=float, default=Settings.seconds / 3600, help="of faults")
+    parser.add_argument("--seeds", type=int, default=200, help="number of seeds (200)")
+    parser.add_argument("--first", type=int, default=0, help="first seed (0)")
+    parser.add_argument("--seed", type=int, help="run only this seed, and print its history")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds that run at a time (1)")
+    parser.add_argument("--instances", type=int, default=SimulationSettings.instances)
+    parser.add_argument("--circuits", type=int, default=SimulationSettings.circuits)
+    parser.add_argument(
+        "--calls",
+        type=float,
+        default=SimulationSettings.calls,
+        help="calls per second of each instance",
+    )
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=SimulationSettings.seconds / 3600,
+        help="virtual hours with faults",
+    )
     options = parser.parse_args()
     try:
-        settings = Settings(
+        settings = SimulationSettings(
             instances=options.instances,
             circuits=options.circuits,
             calls=options.calls,
@@ -55,7 +65,7 @@ def main() -> None:
     sys.exit(bool(failed))
 
 
-def _run_all(seeds: range, settings: Settings, jobs: int) -> Iterator[Outcome]:
+def _run_all(seeds: range, settings: SimulationSettings, jobs: int) -> Iterator[Outcome]:
     run = partial(_run, settings=settings)
     if jobs == 1:
         yield from map(run, seeds)
@@ -64,7 +74,7 @@ def _run_all(seeds: range, settings: Settings, jobs: int) -> Iterator[Outcome]:
         yield from processes.map(run, seeds)
 
 
-def _run(seed: int, settings: Settings) -> Outcome:
+def _run(seed: int, settings: SimulationSettings) -> Outcome:
     try:
         return seed, simulate(seed, variants(seed, settings)).seconds / 3600, ""
     except ViolationError as error:

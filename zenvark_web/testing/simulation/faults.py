@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from .._network import Server
 from .hosts import Hosts, SimulatedHost
-from .settings import Settings
+from .settings import SimulationSettings
 
 LONGEST_FAULT = 20.0
 LONGEST_CLOCK_JUMP = 60.0
@@ -19,7 +19,7 @@ WORST_RATE = 0.1
 BAD_NETWORK = 0.3
 
 
-class Kind(Enum):
+class FaultKind(Enum):
     """What happens. Most have an end, when a fault's time is over."""
 
     UPSTREAM_CHANGES = "upstream changes"
@@ -73,7 +73,7 @@ class Fault:
     """
 
     at: float
-    kind: Kind
+    kind: FaultKind
     target: int = 0
     lasts: float = 0.0
     amount: float = 0.0
@@ -82,25 +82,27 @@ class Fault:
         return f"Fault({self.at:g}, {self.kind}, {self.target}, {self.lasts:g}, {self.amount:g})"
 
 
-def schedule_of(seed: int, settings: Settings) -> Sequence[Fault]:
+def schedule_of(seed: int, settings: SimulationSettings) -> Sequence[Fault]:
     """The faults that a seed chooses."""
     chance = random.Random(f"faults {seed}")
     faults: list[Fault] = []
     at = chance.expovariate(1) if settings.faults else settings.seconds
     while at < settings.seconds:
         # Leaders are few, and upstreams are what all is about.
-        kind: Kind = chance.choice([*_CHOSEN, Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS])
+        kind: FaultKind = chance.choice(
+            [*_CHOSEN, FaultKind.UPSTREAM_CHANGES, FaultKind.UPSTREAM_FAILS]
+        )
         target = chance.choice((-1, chance.randrange(1000)))
         lasts = chance.uniform(0, LONGEST_FAULT)
         amount = chance.uniform(-1, 1)
-        if kind is Kind.SERVER_LOSES_ALL and amount > 0:
-            kind = Kind.NEWCOMER_LEADS
+        if kind is FaultKind.SERVER_LOSES_ALL and amount > 0:
+            kind = FaultKind.NEWCOMER_LEADS
         faults.append(Fault(round(at, 3), kind, target, round(lasts, 3), amount))
         at += chance.expovariate(settings.faults / 60)
     return faults
 
 
-_CHOSEN: Sequence[Kind] = [kind for kind in Kind if kind is not Kind.NEWCOMER_LEADS]
+_CHOSEN: Sequence[FaultKind] = [kind for kind in FaultKind if kind is not FaultKind.NEWCOMER_LEADS]
 """A newcomer leads after every second loss of all."""
 
 End: TypeAlias = Callable[[], object] | None
@@ -247,22 +249,22 @@ def _host(hosts: Hosts, fault: Fault) -> SimulatedHost:
     return (leaders or hosts.present)[fault.target % len(leaders or hosts.present)]
 
 
-_HAPPEN: Mapping[Kind, Callable[[Hosts, Fault], End]] = {
-    Kind.UPSTREAM_CHANGES: _upstream_changes,
-    Kind.UPSTREAM_FAILS: _upstream_fails,
-    Kind.SERVER_IS_DOWN: _server_is_down,
-    Kind.SERVER_HANGS: _server_hangs,
-    Kind.SERVER_LOSES_ALL: _server_loses_all,
-    Kind.NEWCOMER_LEADS: _newcomer_leads,
-    Kind.SERVER_COMES_BACK_OLD: _server_comes_back_old,
-    Kind.SERVER_CLOCK_JUMPS: _server_clock_jumps,
-    Kind.HOST_IS_CUT_OFF: _host_is_cut_off,
-    Kind.HOST_CANNOT_ASK: _host_cannot_ask,
-    Kind.HOST_HEARS_NOTHING: _host_hears_nothing,
-    Kind.NETWORK_IS_BAD: _network_is_bad,
-    Kind.HOST_SLEEPS: _host_sleeps,
-    Kind.HOST_DIES: _host_dies,
-    Kind.PROCESS_RESTARTS: _process_restarts,
-    Kind.HOST_CLOCK_JUMPS: _host_clock_jumps,
-    Kind.HOST_CLOCK_DRIFTS: _host_clock_drifts,
+_HAPPEN: Mapping[FaultKind, Callable[[Hosts, Fault], End]] = {
+    FaultKind.UPSTREAM_CHANGES: _upstream_changes,
+    FaultKind.UPSTREAM_FAILS: _upstream_fails,
+    FaultKind.SERVER_IS_DOWN: _server_is_down,
+    FaultKind.SERVER_HANGS: _server_hangs,
+    FaultKind.SERVER_LOSES_ALL: _server_loses_all,
+    FaultKind.NEWCOMER_LEADS: _newcomer_leads,
+    FaultKind.SERVER_COMES_BACK_OLD: _server_comes_back_old,
+    FaultKind.SERVER_CLOCK_JUMPS: _server_clock_jumps,
+    FaultKind.HOST_IS_CUT_OFF: _host_is_cut_off,
+    FaultKind.HOST_CANNOT_ASK: _host_cannot_ask,
+    FaultKind.HOST_HEARS_NOTHING: _host_hears_nothing,
+    FaultKind.NETWORK_IS_BAD: _network_is_bad,
+    FaultKind.HOST_SLEEPS: _host_sleeps,
+    FaultKind.HOST_DIES: _host_dies,
+    FaultKind.PROCESS_RESTARTS: _process_restarts,
+    FaultKind.HOST_CLOCK_JUMPS: _host_clock_jumps,
+    FaultKind.HOST_CLOCK_DRIFTS: _host_clock_drifts,
 }

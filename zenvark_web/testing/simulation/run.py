@@ -12,10 +12,10 @@ from typing import Any
 
 from ..._core.states import Role
 from .._loop import NumberedTask, Running
-from .checks import Checks
-from .faults import Fault, Kind, happen, schedule_of
+from .checks import InvariantChecks
+from .faults import Fault, FaultKind, happen, schedule_of
 from .hosts import Hosts, SimulatedHost
-from .settings import Settings, Summary
+from .settings import SimulationSettings, SimulationSummary
 from .world import World
 
 COMES_UP = 10.0
@@ -48,7 +48,7 @@ class Simulation:
         hosts: The hosts that are there now.
     """
 
-    def __init__(self, seed: int, settings: Settings, schedule: Iterable[Fault]) -> None:
+    def __init__(self, seed: int, settings: SimulationSettings, schedule: Iterable[Fault]) -> None:
         self._schedule = sorted(schedule, key=lambda fault: fault.at)
         self.world: World = World(seed, settings, self._schedule)
         self._loop = self.world.loop
@@ -59,12 +59,12 @@ class Simulation:
         self._busy_after = 0
         self._calm_since = 0.0
         with Running(self._loop):
-            self.checks: Checks = Checks(self.world)
+            self.checks: InvariantChecks = InvariantChecks(self.world)
         self.hosts: Hosts = self.checks.hosts
 
     # How it runs
 
-    def run(self) -> Summary:
+    def run(self) -> SimulationSummary:
         """Let faults happen, then all come to rest.
 
         Raises:
@@ -136,7 +136,7 @@ class Simulation:
 
     def _disturb(self, fault: Fault, more: int) -> None:
         """Keep in mind since when there is nothing that could keep a leader from deciding."""
-        if fault.kind not in (Kind.UPSTREAM_CHANGES, Kind.UPSTREAM_FAILS):
+        if fault.kind not in (FaultKind.UPSTREAM_CHANGES, FaultKind.UPSTREAM_FAILS):
             self._disturbances += more
             self._calm_since = float("inf") if self._disturbances else self._loop.now
 
@@ -201,8 +201,10 @@ def _silence() -> Generator[None]:
 
 
 def simulate(
-    seed: int, settings: Settings = Settings(), schedule: Iterable[Fault] | None = None
-) -> Summary:
+    seed: int,
+    settings: SimulationSettings = SimulationSettings(),
+    schedule: Iterable[Fault] | None = None,
+) -> SimulationSummary:
     """Run a fleet through faults.
 
     Args:

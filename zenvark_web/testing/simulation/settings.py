@@ -16,7 +16,7 @@ class ViolationError(AssertionError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SimulationSettings:
     """What to simulate.
 
     Args:
@@ -56,7 +56,7 @@ class Settings:
 
 
 @dataclass
-class Summary:
+class SimulationSummary:
     """What a run came to.
 
     Args:

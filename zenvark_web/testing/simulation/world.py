@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from .._loop import VirtualLoop
 from .._network import Server
-from .settings import Settings, Summary, ViolationError
+from .settings import SimulationSettings, SimulationSummary, ViolationError
 
 CHECKED = "checked-*"
 """The names of circuits with a health check."""
@@ -37,11 +37,11 @@ class World:
         violation: What did not hold, once something has not.
     """
 
-    def __init__(self, seed: int, settings: Settings, schedule: Iterable[object]) -> None:
+    def __init__(self, seed: int, settings: SimulationSettings, schedule: Iterable[object]) -> None:
         self._call = f"simulate({seed}, {settings!r}, [\n"
         self._call += "".join(f"    {fault!r},\n" for fault in schedule) + "])"
         self.seed: int = seed
-        self.settings: Settings = settings
+        self.settings: SimulationSettings = settings
         self.chance: random.Random = random.Random(seed)
         self.loop: VirtualLoop = VirtualLoop()
         self.circuits: Sequence[str] = [
@@ -51,7 +51,7 @@ class World:
         self.down: set[str] = set()
         self.touched: set[str] = set()
         self.servers: Sequence[Server] = [Server(self.loop) for _ in range(settings.shards)]
-        self.summary: Summary = Summary()
+        self.summary: SimulationSummary = SimulationSummary()
         self.history: deque[str] = deque(maxlen=KEPT)
         self.violation: ViolationError | None = None
 
