@@ -17,9 +17,9 @@ from typing import Any
 from tools.svg import WIDTH, Canvas, Palette
 from zenvark_web.demo.board import Board
 from zenvark_web.demo.fleet import running
-from zenvark_web.demo.journal import Kind
+from zenvark_web.demo.journal import EventKind
 from zenvark_web.demo.scenario import Scenario
-from zenvark_web.demo.settings import Settings
+from zenvark_web.demo.settings import DemoSettings
 
 RECORDING = Path(__file__).with_name("incident.json")
 SAMPLING = 0.1
@@ -51,7 +51,7 @@ class Recording:
 
 async def record() -> Recording:
     """Run the demo once."""
-    settings = Settings(plain=True)
+    settings = DemoSettings(plain_output=True)
     async with running(settings) as fleet:
         board = Board(settings, fleet, lambda line: print(f"{line.at:7.2f} s  {line.text}"))
         scenario = Scenario(board)
@@ -88,7 +88,7 @@ def _recording(
     zero = incident.broke_at
     states: dict[str, list[tuple[float, str]]] = {app: [] for app in incident.apps}
     for event in incident.events:
-        if event.kind is Kind.STATE and event.at >= zero:
+        if event.kind is EventKind.STATE and event.at >= zero:
             states[event.app].append((_rounded(event.at - zero), event.value))
     return Recording(
         store=store,
