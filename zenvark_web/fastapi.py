@@ -1,10 +1,10 @@
-"""For FastAPI: dependencies, an exception handler, and the answer's place in the OpenAPI schema.
+"""For FastAPI: dependencies, an exception handler, and the 503 response in the OpenAPI schema.
 
     @app.post("/checkout", dependencies=[Depends(requires("payments"))], responses=unavailable())
     async def checkout(payments: Annotated[Breaker, Depends(breaker("payments"))]) -> Receipt: ...
 
-FastAPI itself is not imported: these are plain functions for its `Depends`, and they work with
-websockets as well.
+This module does not import FastAPI: it contains plain functions for `Depends`, which also work with
+websockets.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ __all__ = ["breaker", "circuit_open_handler", "requires", "unavailable"]
 def breaker(
     name: str, coordinator: Coordinator | None = None
 ) -> Callable[[HTTPConnection], Awaitable[Breaker]]:
-    """A dependency that gives a breaker: `Depends(breaker("payments"))`.
+    """A dependency that returns a breaker: `Depends(breaker("payments"))`.
 
     Args:
         name: The circuit's name.
-        coordinator: Whose breaker. Default: that of the `BreakerMiddleware` around the app.
+        coordinator: The coordinator of the breaker. Default: the coordinator of the
+            `BreakerMiddleware` around the app.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -52,23 +53,24 @@ def breaker(
 def requires(
     *names: str, coordinator: Coordinator | None = None
 ) -> Callable[[HTTPConnection], Awaitable[None]]:
-    """A dependency that ends a request early while a circuit is open that it will need:
+    """A dependency that rejects a request while a circuit that it needs is open:
     `dependencies=[Depends(requires("payments"))]`.
 
-    The request ends with `CircuitOpenError`, of the circuit with the longest wait, which the
-    middleware or `circuit_open_handler` answers with 503. FastAPI reads the body before it looks
-    at dependencies; the middleware's `routes` come before that.
+    The request ends with the `CircuitOpenError` of the circuit with the longest wait, which the
+    middleware or `circuit_open_handler` turns into a 503. FastAPI reads the body before it resolves
+    dependencies; the middleware's `routes` apply before that.
 
     Args:
         names: The circuits' names.
-        coordinator: Whose circuits. Default: those of the `BreakerMiddleware` around the app.
+        coordinator: The coordinator of the circuits. Default: the coordinator of the
+            `BreakerMiddleware` around the app.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
         RuntimeError: In a request: there is no `BreakerMiddleware` around the app.
     """
     if not names:
-        raise ValueError("requires needs the names of circuits")
+        raise ValueError("requires() needs at least one circuit's name")
     for name in names:
         check_name("a circuit's name", name)
     _check_coordinator(coordinator)
@@ -81,27 +83,27 @@ def requires(
 
 
 async def circuit_open_handler(connection: Request, error: Exception) -> Response:
-    """Answers `CircuitOpenError` with 503 and a problem document:
+    """Responds to `CircuitOpenError` with 503 and a problem document:
     `app.add_exception_handler(CircuitOpenError, circuit_open_handler)`.
 
-    For apps without the middleware, and for those whose other middleware is to see a response
-    rather than an exception. It serves for classes as well in which a rejection can arrive, such
-    as `ExceptionGroup` (from task groups) and `httpx.HTTPStatusError` (`raise_for_status()` of the
-    transport's own 503): what holds anything else goes on. In a websocket the error goes on to the
-    middleware.
+    For apps without the middleware, and for apps whose other middleware must see a response instead
+    of an exception. The handler also accepts classes that can contain a rejection, such as
+    `ExceptionGroup` (from task groups) and `httpx.HTTPStatusError` (`raise_for_status()` of the
+    transport's own 503), and re-raises all other errors. In a websocket, it re-raises the error for
+    the middleware.
     """
     rejection = rejection_in(error)
     if rejection is None or connection.scope["type"] != "http":
         raise error
-    handling(rejection)  # the middleware around the app is told
+    handling(rejection)  # the middleware around the app reads this
     return problem_response(connection.scope, rejection)
 
 
 def unavailable() -> dict[int | str, dict[str, Any]]:
-    """The 503 answer for the OpenAPI schema: `@app.get("/price", responses=unavailable())`.
+    """The 503 response for the OpenAPI schema: `@app.get("/price", responses=unavailable())`.
 
-    With further ones: `responses={**unavailable(), 404: {...}}`. A router and an app take it as
-    well, for all of their routes.
+    With further responses: `responses={**unavailable(), 404: {...}}`. Routers and apps accept it
+    too, for all of their routes.
     """
     return {
         STATUS: {
@@ -145,6 +147,6 @@ def _coordinator_of(connection: HTTPConnection) -> Coordinator:
     if isinstance(coordinator, Coordinator):
         return coordinator
     raise RuntimeError(
-        "no BreakerMiddleware is around this app: add one with app.add_middleware("
+        "this app has no BreakerMiddleware: add one with app.add_middleware("
         "BreakerMiddleware, coordinator=coordinator), or pass the coordinator here"
     )

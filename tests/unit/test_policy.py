@@ -136,7 +136,7 @@ class TestPolicy:
             ({"idle_interval": 0, "health_check": check}, ValueError, "idle_interval"),
             ({"idle_interval": 1e-9, "health_check": check}, ValueError, "at least 0.001"),
             ({"idle_interval": 1e10, "health_check": check}, ValueError, "at most 1e+09"),
-            ({"idle_interval": 60}, ValueError, "idle_interval needs a health_check"),
+            ({"idle_interval": 60}, ValueError, "idle_interval requires a health_check"),
             ({"cut_off": "alone"}, ValueError, "cut_off must be 'hold' or 'local'"),
         ],
     )

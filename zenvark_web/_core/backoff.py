@@ -1,4 +1,4 @@
-"""How long an open circuit waits before each attempt to recover."""
+"""The waits of an open circuit before each recovery attempt."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from ._checks import check_number, is_number
 
 SHORTEST_WAIT = 0.001
 LONGEST_WAIT = 1e9
-"""Seconds (31 years), the most that a setting may ask for: what is much longer cannot be stored."""
+"""The longest wait of a setting, in seconds (31 years). Much longer waits cannot be stored."""
 
 
 @runtime_checkable
 class Backoff(Protocol):
-    """What a policy needs of a backoff. Implementations are immutable settings."""
+    """The interface of a policy's backoff. Implementations are immutable settings."""
 
     def delay(self, attempt: int, chance: float) -> float:
-        """The seconds to wait before an attempt.
+        """Return the seconds to wait before a recovery attempt.
 
         Args:
-            attempt: Counted from one since the circuit was last healthy.
-            chance: A random number from 0 up to 1, for jitter. (It comes in as an argument so
-                that the same decision can be made again.)
+            attempt: The number of the attempt, from one, since the circuit was last healthy.
+            chance: A random number from 0 up to 1, for jitter. (As an argument, it makes the
+                decision reproducible.)
 
         Returns:
-            Seconds, from 0 to 1e9. What is anything else surfaces as a `StrategyError`, and the
-            circuit waits as with the default backoff instead.
+            Seconds, from 0 to 1e9. Any other value is reported as a `StrategyError`, and the
+            default backoff applies instead.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class ConstantBackoff:
-    """The same wait before every attempt.
+    """The same wait before every recovery attempt.
 
     Args:
-        delay: Seconds, above zero, at most 1e9.
+        delay: The wait in seconds, above zero, at most 1e9.
     """
 
     seconds: float
@@ -46,7 +46,7 @@ class ConstantBackoff:
         object.__setattr__(self, "seconds", float(delay))
 
     def delay(self, attempt: int, chance: float) -> float:
-        """The constant, whatever the attempt."""
+        """Return the constant wait."""
         return self.seconds
 
 
@@ -55,12 +55,12 @@ class ExponentialBackoff:
     """Waits that grow with each failed attempt: `initial * multiplier ** (attempt - 1)`.
 
     Args:
-        initial: Seconds before the first attempt, above zero.
-        multiplier: The growth of each wait over the one before, at least 1.
-        maximum: The longest wait in seconds, jitter included, at least `initial` and at most 1e9.
-        jitter: The share by which a wait is lengthened or shortened at random (0.1: up to ten
-            percent either way), so that circuits which opened together do not probe together.
-            From 0 up to 1.
+        initial: The wait before the first attempt in seconds, above zero.
+        multiplier: The factor from one wait to the next, at least 1.
+        maximum: The longest wait in seconds, including jitter, at least `initial` and at most 1e9.
+        jitter: The share, from 0 to 1, by which a wait is extended or shortened at random (0.1: up
+            to ten percent either way), so that circuits that opened together do not recover at the
+            same moment.
     """
 
     initial: float = 1.0
@@ -75,7 +75,7 @@ class ExponentialBackoff:
         check_number("jitter", self.jitter, least=0, most=1)
 
     def delay(self, attempt: int, chance: float) -> float:
-        """The growing wait, capped and jittered; never below a thousandth of a second."""
+        """Return the wait of an attempt, with maximum and jitter, at least 0.001 seconds."""
         try:
             grown = self.initial * self.multiplier ** (attempt - 1)
         except OverflowError:
@@ -85,13 +85,13 @@ class ExponentialBackoff:
 
 
 def wait_of(backoff: Backoff, attempt: int, chance: float) -> float:
-    """The wait that a backoff gives, if it is one that can be stored.
+    """Return the wait of a backoff, if it can be stored.
 
     Raises:
-        TypeError, ValueError: It is none; or whatever a user's backoff raises.
+        TypeError, ValueError: The wait is invalid. Exceptions of a user's backoff propagate.
     """
     seconds: object = backoff.delay(attempt, chance)
-    expected = f"{backoff!r} must give a wait of 0 to {LONGEST_WAIT:g} seconds, not {seconds!r}"
+    expected = f"{backoff!r} must return a wait of 0 to {LONGEST_WAIT:g} seconds, not {seconds!r}"
     if not is_number(seconds):
         raise TypeError(expected)
     if not 0 <= seconds <= LONGEST_WAIT:

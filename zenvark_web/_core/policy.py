@@ -15,53 +15,55 @@ from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 
 HealthCheck: TypeAlias = Callable[[HealthCheckType], Awaitable[object] | object]
-"""A function that returns when the upstream is well, and raises (or returns False) when it is not.
-A plain one, which may block, runs in a thread of its own; an async one in the coordinator's event
-loop."""
+"""A function that returns if the upstream is healthy, and raises (or returns False) otherwise. A
+plain function may block and runs in a thread of its own; an async one runs in the coordinator's
+event loop."""
 
 LONGEST_RETRY_AFTER = 86_400.0
-"""No policy lets an upstream ask for more seconds than this."""
+"""The upper limit of `max_retry_after`, in seconds."""
 
 Classify: TypeAlias = Callable[[Any], Outcome]
-"""Takes a call's result or the exception it raised, tells its outcome."""
+"""Maps a call's result or exception to its outcome."""
 
 
 @runtime_checkable
 class NamedHealthCheck(Protocol):
-    """A health check that wants to know the circuit's name: one check for many circuits."""
+    """A health check for many circuits, which depends on the circuit's name."""
 
     def for_circuit(self, name: str) -> HealthCheck:
-        """The check of the circuit of that name."""
+        """Return the health check of the circuit with that name."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
-    """When a circuit opens, and how it recovers. Immutable; every setting is checked on arrival.
+    """When a circuit opens, and how it recovers. Immutable; all settings are validated at creation.
 
     Args:
-        strategy: When a closed circuit opens. Default: five failures in a row.
-        health_check: Run by the leader alone while the circuit is open; the circuit closes when
-            it passes. Async or plain; it takes the `HealthCheckType`. Its own calls pass the
-            circuit, and do not count. Without one, the circuit recovers by trial calls.
+        strategy: Decides when a closed circuit opens. Default: five consecutive failures.
+        health_check: An async or plain function of the `HealthCheckType` that only the leader runs
+            while the circuit is open; the circuit closes when it passes. Calls of the check itself
+            are permitted and not counted. Without a health check, the circuit recovers by trial
+            calls.
         idle_interval: Seconds without a call after which the leader checks a closed circuit, and
-            again after each such interval. Needs a health check. Default: never.
-        backoff: The waits before each attempt to recover.
-        healthy_after: Checks or trials in a row that must pass before the circuit closes.
-        trial_calls: Calls that an attempt to recover lets through in the whole fleet, all of
-            which must pass. For circuits without a health check.
-        slow_call: Seconds; a call that takes longer is slow, also while it is under way, and if it
-            is cancelled after that it is a failure. Default: none is.
-        classify: Tells the outcome of a call made through `Breaker.execute`, `guard` or a
-            decorator. Default: an exception is a failure, anything else a success; cancellation
-            and a rejection by another circuit are ignored.
-        max_retry_after: Seconds for which an upstream may ask to be left alone (the
-            `retry_after` of `Permit.record`; for HTTP its `Retry-After`). An open circuit makes no
-            attempt to recover before then. What is longer is cut to this, at most a day; 0 never
-            heeds it.
-        cut_off: What an instance does as long as it does not reach Redis. `"hold"`: it keeps the
-            last state that the fleet gave. `"local"`: it judges by its own results as well,
-            opens and recovers for itself alone, and takes the fleet's word again afterwards.
+            again after each such interval. Requires a health check. Default: no idle checks.
+        backoff: The waits before the recovery attempts.
+        healthy_after: The number of consecutive checks or trial calls that must pass before the
+            circuit closes.
+        trial_calls: The number of calls that a recovery attempt permits in the whole fleet. All of
+            them must pass. Applies to circuits without a health check.
+        slow_call: Seconds after which a call counts as slow, even in flight. A call that is
+            cancelled after that is a failure. Default: no call is slow.
+        classify: Decides the outcome of a call through `Breaker.execute`, `guard` or a decorator.
+            Default: an exception is a failure, and anything else a success; cancellations and
+            rejections by another circuit are ignored.
+        max_retry_after: The maximum length of a Retry-After deadline in seconds, at most a day (the
+            `retry_after` of `Permit.record`; for HTTP, the `Retry-After` header). An open circuit
+            makes no recovery attempt before the deadline. Longer values are reduced to this
+            maximum; 0 turns deadlines off.
+        cut_off: The behaviour of an instance that cannot reach Redis. `"hold"` keeps the fleet's
+            last state. `"local"` decides by the instance's own results, opens and recovers for this
+            instance only, and returns to the fleet's state afterwards.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -93,7 +95,7 @@ class BreakerPolicy:
         )
         if judges_slow_calls(self.strategy) and self.slow_call is None:
             raise ValueError(
-                "slow_rate needs slow_call: pass the seconds after which a call is slow"
+                "slow_rate requires slow_call: pass the seconds after which a call is slow"
             )
         self._check_idle_interval()
         if self.cut_off not in ("hold", "local"):
@@ -140,13 +142,13 @@ class BreakerPolicy:
         check_number("idle_interval", self.idle_interval, above=0, unit="seconds")
         check_number("idle_interval", self.idle_interval, least=SHORTEST_WAIT, most=LONGEST_WAIT)
         if self.health_check is None:
-            raise ValueError("idle_interval needs a health_check to run")
+            raise ValueError("idle_interval requires a health_check")
 
     def health_check_of(self, circuit: str) -> HealthCheck:
-        """The health check of one circuit.
+        """Return the health check of one circuit.
 
         Raises:
-            ValueError: It has none.
+            ValueError: The policy has no health check.
         """
         if self.health_check is None:
             raise ValueError(f"circuit {circuit!r} has no health check")
@@ -156,11 +158,11 @@ class BreakerPolicy:
 
 
 class PolicyBook:
-    """Which circuit has which policy.
+    """The policies by circuit name.
 
     Args:
-        default: For circuits that nothing else fits.
-        policies: By circuit name, as `NamePatterns` takes them.
+        default: The policy of circuits without a match.
+        policies: Policies by circuit name, with the patterns of `NamePatterns`.
     """
 
     def __init__(self, default: BreakerPolicy, policies: Mapping[str, BreakerPolicy]) -> None:
@@ -180,13 +182,13 @@ class PolicyBook:
         return self._patterns.find(circuit) or self._default
 
     def all(self) -> Sequence[BreakerPolicy]:
-        """Every policy in the book."""
+        """All policies, including the default."""
         return [self._default, *self._patterns.values()]
 
     @property
     def fingerprint(self) -> str:
-        """A short digest of everything that can be compared between processes: functions are
-        named, not compared."""
+        """A short digest of all settings that can be compared between processes. Functions enter
+        by name."""
         lines = [described(self._default)]
         lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
         lines += [f"{each.pattern}={described(policy)}" for each, policy in self._patterns.patterns]
@@ -199,7 +201,7 @@ def _check_policy(what: str, policy: object) -> None:
 
 
 def described(part: object) -> str:
-    """A setting as text that is the same in every process, as far as it can be compared."""
+    """Return a text of a setting that is the same in every process, as far as possible."""
     if isinstance(part, int | float):
         return repr(float(part))  # 5 and 5.0 are the same setting
     kind = type(part)

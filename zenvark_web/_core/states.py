@@ -1,7 +1,7 @@
-"""The words of the core: states, outcomes, and the records that instances exchange.
+"""The values of the core: states, outcomes, and the records that instances exchange.
 
-Times in the records that are exchanged are seconds of the one shared clock (Redis' own), never of
-a host. A leader's circuits have them in the leader's own seconds.
+Times in exchanged records are seconds of the shared clock (the clock of Redis), never of a host.
+Times in a leader's circuits are in the leader's own seconds.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from .order import START, Position
 
 
 class State(StrEnum):
-    """What a circuit lets pass."""
+    """The state of a circuit."""
 
     CLOSED = "closed"
-    """All calls pass."""
+    """All calls are permitted."""
     OPEN = "open"
-    """No call passes."""
+    """All calls are rejected."""
     HALF_OPEN = "half_open"
-    """A bounded few pass, as trials."""
+    """A fixed number of trial calls is permitted; all other calls are rejected."""
 
 
 class Outcome(Enum):
-    """How one call ended, as far as its circuit is concerned."""
+    """The outcome of one call for its circuit."""
 
     SUCCESS = "success"
     FAILURE = "failure"
     IGNORED = "ignored"
-    """Says nothing about the upstream: the caller cancelled it, or broke it himself."""
+    """The call says nothing about the upstream: the caller cancelled or broke it."""
     ANSWERED = "answered"
-    """The upstream answered, which says nothing of how well it is (an HTTP 404): ignored while the
-    circuit is closed, but a trial call has passed."""
+    """The upstream responded, but the response says nothing about its health (an HTTP 404). Ignored
+    while the circuit is closed; passes a trial call."""
 
 
 class Role(StrEnum):
-    """What an instance does in its namespace."""
+    """The role of an instance in its namespace."""
 
     LEADER = "leader"
     FOLLOWER = "follower"
 
 
 class HealthCheckType(StrEnum):
-    """Why a health check runs."""
+    """The purpose of a health check."""
 
     RECOVERY = "recovery"
-    """The circuit is open; a pass helps to close it."""
+    """The circuit is open; a passed check contributes to closing it."""
     IDLE = "idle"
-    """The circuit is closed and quiet; a failure opens it."""
+    """The circuit is closed and without calls; a failed check opens it."""
 
 
 class Cause(StrEnum):
-    """What a transition came from."""
+    """The cause of a transition."""
 
     INITIAL = "initial"
-    """Nothing has happened yet."""
+    """The initial state of a circuit."""
     TRIPPED = "tripped"
     IDLE_CHECK_FAILED = "idle_check_failed"
     CHECK_FAILED = "check_failed"
@@ -67,9 +67,9 @@ class Cause(StrEnum):
     TRIAL_FAILED = "trial_failed"
     TRIAL_PASSED = "trial_passed"
     RETRY_AFTER = "retry_after"
-    """The upstream asked for a longer wait."""
+    """The upstream sent a later Retry-After deadline."""
     REPAIRED = "repaired"
-    """The store had lost what the fleet knew; it was written again, as an instance knew it."""
+    """Redis had lost the circuit's state, which was written again from an instance's memory."""
 
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -91,8 +91,8 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
         (State.HALF_OPEN, Cause.REPAIRED): State.OPEN,
     }
 )
-"""Every legal move. Anything else raises and changes nothing. (A repair also leads to whatever
-state an instance tells of: see `Word`.)"""
+"""All legal transitions. Any other raises and changes nothing. (A repair also leads to any state
+that an instance reports: see `Word`.)"""
 
 
 LONGEST_LEAP = 2**32
@@ -102,14 +102,14 @@ is not known at all: who claims it is none of the fleet."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """Why a transition happened, for people.
+    """The explanation of a transition, for people.
 
     Args:
-        cause: What it came from.
+        cause: The cause of the transition.
         detail: One sentence with the strategy and its numbers, or the check's error.
-        instances: The instances whose calls decided, with the number of their failures and of
-            their slow calls that were still in flight.
-        failures: The commonest failures, with how often each was seen.
+        instances: The instances whose calls were decisive, with the number of their failures and of
+            their slow calls in flight.
+        failures: The most frequent failures, with their numbers.
         slow_share: The share of slow calls in the window, 0..1.
     """
 
@@ -129,8 +129,8 @@ class Grant:
 
     Args:
         holder: The instance that may make the calls.
-        permits: How many.
-        passed: How many trials in a row had passed before this grant.
+        permits: The number of permits.
+        passed: The number of consecutive trial calls that had passed before this grant.
     """
 
     holder: str
@@ -140,22 +140,22 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One numbered change of one circuit: what the leader publishes and everyone applies.
+    """One numbered transition of one circuit, which the leader publishes and all instances apply.
 
     Args:
         circuit: The circuit's name.
-        generation: Its number, one more than that of the change before. A call belongs to the
-            generation it began in.
-        previous: The state before.
-        state: The state from now on.
-        at: When it was decided.
-        since: When the result that decided it was made known, or `at`.
-        attempt: The number of the wait that an open circuit is in, from one. A closed circuit
-            keeps its last one until it has stayed closed for a while.
-        delay: The seconds of that wait; the next attempt to recover is due at `at + delay`. It is
-            never shorter than what the upstream asked for.
-        grant: In `HALF_OPEN`, who may try.
-        reason: Why.
+        generation: The number of the transition, one more than the previous one. A call belongs to
+            the generation in which it started.
+        previous: The previous state.
+        state: The new state.
+        at: The time of the decision.
+        since: The time at which the decisive result was reported, or `at`.
+        attempt: The number of an open circuit's current wait, from one. A closed circuit keeps its
+            last one until it has stayed closed for a while.
+        delay: The length of that wait in seconds; the next recovery attempt is due at
+            `at + delay`, never before the Retry-After deadline.
+        grant: In `HALF_OPEN`, the trial permits and their holder.
+        reason: The explanation.
         position: The result entry up to which results have been counted.
         epoch: The lease under which it was written.
         leader: The instance that wrote it.
@@ -177,7 +177,7 @@ class Transition:
 
     @property
     def retry_at(self) -> float:
-        """When an open circuit's next attempt to recover is due."""
+        """The time at which an open circuit's next recovery attempt is due."""
         return self.at + self.delay
 
     def next(self, reason: Reason, **changes: Any) -> Transition:

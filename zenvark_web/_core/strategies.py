@@ -1,4 +1,4 @@
-"""When a closed circuit opens: strategies are immutable settings that make a window per circuit."""
+"""When a closed circuit opens: strategies are immutable settings that create windows."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SHORTEST_WINDOW = 0.001
 
 @runtime_checkable
 class Strategy(Protocol):
-    """The immutable half: settings that make a window for each circuit."""
+    """The immutable part of a strategy: settings that create a window for each circuit."""
 
     def window(self) -> Window:
-        """An empty window."""
+        """Create an empty window."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ConsecutiveFailures:
-    """Open after so many failures in a row, counted over the whole fleet.
+    """Open after a number of consecutive failures, counted over the whole fleet.
 
     Args:
-        threshold: The failures in a row, at least one.
+        threshold: The number of consecutive failures, at least one.
     """
 
     threshold: int = 5
@@ -38,19 +38,21 @@ class ConsecutiveFailures:
         check_whole("threshold", self.threshold, most=MAX_WINDOW_SIZE)
 
     def window(self) -> Window:
-        """A counter that a later success sets back."""
+        """Create a counter that a later success resets."""
         return ConsecutiveWindow(self.threshold)
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class CountWindow:
-    """Open when too many of the last calls failed (or were slow).
+    """A count-based sliding window: open when too many of the last calls failed (or were slow).
 
     Args:
-        size: How many calls the window holds.
-        failure_rate: The share of failures that opens, above 0 and up to 1.
-        minimum_calls: No verdict on fewer calls. Default: 10, or `size` if that is less.
-        slow_rate: The share of slow calls that opens as well. Needs the policy's `slow_call`.
+        size: The number of calls in the window.
+        failure_rate: The share of failures that opens the circuit, above 0 and up to 1.
+        minimum_calls: The minimum number of calls for a decision. Default: 10, or `size` if that is
+            less.
+        slow_rate: The share of slow calls that opens the circuit too. Requires the policy's
+            `slow_call`.
     """
 
     size: int
@@ -76,20 +78,21 @@ class CountWindow:
         object.__setattr__(self, "slow_rate", slow_rate)
 
     def window(self) -> Window:
-        """A ring of the last calls."""
+        """Create a ring buffer of the last calls."""
         return CountBasedWindow(self.size, self)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Open when too many of the calls of the last seconds failed (or were slow).
+    """A time-based sliding window: open when too many of the latest calls failed (or were slow).
 
     Args:
         duration: The window's length in seconds, from 0.001 to 1e9. It moves in steps of a
             thirtieth.
-        failure_rate: The share of failures that opens, above 0 and up to 1.
-        minimum_calls: No verdict on fewer calls.
-        slow_rate: The share of slow calls that opens as well. Needs the policy's `slow_call`.
+        failure_rate: The share of failures that opens the circuit, above 0 and up to 1.
+        minimum_calls: The minimum number of calls for a decision.
+        slow_rate: The share of slow calls that opens the circuit too. Requires the policy's
+            `slow_call`.
     """
 
     duration: float
@@ -104,12 +107,12 @@ class TimeWindow:
         _check_rates(self.failure_rate, self.slow_rate)
 
     def window(self) -> Window:
-        """A ring of counts per thirtieth of the duration."""
+        """Create a ring buffer of counts, one for each thirtieth of the duration."""
         return TimeBasedWindow(self.duration, self)
 
 
 def judges_slow_calls(strategy: Strategy) -> bool:
-    """Whether a strategy has a use for knowing which calls were slow."""
+    """Whether a strategy uses the number of slow calls."""
     return getattr(strategy, "slow_rate", None) is not None
 
 

@@ -1,7 +1,7 @@
-"""What a strategy needs of a window, which counts the calls of one circuit, and its verdict.
+"""The interface of a strategy's window, which counts the calls of one circuit, and its decision.
 
-A window records *runs*: n calls in a row that ended alike. A run decides exactly as its calls would
-one by one, also in its middle: `Trip.after` is the call at which the window tripped.
+A window records *runs*: n consecutive calls with the same outcome. A run has exactly the effect of
+its calls, one by one, also in its middle: `Trip.after` is the call at which the window tripped.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ MOST_CALLS = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """A window's verdict: open the circuit.
+    """A window's decision to open the circuit.
 
     Args:
-        after: The call of the run, counted from one, at which the window tripped.
-        calls: The calls in the window at that moment.
-        failures: How many of them had failed.
-        slow: How many of them were slow.
+        after: The number of the call within the run, from one, at which the window tripped.
+        calls: The number of calls in the window at that moment.
+        failures: The number of failed calls among them.
+        slow: The number of slow calls among them.
     """
 
     after: int
@@ -30,16 +30,16 @@ class Trip:
 
 
 def checked(verdict: object, count: int, faults: list[Exception]) -> Trip | None:
-    """A verdict with numbers that make sense. A user's window that wants to open does open,
-    whatever its numbers are.
+    """Return a decision with valid numbers. A `Trip` of a user's window opens the circuit even if
+    its numbers are invalid.
 
     Args:
-        verdict: What the window returned.
-        count: How many calls were recorded.
-        faults: Receives an error if numbers make no sense.
+        verdict: The value that the window returned.
+        count: The number of recorded calls.
+        faults: Receives an error if numbers are invalid.
 
     Raises:
-        TypeError: The window returned something else.
+        TypeError: The window returned neither a `Trip` nor None.
     """
     if verdict is None:
         return None
@@ -51,72 +51,73 @@ def checked(verdict: object, count: int, faults: list[Exception]) -> Trip | None
     calls = max(1, calls, failures, slow)
     trip = Trip(max(1, min(after, count)), calls, failures, slow)
     if trip != verdict:
-        faults.append(ValueError(f"the numbers of {verdict!r} make no sense, {trip!r} is used"))
+        faults.append(ValueError(f"the numbers of {verdict!r} are invalid, {trip!r} is used"))
     return trip
 
 
 class Window(Protocol):
-    """The mutable half of a strategy: counts what one circuit's calls did.
+    """The mutable part of a strategy: counts the calls of one circuit.
 
-    A window may do more: see `LookAhead` for judging calls before they have ended, and `Savable`
-    for a takeover without counting all over again.
+    A window may have two optional capabilities: `LookAhead` evaluates calls in flight, and
+    `Savable` supports a takeover without counting again.
     """
 
     def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
-        """Take in `count` calls in a row that ended alike.
+        """Record `count` consecutive calls with the same outcome.
 
         Args:
             failed: Whether they failed.
             slow: Whether they took longer than the policy's `slow_call`.
-            count: How many, at least one.
-            now: When, in seconds. They begin anywhere, follow no jump of a clock, and do not run
-                backwards by more than the age of a late report.
+            count: The number of calls, at least one.
+            now: The time in seconds, from an arbitrary origin. It follows no jump of a clock, and
+                goes back by the age of a late report at most.
 
         Returns:
-            The verdict at the first call that calls for opening, or None.
+            The decision at the first call that reaches the threshold, or None.
         """
         ...
 
 
 @runtime_checkable
 class LookAhead(Protocol):
-    """What a window can do if slow calls are to count before they have ended.
+    """A window that evaluates slow calls in flight.
 
-    Such a call is recorded like any other when it ends.
+    These calls are recorded like any others when they end.
     """
 
     def overdue(self, count: int, at: float) -> Trip | None:
-        """Judge calls that are slow already, though they have not ended.
+        """Evaluate calls in flight that are already slow.
 
         Args:
-            count: How many, at least one.
-            at: When, in the same seconds.
+            count: The number of calls, at least one.
+            at: The time, on the clock of `record`.
 
         Returns:
-            The verdict if they were recorded as slow now, or None. Nothing is recorded.
+            The decision if these calls ended now as slow calls, or None. Nothing is recorded.
         """
         ...
 
 
 @runtime_checkable
 class Savable(Protocol):
-    """What a window can do so that a new leader need not count all over again.
+    """A window whose state a new leader can restore.
 
-    Without it, a new leader reads all results that are kept (those of ten minutes, or more if a
-    `TimeWindow` is longer) before it judges anything new.
+    Without it, a new leader reads all stored results (ten minutes of them, or more if a
+    `TimeWindow` is longer) before it evaluates new ones.
     """
 
     def save(self) -> str:
-        """Everything the window knows, as a text. One of more than 8,192 characters is not kept."""
+        """Return the state of the window as a string of up to 8,192 characters; longer ones are not
+        stored."""
         ...
 
     def restore(self, saved: str) -> None:
-        """Become what another window of the same strategy was. Called on an empty one.
+        """Restore the state of another window of the same strategy into this empty one.
 
         Args:
-            saved: What that one's `save` gave.
+            saved: The return value of the other window's `save`.
 
         Raises:
-            Exception: That cannot be; results are then counted anew.
+            Exception: The state cannot be restored; results are then counted again.
         """
         ...

@@ -1,4 +1,4 @@
-"""What users make and pass to their coordinators."""
+"""The Prometheus exporter that users pass to their coordinators."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ RESERVED_LABELS = {
 
 
 class PrometheusMetrics:
-    """Shows coordinators to Prometheus.
+    """Exports coordinators to Prometheus.
 
         metrics = PrometheusMetrics()
         coordinator = Coordinator("redis://localhost:6379", metrics=metrics)
 
-    One is enough for a process: it takes any number of coordinators, shows each from its start to
-    its stop, and those of one namespace as one.
+    Create one for the process. It accepts any number of coordinators, exports each from its start
+    to its stop, and merges the coordinators of one namespace.
 
     Args:
-        registry: Where to register, which is done at once.
-        prefix: What the metrics' names begin with.
-        labels: Labels to put on each of them, such as `{"service": "shop"}`.
-        max_circuits: How many circuits have series of their own, in each process. Further ones are
-            added up as `breaker_id="_other"`.
-        histograms: Whether the durations of calls and health checks are shown in buckets. Without,
-            there are only their number and sum, and a third of the series.
+        registry: The registry of the metrics, which are registered at once.
+        prefix: The prefix of the metrics' names.
+        labels: Labels of all series, such as `{"service": "shop"}`.
+        max_circuits: The number of circuits with series of their own, in each process. Further ones
+            are summed up as `breaker_id="_other"`.
+        histograms: Whether to export the durations of calls and health checks in buckets. False
+            exports only their number and sum, with a third of the series.
 
     Raises:
         ValueError: The registry already has metrics of these names, or the prefix, a label or a
             number is not usable; the message says what to pass.
-        TypeError: A label's value is no string, or a setting has the wrong type.
+        TypeError: A label's value is not a string, or a setting has the wrong type.
     """
 
     def __init__(
@@ -78,20 +78,20 @@ class PrometheusMetrics:
         forks.watch(self, PrometheusMetrics._begin_anew)
 
     def attach(self, coordinator: Coordinator) -> None:
-        """Show this coordinator."""
+        """Start exporting this coordinator."""
         with self._lock:
             if coordinator not in self._coordinators:
                 self._coordinators = (*self._coordinators, coordinator)
         self.update(coordinator)
 
     def update(self, coordinator: Coordinator) -> None:
-        """Write down its numbers, if there are other processes that have to know them."""
+        """Write the numbers into the shared files, in the multiprocess mode."""
         if self._files is not None:
             with self._lock:
                 self._files.write(coordinator, self._coordinators)
 
     def detach(self, coordinator: Coordinator) -> None:
-        """Stop showing it."""
+        """Stop exporting this coordinator."""
         with self._lock:
             self._coordinators = tuple(
                 each for each in self._coordinators if each is not coordinator
@@ -101,12 +101,12 @@ class PrometheusMetrics:
                 self._files.write(coordinator, self._coordinators, whole=True)
 
     def describe(self) -> Iterator[Metric]:
-        """The metrics' names, by which a registry notices that they are taken."""
+        """Return the metrics' names, with which a registry detects duplicates."""
         for family in self._families.all:
             yield self._metric(family, {})
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics of this process. May be called in any thread."""
+        """Return the metrics of this process. Thread-safe."""
         for family, series in self._collected.collect(self._coordinators).items():
             yield self._metric(family, series)
 
