@@ -31,7 +31,8 @@ from tools.svg import ROOT
 
 SITE = ROOT / "site"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WINDOWS = {"desk": (1366, 900), "phone": (390, 844)}
+SIZES = {"desk": (1366, 900), "phone": (390, 844), "card": (1200, 630)}
+WINDOWS = ("desk", "phone")
 SCHEMES = ("light", "dark")
 PATIENCE = 20.0
 REST = 0.3
@@ -78,7 +79,7 @@ class Browser:
     def resize(self, window: str, scheme: str) -> None:
         """Be as large as a window, and like a colour scheme."""
         self.visit("about:blank")
-        width, height = WINDOWS[window]
+        width, height = SIZES[window]
         self.tell(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=window == "phone",

@@ -70,7 +70,7 @@ async def test_sdks_of_language_models_give_up_at_once_while_the_circuit_is_open
     exec(recipe.text.replace("redis://localhost:6379", fresh_server.url), names)
     async with Upstream() as upstream, names["coordinator"] as coordinator, names["client"]:
         upstream.answer = status(500)
-        client = names["client"].with_options(base_url=upstream.url, max_retries=0)
+        client = names["client"].with_options(base_url=upstream.url, api_key="key", max_retries=0)
         circuit = coordinator.breaker(f"{HOST}:{upstream.port}")
 
         async def is_open() -> bool:
