@@ -165,7 +165,7 @@ async def test_a_flood_of_rubbish_is_counted_but_told_in_part(caplog):
     with caplog.at_level(logging.ERROR, "zenvark_web"):
         for number in range(200):
             store._store._results.add({"number": str(number)})
-        store._tell()
+        store._wake_reads()
         await judged(coordinator, store)
     assert coordinator.statistics.errors["MalformedEntryError"] == 200
     assert len([error for error in told if isinstance(error, MalformedEntryError)]) == 10

@@ -1,4 +1,4 @@
-"""The clients of redis-py with which a backend talks to its server, and which of them can work."""
+"""The redis-py clients of a backend, and checks of those that users pass."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 LONGEST_WAIT = 2.0
 
 CONNECTIONS = 2
-"""What a backend holds: one connection for commands, and one that waits for new entries."""
+"""The connections of a backend: one for commands, and one that waits for new entries."""
 
 STALE = (ReadOnlyError, BusyLoadingError, ClusterError, AskError, TryAgainError)
-"""Answers of a server that is not, or not yet, what the address stands for: a primary that was
-demoted and keeps its connections (READONLY, MASTERDOWN, MOVED), or one that restarts (LOADING).
-The address may lead to another by now, but only new connections get there."""
+"""Replies of a server that cannot serve this address at the moment: a demoted primary that keeps
+its connections (READONLY, MASTERDOWN, MOVED), or a server that restarts (LOADING). The address may
+lead to another server by now, but only new connections get there."""
 
 STALE_CODES = re.compile(
     r"(?:^|[^A-Za-z])"
     r"(?:READONLY|MASTERDOWN|LOADING|MISCONF|CLUSTERDOWN|NOREPLICAS|UNBLOCKED)\b"
 )
-"""The same and more by their codes. Redis 6.2 has them in the midst of what a script raises, and
-redis-py has no class for MISCONF and NOREPLICAS (a primary that takes no writes) or for UNBLOCKED
-(one that was demoted while it was read)."""
+"""These and further replies by their codes. Redis 6.2 puts them inside the error of a script, and
+redis-py has no class for MISCONF and NOREPLICAS (a primary that refuses writes) or for UNBLOCKED
+(a primary that was demoted during a blocking read)."""
 
 KINDS = (
     "redis must be a URL, a redis.asyncio.Redis or RedisCluster, a Backend or None, "
@@ -53,17 +53,17 @@ KINDS = (
 
 
 def is_stale(error: BaseException) -> bool:
-    """Whether a server's answer says that only a new connection can help."""
+    """Whether an error means that only a new connection can work."""
     if isinstance(error, STALE):
         return True
     return isinstance(error, RedisError) and STALE_CODES.search(str(error)) is not None
 
 
 class Executor(Protocol):
-    """What a backend needs of a client."""
+    """The method of a client that a backend uses."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command, and give its answer."""
+        """Send a command and return its reply."""
         ...
 
 
@@ -71,11 +71,11 @@ class OwnClients:
     """Two clients made for a URL: one for commands, one that may block.
 
     Args:
-        url: Where the server is.
-        connect_timeout: Seconds that connecting may take.
+        url: The URL of the server.
+        connect_timeout: The most seconds for a connection attempt.
 
     Raises:
-        ValueError: It is no URL, or has settings with which no connection can be made.
+        ValueError: The URL is invalid, or has settings with which no connection can be made.
     """
 
     commands: Executor
@@ -101,13 +101,13 @@ class OwnClients:
         return self._place
 
     def open(self) -> None:
-        """Get ready for use in the running loop."""
+        """Prepare for use in the running event loop."""
         self._open = [self._client(), self._client()]
         self.commands, self.reader = self._open
         self.longest_wait = _longest_wait(self._open[1].connection_pool.connection_kwargs)
 
     async def let_go(self) -> None:
-        """Close the connections that are not in use; what is asked next is asked on new ones."""
+        """Close the idle connections; the next commands open new ones."""
         for client in self._open:
             await _close_idle(client)
 
@@ -134,15 +134,15 @@ class OwnClients:
 
 
 class GivenClient:
-    """The user's own client, for everything: its timeouts and its pool are his.
+    """The user's own client, with its own timeouts and pool.
 
     Args:
         client: The client.
-        shards: How many backends share it.
+        shards: The number of backends that share it.
 
     Raises:
-        TypeError: It is none, or none that can be used here.
-        ValueError: It has settings with which a backend never works.
+        TypeError: The client has the wrong type.
+        ValueError: The client has settings with which a backend cannot work.
     """
 
     def __init__(self, client: RedisLike, shards: int) -> None:
@@ -157,10 +157,10 @@ class GivenClient:
         return f"{type(self._client).__name__}(given)"
 
     def open(self) -> None:
-        """Nothing to do: the client connects by itself."""
+        """Do nothing: the client connects on its own."""
 
     async def let_go(self) -> None:
-        """Close the connections that nobody uses; those that others use are left to them."""
+        """Close the idle connections; the others stay with their users."""
         await _close_idle(self._client)
 
     async def close(self) -> None:
@@ -188,12 +188,12 @@ def _settings(client: RedisLike) -> Mapping[str, Any]:
 
 
 def _longest_wait(settings: Mapping[str, Any]) -> float:
-    """A blocking read must end before the client's own socket timeout, which a URL may set."""
+    """The longest wait of a blocking read: it must end before the client's own socket timeout."""
     timeout = settings.get("socket_timeout")
     return LONGEST_WAIT if timeout is None else min(LONGEST_WAIT, timeout / 2)
 
 
-# What can never work is refused when it is handed over, with what to do instead
+# Checks of clients: each error says what to pass instead
 
 
 def _check_kind(client: object) -> None:
@@ -222,7 +222,7 @@ def _hint(given: object) -> str:
 
 
 def _check_room(client: RedisLike, needed: int) -> None:
-    """A read holds its connection while it waits, and commands must not wait for it."""
+    """A waiting read holds its connection, and commands must not wait for it."""
     if isinstance(client, redis.asyncio.RedisCluster):
         room = _settings(client).get("max_connections", needed)
     else:
@@ -260,7 +260,7 @@ def _check_settings(client: RedisLike) -> None:
 
 
 def _place(url: str) -> str:
-    """Where a URL leads to, without whatever else it may hold."""
+    """The address in a URL, without credentials and options."""
     settings = parse_url(url)
     if "path" in settings:
         return f"unix://{settings['path']}"

@@ -1,4 +1,4 @@
-"""What a Redis server answers, as records. Answers may be bytes or text, as the client likes it."""
+"""Replies of a Redis server, as records. A reply is bytes or text, depending on the client."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from .base import (
 Text: TypeAlias = "bytes | str"
 
 MOST_FIELDS = 100
-"""The fields of an entry to look at. None has as many."""
+"""The most fields of an entry to read. No entry has as many."""
 
 POSITION = ""
-"""The field of `tallies` that belongs to no circuit: how far all of them go."""
+"""The field of `tallies` that belongs to no circuit: the position of the checkpoint."""
 
 
 def text(value: Text) -> str:
-    """An answer as text, whatever it holds."""
+    """A reply as text, whatever it contains."""
     return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def position(value: Text) -> Position:
-    """An answer as a position."""
+    """A reply as a position."""
     return Position.parse(text(value))
 
 
 def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
-    """A hash."""
+    """A reply as a hash."""
     return dict(zip(map(text, flat[::2]), map(text, flat[1::2]), strict=True))
 
 
 def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
-    """What a heartbeat brings along."""
+    """The news in the reply to a heartbeat."""
     try:
         known = _checkpoints.decode_account(text(account)) if account else None
     except MalformedEntryError:  # a leader writes it anew
@@ -58,7 +58,7 @@ async def checkpoint(
     tallies: Mapping[str, str],
     malformed: list[MalformedEntryError],
 ) -> Checkpoint:
-    """How far leaders have come, as two hashes tell it. What is unreadable is added to a list."""
+    """The checkpoint in two hashes. Errors of unreadable fields are added to a list."""
     reached = START
     known: dict[str, Account] = {}
     counted: dict[str, Tally] = {}
@@ -83,7 +83,7 @@ async def checkpoint(
 
 
 def began_anew(astray: Text) -> MalformedEntryError:
-    """What to tell of a stream in which an entry stood far ahead of the clock."""
+    """The error for a stream that had an entry far ahead of the clock."""
     return MalformedEntryError(
         f"an entry at {text(astray)} was more than a day ahead of Redis' clock, and all further "
         "ones would have stood behind it: its stream began anew, without what had not been read"
@@ -91,10 +91,10 @@ def began_anew(astray: Text) -> MalformedEntryError:
 
 
 def entries(reply: Any, states: str) -> Iterable[StreamEntry]:
-    """The entries in an answer to `XREAD`.
+    """The entries in a reply to `XREAD`.
 
     Args:
-        reply: The answer.
+        reply: The reply.
         states: The key of the stream of states.
     """
     for stream, at, fields in _flatten(reply):
@@ -116,7 +116,7 @@ def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:
 
 
 def _bounded(value: Text) -> str:
-    """An answer as text, if that is not too long for an entry, else enough of it to be refused."""
+    """A reply as text: all of it if it can be an entry, else enough of it to be refused."""
     return text(value[: _fields.MAX_ENTRY_LENGTH + 1])
 
 

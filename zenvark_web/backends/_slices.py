@@ -1,5 +1,5 @@
-"""Large hashes on a Redis server in parts: neither the server nor an event loop works on the whole
-of one in one go, and the lease is renewed in between."""
+"""Large hashes of a Redis server in parts, between which the server serves other commands, the
+event loop runs other tasks, and the lease is renewed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from . import _codec, _replies
 from ._turns import Turn
 
 SLICE = 2_000
-"""The fields to give, or to look at, at once. It takes a server a few milliseconds at most."""
+"""The fields in one part. A part takes the server a few milliseconds at most."""
 
 NAMES_AT_ONCE = 1_000
 
 Script = Callable[..., Awaitable[Any]]
-"""Runs a script: its name, the names of its keys, its arguments."""
+"""Runs a script, given its name, the names of its keys, and its arguments."""
 
 
 class ClosedCircuits:
-    """The circuits that a snapshot has left out: those that were closed, where there are many.
+    """The closed circuits of a large store, which its snapshot leaves out.
 
     Args:
         script: Runs scripts.
@@ -33,7 +33,7 @@ class ClosedCircuits:
         self._more = True
 
     async def next(self) -> Sequence[Transition | MalformedEntryError] | None:
-        """Some that were not given yet. None: there are no more."""
+        """The next circuits, or None if there are no more."""
         if not self._more:
             return None
         self._cursor, fields = await _slice(self._script, "circuits", self._cursor, "closed")
@@ -41,7 +41,7 @@ class ClosedCircuits:
         return await transitions(fields[1::2])
 
     async def of(self, names: Iterable[str]) -> Sequence[Transition | MalformedEntryError]:
-        """Those of these names, whatever their states."""
+        """The circuits of these names, whatever their states."""
         wanted = list(names)
         found: list[Transition | MalformedEntryError] = []
         for start in range(0, len(wanted), NAMES_AT_ONCE):
@@ -79,7 +79,7 @@ async def _slice(script: Script, name: str, cursor: str, which: str) -> tuple[st
 
 
 async def transitions(stored: Iterable[Any]) -> Sequence[Transition | MalformedEntryError]:
-    """What some fields of `circuits` hold."""
+    """The transitions in these fields of `circuits`."""
     found: list[Transition | MalformedEntryError] = []
     turn = Turn()
     for text in stored:

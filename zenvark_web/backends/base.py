@@ -1,6 +1,6 @@
-"""The backend protocol: the promises a shared store makes to the instances of a namespace.
+"""The backend protocol: what a shared store guarantees to the instances of a namespace.
 
-Every implementation passes the one suite in `tests/contract`.
+Every implementation passes the same tests, in `tests/contract`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..exceptions import MalformedEntryError
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one instance sends in one go.
+    """The reports that one instance sends in one write.
 
     Args:
-        instance: Who sends it.
-        number: Counted up by the sender; a batch that is sent again keeps its number, so that a
-            lost reply makes no result count twice.
-        sent: When it was sent, in the shared clock's seconds as the sender knew them.
-        reports: By circuit.
+        instance: The sender.
+        number: The sender's number of the batch. A batch that is sent again keeps its number, so
+            that no result counts twice if a reply is lost.
+        sent: When it was sent, in seconds of the shared clock as the sender knew it.
+        reports: One for each circuit.
     """
 
     instance: str
@@ -34,11 +34,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Who an instance is, for operators.
+    """An instance, as operators see it.
 
     Args:
-        instance: Its id.
-        version: This package's version there.
+        instance: The instance's id.
+        version: The version of this package in its process.
         fingerprint: A digest of its policies.
     """
 
@@ -49,15 +49,15 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What leaders have made of the batches of one instance, added up.
+    """The sums of what leaders made of one instance's batches.
 
-    Batches between the first and the last that are not in the sums never reached a leader.
+    A batch between the first and the last that is not in the sums never reached a leader.
 
     Args:
-        first: The number of the first batch it tells of.
-        last: The number of the newest one.
-        evaluated: How many of their results were judged.
-        expired: How many were too old for that.
+        first: The number of the first batch in the sums.
+        last: The number of the latest batch.
+        evaluated: The number of results that were evaluated.
+        expired: The number of results that were too old.
     """
 
     first: int
@@ -68,13 +68,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a heartbeat that is not brief brings along.
+    """The part of a reply that a brief heartbeat leaves out.
 
     Args:
-        now: The shared clock's seconds.
+        now: Seconds of the shared clock.
         last_state: The position of the newest entry in the stream of states.
-        circuits: How many circuits the store keeps.
-        account: The asking instance's account, if there is one.
+        circuits: The number of stored circuits.
+        account: The account of the instance that asked, if there is one.
     """
 
     now: float
@@ -85,12 +85,12 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The answer to a heartbeat.
+    """The reply to a heartbeat.
 
     Args:
         lease: The current lease.
-        expires_in: Seconds until it runs out, unless it is renewed.
-        news: What else there is to know; None in a brief answer.
+        expires_in: Seconds until it expires, unless it is renewed.
+        news: The rest; None in the reply to a brief heartbeat.
     """
 
     lease: Lease
@@ -100,11 +100,11 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far leaders have come with results, and what those have made of circuits.
+    """The position up to which results have been counted, and what they came to.
 
     Args:
         position: All results up to here are in the tallies and the accounts.
-        accounts: What has been made of each instance's results.
+        accounts: By instance.
         tallies: By circuit. Each names its own position, which may be a later one.
         without: Circuits that have no tally any more; for `Backend.checkpoint`.
     """
@@ -116,30 +116,30 @@ class Checkpoint:
 
 
 class Rest(Protocol):
-    """The circuits of a large store that a snapshot has left out: they were closed."""
+    """The closed circuits of a large store, which its snapshot leaves out."""
 
     async def next(self) -> Sequence[Transition | MalformedEntryError] | None:
-        """Some that were not given yet (one may be given twice). None: there are no more."""
+        """The next circuits (one may be returned twice), or None if there are no more."""
         ...
 
     async def of(self, names: Iterable[str]) -> Sequence[Transition | MalformedEntryError]:
-        """Those of these names, as far as there are any, whatever their states are by now."""
+        """The circuits of these names that are stored, whatever their states are by now."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a newcomer starts.
+    """What an instance starts from.
 
     Args:
-        now: The shared clock's seconds.
-        transitions: The newest one of each circuit, or if there is a rest, of all that are not
-            closed.
-        position: Read states from here on.
-        results: The newest position in the stream of results.
-        checkpoint: What leaders have made of results; only for one who leads.
-        malformed: What could not be read, and was skipped.
-        rest: Gives what was left out; None if nothing was.
+        now: Seconds of the shared clock.
+        transitions: The latest transition of each circuit; of each circuit that is not closed, if
+            there is a rest.
+        position: The position in the stream of states to read on from.
+        results: The end of the stream of results.
+        checkpoint: The latest checkpoint; empty unless the instance leads.
+        malformed: The entries that could not be read, and were skipped.
+        rest: Loads the circuits that were left out; None if there are none.
     """
 
     now: float
@@ -153,13 +153,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LeaderChange:
-    """An entry of the stream of states: leadership was taken, or given up (no leader).
+    """An entry of the stream of states: an instance took the lease, or released it.
 
     Args:
         epoch: The lease's epoch.
-        leader: Who has taken it.
-        circuits: How many circuits the store kept then; None if it is not told. (It is not what
-            makes two changes different.)
+        leader: The new leader; None if the lease was released.
+        circuits: The number of stored circuits at that time, if known. (Comparisons ignore it.)
     """
 
     epoch: int
@@ -169,7 +168,7 @@ class LeaderChange:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """An entry of the stream of states: a circuit closed for long is no longer kept."""
+    """An entry of the stream of states: an unused circuit is no longer stored."""
 
     circuit: str
     generation: int
@@ -177,8 +176,8 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """An entry of the stream of states: the holder of a grant is to give back what it has not used,
-    because others have calls to make and it has none."""
+    """An entry of the stream of states: the holder of a grant must return its unused trial permits,
+    because other instances have calls and it has none."""
 
     circuit: str
     generation: int
@@ -194,7 +193,7 @@ class StateEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResultEntry:
-    """One entry of the stream of results, with when the store took it in."""
+    """One entry of the stream of results, with the second at which the store received it."""
 
     position: Position
     at: float
@@ -208,72 +207,71 @@ StreamEntry: TypeAlias = StateEntry | ResultEntry
 class Backend(Protocol):
     """A store shared by the instances of one namespace.
 
-    Every method raises `BackendError` if the store can't be reached in time or answers wrongly,
-    and may then have been carried out or not. All survive that: called again, they go on.
+    Every method raises `BackendError` if the store cannot be reached in time or replies wrongly.
+    The command may then have been executed or not; it is safe to call the method again.
     """
 
     def open(self) -> None:
-        """Get ready for use in the running loop; called before any other method, and again
-        after a `close`."""
+        """Prepare for use in the running event loop. Called before any other method, and again
+        after `close`."""
         ...
 
     async def close(self) -> None:
-        """Let go of every connection. Never raises."""
+        """Close every connection. Never raises."""
         ...
 
     async def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
-        """Renew an instance's lease, or take a free one; announce the instance.
+        """Renew the lease of an instance, or take a free one, and register the instance. A new lease
+        is also announced in the stream of states.
 
         Args:
-            me: Who asks.
-            ttl: The seconds a lease lasts from now on.
-            epoch_floor: The highest epoch the instance knows of. A new lease gets a higher one,
-                even if the store has forgotten it.
-            brief: Leave out the announcement and what else can be done less often.
-
-        A new lease is also told in the stream of states.
+            me: The instance that asks.
+            ttl: The seconds that the lease lasts from now on.
+            epoch_floor: The highest epoch that the instance knows. A new lease gets a higher one,
+                even if the store has lost it.
+            brief: Leave out the registration and the news, which are needed less often.
         """
         ...
 
     async def resign(self, instance: str) -> None:
-        """Take leave: give the lease back if it is this instance's, and tell so in the stream
-        of states."""
+        """Remove an instance. If it holds the lease, release the lease and announce that in the
+        stream of states."""
         ...
 
     async def load(self, *, leading: bool = False) -> Snapshot:
-        """The current states, with the position that belongs to them. What is too much for one
-        answer may follow in parts, but not what is not closed.
+        """The current states, with the corresponding position. Closed circuits may follow in parts
+        if they are too many for one reply.
 
         Args:
-            leading: With the checkpoint, if there is one. If a part of it cannot be read, it
-                begins at the start: all results must be counted again.
+            leading: Load the checkpoint as well. If a part of it cannot be read, its position is
+                the start: all results must be counted again.
         """
         ...
 
     async def append(self, batch: Batch) -> float:
-        """Add call results to their stream, which is bounded: the oldest give way.
+        """Add a batch to the stream of results, which is bounded: the oldest batches go.
+
+        The store adds the time since the batch was sent to the ages of its results, so that
+        results which a hanging server processes late are old.
 
         Returns:
-            The shared clock's seconds.
-
-        The store adds the time since the batch was sent to the results' ages: what a hung
-        server takes in when it wakes is old by then.
+            Seconds of the shared clock.
         """
         ...
 
     async def publish(self, lease: Lease, *transitions: Transition) -> bool:
-        """Write transitions and broadcast them, in their order and in one step. Each is written
-        and broadcast or neither; one that is overtaken keeps no other from being written.
+        """Write transitions and add them to the stream of states, in their order and in one step.
+        A transition of an old generation is left out; the others are written.
 
         Args:
             lease: The leader's lease, which the transitions name as well.
             transitions: At least one.
 
         Returns:
-            Whether all are now in force. False if one's circuit has its generation or a newer one
-            already; writing the same transition again is True and changes nothing.
+            Whether all are in force now. False if a circuit has another transition of this or a
+            newer generation. Writing the same transition again returns True and changes nothing.
 
         Raises:
             FencedError: The lease is not the current one; nothing is written.
@@ -281,23 +279,23 @@ class Backend(Protocol):
         ...
 
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
-        """Keep circuits no longer, and tell so in the stream of states, in one step.
+        """Remove circuits, and announce that in the stream of states, in one step.
 
         Args:
             lease: The leader's lease.
-            transitions: The newest one of each.
+            transitions: The latest transition of each circuit.
 
         Returns:
-            Whether all are forgotten; False if one has moved on since, or is not there.
+            Whether all were removed. False if one has a newer transition, or is not stored.
 
         Raises:
-            FencedError: The lease is not the current one; nothing is forgotten.
+            FencedError: The lease is not the current one; nothing is removed.
         """
         ...
 
     async def recall(self, lease: Lease, *transitions: Transition) -> None:
-        """Ask the holders of grants, in the stream of states, for the permits they have not used,
-        in one step.
+        """Ask the holders of grants to return their unused trial permits, in the stream of states
+        and in one step.
 
         Args:
             lease: The leader's lease.
@@ -309,13 +307,12 @@ class Backend(Protocol):
         ...
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
-        """Write down what has been made of results, in one step or not at all. Each instance is
-        told its own account with its heartbeats; the rest is for whoever leads next.
+        """Write a checkpoint, in one step or not at all. Each instance receives its own account in
+        the replies to its heartbeats; the next leader loads the rest.
 
         Args:
             lease: The leader's lease.
-            checkpoint: The position from now on, and what has changed: accounts and tallies that
-                it does not name stay as they are.
+            checkpoint: The new position, and the changed accounts and tallies; the others stay.
 
         Raises:
             FencedError: The lease is not the current one.
@@ -325,21 +322,23 @@ class Backend(Protocol):
     async def read(
         self, states: Position, results: Position | None, wait: float
     ) -> Sequence[StreamEntry]:
-        """What stands after these positions, oldest first in each stream.
+        """The entries after these positions, oldest first in each stream.
 
         Args:
             states: The position in the stream of states.
             results: The position in the stream of results, or None to leave it out.
-            wait: Seconds to wait for something to come if there is nothing; an implementation
-                may return sooner.
+            wait: Seconds to wait for an entry if there is none, at most.
         """
         ...
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
-        """Trim old results, forget instances that have been silent, and tell who is there.
+        """Trim old results and remove silent instances.
 
         Args:
-            results_age: Results older than so many seconds go.
-            instance_age: Instances silent for so many seconds go.
+            results_age: Results older than so many seconds are trimmed.
+            instance_age: Instances that were silent for so many seconds are removed.
+
+        Returns:
+            The remaining instances.
         """
         ...

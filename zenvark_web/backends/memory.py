@@ -1,9 +1,9 @@
-"""The whole promise of a backend in one process, on a clock.
+"""The backend protocol in the memory of one process.
 
-`MemoryStore` is what a Redis server with this package's scripts is: every command is one step.
-`MemoryBackend` puts it behind the protocol: the embedded default, and what tests run a fleet on
-(give the same one to several coordinators of one event loop). The simulation puts the same store
-behind a network that fails. Entries go through the same codec as with Redis.
+`MemoryStore` does what a Redis server does with this package's scripts: each command is one step.
+`MemoryBackend` wraps it in the protocol. It is the default without a Redis URL, and several
+coordinators of one event loop that share it form a fleet. The simulation wraps the same store in a
+network that fails. Entries pass through the same codec as with Redis.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_STATES = 10_000
 
 
 class MemoryStore:
-    """The commands of a store, each carried out in one step.
+    """The commands of a store, each executed in one step.
 
     Args:
         clock: The store's seconds.
@@ -68,7 +68,7 @@ class MemoryStore:
 
     @property
     def newest(self) -> tuple[Position, Position]:
-        """Where the streams of states and of results end."""
+        """The ends of the streams of states and of results."""
         return self._states.last, self._results.last
 
     def heartbeat(
@@ -180,7 +180,7 @@ class MemoryStore:
             self._tallies.pop(name, None)
 
     def read(self, states: Position, results: Position | None) -> Sequence[StreamEntry]:
-        """What stands after these positions, without waiting."""
+        """The entries after these positions, without waiting."""
         entries: list[StreamEntry] = []
         for position, fields in self._states.after(states):
             entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
@@ -206,7 +206,7 @@ class MemoryStore:
 
 
 class MemoryBackend:
-    """A store for one process.
+    """A store in the memory of one process.
 
     Args:
         clock: Seconds, never running backwards. Default: `time.monotonic`.
@@ -215,49 +215,49 @@ class MemoryBackend:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = MemoryStore(clock, max_results=MAX_RESULTS, max_states=MAX_STATES)
         self._arrivals: set[asyncio.Event] = set()
-        self._told = self._store.newest
+        self._announced = self._store.newest
 
     def __repr__(self) -> str:
         return repr(self._store).replace("Store", "Backend", 1)
 
     def open(self) -> None:
-        """Nothing to do: it is always ready."""
+        """Do nothing: the store is always ready."""
 
     async def close(self) -> None:
-        """Nothing to do: what it holds stays for the others."""
+        """Do nothing: other coordinators may still use the store."""
 
     async def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
         beat = self._store.heartbeat(me, ttl, epoch_floor, brief=brief)
-        self._tell()
+        self._wake_reads()
         return beat
 
     async def resign(self, instance: str) -> None:
         self._store.resign(instance)
-        self._tell()
+        self._wake_reads()
 
     async def load(self, *, leading: bool = False) -> Snapshot:
         return self._store.load(leading=leading)
 
     async def append(self, batch: Batch) -> float:
         now = self._store.append(batch)
-        self._tell()
+        self._wake_reads()
         return now
 
     async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         in_force = self._store.publish(lease, *transitions)
-        self._tell()
+        self._wake_reads()
         return in_force
 
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         forgotten = self._store.forget(lease, *transitions)
-        self._tell()
+        self._wake_reads()
         return forgotten
 
     async def recall(self, lease: Lease, *transitions: Transition) -> None:
         self._store.recall(lease, *transitions)
-        self._tell()
+        self._wake_reads()
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         self._store.checkpoint(lease, checkpoint)
@@ -274,10 +274,10 @@ class MemoryBackend:
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         return self._store.tidy(results_age, instance_age)
 
-    def _tell(self) -> None:
-        """Wake those who wait for something to read, if there is something."""
-        if self._store.newest != self._told:
-            self._told = self._store.newest
+    def _wake_reads(self) -> None:
+        """Wake waiting reads if there are new entries."""
+        if self._store.newest != self._announced:
+            self._announced = self._store.newest
             for arrival in self._arrivals:
                 arrival.set()
 

@@ -1,9 +1,9 @@
-"""The promise of a backend on Redis Streams: Redis 6.2 or newer, or Valkey.
+"""The backend protocol on Redis Streams: Redis 6.2 or newer, or Valkey.
 
 All keys of a namespace share one hash tag, so scripts stay atomic on a cluster. A process holds
-two connections: one for commands, taken in turn, and one that waits for new entries. Both have
-short timeouts and no hidden retries, because redis-py's defaults (which have moved twice) let a
-command on a hung server wait for a minute, and break blocking reads.
+two connections: one for commands, which take turns, and one that waits for new entries. Both have
+short timeouts and no hidden retries, because redis-py's defaults (which have changed twice) let a
+command wait for a minute on a hanging server, and break blocking reads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .base import (
 
 COMMAND_TIMEOUT = 1.0
 READ_SLACK = 3.0
-"""Seconds that a blocking read may take longer than it was told to wait."""
+"""Seconds by which a blocking read may exceed its wait."""
 
 KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies")
 HEARTBEAT_KEYS = (
@@ -55,13 +55,13 @@ class RedisBackend:
     """A store in Redis.
 
     Args:
-        server: A URL (`redis://`, `rediss://`, `unix://`), or a client, which stays yours: it is
-            never closed. Prefer a URL: the timeouts are then chosen to fit.
-        namespace: The fleet that shares circuits.
-        shards: How many backends share a client of yours.
+        server: A URL (`redis://`, `rediss://`, `unix://`), or your own client, which is never
+            closed. Prefer a URL: the backend then chooses the timeouts.
+        namespace: The name of the fleet.
+        shards: The number of backends that share your client.
 
     Raises:
-        TypeError, ValueError: One of them is not usable.
+        TypeError, ValueError: An argument is not usable.
     """
 
     def __init__(self, server: str | RedisLike, namespace: str, *, shards: int = 1) -> None:
@@ -186,7 +186,7 @@ class RedisBackend:
         await self._fenced("checkpoint", keys, lease, len(checkpoint.accounts), *pairs)
 
     async def _fenced(self, name: str, keys: Sequence[str], lease: Lease, *args: str | int) -> bool:
-        """Run a script that refuses to write under a lease which is over."""
+        """Run a script that writes only under the current lease."""
         answer = await self._script(name, keys, str(lease), *args)
         if answer == -1:
             raise FencedError.of(lease.epoch)
@@ -265,7 +265,7 @@ class RedisBackend:
 
     @asynccontextmanager
     async def _watched(self) -> AsyncGenerator[None]:
-        """Lets connections go whose server says that they are of no use any more."""
+        """Close the connections if the server's reply says that only new ones can work."""
         try:
             yield
         except RedisError as error:
@@ -275,8 +275,8 @@ class RedisBackend:
             raise
 
     async def _written(self) -> None:
-        """The store has taken something in. If it did not before, this may be another server: what
-        is read comes from there from now on. (A replica lets itself be read without a word.)"""
+        """A write succeeded. If earlier ones were refused, this may be another server: reads follow
+        it there. (A replica serves reads without an error.)"""
         if not self._stale:
             return
         self._stale = False
@@ -289,7 +289,7 @@ class RedisBackend:
 
 @contextmanager
 def _surfaced(what: str) -> Generator[None, None, None]:
-    """Turns whatever a client raises into a `BackendError`, with the cause kept."""
+    """Turn any exception of a client into a `BackendError` with that cause."""
     try:
         yield
     except Exception as error:
@@ -300,12 +300,12 @@ def _surfaced(what: str) -> Generator[None, None, None]:
 
 
 def _encoded(args: Sequence[str | int]) -> Sequence[bytes | int]:
-    """Arguments as scripts read them, whatever encoding a client has."""
+    """Arguments in UTF-8, which the scripts expect, whatever encoding the client has."""
     return [arg.encode() if isinstance(arg, str) else arg for arg in args]
 
 
 def _named(transitions: Sequence[Transition]) -> Sequence[str | int]:
-    """Circuits and their generations, in turn."""
+    """Names and generations of circuits, alternating."""
     return [part for each in transitions for part in (each.circuit, each.generation)]
 
 
