@@ -223,8 +223,9 @@ class Backend(Protocol):
     async def heartbeat(
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
-        """Renew the lease of an instance, or take a free one, and register the instance. A new lease
-        is also announced in the stream of states.
+        """Renew the lease of an instance, or take a free one, and register the instance.
+
+        A new lease is also announced in the stream of states.
 
         Args:
             me: The instance that asks.
