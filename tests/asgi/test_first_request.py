@@ -172,7 +172,7 @@ def test_one_that_can_not_start_costs_no_request_and_is_told_once() -> None:
 
     asyncio.run(main())
     assert Broken.tries == 1
-    assert "could not be started with the first request" in str(errors[0])
+    assert "with the first request; no calls are counted" in str(errors[0])
     assert "no entropy" in str(errors[0])
 
 

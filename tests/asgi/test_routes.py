@@ -128,7 +128,7 @@ class TestAskingAFunction:
         assert finder(lambda _: answer, errors.append)(Script().scope()) is None
         [error] = errors
         assert isinstance(error, RoutingError)
-        assert "what routes gave" in str(error)
+        assert "the result of routes" in str(error)
 
     def test_so_is_what_it_raises(self) -> None:
         errors: list[Exception] = []
@@ -159,7 +159,7 @@ class TestRefused:
             ({"users": "x"}, "'users' must begin with '/'"),
             ({"": "x"}, "must not be empty"),
             ({"/users/{id}": "x"}, r"holds '\{': write '\*' for a parameter"),
-            ({"/users/**": "x"}, r"holds '\*\*'.*stays within a segment"),
+            ({"/users/**": "x"}, r"holds '\*\*'.*matches within a segment"),
             ({"/users?page=1": "x"}, "a path has no query"),
             ({"/users#top": "x"}, "a path has no fragment"),
             ({"/users//cart": "x"}, "has an empty segment"),
@@ -175,7 +175,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("settings", "error", "message"),
         [
-            ({}, ValueError, "a route needs a circuit, or names of others in needs"),
+            ({}, ValueError, "a ProtectedRoute needs circuit or needs"),
             ({"circuit": ""}, ValueError, "circuit must not be empty"),
             ({"circuit": 7}, TypeError, "circuit must be a string"),
             ({"needs": "payments"}, TypeError, "needs must be a list of circuits' names"),

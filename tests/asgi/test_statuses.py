@@ -117,7 +117,7 @@ async def test_mistakes_of_a_classifier_surface_and_the_status_decides(
         for status, expected in ((200, SUCCESS), (500, FAILURE)):
             assert await counted(coordinator, answers(status), classify=classify) == expected
         await eventually(lambda: errors, within=PATIENCE)
-    assert "a route's classify failed" in str(errors[0])
+    assert "classify of the route of GET /" in str(errors[0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""For Starlette, FastAPI and any other ASGI app: a middleware."""
+"""A middleware for Starlette, FastAPI and any other ASGI app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client gets while a circuit is open: over HTTP, and for a websocket's handshake."""
+"""Responses of open circuits: to HTTP requests, and to handshakes of websockets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .._http.answer import Answer
 from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
 from .._rejections import handling, rejected, rejection_in
 from ..exceptions import CircuitOpenError
+from ._messages import described
 
 ResponseFallback: TypeAlias = Callable[[Request, CircuitOpenError], Response | Awaitable[Response]]
 
@@ -28,12 +29,12 @@ WITHOUT_BODY = frozenset({204, 304})
 
 
 def check_fallback(fallback: object) -> None:
-    """Refuse what can't make a response.
+    """Refuse an object that cannot make responses.
 
     Raises:
-        TypeError: It can't; the message says what to pass.
+        TypeError: The message says what to pass.
     """
-    if isinstance(fallback, Response | type):  # can be called, but otherwise
+    if isinstance(fallback, Response | type):  # callable, but with other arguments
         raise TypeError(f"fallback must be a function that returns a response, not {fallback!r}")
     if fallback is not None and not callable(fallback):
         raise TypeError(f"fallback must be callable, not {fallback!r}")
@@ -44,9 +45,9 @@ def check_fallback(fallback: object) -> None:
 def problem_response(
     scope: Scope, error: CircuitOpenError, kind: ProblemType = CIRCUIT_OPEN
 ) -> Response:
-    """The problem document, without its text for HEAD.
+    """The problem document; for HEAD its headers alone.
 
-    It names no circuit: that may be the name of an internal host.
+    It does not name the circuit, which may be the name of an internal host.
     """
     headers, body = problem(error.retry_after, kind=kind)
     if scope.get("method") == "HEAD":
@@ -56,15 +57,17 @@ def problem_response(
 
 
 def rejection_answer(error: BaseException) -> Answer | None:
-    """The 503 for an error that is a rejection, in whatever form it arrives: itself, in a group of
-    nothing else, as the cause of another, or made of the transport's own 503. For exception
-    handlers of any framework; the `BreakerMiddleware` around the app then blames no route.
+    """The 503 for a rejection, for exception handlers of any framework.
+
+    A rejection may be the error itself, all errors of a group, the cause of another error, or an
+    error made from the transport's own 503. The `BreakerMiddleware` around the app then counts no
+    failure of the route.
 
     Args:
-        error: What nobody has handled.
+        error: The unhandled error.
 
     Returns:
-        Status, headers and body, or None if the error is, or holds, anything else.
+        Status, headers and body, or None if the error is not a rejection.
     """
     rejection = rejection_in(error)
     if rejection is None:
@@ -75,13 +78,15 @@ def rejection_answer(error: BaseException) -> Answer | None:
 
 
 class RequestBody:
-    """A request's body on its way to the app, for a fallback that may want it afterwards.
+    """The body of a request, which either the app or the fallback may read.
 
     Args:
+        scope: The request's.
         receive: The server's.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
         self._receive = receive
         self._complete = False
         self._size = 0
@@ -95,14 +100,17 @@ class RequestBody:
         return message
 
     async def to_fallback(self) -> Message:
-        """The next message, for the fallback. What the app has taken is not there any more, and
-        waiting for it would last until the client leaves.
+        """The next message, for the fallback. It cannot wait for parts that the app has read:
+        they never come again.
 
         Raises:
             RuntimeError: The app has read the body, or a part of it.
         """
         if self._size:
-            raise RuntimeError("a fallback can't read the request's body: the app has read it")
+            raise RuntimeError(
+                f"the fallback cannot read the body of {described(self._scope)}: the app has "
+                "read it already"
+            )
         if self._complete:  # it was empty
             self._complete = False
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -110,14 +118,14 @@ class RequestBody:
 
 
 class RejectionResponse:
-    """Answers in the app's place.
+    """An ASGI app that responds to a rejection in place of the app.
 
-    A websocket is refused with the same problem document where the server can send one (the
-    extension "websocket.http.response"), else closed before it is accepted.
+    A websocket is refused with the same problem document if the server can send one (extension
+    "websocket.http.response"), else closed before it is accepted.
 
     Args:
-        error: Why.
-        kind: What kind of problem it is.
+        error: The rejection.
+        kind: The kind of problem.
         fallback: Makes the response to an HTTP request instead.
     """
 
@@ -129,7 +137,7 @@ class RejectionResponse:
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejected(self._error.name, self._error.retry_after)  # whoever is further out is told
+        rejected(self._error.name, self._error.retry_after)  # counts in middleware further out
         if scope["type"] == "http":
             response = await self._response(scope, receive)
             await response(scope, receive, send)
@@ -150,19 +158,22 @@ class RejectionResponse:
         except HTTPException as error:
             return await _response_to(request, error)
         except Exception as error:
-            # It needs another circuit, which is open as well.
+            # The fallback needs another circuit, which is open as well.
             rejection = rejection_in(error)
             if rejection is None:
                 raise
             longest = max(rejection, self._error, key=lambda error: error.retry_after)
             return problem_response(scope, longest, self._kind)
         if not callable(response):  # a response is an app that answers with it
-            raise TypeError(f"a fallback must return a Response of Starlette's, not {response!r}")
+            raise TypeError(
+                f"the fallback for {described(scope)} must return a starlette Response, "
+                f"not {response!r}"
+            )
         return response
 
 
 async def _response_to(request: Request, error: HTTPException) -> Response:
-    """The response that the app makes of an `HTTPException`: by its own handler, if it has one."""
+    """The response of the app to an `HTTPException`: that of its handler, if it has one."""
     app: object = request.scope.get("app")
     handler = _handler(app.exception_handlers, error) if isinstance(app, Starlette) else None
     if handler is not None:

@@ -1,7 +1,7 @@
-"""A coordinator that no lifespan starts begins with the first request.
+"""Start of the coordinator with the first request, where there is no lifespan.
 
-Servers can be told to run none (`uvicorn --lifespan off`), frameworks run none for apps that are
-mounted or for middleware of their own, and adapters for functions in a cloud may know none.
+Servers can be configured without one (`uvicorn --lifespan off`), frameworks run none for mounted
+apps and for middleware of their own, and adapters for cloud functions may not support it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ STARTED_LATE = (
 )
 
 GLANCE = 0.01
-"""Seconds between two looks of a request at a start that it waits for."""
+"""Seconds between two checks of a request that waits for the start."""
 
 NEXT_TRY = 2.0
-"""Seconds from a start that failed to the next one."""
+"""Seconds from a failed start to the next."""
 
 _logger = logging.getLogger("zenvark_web")
 
 
 class _Start:
-    """One that is under way.
+    """A start that is under way.
 
     Args:
-        loop: The event loop in which it takes place. None: a thread of its own.
+        loop: The event loop in which it runs. None: a thread of its own.
 
     Attributes:
-        over: Whether it has ended, in whatever way.
+        over: Whether it has succeeded or failed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -50,7 +50,7 @@ class _Start:
         self.over = False
 
     async def wait(self) -> None:
-        """Wait for its end, in whatever event loop, of asyncio or trio."""
+        """Wait for its end, in any event loop of asyncio or trio."""
         from anyio import sleep  # comes with Starlette
 
         while not self.over and not (self.loop is not None and self.loop.is_closed()):  # noqa: ASYNC110
@@ -58,12 +58,12 @@ class _Start:
 
 
 class Awakening:
-    """Sees to it, for one middleware, that its coordinator runs when requests come.
+    """Starts the coordinator of a middleware with the first request.
 
-    It begins once in a process, in the event loop of the first request, and ends with that. Where
-    each request has a loop of its own, it goes on in a thread of its own, until the interpreter
-    ends. One that has been seen running is somebody else's, and is left alone. One that could not
-    be started is tried again later.
+    The coordinator starts once in a process, in the event loop of the first request, and stops
+    with that. Where each request has a loop of its own, it runs in a thread of its own until the
+    interpreter ends. A coordinator that runs already is left alone. A failed start is tried again
+    later.
 
     Args:
         coordinator: The coordinator.
@@ -81,30 +81,30 @@ class Awakening:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._start: _Start | None = None
-        self._turn = threading.RLock()  # a signal's handler may come in between
+        self._turn = threading.RLock()  # a signal handler may interrupt
         return inherited
 
     @property
     def due(self) -> bool:
-        """Whether the next request is to begin it, or to wait for its beginning."""
+        """Whether the next request has to start the coordinator, or to wait for its start."""
         if not self._settled:
             return time.monotonic() >= self._not_before
         return self._loop is not None and self._loop.is_closed()
 
     def leave(self) -> None:
-        """A lifespan has come, which sees to it."""
+        """Leave the start to a lifespan."""
         with self._turn:
             self._settled, self._loop, self._start = True, None, None
 
     async def __call__(self) -> None:
-        """Begin it, unless it runs. Returns with the fleet's state loaded, or after about a second
-        without; a request that is cancelled meanwhile cancels nobody else's beginning."""
+        """Start the coordinator, unless it runs. Returns with the fleet's state loaded, or after
+        about a second without. A cancelled request does not cancel the start for others."""
         work = self._next()
         if work is not None:
             await work()
 
     def _next(self) -> Callable[[], Awaitable[object]] | None:
-        """What the next request has to do."""
+        """The work of the next request, or None."""
         with self._turn:
             lost = self._loop is not None and self._loop.is_closed()
             if self._start is not None and not lost:
@@ -129,7 +129,7 @@ class Awakening:
         return partial(self._start_in_a_thread, start)
 
     async def _keep(self, start: _Start) -> None:
-        """Run it until the event loop ends, which cancels this."""
+        """Run the coordinator until the event loop ends, which cancels this task."""
         started = False
         try:
             started = await self._tried(self._coordinator.__aenter__)
@@ -138,7 +138,7 @@ class Awakening:
         if started:
             try:
                 await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:  # a loop that is closed under it cancels nothing
+            except asyncio.CancelledError:  # a loop that is closed while it runs cancels nothing
                 await self._coordinator.__aexit__(None, None, None)
                 raise
 
@@ -152,7 +152,7 @@ class Awakening:
     def _ended(self, start: _Start, started: bool) -> None:
         with self._turn:
             start.over = True
-            if self._start is not start:  # somebody else has taken over
+            if self._start is not start:  # superseded
                 return
             self._start, self._settled = None, started
             if not started:
@@ -162,7 +162,9 @@ class Awakening:
         try:
             await start()
         except Exception as error:
-            what = "the coordinator could not be started with the first request, nothing is counted"
+            name = self._coordinator.namespace
+            what = f"could not start the coordinator of namespace {name!r} with the first request"
+            what += "; no calls are counted until it starts"
             self._coordinator.surface(ZenvarkError.because(error, what))
             return False
         namespace, instance = self._coordinator.namespace, self._coordinator.instance_id

@@ -1,17 +1,18 @@
-"""One call of the app under a circuit of its own: whatever happens to it, it is settled once.
+"""One call of a route that has a circuit of its own. It is settled once, whatever happens to it.
 
-A request ends with the last message of its response's body, and not when the app returns:
-background tasks run in between. A failure counts at once, with the status. What may go on for ever
-ends when it begins, so that it is neither a slow call nor a trial without an end: a websocket when
-the app accepts or refuses it, an event stream (`text/event-stream`) at its start, and any answer of
-a trial call: how long it is, and how fast it is read, says nothing of the route.
+A request ends with the last message of its response body, not when the app returns: background
+tasks run in between. A failure counts at once, with the status. Exchanges without a definite end
+settle at their beginning, so that they are neither slow calls nor endless trials: a websocket when
+the app accepts or refuses it, an event stream (`text/event-stream`) at its start, and every
+response to a trial call, because its length and the client's speed say nothing about the route.
 
-An answer that would be a failure says nothing where a circuit rejected a call on the way to it:
-an app may make any answer of a rejection. What escapes as an exception is judged as what it is.
-Starlette answers for it before it lets it go on, so such a call ends only with the app.
+A failure response does not count if a circuit further in rejected a call of the same request: the
+app may turn a rejection into any response. An exception that escapes is judged by itself.
+Starlette responds to it before it raises it again, so such a call is settled only when the app
+returns.
 
-Time counts only while the app works: not while it waits for the client's next part of the request,
-nor from the start of its response on.
+Time counts only while the app works: not while it waits for the next part of the request, and not
+after the start of its response.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .._core.states import Outcome
 from .._rejections import Rejections
 from ..breaker import Permit
 
-Judge = Callable[[Message], Outcome]
-"""Tells the outcome by the message that an answer starts with."""
+ClassifyStart = Callable[[Message], Outcome]
+"""Returns the outcome by the first message of a response."""
 
 STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
 PARTS = frozenset(
@@ -40,15 +41,15 @@ DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
 class RouteCall:
-    """A call whose outcome is to come.
+    """A call that is under way.
 
-    Settling never awaits, so nothing can come between.
+    Settling never awaits, so it is atomic for an event loop.
 
     Args:
-        permit: What the call was let through with.
-        judge: Tells the outcome of an answer.
-        met: The rejections that the request meets.
-        uploading: Whether the request may have a body still to come.
+        permit: Lets the call pass.
+        classify: Returns the outcome of a response.
+        met: The rejections by circuits further in.
+        uploading: Whether parts of the request may still arrive.
     """
 
     __slots__ = (
@@ -62,10 +63,12 @@ class RouteCall:
         "_waiting",
     )
 
-    def __init__(self, permit: Permit, judge: Judge, met: Rejections, uploading: bool) -> None:
+    def __init__(
+        self, permit: Permit, classify: ClassifyStart, met: Rejections, uploading: bool
+    ) -> None:
         self._permit: Permit | None = permit
         self._carrier = permit
-        self._classify = judge
+        self._classify = classify
         self._met = met
         self._outcome = Outcome.FAILURE
         self._uploading = uploading
@@ -73,21 +76,21 @@ class RouteCall:
         self._doubtful = False
 
     def begin(self) -> None:
-        """From here on, calls of the same circuit are part of this one."""
+        """Make calls of the same circuit part of this one."""
         self._carrier.carry()
 
     def end(self) -> None:
-        """From here on they are not."""
+        """End what `begin` has begun."""
         self._carrier.set_down()
 
     def settle(self, outcome: Outcome, label: str = "") -> None:
-        """End the call, unless it has ended."""
+        """Settle the call, unless it is settled."""
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.record(outcome, label)
 
-    def said(self, message: Message) -> None:
-        """Take note of a message from the app."""
+    def sent(self, message: Message) -> None:
+        """Judge a message from the app."""
         kind = message["type"]
         if kind in PARTS:
             if not message.get("more_body", False) and not self._doubtful:
@@ -102,10 +105,10 @@ class RouteCall:
             self.settle(self._outcome_of(message), f"websocket closed with {message.get('code')}")
 
     def _started(self, permit: Permit, message: Message) -> None:
-        permit.stop_clock()  # how fast the client reads makes no slow call
+        permit.stop_clock()  # a client that reads slowly makes no slow call
         self._outcome = outcome = self._outcome_of(message)
         if self._doubtful:
-            return  # the exception that it is made of may come yet
+            return  # an exception may follow, from which this response was made
         if outcome is Outcome.FAILURE or permit.on_trial or _is_event_stream(message):
             self.settle(outcome, f"HTTP {message['status']}")
 
@@ -118,32 +121,32 @@ class RouteCall:
 
     @property
     def _failure(self) -> Outcome:
-        """What an answer says that would be a failure by itself."""
+        """The outcome of a failure: it does not count after a rejection further in."""
         return Outcome.IGNORED if self._met.count else Outcome.FAILURE
 
-    def heard(self, message: Message) -> None:
-        """Take note of a message from the server: a client that leaves says nothing of the app."""
+    def received(self, message: Message) -> None:
+        """Judge a message from the server: a client that disconnects does not count."""
         if message["type"] in DISCONNECTS:
             self.settle(Outcome.IGNORED)
         if not message.get("more_body", False):
             self._uploading = False
 
     def raised(self, error: BaseException) -> None:
-        """Take note that the app raised; the policy's classifier judges what. A rejection by
-        another circuit and a cancellation do not count."""
+        """Settle: the app raised. The policy's classifier returns the outcome. Rejections by
+        another circuit and cancellations do not count."""
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.raised(error)
 
     def returned(self) -> None:
-        """Take note that the app is done. One that has not answered by now has failed."""
+        """Settle: the app returned. Without a complete response that is a failure."""
         self.settle(self._failure, "no complete response")
 
-    def listening(self, receive: Receive) -> Receive:
-        """What the app is to receive with."""
+    def watched_receive(self, receive: Receive) -> Receive:
+        """The `receive` for the app."""
 
-        async def watched_receive() -> Message:
-            if not self._uploading:  # it waits for the client to leave, beside its work
+        async def receive_watched() -> Message:
+            if not self._uploading:  # the app waits for a disconnect beside its work
                 message = await receive()
             else:
                 self._wait_for_the_client()
@@ -151,10 +154,10 @@ class RouteCall:
                     message = await receive()
                 finally:
                     self._go_on()
-            self.heard(message)
+            self.received(message)
             return message
 
-        return watched_receive
+        return receive_watched
 
     def _wait_for_the_client(self) -> None:
         self._waiting += 1  # tasks of the app may wait side by side
@@ -166,18 +169,18 @@ class RouteCall:
         if self._permit is not None and not self._waiting:
             self._permit.resume_clock()
 
-    def speaking(self, send: Send) -> Send:
-        """What the app is to send with."""
+    def watched_send(self, send: Send) -> Send:
+        """The `send` for the app."""
 
-        async def watched_send(message: Message) -> None:
-            self.said(message)
+        async def send_watched(message: Message) -> None:
+            self.sent(message)
             try:
                 await send(message)
-            except OSError:  # how a server tells, since version 2.4, that the client has left
+            except OSError:  # the client has disconnected (ASGI 2.4)
                 self.settle(Outcome.IGNORED)
                 raise
 
-        return watched_send
+        return send_watched
 
 
 def _is_event_stream(message: Message) -> bool:

@@ -1,4 +1,4 @@
-"""What an answer of the app says of the route that gave it."""
+"""Classification of a route's responses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from starlette.types import Message, Scope
 
 from .._core.states import Outcome
 from ..exceptions import ClassifierError
+from ._messages import described
 
 NOT_CRASHED = frozenset({501, 505})
-"""Of the 5xx class, but told of the request alone: a method or version that is not supported."""
+"""Statuses of the 5xx class that concern the request alone: an unsupported method or version."""
 
 NOT_FOUND = 404
 NO_SUCH_METHOD = 405
@@ -24,17 +25,17 @@ NO_SUCH_METHOD = 405
 STATUSES = range(100, 1000)
 
 CRASHES = frozenset({1011, 4500})
-"""Close codes of a websocket whose handler broke: RFC 6455's, and Litestar's."""
+"""Close codes of a websocket after an error in its handler: RFC 6455's, and Litestar's."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """An answer of the app, as a route's `classify` gets it.
+    """A response of the app, as the `classify` of a route receives it.
 
     Args:
         status_code: The status. A websocket that is closed before it is accepted has 403, or 500
-            with a code that tells of an error.
-        headers: Its headers.
+            if the close code means an error.
+        headers: The headers.
     """
 
     status_code: int
@@ -42,16 +43,16 @@ class RouteAnswer:
 
 
 ClassifyAnswer: TypeAlias = Callable[[HTTPConnection, RouteAnswer], Outcome | None]
-"""Tells the outcome of an answer; None leaves it to the statuses."""
+"""Returns the outcome of a response, or None to decide by its status."""
 
 
 class RouteClassifier:
-    """Tells what the answers of a route say of it.
+    """Classifies the responses of a route.
 
     Args:
-        failure_statuses: Failures. None: the 5xx class, and what is above, but 501 and 505.
-        ignored_statuses: Those that say nothing, besides 404 and 405 where no handler was reached.
-        classify: The user's own, which goes first.
+        failure_statuses: Failures. None: all from 500 except 501 and 505.
+        ignored_statuses: Statuses that do not count, besides 404 and 405 without a handler.
+        classify: The user's own, which is asked first.
     """
 
     __slots__ = ("_classify", "_failures", "_ignored")
@@ -67,28 +68,28 @@ class RouteClassifier:
         self._classify = classify
 
     def __call__(
-        self, scope: Scope, answer: Message, surface: Callable[[Exception], object]
+        self, scope: Scope, answer: Message, report: Callable[[Exception], object]
     ) -> Outcome:
-        """The outcome.
+        """The outcome of a response.
 
         Args:
             scope: The request's, as the app has left it.
-            answer: The message that the app's answer starts with.
-            surface: Told the errors of the user's classifier.
+            answer: The first message of the response.
+            report: Receives the errors of the user's classifier.
         """
         status = status_of(answer)
         headers = Headers(raw=list(answer.get("headers") or ()))
         outcome = None
         if self._classify is not None:
-            outcome = self._asked(self._classify, scope, RouteAnswer(status, headers), surface)
+            outcome = self._own_outcome(self._classify, scope, RouteAnswer(status, headers), report)
         return self._by_status(scope, status, headers) if outcome is None else outcome
 
-    def _asked(
+    def _own_outcome(
         self,
         classify: ClassifyAnswer,
         scope: Scope,
         answer: RouteAnswer,
-        surface: Callable[[Exception], object],
+        report: Callable[[Exception], object],
     ) -> Outcome | None:
         try:
             outcome: object = classify(HTTPConnection(scope), answer)
@@ -96,13 +97,9 @@ class RouteClassifier:
                 return outcome
             raise TypeError(f"a route's classify must return an Outcome or None, not {outcome!r}")
         except Exception as cause:
-            surface(
-                ClassifierError.because(
-                    cause,
-                    "a route's classify failed, the answer's status decides",
-                    source="a route's classify",
-                )
-            )
+            what = f"classify of the route of {described(scope)} failed"
+            what += "; the status of the response decided the outcome"
+            report(ClassifierError.because(cause, what, source="a route's classify"))
             return None
 
     def _by_status(self, scope: Scope, status: int, headers: Headers) -> Outcome:
@@ -112,7 +109,7 @@ class RouteClassifier:
             return Outcome.FAILURE
         if status < 500 and _reached_nothing(scope, status, headers):
             return Outcome.IGNORED
-        # The rest of 4xx is the request's fault, which hides nothing that befalls other requests.
+        # Other 4xx are errors of the client, and prove that the handler works.
         return Outcome.ANSWERED if status >= 400 else Outcome.SUCCESS
 
     def _fails(self, status: int) -> bool:
@@ -122,7 +119,7 @@ class RouteClassifier:
 
 
 def status_of(answer: Message) -> int:
-    """The status of an answer. (A websocket that is closed before it is accepted gets 403.)"""
+    """The status of a response. (A websocket that is closed before it is accepted gets 403.)"""
     status: int | None = answer.get("status")
     if status is not None:
         return status
@@ -130,32 +127,32 @@ def status_of(answer: Message) -> int:
 
 
 def _reached_nothing(scope: Scope, status: int, headers: Headers) -> bool:
-    """Whether an answer tells that the app has nothing for the request: no handler was reached."""
+    """Whether a response means that the request reached no handler."""
     if status == NOT_FOUND:
         return not _found_a_handler(scope)
-    if status == NO_SUCH_METHOD:  # what answers for the handler names its methods (RFC 9110)
+    if status == NO_SUCH_METHOD:  # a router names the methods that the handler has (RFC 9110)
         return "allow" in headers or not _found_a_handler(scope)
-    # A router of Starlette's redirects to the path with a slash, or closes a websocket.
+    # A router of Starlette redirects to the path with a slash, or closes a websocket.
     return "router" in scope and isinstance(scope.get("endpoint", scope["router"]), Router)
 
 
 def _found_a_handler(scope: Scope) -> bool:
-    """Whether a router has told of a handler that it found. Without a word of it there may have
-    been none: strangers ask for paths that no app has, and must not close a circuit."""
+    """Whether a router has recorded a handler in the scope. Without a record there may have been
+    none: strangers request paths that no app has, and must not close a circuit."""
     if "route_handler" in scope:  # Litestar's
         return True
     route = scope.get("route")
     if isinstance(route, BaseRoute):
         return "endpoint" in scope and not isinstance(route, Mount | Host)
-    endpoint = scope.get("endpoint")  # of a Starlette that tells no route; an app, where it mounts
+    endpoint = scope.get("endpoint")  # of a Starlette that records no route; an app, if mounted
     return inspect.isroutine(endpoint) or inspect.isclass(endpoint)
 
 
 def check_classify(classify: object) -> None:
-    """Refuse what is no classifier of answers.
+    """Refuse an object that cannot classify responses.
 
     Raises:
-        TypeError: It is none.
+        TypeError: The message says what to pass.
     """
     if classify is not None and (not callable(classify) or isinstance(classify, type)):
         raise TypeError(
@@ -165,10 +162,10 @@ def check_classify(classify: object) -> None:
 
 
 def statuses(what: str, given: object) -> frozenset[int]:
-    """Statuses that the user has passed.
+    """Check a user's statuses.
 
     Raises:
-        TypeError, ValueError: They are none.
+        TypeError, ValueError: The message says what to pass.
     """
     if isinstance(given, str | bytes) or not isinstance(given, Collection):
         raise TypeError(f"{what} must be statuses such as {{429, 503}}, not {given!r}")

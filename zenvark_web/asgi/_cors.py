@@ -1,4 +1,4 @@
-"""Browsers and circuits: the question before a request, and whether a page may read the answer."""
+"""CORS: preflights, and headers that let pages of other origins read a rejection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Scope
 
 DEEPEST = 100
-"""So many apps within one another are looked at: their chain may be endless."""
+"""How many nested apps are searched: their chain may be endless."""
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks if it may make a request (Fetch, section 3.2.2): the app is not
-    reached by that, and any answer but a good one shows as an error of CORS."""
+    """Whether a request is a CORS preflight (Fetch, section 3.2.2). It does not reach the app, and
+    a browser shows any failure of it as a CORS error."""
     if scope.get("method") != "OPTIONS":
         return False
     names = {name.lower() for name, _ in scope["headers"]}
@@ -21,7 +21,7 @@ def is_preflight(scope: Scope) -> bool:
 
 
 def cors_within(app: object) -> CORSMiddleware | None:
-    """The middleware for CORS that is further in than this one, if there is one."""
+    """The CORS middleware inside this one, or None."""
     for _ in range(DEEPEST):
         if app is None or isinstance(app, CORSMiddleware):
             return app
@@ -30,7 +30,7 @@ def cors_within(app: object) -> CORSMiddleware | None:
 
 
 def readable(answer: ASGIApp, cors: CORSMiddleware | None) -> ASGIApp:
-    """The same answer, but such that the pages of other origins can read it that may."""
+    """The response with CORS headers, so that pages of other origins can read it."""
     if cors is None:
         return answer
     around = copy.copy(cors)

@@ -1,4 +1,4 @@
-"""One request, or one websocket, on its way through the app."""
+"""The exchange of one request, or one websocket, with the app."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ..exceptions import CircuitOpenError
 from ._call import STARTS, RouteCall
 from ._classify import status_of
 
-ANSWERS = STARTS | {"websocket.accept", "websocket.close"}  # hints and such may come before
+ANSWERS = STARTS | {"websocket.accept", "websocket.close"}  # early hints may come before
 
 CRASHED = 500
-"""What frameworks make of an exception that nobody has handled."""
+"""The status by which frameworks respond to an unhandled exception."""
 
 
 class Exchange:
-    """One request, or one websocket, on its way through the app.
+    """One request, or one websocket, and the response of the app.
 
-    Many frameworks answer an exception themselves that no handler has caught, with a plain 500: no
-    exception reaches the middleware. Where a rejection is what became a 500, it is held back.
+    Many frameworks respond to an unhandled exception themselves, with a plain 500, and raise
+    nothing. Such a 500 is held back if it was made from a rejection.
 
     Args:
         app: The app.
-        met: The rejections that the request meets.
-        guesses: Whether a 500 of an app that answers its exceptions itself is taken for one of
-            those. Not where the app is known to answer for rejections otherwise.
+        met: The rejections by circuits further in.
+        guesses: Whether a 500 after a rejection is taken for one that was made from it, in an app
+            that responds to exceptions itself. Not where the app handles rejections otherwise.
 
     Attributes:
-        answered: Whether the app has begun to answer.
-        rejection: What there is to answer in the app's place.
+        answered: Whether the response of the app has started.
+        rejection: The rejection to respond to in place of the app.
     """
 
     def __init__(self, app: ASGIApp, met: Rejections, guesses: bool) -> None:
@@ -48,17 +48,17 @@ class Exchange:
     async def __call__(
         self, call: RouteCall | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Let the app answer.
+        """Call the app.
 
         Args:
-            call: What counts, if its route has a circuit.
+            call: The call of a route that has a circuit.
             scope, receive, send: The request.
 
         Raises:
-            Exception: What the app raised, unless it is a rejection that can still be answered.
+            Exception: The app raised it, and it is not a rejection, or the response has started.
         """
         self._around = scope.get("app")
-        send_on = send if call is None else call.speaking(send)
+        send_on = send if call is None else call.watched_send(send)
 
         async def watched_send(message: Message) -> None:
             if message["type"] in ANSWERS and not self.answered and self.rejection is None:
@@ -83,7 +83,7 @@ class Exchange:
     async def _counted(self, call: RouteCall, scope: Scope, receive: Receive, send: Send) -> None:
         call.begin()
         try:
-            await self._app(scope, call.listening(receive), send)
+            await self._app(scope, call.watched_receive(receive), send)
         except BaseException as error:
             call.raised(error)
             raise
@@ -92,20 +92,20 @@ class Exchange:
         call.returned()
 
     def _crashed_by(self, scope: Scope, answer: Message) -> CircuitOpenError | None:
-        """The rejection that a framework has made a plain 500 of."""
+        """The rejection from which a framework has made a plain 500."""
         handled = self._handled()
-        if handled is not None and not self._met.count:  # it was met where nobody collects them
+        if handled is not None and not self._met.count:  # by another thread or task
             self._met.add(handled.name, handled.retry_after)
         if status_of(answer) != CRASHED:
             return None
         app = scope.get("app")
         if isinstance(app, Starlette):
-            # What escapes comes here as an exception, but from an app further in that answers for
-            # its exceptions while it handles them. Any other 500 is what the app wants to say.
+            # Starlette raises unhandled exceptions again, except those of a mounted app that
+            # responds while it handles them. Any other 500 is the app's own response.
             return None if app is self._around else handled
         return handled or (self._met.longest if self._guesses else None)
 
     def _handled(self) -> CircuitOpenError | None:
-        """The rejection that is being handled while the app answers, if one is."""
+        """The rejection that is being handled while the app responds, or None."""
         error = sys.exc_info()[1]
         return None if error is None or error is self._outside else rejection_in(error)

@@ -1,4 +1,4 @@
-"""The coordinator lives as long as the app."""
+"""Start and stop of the coordinator with the app."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _logger = logging.getLogger("zenvark_web")
 
 
 class Lifespan:
-    """One lifespan of the app: the coordinator starts before the app and stops after it.
+    """One lifespan of the app. The coordinator starts before the app and stops after it.
 
-    The coordinator counts its users: with several apps, or one that enters it itself, the last
+    The coordinator counts its users: of several apps, or an app that enters it itself, the last
     one to end stops it.
     """
 
@@ -59,10 +59,13 @@ class Lifespan:
         except Exception as error:
             if self._answered:
                 raise
-            _logger.info("the app is taken to know no lifespan: it raised", exc_info=error)
+            _logger.info(
+                "the app raised in its lifespan; it is taken for one without lifespan support",
+                exc_info=error,
+            )
 
     async def _stand_in(self, receive: Receive, send: Send) -> None:
-        """Answer for an app that knows no lifespan, and said so by raising or leaving."""
+        """Answer for an app without lifespan support, which raised or returned."""
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self._stop()

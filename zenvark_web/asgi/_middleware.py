@@ -21,41 +21,41 @@ from ._lifespan import Lifespan
 from ._routes import ProtectedRoute, RouteTable, finder
 
 COORDINATOR = "zenvark_web.coordinator"
-"""Where a scope tells the coordinator, for those further in.
+"""The key of the coordinator in a scope.
 
-It is written into the very scope: a copy would hide what routers write into it (the matched route)
-from the middleware further out.
+The scope itself is changed: a copy would hide the entries of routers (the matched route) from
+middleware further out.
 """
 
 
 class BreakerMiddleware:
-    """Runs the coordinator with the app, and answers for circuits that are open.
+    """Runs the coordinator with the app, and responds with 503 while circuits are open.
 
         app.add_middleware(BreakerMiddleware, coordinator=coordinator)
 
-    The coordinator starts and stops with the app's lifespan, unless it is running already; where
-    no lifespan comes, it starts with the first request. A `CircuitOpenError` that no handler
-    caught, in whatever form it arrives, becomes a 503 with a problem document (RFC 9457) and
-    `Retry-After`, as long as no response has been started; a websocket is refused, as long as it
-    has not been accepted. So does the plain 500 that a framework has made of it. Any other
-    exception passes through, and bodies are never held back.
+    The coordinator starts and stops with the app's lifespan, unless it is running already; without
+    a lifespan, it starts with the first request. An unhandled `CircuitOpenError`, in any form,
+    becomes a 503 with a problem document (RFC 9457) and `Retry-After`, unless the response has
+    started; a websocket is refused, unless it has been accepted. The plain 500 that a framework
+    makes from the error is replaced as well. Other exceptions propagate, and bodies are never
+    buffered.
 
-    With `routes` it protects the app itself: requests are answered, before the handler runs and
-    without reading their body, while the circuit of their route is open, or one that it needs.
-    Responses of the 5xx class and exceptions are failures of the route. A client that leaves, a
-    cancellation and what came of a rejection by a circuit further in do not count, nor do requests
-    that reach no handler: those for paths without a route, and preflights of browsers, which pass
-    while a circuit is open as well.
+    With `routes`, the app itself is protected: while the circuit of a route is open, or one that
+    it needs, requests are rejected before the handler runs and before their body is read.
+    Responses of the 5xx class and exceptions are failures of the route. Clients that disconnect,
+    cancellations and responses after a rejection by a circuit further in do not count. Neither do
+    requests that reach no handler: those for paths without a route, and CORS preflights, which
+    pass even while a circuit is open.
 
     Args:
-        app: The app it is put around.
+        app: The wrapped app.
         coordinator: Shares the circuits.
-        fallback: Makes the response to an HTTP request instead, sync or async. An `HTTPException`
-            that it raises becomes the response that the app makes of it.
-        routes: Protections by path: the name of a circuit, a `ProtectedRoute`, or None: not
-            protected. Keys are beginnings of paths in whole segments, in which `*` stands for
-            anything within a segment; the longest that fits decides, literal ones first. Or a
-            function that tells the protection of a scope.
+        fallback: Makes the response to an HTTP request instead, sync or async. The app responds
+            to an `HTTPException` that it raises.
+        routes: Protection by path: the name of a circuit, a `ProtectedRoute`, or None for no
+            protection. Keys are path prefixes of whole segments, in which `*` matches any
+            characters within a segment; the longest match applies, literal segments first. Or a
+            function that returns the protection of a scope.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -77,7 +77,7 @@ class BreakerMiddleware:
         self._route = finder(routes, coordinator.surface)
         self._cors = cors_within(app)
         self._awakening = Awakening(coordinator)
-        self._handles = False  # whether the app has been seen to answer for rejections itself
+        self._handles = False  # whether the app has handled a rejection itself
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -101,7 +101,7 @@ class BreakerMiddleware:
             answer = RejectionResponse(error, ROUTE_UNAVAILABLE, fallback)
         else:
             if fallback is not None:
-                body = RequestBody(receive)
+                body = RequestBody(scope, receive)
                 receive, fallbacks_receive = body.to_app, body.to_fallback
             rejection = await self._rejection(route, permit, scope, receive, send)
             if rejection is None:
@@ -117,9 +117,9 @@ class BreakerMiddleware:
         receive: Receive,
         send: Send,
     ) -> CircuitOpenError | None:
-        """Let the app answer, and tell of the rejection that there is to answer for instead."""
+        """Call the app. Returns the rejection to respond to in its place, if any."""
         if permit is None and isinstance(scope.get("app"), Starlette):
-            # Where exceptions come through, nobody asks for rejections that were caught.
+            # Starlette raises unhandled rejections, so caught ones need not be collected.
             return await self._passed(None, Rejections(), scope, receive, send)
         with collecting() as met:
             call = self._call(route, permit, met, scope)
@@ -136,8 +136,8 @@ class BreakerMiddleware:
     def _call(
         self, route: ProtectedRoute | None, permit: Permit | None, met: Rejections, scope: Scope
     ) -> RouteCall | None:
-        """What counts as a call of the route, if it has a circuit of its own."""
+        """The call of a route that has a circuit of its own."""
         if route is None or permit is None:
             return None
-        judge = partial(route.outcome, scope, surface=self._coordinator.surface)
-        return RouteCall(permit, judge, met, uploading=scope["type"] == "http")
+        classify = partial(route.outcome, scope, report=self._coordinator.surface)
+        return RouteCall(permit, classify, met, uploading=scope["type"] == "http")

@@ -1,4 +1,4 @@
-"""Which circuits a request of the app needs, by its path."""
+"""Protection of the app's routes, by path."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError, RoutingError
 from ._answers import ResponseFallback, check_fallback
 from ._classify import ClassifyAnswer, RouteClassifier, check_classify, statuses
+from ._messages import described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtectedRoute:
-    """What a part of the app is protected by.
+    """Protection of a part of the app.
 
         routes = {"/checkout": ProtectedRoute(circuit="checkout", needs=["payments"])}
 
     Args:
-        circuit: The circuit of the route itself, which its own failures open: exceptions, and
-            responses as the settings below say.
-        needs: Circuits of upstreams without which the route can't do its work. While one of
-            them is open, the request is answered before the handler runs.
+        circuit: The circuit of the route itself. Exceptions open it, and responses according to
+            the settings below.
+        needs: Circuits of upstreams that the route depends on. While one of them is open, requests
+            are rejected before the handler runs.
         fallback: Makes the response instead, sync or async. Default: the middleware's.
-        failure_statuses: Responses that are failures. Default: the 5xx class, and what is above,
-            but 501 and 505. Ranges will do.
-        ignored_statuses: Responses that say nothing of the route, such as a 503 by which it sheds
-            load deliberately. They go before `failure_statuses`. 404 and 405, which routers give
-            for paths without a route, say nothing in any case, unless they are failures.
-        classify: Tells the outcome of a response, by request and `RouteAnswer`; None leaves it to
-            the statuses. An `HttpClassifier` will do. (Of exceptions, the policy's `classify`
-            tells.)
+        failure_statuses: Statuses that are failures. Default: all from 500 except 501 and 505.
+            Accepts ranges.
+        ignored_statuses: Statuses that do not count, such as a 503 by which the route sheds load.
+            They take precedence over `failure_statuses`. 404 and 405 of routers, for paths without
+            a route, do not count either, unless they are failures.
+        classify: Returns the outcome of a response, by request and `RouteAnswer`, or None to decide
+            by its status. Accepts an `HttpClassifier`. (Exceptions are classified by the `classify`
+            of the policy.)
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -49,7 +50,7 @@ class ProtectedRoute:
     failure_statuses: Collection[int] | None = None
     ignored_statuses: Collection[int] = frozenset()
     classify: ClassifyAnswer | None = None
-    _classify: RouteClassifier = field(init=False, repr=False, compare=False)
+    _classifier: RouteClassifier = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.circuit is not None:
@@ -60,39 +61,41 @@ class ProtectedRoute:
             check_name("a name in needs", name)
         check_fallback(self.fallback)
         if self.circuit is None and not self.needs:
-            raise ValueError("a route needs a circuit, or names of others in needs; or pass None")
+            raise ValueError("a ProtectedRoute needs circuit or needs; for no protection pass None")
         object.__setattr__(self, "needs", tuple(self.needs))
-        self._set_judge()
+        self._set_classifier()
 
-    def _set_judge(self) -> None:
+    def _set_classifier(self) -> None:
         ignored = statuses("ignored_statuses", self.ignored_statuses)
         failures = self.failure_statuses
         if failures is not None:
             failures = statuses("failure_statuses", failures)
         check_classify(self.classify)
         if self.circuit is None and (failures is not None or ignored or self.classify is not None):
-            raise ValueError("a route without a circuit of its own counts nothing: pass circuit")
+            raise ValueError(
+                "failure_statuses, ignored_statuses and classify need a circuit: pass circuit"
+            )
         object.__setattr__(self, "failure_statuses", failures)
         object.__setattr__(self, "ignored_statuses", ignored)
-        object.__setattr__(self, "_classify", RouteClassifier(failures, ignored, self.classify))
+        object.__setattr__(self, "_classifier", RouteClassifier(failures, ignored, self.classify))
 
     def outcome(
-        self, scope: Scope, answer: Message, surface: Callable[[Exception], object]
+        self, scope: Scope, answer: Message, report: Callable[[Exception], object]
     ) -> Outcome:
-        """What an answer says of the route.
+        """The outcome of a response.
 
         Args:
             scope: The request's, as the app has left it.
-            answer: The message that the answer starts with.
-            surface: Told the errors of the user's classifier.
+            answer: The first message of the response.
+            report: Receives the errors of the user's classifier.
         """
-        return self._classify(scope, answer, surface)
+        return self._classifier(scope, answer, report)
 
     def admit(self, coordinator: Coordinator) -> Permit | None:
-        """Leave to make one call of the route; None if it has no circuit of its own.
+        """Acquire a permit for one call of the route. None if it has no circuit of its own.
 
         Raises:
-            CircuitOpenError: Circuits are open; it is that of the one with the longest wait.
+            CircuitOpenError: Circuits are open; the error is that with the longest wait.
         """
         errors = refusals(coordinator, self.needs)
         if not errors:
@@ -103,8 +106,8 @@ class ProtectedRoute:
 
 
 def refusals(coordinator: Coordinator, names: Iterable[str]) -> list[CircuitOpenError]:
-    """The errors of those circuits that are open. Each is told that there are calls to make: a
-    circuit recovers by calls, and the handler that would make them does not run."""
+    """The errors of the circuits that are open. Each circuit registers a blocked call, since it
+    recovers by trial calls, and the handler that would make them does not run."""
     errors: list[CircuitOpenError] = []
     for name in names:
         try:
@@ -115,7 +118,7 @@ def refusals(coordinator: Coordinator, names: Iterable[str]) -> list[CircuitOpen
 
 
 def longest(errors: Iterable[CircuitOpenError]) -> CircuitOpenError:
-    """The error of the circuit that stays open for longest."""
+    """The error with the longest wait."""
     return max(errors, key=lambda error: error.retry_after)
 
 
@@ -124,13 +127,13 @@ RouteTable: TypeAlias = Mapping[str, Protection] | Callable[[Scope], Protection]
 
 
 def finder(
-    routes: RouteTable | None, surface: Callable[[Exception], object]
+    routes: RouteTable | None, report: Callable[[Exception], object]
 ) -> Callable[[Scope], ProtectedRoute | None]:
-    """What tells the protection of a request.
+    """A function that returns the protection of a request.
 
     Args:
-        routes: As the middleware takes them.
-        surface: Told the errors of the user's own function.
+        routes: The middleware's.
+        report: Receives the errors of the user's own function.
 
     Raises:
         TypeError, ValueError: The routes are not usable; the message says what to pass.
@@ -139,19 +142,19 @@ def finder(
         return lambda _: None
     if callable(routes) and not isinstance(routes, type):
         check_call("routes", routes, "a scope", None)
-        return _Asked(routes, surface)
+        return _SafeFunction(routes, report)
     if isinstance(routes, Mapping):
         return RoutePatterns(routes)
     raise TypeError(f"routes must be a mapping or a function, not {routes!r}")
 
 
 class RoutePatterns:
-    """A mapping from patterns to protections.
+    """A mapping from route patterns to protections.
 
-    A pattern is the beginning of a path, in whole segments: `"/users"` fits `/users` and
-    `/users/7`, not `/users-old`. `*` stands for anything within a segment: `"/users/*/cart"`.
-    Longer patterns go before shorter ones, and then literal segments before those with `*`, from
-    the left. The path is the app's own: without `root_path`, where the app is mounted.
+    A pattern is a path prefix of whole segments: `"/users"` matches `/users` and `/users/7`, not
+    `/users-old`. `*` matches any characters within a segment: `"/users/*/cart"`. Longer patterns
+    take precedence over shorter ones, and then literal segments over those with `*`, from the
+    left. Paths are relative to the app, without the `root_path` under which it is mounted.
     """
 
     def __init__(self, routes: Mapping[str, Protection]) -> None:
@@ -162,7 +165,7 @@ class RoutePatterns:
         _refuse_twins([segments for segments, _ in parsed])
         parsed.sort(key=lambda route: _specificity(route[0]), reverse=True)
         self._protections = [protection for _, protection in parsed]
-        # One expression for all, in this order: its first alternative that fits decides.
+        # One expression for all: the first alternative that matches decides.
         self._expression = re.compile("|".join(_expression(segments) for segments, _ in parsed))
 
     def __call__(self, scope: Scope) -> ProtectedRoute | None:
@@ -173,25 +176,25 @@ class RoutePatterns:
         return self._protections[found.lastindex - 1]
 
 
-class _Asked:
-    """A function of the user's, whose mistakes must not cost the request."""
+class _SafeFunction:
+    """A user's function. A request for which it fails is not protected."""
 
-    def __init__(self, ask: Callable[[Scope], Protection], surface: Callable[..., object]) -> None:
-        self._ask = ask
-        self._surface = surface
+    def __init__(self, find: Callable[[Scope], Protection], report: Callable[..., object]) -> None:
+        self._find = find
+        self._report = report
 
     def __call__(self, scope: Scope) -> ProtectedRoute | None:
         try:
-            return _protection("what routes gave", self._ask(scope))
+            return _protection("the result of routes", self._find(scope))
         except Exception as error:
-            what = "a request's route could not be told, it is not protected"
-            self._surface(RoutingError.because(error, what, source="routes"))
+            what = f"could not determine the route of {described(scope)}; passed without protection"
+            self._report(RoutingError.because(error, what, source="routes"))
             return None
 
 
 def own_path(scope: Scope) -> str:
-    """A request's path as the app's routes know it: `root_path`, where the app is mounted, is
-    part of the path (ASGI 3, "HTTP connection scope")."""
+    """The path of a request relative to the app: `path` includes the `root_path` under which the
+    app is mounted (ASGI 3, "HTTP connection scope")."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
     rest = path.removeprefix(root)
@@ -204,7 +207,7 @@ def _segments(pattern: object) -> tuple[str, ...]:
         raise ValueError(f"routes: {pattern!r} must begin with '/', as paths do")
     for sign, instead in (
         ("{", "write '*' for a parameter"),
-        ("**", "what is below a path is protected with it; '*' stays within a segment"),
+        ("**", "a pattern matches all paths below it; '*' matches within a segment"),
         ("?", "a path has no query"),
         ("#", "a path has no fragment"),
     ):
