@@ -81,7 +81,7 @@ class Breaker:
 
     def __init__(self, local: LocalCircuit) -> None:
         self._local = local
-        self._permit = TimedPermit if local.timed else Permit
+        self._permit = TimedPermit if local.times_calls else Permit
 
     def __repr__(self) -> str:
         return f"<Breaker {self.name!r} {self.state} generation={self.generation}>"
@@ -190,7 +190,7 @@ class Breaker:
         outer = current.get()
         if outer is not None and outer[WHOSE] is None:
             outer = under_way(outer)
-        if not admission.closed or not local.plain or (outer and carrier(outer, local)):
+        if not admission.closed or not local.plain_outcomes or (outer and carrier(outer, local)):
             return await _execute(self.acquire(), function, *args, **kwargs)
         # A permit and a flow in local variables: this is the path of nearly all calls.
         awaitable: Any = None

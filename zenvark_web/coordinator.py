@@ -13,9 +13,11 @@ from ._coordination.session import Session
 from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
-from ._parts import Parts
 from ._runtime import forks
 from ._runtime.host import Host
+from ._runtime.instance import Instance
+from ._runtime.notifier import Callbacks, Notifier
+from ._state import CoordinatorState
 from .backends import Backend, MemoryBackend
 from .breaker import Breaker
 from .events import StateChange
@@ -130,17 +132,18 @@ class Coordinator:
             if callback is not None:
                 check_call(what, callback, "one argument", None)
         _check_metrics(metrics)
-        self._parts = Parts(
-            host=self._host,
-            namespace=namespace,
-            backends=self._backends(redis, namespace, shards),
+        host, statistics = self._host, Statistics()
+        callbacks = Callbacks(on_error, on_state_change, on_role_change)
+        instance = Instance(
+            host=host,
             policies=PolicyBook(policy, {} if policies is None else policies),
+            notifier=Notifier(namespace, callbacks, statistics, host),
+            statistics=statistics,
             lease_ttl=lease_ttl,
             max_breakers=max_breakers,
-            on_error=on_error,
-            on_state_change=on_state_change,
-            on_role_change=on_role_change,
+            shards=shards,
         )
+        self._state = CoordinatorState(instance, self._backends(redis, namespace, shards))
         self._namespace = namespace
         self._metrics = metrics
         self._lifecycle = Lifecycle(
@@ -154,10 +157,10 @@ class Coordinator:
 
     def __repr__(self) -> str:
         state = "started" if self._lifecycle.session else "stopped"
-        instance = self._parts.presence.instance or None
+        instance = self._state.identity.name or None
         return (
             f"<Coordinator {self._namespace!r} {state} {self.role} instance={instance} "
-            f"breakers={self._parts.kept} {self._parts.shards[0].backend!r}>"
+            f"breakers={self._state.kept} {self._state.shards[0].backend!r}>"
         )
 
     @property
@@ -170,7 +173,7 @@ class Coordinator:
         """This instance's name in the fleet. Each start assigns a name, so that copies of a machine
         image do not share one. Reading this property fixes the name, except in a forked process
         and after the machine was suspended."""
-        return self._parts.name
+        return self._state.name
 
     @property
     def role(self) -> Role:
@@ -181,14 +184,14 @@ class Coordinator:
     @property
     def shard_roles(self) -> Sequence[Role]:
         """This instance's role in each shard."""
-        session, shards = self._lifecycle.session, range(len(self._parts.shards))
+        session, shards = self._lifecycle.session, range(len(self._state.shards))
         leads = [session is not None and session.leads(shard) for shard in shards]
         return [Role.LEADER if each else Role.FOLLOWER for each in leads]
 
     @property
     def shards_led(self) -> Sequence[bool]:
         """Whether each shard has a leader, as far as this instance knows."""
-        session, shards = self._lifecycle.session, range(len(self._parts.shards))
+        session, shards = self._lifecycle.session, range(len(self._state.shards))
         return [session is not None and session.led(shard) for shard in shards]
 
     @property
@@ -207,12 +210,12 @@ class Coordinator:
     def breakers(self) -> Mapping[str, Breaker]:
         """A copy of this instance's breakers, by name, in the order of their last use. It does not
         change during iteration."""
-        return self._parts.breakers
+        return self._state.breakers
 
     @property
     def statistics(self) -> Statistics:
         """The counters of this instance."""
-        return self._parts.statistics
+        return self._state.instance.statistics
 
     def breaker(self, name: str) -> Breaker:
         """The breaker of a circuit, created on first use.
@@ -220,12 +223,12 @@ class Coordinator:
         Raises:
             TypeError, ValueError: The name is empty, too long or not printable.
         """
-        return self._parts.breaker(name)
+        return self._state.breaker(name)
 
     def surface(self, error: Exception) -> None:
         """Report a background error: log and count it, and pass it to `on_error`. For code that is
         built on a coordinator."""
-        self._parts.surface.error(error)
+        self._state.instance.notifier.report_error(error)
 
     async def start(self) -> None:
         """Join the fleet. Returns when the fleet's state is loaded, or after about one second.
@@ -321,14 +324,14 @@ class Coordinator:
 
     def _begin(self) -> Session:
         """Begin a run in the running event loop."""
-        self._parts.begin_run()
+        instance = self._state.begin_run()
         self._tell_metrics("attach")
         others = [] if self._metrics is None else [self._update_metrics]
-        return Session(self._parts, self._parts.shards, others)
+        return Session(instance, self._state.shards, self._state, others)
 
     def _ended(self, in_order: bool) -> None:
         if in_order:
-            self._parts.absence.stopped()
+            self._state.idle.stopped()
         self._tell_metrics("detach")
 
     def _blocked(self) -> None:
@@ -340,7 +343,7 @@ class Coordinator:
 
     def _begin_anew(self) -> object:
         """In a child process after a fork: a coordinator that has not been started."""
-        return self._lifecycle.abandon(), self._parts.begin_anew()
+        return self._lifecycle.abandon(), self._state.begin_anew()
 
     def _backends(self, redis: Store, namespace: str, shards: int) -> Sequence[Backend]:
         if isinstance(redis, type):

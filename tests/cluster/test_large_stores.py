@@ -100,7 +100,7 @@ async def test_whoever_leads_judges_while_it_loads(
 
 async def loaded(coordinator: Coordinator) -> bool:
     """Wait until nothing is left to load."""
-    [shard] = coordinator._parts.shards
+    [shard] = coordinator._state.shards
     await eventually(lambda: len(shard.table.latest) == CLOSED + OPEN, what="all loaded")
     return True
 

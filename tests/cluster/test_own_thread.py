@@ -31,7 +31,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
-from zenvark_web._circuits import outbox
+from zenvark_web._circuits import handover
 from zenvark_web._coordination import election
 from zenvark_web._judging import leader
 from zenvark_web._runtime import thread
@@ -199,7 +199,7 @@ def test_what_is_in_line_at_the_end_is_dropped_without_redis(fresh_server: Redis
 def test_a_line_that_is_full_turns_results_away_and_counts_them(
     redis_server: ServerHandle, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "MAX_INCOMING", 50)
+    monkeypatch.setattr(handover, "MAX_INCOMING", 50)
     with held_up(redis_server.url, namespace) as (coordinator, release):
         breaker, statistics = coordinator.breaker("upstream"), coordinator.statistics
         assert in_threads(10, breaker, int) == {"passed": 10 * THREADS}

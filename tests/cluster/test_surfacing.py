@@ -143,7 +143,7 @@ async def test_health_check_that_hangs_or_raises_anything(
         await fail(coordinator, "odd")
         await reaches(coordinator, "odd", State.OPEN)
         await works(coordinator)
-        latest = coordinator._parts.shards[0].table.latest
+        latest = coordinator._state.shards[0].table.latest
         await eventually(lambda: latest["odd"].reason.cause is Cause.CHECK_FAILED, within=PATIENCE)
         assert told in latest["odd"].reason.detail
         assert coordinator.breaker("odd").state is State.OPEN

@@ -1,42 +1,31 @@
-"""The sums by which each result becomes something once: a sender's ledger, a leader's accounts."""
-
-import time
+"""The sums by which each result becomes something once: batches in flight, and accounts of them."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.instances import make_instance
 from zenvark_web import ResultsLostError
-from zenvark_web._coordination import ledger
-from zenvark_web._coordination.ledger import Ledger
+from zenvark_web._circuits import batches
+from zenvark_web._circuits.batches import InFlightBatches
 from zenvark_web._core.states import Report, Run
 from zenvark_web._judging import accounts
 from zenvark_web._judging.accounts import Accounts
-from zenvark_web._runtime.log import Log
-from zenvark_web._runtime.notifier import Surface
 from zenvark_web.backends.base import Account, Batch
-from zenvark_web.statistics import Statistics
 
 
 class Sender:
-    """A ledger, its counters, and what it surfaces."""
+    """Its batches in flight, its counters, and what it surfaces."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.statistics = Statistics()
-        surface = Surface(
-            self.statistics,
-            time.monotonic,
-            log=Log("shop", str),
-            on_error=None,
-            on_state_change=None,
-            on_role_change=None,
-        )
-        self.ledger = Ledger(self.statistics, surface, lambda: self.now)
+        instance = make_instance(monotonic=lambda: self.now)
+        self.statistics = instance.statistics
+        self.batches = InFlightBatches(instance)
 
     def send(self, number: int, results: int) -> None:
         self.statistics.recorded += results
-        self.ledger.enter(number, results)
+        self.batches.add(number, results)
 
     @property
     def became(self) -> tuple[int, int, int]:
@@ -58,57 +47,57 @@ def batch(number: int, results: int, instance: str = "web-1") -> Batch:
     return Batch(instance, number, 0.0, (Report("upstream", (run,)),))
 
 
-class TestLedger:
+class TestInFlightBatches:
     def test_what_the_account_tells_is_settled(self, sender: Sender) -> None:
         for number in (1, 2, 3):
             sender.send(number, 10)
-        sender.ledger.settle(Account(1, 2, evaluated=17, expired=3))
+        sender.batches.acknowledge(Account(1, 2, evaluated=17, expired=3))
         assert sender.became == (17, 3, 0)
-        sender.ledger.settle(Account(1, 3, evaluated=27, expired=3))
+        sender.batches.acknowledge(Account(1, 3, evaluated=27, expired=3))
         assert sender.became == (27, 3, 0)
 
     def test_what_it_leaves_out_was_dropped(self, sender: Sender) -> None:
         for number in (1, 2, 3):
             sender.send(number, 10)
-        sender.ledger.settle(Account(1, 3, evaluated=20))
+        sender.batches.acknowledge(Account(1, 3, evaluated=20))
         assert sender.became == (20, 0, 10)
 
     def test_same_or_older_account_says_nothing_new(self, sender: Sender) -> None:
         sender.send(1, 10)
         sender.send(2, 10)
         for _ in range(2):
-            sender.ledger.settle(Account(1, 2, evaluated=20))
-        sender.ledger.settle(Account(1, 1, evaluated=10))
+            sender.batches.acknowledge(Account(1, 2, evaluated=20))
+        sender.batches.acknowledge(Account(1, 1, evaluated=10))
         assert sender.became == (20, 0, 0)
 
     def test_account_that_began_anew_goes_on(self, sender: Sender) -> None:
         sender.send(1, 10)
-        sender.ledger.settle(Account(1, 1, evaluated=10))
+        sender.batches.acknowledge(Account(1, 1, evaluated=10))
         sender.send(2, 10)  # the store loses this one, and the account
         sender.send(3, 5)
-        sender.ledger.settle(Account(3, 3, evaluated=5))
+        sender.batches.acknowledge(Account(3, 3, evaluated=5))
         assert sender.became == (15, 0, 10)
 
     def test_batch_given_up_is_dropped(self, sender: Sender) -> None:
         sender.send(1, 10)
         sender.send(2, 7)
-        sender.ledger.give_up()
+        sender.batches.give_up()
         assert sender.became == (0, 0, 7)
-        sender.ledger.settle(Account(1, 1, evaluated=10))
+        sender.batches.acknowledge(Account(1, 1, evaluated=10))
         assert sender.became == (10, 0, 7)
 
     def test_nothing_to_give_up(self, sender: Sender) -> None:
-        sender.ledger.give_up()
+        sender.batches.give_up()
         assert sender.became == (0, 0, 0)
 
     def test_is_bounded_and_still_adds_up(
         self, sender: Sender, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ledger, "MAX_BATCHES", 10)
+        monkeypatch.setattr(batches, "MAX_BATCHES", 10)
         for number in range(1, 101):
             sender.send(number, 2)
-        assert len(sender.ledger._batches) == 10
-        sender.ledger.settle(Account(1, 100, evaluated=200))
+        assert len(sender.batches._batches) == 10
+        sender.batches.acknowledge(Account(1, 100, evaluated=200))
         assert sender.became == (200, 0, 0)
 
     @given(
@@ -122,27 +111,27 @@ class TestLedger:
         for number, results in enumerate(batches, start=1):
             sender.send(number, results)
         for account in told:
-            sender.ledger.settle(account)
-            sender.ledger.settle(account)
+            sender.batches.acknowledge(account)
+            sender.batches.acknowledge(account)
             assert min(sender.became) >= 0
             assert sum(sender.became) <= sum(batches)
-        sender.ledger.settle(Account(61, 100))  # a store that has kept nothing
+        sender.batches.acknowledge(Account(61, 100))  # a store that has kept nothing
         assert sum(sender.became) == sum(batches)
 
     def test_losses_are_told_in_sum_and_now_and_then(self, sender: Sender) -> None:
-        sender.ledger.tell_losses()
+        sender.batches.report_losses()
         assert sender.lost == 0
         sender.statistics.dropped += 1
         for _ in range(3):
             sender.statistics.expired += 1
-            sender.ledger.tell_losses()
+            sender.batches.report_losses()
         assert sender.lost == 1
-        sender.now += ledger.LOSSES_INTERVAL
+        sender.now += batches.LOSSES_INTERVAL
         for _ in range(3):
-            sender.ledger.tell_losses()
+            sender.batches.report_losses()
         assert sender.lost == 2
-        sender.now += ledger.LOSSES_INTERVAL
-        sender.ledger.tell_losses()
+        sender.now += batches.LOSSES_INTERVAL
+        sender.batches.report_losses()
         assert sender.lost == 2
 
 

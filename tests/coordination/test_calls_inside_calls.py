@@ -694,7 +694,7 @@ class TestWaitingForTheCaller:
             inner.pause_clock()
             permit.record(Outcome.SUCCESS)
             inner.resume_clock()
-        assert not breaker._local.flights.began
+        assert not breaker._local.in_flight.began
 
 
 async def test_slow_calls_are_counted_once() -> None:

@@ -109,14 +109,14 @@ def trio_cancelled() -> BaseException:
 @pytest.mark.parametrize("make", [asyncio.CancelledError, trio_cancelled])
 def test_whichever_library_cancels(make: Callable[[], BaseException]) -> None:
     local = Coordinator(policy=policy(2.0)).breaker("upstream")._local
-    assert local.cancelled_late(make(), 2.1)
-    assert not local.cancelled_late(make(), 2.0)
+    assert local.outcomes.cancelled_late(make(), 2.1)
+    assert not local.outcomes.cancelled_late(make(), 2.0)
 
 
 @pytest.mark.parametrize("kind", [GeneratorExit, KeyboardInterrupt, SystemExit, BaseException])
 def test_nothing_else_counts_as_a_cancellation(kind: type[BaseException]) -> None:
     local = Coordinator(policy=policy(2.0)).breaker("upstream")._local
-    assert not local.cancelled_late(kind(), 1e9)
+    assert not local.outcomes.cancelled_late(kind(), 1e9)
 
 
 @pytest.mark.parametrize(

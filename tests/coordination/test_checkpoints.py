@@ -22,11 +22,12 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
+from zenvark_web._coordination.election import presence_of
 from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import Report, Run, Transition
 from zenvark_web._judging import checkpoints
 from zenvark_web._judging import leader as leading
-from zenvark_web._judging.checkpoints import Progress
+from zenvark_web._judging.checkpoints import Checkpointer
 from zenvark_web.backends.base import (
     START,
     Account,
@@ -318,7 +319,7 @@ async def test_what_the_store_has_lost_is_written_again() -> None:
         store._store._tallies.clear()
         store._store._accounts.clear()
         store._store._checkpoint = START
-        coordinator._session._memberships[0]._reader.refresh()
+        coordinator._session._runners[0]._reader.refresh()
         await sender.fail(1, "other")
         await store.is_written_down()
         after = (await store.kept()).checkpoint
@@ -351,13 +352,13 @@ async def test_a_leader_that_never_gets_to_the_end_gets_on(monkeypatch: pytest.M
     await store.append(Batch("elsewhere", 1, 2e9, (failures(4),)))
     middle = (await store.kept()).results
     await store.append(Batch("elsewhere", 2, 2e9, (failures(1),)))
-    take = Progress.take
+    take = Checkpointer.take
 
-    def stuck(self: Progress, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
+    def stuck(self: Checkpointer, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
         return iter(()) if entry.position != middle else take(self, entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "take", stuck)
+        patch.setattr(Checkpointer, "take", stuck)
         async with leader(store):
             await eventually(lambda: store._store._checkpoint == middle, what="a checkpoint")
     async with leader(store) as coordinator:
@@ -379,7 +380,7 @@ async def test_what_was_taken_up_may_go_further_than_what_was_read_since() -> No
     store._store._accounts[sender.name] = Account(1, 1, 1)
     store.reads = False
     async with leader(store) as coordinator:
-        coordinator._session._memberships[0]._reader._judge._progress._changed.add("upstream")
+        coordinator._session._runners[0]._reader._leader._checkpointer._changed.add("upstream")
         await eventually(lambda: store.written > 1, what="a checkpoint")
         assert (await store.kept()).checkpoint.position == first
     store.reads = True
@@ -436,7 +437,7 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         await opens(coordinator)
         await store.is_written_down()
         old = {"upstream": replace(stale, generation=0)}
-        beat = await store.heartbeat(coordinator._parts.presence, 5, 0)
+        beat = await store.heartbeat(presence_of(coordinator._state.instance), 5, 0)
         position = (await store.kept()).checkpoint.position
         await store.checkpoint(beat.lease, Checkpoint(position, {}, old))
     async with leader(store) as coordinator:

@@ -236,7 +236,7 @@ class TestHanging:
             breaker = coordinator.breaker("dead")
             await opened(breaker)
             await eventually(lambda: breaker.generation > 4)
-            judge = coordinator._session._memberships[0]._reader._judge._judge  # type: ignore[union-attr]
+            judge = coordinator._session._runners[0]._reader._leader._evaluator  # type: ignore[union-attr]
             place = judge._circuits.place("dead")
             assert place is not None
             assert place.checks_hang

@@ -22,7 +22,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
-from zenvark_web._circuits.in_flight import Flights
+from zenvark_web._circuits.in_flight import InFlight
 from zenvark_web.breaker import Permit
 
 LIMIT = 0.2
@@ -63,17 +63,17 @@ async def coordinator(changes: list[StateChange]) -> AsyncIterator[Coordinator]:
 
 
 def under_way(breaker: Breaker) -> int:
-    return len(breaker._local.flights.began)
+    return len(breaker._local.in_flight.began)
 
 
 def overdue(breaker: Breaker) -> int:
     local = breaker._local
-    return local.look(local.monotonic())[0]
+    return local.slow_in_flight(local.monotonic())[0]
 
 
 def sent(coordinator: Coordinator) -> list[int]:
     """The numbers of overdue calls that were written, in order."""
-    [shard] = coordinator._parts.shards
+    [shard] = coordinator._state.shards
     assert isinstance(shard.backend, Store)
     return [report.overdue for batch in shard.backend.appended for report in batch.reports]
 
@@ -118,7 +118,7 @@ async def test_calls_that_end_without_a_result_are_taken_back(coordinator: Coord
     for permit in permits:
         permit.record(Outcome.IGNORED)
     await eventually(lambda: sent(coordinator)[-1] == 0)
-    assert breaker._local.flights.watcher is None
+    assert breaker._local.in_flight.watched_in is None
 
 
 async def test_a_dropped_permit_is_under_way_no_longer(coordinator: Coordinator) -> None:
@@ -193,11 +193,11 @@ async def test_works_again_after_a_restart(coordinator: Coordinator) -> None:
     calls = Calls(breaker, 5)
     await eventually(lambda: sent(coordinator)[-1:] == [5])
     await coordinator.stop()
-    assert breaker._local.flights.watcher is None
+    assert breaker._local.in_flight.watched_in is None
     before = len(sent(coordinator))
     more = Calls(breaker, MINIMUM - 5)
     await asyncio.sleep(0)
-    assert breaker._local.flights.watcher is None, "nobody is there to look"
+    assert breaker._local.in_flight.watched_in is None, "nobody is there to look"
     await coordinator.start()
     async with asyncio.timeout(10):
         last = breaker.acquire()
@@ -233,16 +233,16 @@ async def test_without_a_slow_rate_they_are_only_told() -> None:
         assert breaker.state is State.CLOSED
 
 
-class TestFlights:
+class TestInFlight:
     def test_those_that_began_first_pass_the_limit_first(self) -> None:
-        flights = Flights(2.0)
+        in_flight = InFlight(2.0)
         for call, began in enumerate([10.0, 11.0, 12.0]):
-            flights.began[call] = 7, began
-        assert flights.look(7, 11.9) == (0, 12.0)
-        assert flights.look(7, 12.0) == (1, 13.0)
-        assert flights.look(7, 13.5) == (2, 14.0)
-        assert flights.look(7, 14.0) == (3, None)
-        assert flights.look(8, 14.0) == (0, None)
-        flights.end(1)
-        flights.end(1)
-        assert flights.look(7, 14.0) == (2, None)
+            in_flight.began[call] = 7, began
+        assert in_flight.look(7, 11.9) == (0, 12.0)
+        assert in_flight.look(7, 12.0) == (1, 13.0)
+        assert in_flight.look(7, 13.5) == (2, 14.0)
+        assert in_flight.look(7, 14.0) == (3, None)
+        assert in_flight.look(8, 14.0) == (0, None)
+        in_flight.end(1)
+        in_flight.end(1)
+        assert in_flight.look(7, 14.0) == (2, None)

@@ -214,14 +214,14 @@ def test_a_kind_made_by_someone_else_has_its_parents_template(
     class OwnError(BackendError):
         pass
 
-    Log("shop", str).error(OwnError("gone"))
+    Log("shop").error(OwnError("gone"))
     assert caplog.records[0].msg == log.ERRORS[BackendError] + log.WHERE
 
 
 def test_an_error_about_a_circuit_names_it(caplog: pytest.LogCaptureFixture) -> None:
-    Log("shop", lambda: "web-1").error(
-        exceptions.StrategyError("could not be judged", circuit="payments")
-    )
+    told = Log("shop")
+    told.instance = "web-1"
+    told.error(exceptions.StrategyError("could not be judged", circuit="payments"))
     [record] = caplog.records
     assert vars(record)["zenvark_circuit"] == "payments"
     assert "[namespace=shop circuit=payments instance=web-1]" in record.getMessage()
@@ -232,11 +232,11 @@ async def test_warnings_are_told_once_in_a_run(
     lines: Callable[[str], list[logging.LogRecord]],
 ) -> None:
     coordinator = Coordinator(namespace="shop")
-    surface = coordinator._parts.surface
+    notifier = coordinator._state.instance.notifier
     for _ in range(2):
         for _ in range(3):
-            surface.never_started("payments")
-            surface.not_running("mail")
+            notifier.never_started("payments")
+            notifier.not_running("mail")
         async with coordinator:
             pass
     for event in ("never_started", "not_running"):
@@ -246,7 +246,7 @@ async def test_warnings_are_told_once_in_a_run(
 
 
 def test_a_health_check_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    Log("shop", str).check_fails("payments", "TypeError: no such argument")
+    Log("shop").check_fails("payments", "TypeError: no such argument")
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert vars(record)["zenvark_detail"] == "TypeError: no such argument"
@@ -256,9 +256,9 @@ def test_a_health_check_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture
 async def test_many_dead_hosts_do_not_drown_the_log(
     lines: Callable[[str], list[logging.LogRecord]],
 ) -> None:
-    surface = Coordinator()._parts.surface
+    notifier = Coordinator()._state.instance.notifier
     for number in range(10_000):
-        surface.check_fails(f"host-{number}", "ConnectError")
+        notifier.check_fails(f"host-{number}", "ConnectError")
     assert len(lines("check_fails")) == 200
 
 
@@ -275,7 +275,7 @@ async def test_a_broken_filter_costs_no_call_and_no_decision() -> None:
     logger.addFilter(broken)
     try:
         coordinator = Coordinator(policy=SOON)
-        coordinator._parts.surface.never_started("payments")
+        coordinator._state.instance.notifier.never_started("payments")
         async with coordinator:
             await open_it(coordinator)
             await eventually(lambda: try_once(coordinator, Outcome.SUCCESS))
@@ -287,14 +287,15 @@ async def test_a_broken_filter_costs_no_call_and_no_decision() -> None:
 
 
 def test_nothing_is_worked_out_for_lines_that_nobody_reads() -> None:
-    def instance() -> str:
-        raise AssertionError
+    class Unread(str):
+        def __str__(self) -> str:
+            raise AssertionError
 
     logger = logging.getLogger("zenvark_web")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        Log("shop", instance).connected_again()
+        Log(Unread("shop")).connected_again()
     finally:
         logger.setLevel(before)
 
@@ -328,7 +329,7 @@ def test_an_opening_is_seen_where_logging_is_not_configured() -> None:
 
 def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "zenvark_web")
-    told = Log("shop", str)
+    told = Log("shop")
     for error in all_kinds():
         told.error(error)
     told.held_back("BackendError", 10)

@@ -43,7 +43,7 @@ def test_news_that_come_while_a_thread_makes_the_circuit_are_not_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     coordinator = Coordinator()
-    table = coordinator._parts.shards[0].table
+    table = coordinator._state.shards[0].table
     table.apply(Transition(circuit="upstream", generation=1, state=State.OPEN, delay=60))
     read, applied = Event(), Event()
     in_force = table.in_force

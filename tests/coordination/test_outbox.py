@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.helpers.instances import make_instance
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -18,13 +19,11 @@ from zenvark_web import (
     Outcome,
     State,
 )
+from zenvark_web._circuits.handover import COLLECTING, Handover
 from zenvark_web._circuits.local import LocalCircuit
-from zenvark_web._circuits.outbox import COLLECTING, Outbox
-from zenvark_web._coordination.slow_calls import Lookout
+from zenvark_web._circuits.outbox import Outbox
+from zenvark_web._coordination.slow_calls import SlowCallMonitor
 from zenvark_web._core.admission import Admission
-from zenvark_web._runtime.log import Log
-from zenvark_web._runtime.notifier import Surface
-from zenvark_web.statistics import Statistics
 
 CALLS = 1_000
 THREADS = 8
@@ -109,9 +108,9 @@ async def test_blocked_calls_of_other_threads_bring_a_trial_about() -> None:
 async def test_a_wake_up_that_got_lost_does_no_lasting_harm() -> None:
     async with Coordinator() as coordinator:
         breaker = coordinator.breaker("upstream")
-        outbox = breaker._local.outbox
+        handover = breaker._local.handover
         # A thread was ended between these and the call that they stand for.
-        outbox._called = outbox._called_now = True
+        handover._called = handover._called_now = True
         elsewhere(lambda: breaker.execute_sync(int))
         await eventually(lambda: sum(breaker.successes.counts) == 1)
         elsewhere(lambda: breaker.execute_sync(int))
@@ -123,8 +122,8 @@ async def test_what_comes_as_a_run_ends_is_taken_in_by_the_next() -> None:
     breaker = coordinator.breaker("upstream")
     async with coordinator:
         pass
-    outbox = breaker._local.outbox
-    outbox._put(True, breaker._local._record, (0, False, "", time.monotonic(), 0.0))
+    handover = breaker._local.handover
+    handover._put(True, breaker._local._record, (0, False, "", time.monotonic(), 0.0))
     assert coordinator.statistics.recorded == 0
     async with coordinator:
         assert sum(breaker.successes.counts) == 1
@@ -135,13 +134,13 @@ async def test_a_loop_that_looks_late_leaves_the_line_to_another_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     took_in: list[bool] = []
-    original = Outbox.take_in
+    original = Handover.take_in
 
-    def take_in(outbox: Outbox) -> None:
-        took_in.append(outbox.thread in {None, threading.get_ident()})
-        original(outbox)
+    def take_in(handover: Handover) -> None:
+        took_in.append(handover.thread in {None, threading.get_ident()})
+        original(handover)
 
-    monkeypatch.setattr(Outbox, "take_in", take_in)
+    monkeypatch.setattr(Handover, "take_in", take_in)
     coordinator = Coordinator()
     async with coordinator:
         elsewhere(lambda: coordinator.breaker("upstream").execute_sync(int))
@@ -152,27 +151,12 @@ async def test_a_loop_that_looks_late_leaves_the_line_to_another_thread(
 
 
 def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
-    statistics = Statistics()
-    outbox = Outbox(statistics)
-    surface = Surface(
-        statistics,
-        time.monotonic,
-        log=Log("shop", str),
-        on_error=None,
-        on_state_change=None,
-        on_role_change=None,
-    )
-    circuit = LocalCircuit(
-        name="upstream",
-        policy=BreakerPolicy(),
-        admission=Admission("me"),
-        outbox=outbox,
-        monotonic=time.monotonic,
-        surface=surface,
-    )
+    instance = make_instance()
+    statistics, outbox = instance.statistics, Outbox(instance)
+    circuit = LocalCircuit("upstream", BreakerPolicy(), Admission("web-1"), outbox)
 
     async def open_outbox() -> None:
-        outbox.open(lambda urgent: None, Lookout(time.monotonic))
+        outbox.open(lambda urgent: None, SlowCallMonitor(instance.host))
         circuit.record(0, False, "", time.monotonic(), 0.0)
         elsewhere(lambda: circuit.record(0, False, "", time.monotonic(), 0.0))
 
@@ -185,7 +169,7 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     loop.close()
     with ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(call, range(THREADS)))
-    assert outbox.thread is None
+    assert outbox.handover.thread is None
     assert statistics.recorded == statistics.dropped
     assert 3 <= statistics.recorded <= THREADS * CALLS
     assert not outbox.waiting

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.instances import make_instance
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Cause, MemoryBackend, Reason, State
 from zenvark_web._core.order import Lease
 from zenvark_web._core.states import Transition
 from zenvark_web._judging.publisher import LARGEST_BATCH, Line, Publisher
-from zenvark_web._runtime.log import Log
-from zenvark_web._runtime.notifier import Surface
-from zenvark_web.statistics import Statistics
+from zenvark_web.backends.base import Presence
 
 
 def opening(circuit: str, generation: int = 1, instances: int = 1) -> Transition:
@@ -155,26 +154,23 @@ class Slow(MemoryBackend):
         return True
 
 
+class Tenured:
+    """An office whose lease lasts."""
+
+    def fenced(self) -> None:
+        raise AssertionError
+
+    def overtaken(self) -> None:
+        raise AssertionError
+
+    def present(self, instances: Sequence[Presence]) -> None:
+        raise AssertionError
+
+
 @pytest.mark.parametrize("bears", [1, 40, 10_000])
 async def test_a_network_that_bears_little_gets_little(bears: int) -> None:
-    backend, statistics = Slow(bears), Statistics()
-    surface = Surface(
-        statistics,
-        lambda: 0.0,
-        log=Log("shop", lambda: "web-1"),
-        on_error=None,
-        on_state_change=None,
-        on_role_change=None,
-    )
-    publisher = Publisher(
-        backend=backend,
-        lease=Lease(1, "web-1"),
-        surface=surface,
-        statistics=statistics,
-        chance=lambda: 0.0,
-        on_fenced=lambda: None,
-        on_overtaken=lambda: None,
-    )
+    backend, instance = Slow(bears), make_instance(chance=lambda: 0.0)
+    publisher = Publisher(instance, backend, Lease(1, "web-1"), Tenured())
     many = [opening(f"circuit-{number}") for number in range(20)]
     many += [opening(f"circuit-{number}") for number in range(20, 300) if bears > 1]
     for transition in many:
@@ -182,7 +178,7 @@ async def test_a_network_that_bears_little_gets_little(bears: int) -> None:
     running = asyncio.create_task(publisher.run())
     await asyncio.wait_for(publisher.caught_up(), 30)
     assert sorted(names(backend.written)) == sorted(names(many))
-    assert statistics.transitions == len(many)
+    assert instance.statistics.transitions == len(many)
     if bears > LARGEST_BATCH:
         assert backend.asked == [250, 50]
     running.cancel()

@@ -36,7 +36,7 @@ def fail(breaker: Breaker, retry_after: float | None = None) -> None:
 def held(breaker: Breaker) -> float:
     """The seconds that are known to be left."""
     local: LocalCircuit = breaker._local
-    return local.held(local.monotonic()) or 0.0
+    return local.retry_after_left(local.monotonic()) or 0.0
 
 
 async def test_the_wait_is_as_long_as_the_upstream_wants_for_everyone() -> None:
@@ -217,7 +217,7 @@ async def test_an_instance_alone_heeds_it_and_calls_in_flight_as_well() -> None:
         store.away = True
         fail(coordinator.breaker("another"))  # so that it finds out
         permits += [hung.acquire() for _ in range(2)]
-        await eventually(lambda: coordinator._session._memberships[0]._link.cut_off)
+        await eventually(lambda: coordinator._session._runners[0]._connection.cut_off)
         await eventually(lambda: hung.generation < 0, what="it opens for itself")
         assert hung.state is State.OPEN
         for _ in range(2):

@@ -54,13 +54,13 @@ async def test_what_waits_is_bounded_and_losses_are_told_once(
     async with Fleet(lambda: fresh_server.url, namespace=namespace) as fleet:
         await fleet.works()
         [member] = fleet.members
-        outbox = member.coordinator._parts.shards[0].outbox
-        outbox.limit = LIMIT
+        budget = member.coordinator._state.shards[0].outbox.budget
+        budget.limit = LIMIT
         fresh_server.pause()
         await eventually(lambda: not member.coordinator.connected, within=PATIENCE)
         for number in range(CIRCUITS):
             await member.fail(1, f"circuit {number}")
-            assert outbox.runs <= LIMIT
+            assert budget.used <= LIMIT
         dropped = member.coordinator.statistics.dropped
         assert dropped >= CIRCUITS - LIMIT - 1
         await eventually(

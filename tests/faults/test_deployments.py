@@ -20,7 +20,7 @@ from tests.helpers.proxy import HOST, Proxy
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
-from zenvark_web._coordination.shard import shard_of
+from zenvark_web._circuits.shard import shard_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("soon")]
 

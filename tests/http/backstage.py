@@ -61,7 +61,7 @@ class Backstage:
         """The successes and failures, once all that was told has been taken in."""
 
         async def look() -> tuple[int, int]:
-            breaker._local.outbox.take_in()  # successes of other threads wait for company
+            breaker._local.handover.take_in()  # successes of other threads wait for company
             return sum(breaker.successes.counts), sum(breaker.failures.counts)
 
         return self.do(look())

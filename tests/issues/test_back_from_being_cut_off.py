@@ -22,6 +22,7 @@ from zenvark_web import (
     StateChange,
 )
 from zenvark_web._core.order import Position
+from zenvark_web._judging.alone import Alone
 from zenvark_web.exceptions import BackendError
 
 POLICY = BreakerPolicy(
@@ -86,7 +87,7 @@ def fail() -> None:
 async def alone(coordinator: Coordinator, *names: str) -> None:
     for name in names:
         local = coordinator.breaker(name)._local
-        await eventually(lambda it=local: it._witness is not None)
+        await eventually(lambda it=local: isinstance(it._listener, Alone))
 
 
 async def recovers(breaker: Breaker) -> None:
@@ -132,7 +133,7 @@ async def test_store_that_is_cut_off_again_while_it_tells_the_news() -> None:
                 calls(breaker, fail)
             assert breaker.state is State.OPEN
             way.up = True
-            await eventually(lambda: away._session._memberships[0]._link.connected)
+            await eventually(lambda: away._session._runners[0]._connection.connected)
             way.up = False
             await asyncio.sleep(0.05)
             await recovers(breaker)

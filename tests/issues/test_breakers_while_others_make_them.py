@@ -104,7 +104,7 @@ class Nobody:
 async def test_what_was_decided_alone_never_stays() -> None:
     coordinator = Coordinator(policy=BreakerPolicy(cut_off="local"), max_breakers=100_000)
     kept = [coordinator.breaker(f"warm-{number}") for number in range(3_000)]
-    table = coordinator._parts.shards[0].table
+    table = coordinator._state.shards[0].table
     nobody: Any = Nobody()
 
     def make(number: int) -> None:
@@ -118,17 +118,18 @@ async def test_what_was_decided_alone_never_stays() -> None:
     with beside(make, make, forget):
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
-            table.watch(nobody)
+            table.cut_off(nobody)
             for name in ("warm-1", "warm-2", "new"):
                 table.decide_alone(
                     replace(table.known(name), generation=-1, state=State.OPEN, delay=1.0)
                 )
-            table.watch(None)
+            table.cut_off(None)
             assert table.in_force("warm-1").generation == 0
             assert kept[1].state is State.CLOSED
     coordinator.breaker("one-more")
+    outbox = coordinator._state.shards[0].outbox
     for breaker in coordinator.breakers.values():
-        assert breaker._local._witness is None
+        assert breaker._local._listener is outbox
 
 
 async def test_idle_checks_are_found_while_breakers_are_made() -> None:
@@ -143,7 +144,7 @@ async def test_idle_checks_are_found_while_breakers_are_made() -> None:
     with beside(lambda number: coordinator.breaker(f"new-{number % 3_000}")) as errors:
         until = time.monotonic() + SECONDS
         while time.monotonic() < until and not errors:
-            assert len(list(coordinator._parts.watched())) >= 1_000
+            assert len(list(coordinator._state.watched())) >= 1_000
 
 
 # A flood of names

@@ -13,5 +13,5 @@ def test_no_lock_of_the_parent_is_held_in_a_child(start_child: StartChild) -> No
     """Whichever it is."""
     told = start_child(SCRIPT).receive(within=PATIENCE)
     ours = {"Flows._lock", "Incidents._lock", "Inner._making", "LastGoodResponse._lock"}
-    assert ours | {"Awakening._turn", "Registry._lock", "Outbox._lock"} <= set(told["found"])
+    assert ours | {"Awakening._turn", "Registry._lock", "Handover._lock"} <= set(told["found"])
     assert told["stuck"] == []

@@ -8,15 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.helpers.instances import make_instance
 from zenvark_web import BreakerPolicy, Outcome, State
 from zenvark_web._circuits.local import LocalCircuit
 from zenvark_web._circuits.outbox import Outbox
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.states import Grant, Transition, TrialNote
-from zenvark_web._runtime.log import Log
-from zenvark_web._runtime.notifier import Surface
 from zenvark_web.breaker import Breaker
-from zenvark_web.statistics import Statistics
 
 NOW = 1000.0
 """Time stands still."""
@@ -35,29 +33,14 @@ class CollectingAdmission(Admission):
 
 
 def half_open_circuit(permits: int) -> LocalCircuit:
-    statistics = Statistics()
     admission = CollectingAdmission("web-1")
     grant = Grant(holder="web-1", permits=permits)
     trial = Transition(circuit="c", generation=2, state=State.HALF_OPEN, grant=grant)
     admission.apply(trial, NOW, 0)
     admission.heard(NOW)
     admission.told(2, NOW)
-    surface = Surface(
-        statistics,
-        lambda: NOW,
-        log=Log("shop", str),
-        on_error=None,
-        on_state_change=None,
-        on_role_change=None,
-    )
-    return LocalCircuit(
-        name="c",
-        policy=BreakerPolicy(),
-        admission=admission,
-        outbox=Outbox(statistics),
-        monotonic=lambda: NOW,
-        surface=surface,
-    )
+    outbox = Outbox(make_instance(monotonic=lambda: NOW))
+    return LocalCircuit("c", BreakerPolicy(), admission, outbox)
 
 
 def lose_a_permit(circuit: LocalCircuit) -> None:

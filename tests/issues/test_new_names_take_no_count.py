@@ -80,8 +80,8 @@ async def test_names_that_fail_until_they_open_take_no_more_room_than_there_is()
         last = names[-1]
         await eventually(is_open(coordinator, last), what=f"{last} is open")
     await eventually(is_open(coordinator, "payments"), what="it opens")
-    membership = coordinator._session._memberships[0]  # type: ignore[union-attr]
-    assert len(membership._reader._judge._judge.names) <= 50  # type: ignore[union-attr]
+    membership = coordinator._session._runners[0]  # type: ignore[union-attr]
+    assert len(membership._reader._leader._evaluator.names) <= 50  # type: ignore[union-attr]
     await coordinator.stop()
 
 

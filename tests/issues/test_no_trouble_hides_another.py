@@ -135,7 +135,7 @@ async def test_changes_that_wait_leave_room_for_errors(monkeypatch: pytest.Monke
         await release.wait()
 
     async with Coordinator(on_error=told.append, on_state_change=slow) as coordinator:
-        its = coordinator._parts.surface
+        its = coordinator._state.instance.notifier
         for number in range(50):
             reason = Reason(cause=Cause.TRIPPED)
             its.state_changed(StateChange(f"c{number}", State.CLOSED, State.OPEN, 1, reason))

@@ -25,7 +25,7 @@ from zenvark_web import (
     Outcome,
     State,
 )
-from zenvark_web._circuits import absence
+from zenvark_web._circuits import idle
 
 WAIT = 0.3
 POLICY = BreakerPolicy(backoff=ConstantBackoff(WAIT))
@@ -98,7 +98,7 @@ async def test_what_runs_is_no_reason_to_warn_nor_are_late_results(
         late = breaker.acquire()
     late.record(Outcome.FAILURE)
     assert warnings(caplog) == []
-    monkeypatch.setattr(absence, "LATE", 0.0)
+    monkeypatch.setattr(idle, "LATE", 0.0)
     async with coordinator:
         pass
     for _ in range(2):
@@ -175,7 +175,7 @@ async def test_open_circuits_do_not_hide_that_results_are_lost(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both are told, whichever comes first: what helps is not the same."""
-    monkeypatch.setattr(absence, "LATE", 0.0)
+    monkeypatch.setattr(idle, "LATE", 0.0)
     coordinator = Coordinator(policy=POLICY)
     breaker = coordinator.breaker("upstream")
     async with coordinator:

@@ -17,7 +17,7 @@ from zenvark_web import (
     Permit,
     State,
 )
-from zenvark_web._coordination.reporter import Draft
+from zenvark_web._circuits.batch_builder import BatchBuilder
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(0.05))
 
@@ -40,9 +40,9 @@ async def test_report_tells_of_both_or_neither() -> None:
         thread = threading.Thread(target=permit.record, args=[Outcome.SUCCESS])
         thread.start()
         thread.join()  # the loop stands still: nothing has reached it yet
-        draft = Draft(0, coordinator.statistics)
-        draft.add(breaker._local, time.monotonic())
-        [report] = draft.reports(time.monotonic(), coordinator._parts.shards[0].table)
+        builder = BatchBuilder(0, coordinator.statistics)
+        builder.add(breaker._local, time.monotonic())
+        [report] = builder.reports(time.monotonic(), coordinator._state.shards[0].table)
         assert report.trial is not None
         assert (len(report.runs), report.trial.held) == (0, 1)
 

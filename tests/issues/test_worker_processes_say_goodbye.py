@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -132,7 +131,7 @@ def test_workers_whose_program_runs_one_as_well(
 
 
 def name_of(coordinator: Coordinator) -> str:
-    return coordinator._parts.presence.instance
+    return coordinator._state.identity.name
 
 
 async def test_a_name_is_taken_with_the_start() -> None:
@@ -215,7 +214,7 @@ def test_copies_of_one_image_have_names_of_their_own(
     """As if the process had been cloned: what it was made with is the same in both."""
     one = Coordinator(redis_server.url, namespace=namespace)
     other = Coordinator(redis_server.url, namespace=namespace)
-    other._parts.presence = replace(one._parts.presence)
+    other._state.identity.name = one._state.identity.name
     with one, other:
         assert one.instance_id != other.instance_id
         eventually_sync(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.spanning import spanning
 from zenvark_web import Breaker, BreakerPolicy, ConstantBackoff, Outcome
-from zenvark_web._circuits.local import LocalCircuit
+from zenvark_web._circuits.outcomes import Outcomes
 from zenvark_web._circuits.table import Table
 from zenvark_web._coordination import election
 from zenvark_web._coordination.reader import Reader
@@ -20,9 +20,9 @@ from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.states import Transition
 from zenvark_web._judging import leader
 from zenvark_web._judging.accounts import Accounts
-from zenvark_web._judging.checkpoints import Progress
+from zenvark_web._judging.checkpoints import Checkpointer
 from zenvark_web._runtime.clock import SharedClock
-from zenvark_web._runtime.notifier import Surface
+from zenvark_web._runtime.notifier import Notifier
 from zenvark_web.backends.base import START
 from zenvark_web.backends.memory import MemoryStore
 from zenvark_web.testing import Fault, FaultKind, SimulationSettings, ViolationError, simulate
@@ -55,7 +55,7 @@ def no_fence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_deposition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(election.Campaign, "_deposed", lambda self: None)
+    monkeypatch.setattr(election.Election, "_deposed", lambda self: None)
 
 
 def no_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def no_catching_up(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Reader._load
 
     async def once(self: Reader) -> None:
-        if not self.loaded.is_set() or self._judge_waits:
+        if not self.loaded.is_set() or self._leader_waits:
             await load(self)
         self._stale = False
 
@@ -84,7 +84,7 @@ def no_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Reader._load
 
     async def from_now_on(self: Reader) -> None:
-        waits = self._judge_waits
+        waits = self._leader_waits
         await load(self)
         if waits and self._results is not None:
             self._results = (await self._backend.load()).results
@@ -97,14 +97,14 @@ def no_taking_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counting_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = Progress.begin
+    begin = Checkpointer.begin
 
-    async def from_the_start(self: Progress, snapshot: Any) -> str:
+    async def from_the_start(self: Checkpointer, snapshot: Any) -> str:
         await begin(self, snapshot)
         self._counted_up_to, self._numbers = {}, {}
         return START
 
-    monkeypatch.setattr(Progress, "begin", from_the_start)
+    monkeypatch.setattr(Checkpointer, "begin", from_the_start)
 
 
 def no_generations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def no_generations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Progress, "_is_new", lambda self, batch: True)
+    monkeypatch.setattr(Checkpointer, "_is_new", lambda self, batch: True)
 
 
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
         self.unwritten.clear()
 
     monkeypatch.setattr(Accounts, "add", add)
-    monkeypatch.setattr("zenvark_web._coordination.ledger.GIVEN_UP_AFTER", 1e9)
+    monkeypatch.setattr("zenvark_web._circuits.batches.GIVEN_UP_AFTER", 1e9)
 
 
 def hosts_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,15 +151,15 @@ def hosts_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_surfacing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_one(self: Surface, callback: Any, argument: object) -> None:
+    async def run_one(self: Notifier, callback: Any, argument: object) -> None:
         with suppress(Exception):
             callback(argument)
 
-    monkeypatch.setattr(Surface, "_run_one", run_one)
+    monkeypatch.setattr(Notifier, "_run_one", run_one)
 
 
 def cancelled_calls_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalCircuit, "judged", lambda *_: (Outcome.FAILURE, "x"))
+    monkeypatch.setattr(Outcomes, "of_error", lambda *_: (Outcome.FAILURE, "x"))
 
 
 def no_counting_of_permits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zenvark_web._runtime.clock import AHEAD, LONGEST_LEAD, Frame, SharedClock
+from zenvark_web._runtime.host import Host
 
 EXACT = 1e-3
 
@@ -14,7 +15,7 @@ class World:
     def __init__(self, ahead: float = 1_000_000.0) -> None:
         self.monotonic = 500.0
         self.ahead = ahead
-        self.clock = SharedClock(lambda: self.monotonic)
+        self.clock = SharedClock(Host(monotonic=lambda: self.monotonic))
         self.ask()
 
     @property

@@ -71,7 +71,7 @@ def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
         if whose is circuit and (flow[OWNER] is None or flow[OWNER]() is not None):
             # Once the circuit has moved on, the call further out counts in nothing any more.
             return flow if flow[GENERATION] == circuit.admission.generation else None
-        if type(whose) is Checked and whose.home is circuit.surface and whose.name == circuit.name:
+        if type(whose) is Checked and whose.home is circuit.notifier and whose.name == circuit.name:
             return flow
         flow = flow[OUTER]
     return None

@@ -8,7 +8,7 @@ begin and end in any thread; each touches the dict once, in one step of the inte
 from __future__ import annotations
 
 
-class Flights:
+class InFlight:
     """The calls of one circuit that are under way.
 
     Args:
@@ -17,14 +17,15 @@ class Flights:
     Attributes:
         began: The generation and the monotonic second in which each began, by a number that no
             other call under way has.
-        watcher: Who will look in time for the next one to pass the limit, if anybody will.
+        watched_in: Stands for the run in which somebody looks in time for the next call to pass
+            the limit; None if nobody does.
     """
 
-    __slots__ = ("began", "limit", "watcher")
+    __slots__ = ("began", "limit", "watched_in")
 
     def __init__(self, limit: float) -> None:
         self.limit: float = limit
-        self.watcher: object = None
+        self.watched_in: object = None
         self.began: dict[int, tuple[int, float]] = {}
 
     def end(self, call: int) -> None:

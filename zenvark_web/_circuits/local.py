@@ -14,44 +14,57 @@ from threading import get_ident
 from typing import Protocol
 
 from .._core.admission import Admission
-from .._core.policy import BreakerPolicy, Classify
-from .._core.states import Outcome, TrialNote
-from .._rejections import leaves_that_count, stems_from
-from .._runtime.cancellations import is_cancellation, nobody_asked_for
-from .._runtime.notifier import Surface
-from ..exceptions import ClassifierError
+from .._core.policy import BreakerPolicy
+from .._core.states import TrialNote
+from .._runtime.instance import Instance
+from .._runtime.notifier import Notifier
 from ..statistics import DURATION_BOUNDS, Distribution
-from .in_flight import Flights
-from .outbox import Outbox
-from .runs import PendingRun
+from .handover import Handover
+from .idle import IdleWarnings
+from .in_flight import InFlight
+from .outcomes import Outcomes
+from .runs import PendingRun, RunBudget
 
 DEMAND_INTERVAL = 1.0
 MAX_LABEL = 64
 
 
-class Witness(Protocol):
-    """Someone who sees each result, most of them as they are recorded."""
+class Listener(Protocol):
+    """Whoever is told what happens on a circuit, in the loop's thread."""
 
     def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """There are results to see (`LocalCircuit.unseen`), at once or within a moment. Successes
-        that are added to a run of such are not told."""
+        """Results wait (`LocalCircuit.waiting`). Successes that are added to a run of successes
+        are not told."""
         ...
 
-    def wanted(self, circuit: LocalCircuit) -> None:
-        """Calls are not let through."""
+    def leaving(self, circuit: LocalCircuit) -> None:
+        """The results that wait are about to be taken."""
+        ...
+
+    def blocked(self, circuit: LocalCircuit) -> None:
+        """Calls were rejected."""
         ...
 
     def settled(self, circuit: LocalCircuit) -> None:
-        """A trial call has given its permit back, used or not."""
+        """This instance's part in a trial has changed."""
         ...
 
-    def overdue(self, circuit: LocalCircuit) -> None:
-        """Calls under way are slow already, or no longer."""
+    def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
+        """The number of calls in flight that are slow already has changed."""
         ...
 
-    def overruled(self, name: str) -> None:
-        """The fleet has decided."""
+    def began(self, circuit: LocalCircuit) -> None:
+        """A call has begun that nobody looks after yet."""
         ...
+
+
+class Home(Listener, Protocol):
+    """What the local circuits of a shard share; it listens to them, unless another one does."""
+
+    instance: Instance
+    handover: Handover
+    budget: RunBudget
+    idle: IdleWarnings | None
 
 
 class LocalCircuit:
@@ -60,123 +73,75 @@ class LocalCircuit:
     Args:
         name: The circuit's name.
         policy: Its settings on this instance.
-        admission: What it lets pass.
-        outbox: Where its results wait.
-        monotonic: This host's monotonic seconds.
-        surface: Where errors of the user's classifier go.
+        admission: Decides which calls pass.
+        home: What it shares with others.
     """
 
     __slots__ = (
         "__weakref__",
-        "_held_until",
+        "_blocked_since",
+        "_budget",
+        "_idle",
+        "_listener",
         "_newest",
+        "_report_at",
+        "_retry_after_until",
         "_runs",
-        "_tell_at",
-        "_untold",
-        "_witness",
         "admission",
         "blocked",
-        "classify",
         "failures",
-        "flights",
+        "handover",
+        "in_flight",
         "lock",
         "monotonic",
         "name",
-        "outbox",
-        "plain",
+        "notifier",
+        "outcomes",
+        "plain_outcomes",
         "policy",
         "slow_after",
         "successes",
-        "surface",
-        "timed",
+        "times_calls",
     )
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        policy: BreakerPolicy,
-        admission: Admission,
-        outbox: Outbox,
-        monotonic: Callable[[], float],
-        surface: Surface,
-    ) -> None:
+    def __init__(self, name: str, policy: BreakerPolicy, admission: Admission, home: Home) -> None:
         self.name: str = name
         self.policy: BreakerPolicy = policy
-        self.classify: Classify | None = policy.classify
         self.slow_after: float = policy.slow_call or float("inf")
-        self.flights: Flights = Flights(self.slow_after)
-        self.timed: bool = policy.slow_call is not None
-        self.plain: bool = self.classify is None and not self.timed
+        self.times_calls: bool = policy.slow_call is not None
+        self.plain_outcomes: bool = policy.classify is None and not self.times_calls
         self.admission: Admission = admission
-        self.outbox: Outbox = outbox
-        self.monotonic: Callable[[], float] = monotonic
-        self.surface: Surface = surface
+        self._retry_after_until = float("-inf")
+        self._settle_in(home)
+
+    def _settle_in(self, home: Home) -> None:
+        instance = home.instance
+        self.monotonic: Callable[[], float] = instance.host.monotonic
+        self.notifier: Notifier = instance.notifier
+        self.outcomes: Outcomes = Outcomes(self.name, self.policy, instance.notifier)
+        self.handover: Handover = home.handover
+        self._budget = home.budget
+        self._idle = home.idle
+        self._listener: Listener = home
         self.lock: AbstractContextManager[bool] = (
             threading.RLock()
         )  # the collector may settle a lost permit inside it
+        self.in_flight: InFlight = InFlight(self.slow_after)
         self.successes: Distribution = Distribution()
         self.failures: Distribution = Distribution()
         self.blocked: int = 0
         self._runs: list[PendingRun] = []
         self._newest: PendingRun | None = None
-        self._witness: Witness | None = None
-        self._untold = 0
-        self._tell_at = float("-inf")
-        self._held_until = float("-inf")
+        self._blocked_since = 0
+        self._report_at = float("-inf")
 
-    def outcome_of_result(self, result: object) -> Outcome:
-        """The outcome of a call that returned."""
-        if self.classify is None:
-            return Outcome.SUCCESS
-        return self._classified(self.classify, result, Outcome.SUCCESS)
+    def listen(self, listener: Listener) -> None:
+        """Tell someone else what happens from now on."""
+        self._listener = listener
 
-    def judged(
-        self, error: BaseException, ignored: Sequence[BaseException] = ()
-    ) -> tuple[Outcome, str]:
-        """The outcome of a call that raised, and what it is called if it is a failure.
-
-        Of a group, only those errors count that are no rejections: one failure in it is one of
-        the call.
-
-        Args:
-            error: What it raised.
-            ignored: Errors that say nothing, nor does what was raised from one of them.
-        """
-        outcomes = [
-            (self._outcome_of_error(leaf), type(leaf).__name__)
-            for leaf in leaves_that_count(error)
-            if not (ignored and stems_from(leaf, ignored))
-        ]
-        return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
-
-    def _outcome_of_error(self, error: BaseException) -> Outcome:
-        """What is no `Exception` (a cancellation) says nothing of the upstream, unless nobody
-        has asked for the cancellation."""
-        if nobody_asked_for(error):
-            return Outcome.FAILURE
-        if not isinstance(error, Exception):
-            return Outcome.IGNORED
-        if self.classify is None:
-            return Outcome.FAILURE
-        return self._classified(self.classify, error, Outcome.FAILURE)
-
-    def cancelled_late(self, error: BaseException, elapsed: float) -> bool:
-        """Whether a call was cancelled when it had become slow. Where calls are bounded by
-        `asyncio.timeout`, an upstream that hangs causes nothing but cancellations."""
-        return elapsed > self.slow_after and _is_cancelled(error)
-
-    def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
-        """What the user's classifier says, if it says something usable."""
-        try:
-            outcome: object = classify(ended)
-            if isinstance(outcome, Outcome):
-                return outcome
-            raise TypeError(f"classify must return an Outcome, not {outcome!r}")
-        except Exception as error:
-            what = f"circuit {self.name!r}: classify failed"
-            self.surface.error(ClassifierError.because(error, what, circuit=self.name))
-            return otherwise
+    def begin_anew(self, home: Home) -> None:
+        """Go on in a forked process: with nothing that belongs to the one it comes from."""
+        self._settle_in(home)
 
     def succeeded(self, generation: int, ended: float, elapsed: float) -> None:
         """Take in one call's success, from any thread.
@@ -194,7 +159,7 @@ class LocalCircuit:
             and not run.slow
             and ended < run.until
             and elapsed <= self.slow_after
-            and self.outbox.thread == get_ident()
+            and self.handover.thread == get_ident()
         ):
             durations = self.successes
             durations.counts[bisect_left(DURATION_BOUNDS, elapsed)] += 1
@@ -218,11 +183,11 @@ class LocalCircuit:
         """
         urgent = failed or elapsed > self.slow_after or not self.admission.closed
         result = (generation, failed, _storable(label), ended, elapsed)
-        outbox = self.outbox
-        if not outbox.hand_over(urgent, self._record, *result):
-            outbox.turn_away()
-        elif outbox.thread is None and outbox.absence is not None:
-            outbox.absence.unheard(self.name)
+        handover = self.handover
+        if not handover.hand_over(urgent, self._record, *result):
+            handover.turn_away()
+        elif handover.thread is None and self._idle is not None:
+            self._idle.lost_result(self.name)
 
     def _record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
@@ -240,14 +205,17 @@ class LocalCircuit:
         ):
             run.count += 1
             run.ended = ended
+        elif self._budget.used < self._budget.limit or self._make_room():
+            self._budget.used += 1
+            run = self._newest = PendingRun(generation, failed, slow, label, ended)
+            self._runs.append(run)
         else:
-            self._begin_run(PendingRun(generation, failed, slow, label, ended))
-        if self._witness is not None:
-            urgent = failed or slow or not self.admission.closed
-            self._witness.recorded(self, urgent=urgent)
+            self._budget.lost(1)
+            return
+        self._listener.recorded(self, urgent=failed or slow or not self.admission.closed)
 
     def unseen(self) -> list[PendingRun]:
-        """Hand out, to the witness, the results that it has not seen."""
+        """Hand out, to a listener that judges them, the results that it has not seen."""
         unseen: list[PendingRun] = []
         for run in self._runs:
             if run.shown < run.count:
@@ -257,43 +225,33 @@ class LocalCircuit:
                 unseen.append(part)
         return unseen
 
-    def _begin_run(self, run: PendingRun) -> None:
-        outbox = self.outbox
-        if outbox.runs >= outbox.limit and not self._make_room():
-            outbox.lost(1)
-            return
-        outbox.runs += 1
-        self._runs.append(run)
-        self._newest = run
-        outbox.add(self, run.failed or run.slow or not self.admission.closed)
-
     def _make_room(self) -> bool:
         """Drop this circuit's oldest run, if it has one."""
         if not self._runs:
             return False
-        self._let_see()
-        self.outbox.lost(self._runs.pop(0).count)
-        self.outbox.runs -= 1
+        self._listener.leaving(self)
+        self._budget.lost(self._runs.pop(0).count)
+        self._budget.used -= 1
         return True
 
-    def hold(self, seconds: float, now: float) -> None:
-        """Take note, from any thread, that the upstream wants to be left alone; before the result
-        of the call that it told, which may open the circuit.
+    def extend_retry_after(self, seconds: float, now: float) -> None:
+        """Apply a Retry-After, from any thread; before the result of the call that received it,
+        which may open the circuit.
 
         Args:
-            seconds: For how long. What is negative or not finite says nothing.
+            seconds: Its seconds. Negative and infinite values are ignored.
             now: Monotonic seconds.
         """
         if 0 < seconds < float("inf"):
             until = now + min(seconds, self.policy.max_retry_after)
-            self.outbox.hand_over(True, self._hold, until)
+            self.handover.hand_over(True, self._extend_retry_after, until)
 
-    def _hold(self, until: float) -> None:
-        self._held_until = max(self._held_until, until)
+    def _extend_retry_after(self, until: float) -> None:
+        self._retry_after_until = max(self._retry_after_until, until)
 
-    def held(self, now: float) -> float | None:
-        """The seconds for which the upstream still wants to be left alone, if it does."""
-        return self._held_until - now if now < self._held_until else None
+    def retry_after_left(self, now: float) -> float | None:
+        """The seconds that are left of the latest Retry-After, if any are."""
+        return self._retry_after_until - now if now < self._retry_after_until else None
 
     def begin(self, call: int, generation: int, began: float) -> None:
         """A call begins whose time matters, in any thread.
@@ -303,59 +261,56 @@ class LocalCircuit:
             generation: The generation that it belongs to.
             began: The monotonic second.
         """
-        flights, watcher = self.flights, self.outbox.watcher
-        flights.began[call] = generation, began
-        if flights.watcher is not watcher:  # nobody looks, or one whose run is over
-            flights.watcher = watcher
-            self.outbox.here(self.outbox.watch, self)
+        in_flight, run = self.in_flight, self.handover.run
+        in_flight.began[call] = generation, began
+        if in_flight.watched_in is not run:  # nobody looks, or one whose run is over
+            in_flight.watched_in = run
+            self.handover.here(self._tell_began)
 
-    def look(self, now: float) -> tuple[int, float | None]:
-        """How many calls under way are slow already, and when the next one will be."""
-        return self.flights.look(self.admission.generation, now)
+    def _tell_began(self) -> None:
+        self._listener.began(self)
 
-    def tell_overdue(self, *, urgent: bool) -> None:
-        """Report how many calls under way are slow already."""
-        self.outbox.add(self, urgent)
-        if self._witness is not None:
-            self._witness.overdue(self)
+    def slow_in_flight(self, now: float) -> tuple[int, float | None]:
+        """How many calls in flight are slow already, and when the next one will be."""
+        return self.in_flight.look(self.admission.generation, now)
+
+    def report_slow(self, *, urgent: bool) -> None:
+        """Report how many calls in flight are slow already."""
+        self._listener.slow(self, urgent=urgent)
 
     def block(self, now: float) -> None:
-        """Take note of a call that was not let through: it tells that there are calls to make."""
-        self.outbox.hand_over(now >= self._tell_at, self._block, now)
+        """Count a rejected call: it tells that there are calls to make."""
+        self.handover.hand_over(now >= self._report_at, self._block, now)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
-        self._untold += 1
-        if now >= self._tell_at:
-            # Told again in a while, or as soon as an attempt to recover is due.
+        self._blocked_since += 1
+        if now >= self._report_at:
+            # Reported again in a while, or as soon as an attempt to recover is due.
             retry_at = self.admission.retry_at
             later = now + DEMAND_INTERVAL
-            self._tell_at = retry_at if now < retry_at < later else later
-            self.outbox.add(self, True)
-            if self._witness is not None:
-                self._witness.wanted(self)
+            self._report_at = retry_at if now < retry_at < later else later
+            self._listener.blocked(self)
 
-    def settle(self, generation: int, *, returned: bool) -> None:
+    def end_trial(self, generation: int, *, returned: bool) -> None:
         """End a trial call, from any thread, after its result was recorded.
 
         Args:
             generation: The generation in which it began.
             returned: Whether its permit comes back unused.
         """
-        if self.outbox.thread is None:
-            self._settle(generation, returned)
+        if self.handover.thread is None:
+            self._end_trial(generation, returned)
         else:  # it must not overtake the result, which goes the same way
-            self.outbox.here(self._settle, generation, returned)
+            self.handover.here(self._end_trial, generation, returned)
 
-    def _settle(self, generation: int, returned: bool) -> None:
+    def _end_trial(self, generation: int, returned: bool) -> None:
         with self.lock:
             self.admission.settle(generation, returned=returned)
-        self.outbox.here(self._settled)
+        self.handover.here(self._tell_settled)
 
-    def _settled(self) -> None:
-        self.outbox.add(self, True)
-        if self._witness is not None:
-            self._witness.settled(self)
+    def _tell_settled(self) -> None:
+        self._listener.settled(self)
 
     def note(self) -> TrialNote | None:
         """How far this instance has come with a grant, if it holds one."""
@@ -367,36 +322,22 @@ class LocalCircuit:
         with self.lock:
             recalled = self.admission.recall(generation)
         if recalled:
-            self.outbox.add(self, True)
+            self._listener.settled(self)
 
     def abandoned(self, now: float) -> bool:
         """Whether a call passes though the circuit is not closed: its wait is over, and no
         coordinator runs here that would hear of its recovery."""
-        if self.outbox.served or not self.admission.due(now):
+        if self.handover.served or not self.admission.due(now):
             return False
-        if self.outbox.absence is not None:
-            self.outbox.absence.unwatched(self.name)
+        if self._idle is not None:
+            self._idle.open_passes(self.name)
         return True
 
     def retry_after(self, now: float) -> float:
         """Seconds until the next attempt to recover; 0 if the next call passes."""
-        if not self.outbox.served and self.admission.due(now):
+        if not self.handover.served and self.admission.due(now):
             return 0.0
         return self.admission.retry_after(now)
-
-    def watch(self, witness: Witness | None) -> None:
-        """Show someone each result from now on, or nobody any more."""
-        self._witness = witness
-
-    def begin_anew(self, outbox: Outbox, surface: Surface) -> None:
-        """Go on in a forked process: with nothing that belongs to the one it comes from."""
-        self.outbox = outbox
-        self.surface = surface
-        self.lock = threading.RLock()  # another thread may have held it
-        self.successes, self.failures, self.blocked = Distribution(), Distribution(), 0
-        self._runs, self._newest, self._witness = [], None, None
-        self._untold, self._tell_at = 0, float("-inf")
-        self.flights = Flights(self.slow_after)
 
     @property
     def waiting(self) -> Sequence[PendingRun]:
@@ -405,28 +346,25 @@ class LocalCircuit:
 
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""
-        self._let_see()
+        if self._runs:
+            self._listener.leaving(self)
         runs, self._runs, self._newest = self._runs, [], None
-        self.outbox.runs -= len(runs)
-        self.outbox.statistics.recorded += sum(run.count for run in runs)
+        self._budget.used -= len(runs)
+        self._budget.statistics.recorded += sum(run.count for run in runs)
         return runs
-
-    def _let_see(self) -> None:
-        if self._witness is not None and self._runs:
-            self._witness.recorded(self, urgent=True)
 
     def take_blocked(self) -> int:
         """Hand out the number of calls blocked since the last time."""
-        untold, self._untold = self._untold, 0
-        return untold
+        blocked, self._blocked_since = self._blocked_since, 0
+        return blocked
 
     def forget(self) -> None:
         """Throw away what waits; it counts as dropped."""
-        self._untold = 0
-        self.outbox.statistics.dropped += sum(run.count for run in self.take())
+        self._blocked_since = 0
+        self._budget.statistics.dropped += sum(run.count for run in self.take())
 
     @property
-    def quiet(self) -> bool:
+    def can_be_evicted(self) -> bool:
         """Whether nothing would be lost if this circuit were forgotten here."""
         return self.admission.closed and not self._runs
 
@@ -435,16 +373,3 @@ def _storable(label: str) -> str:
     """A label that can be written down: UTF-8 has no lone surrogates."""
     label = label[:MAX_LABEL]
     return label if label.isascii() else label.encode("utf-8", "replace").decode()
-
-
-WEIGHTS = {Outcome.FAILURE: 3, Outcome.SUCCESS: 2, Outcome.ANSWERED: 1, Outcome.IGNORED: 0}
-
-
-def _weight(ended: tuple[Outcome, str]) -> int:
-    return WEIGHTS[ended[0]]
-
-
-def _is_cancelled(error: BaseException) -> bool:
-    """Whether nothing but cancellations counts in an error."""
-    counted = list(leaves_that_count(error))
-    return bool(counted) and all(map(is_cancellation, counted))

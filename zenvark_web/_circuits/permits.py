@@ -143,7 +143,7 @@ class Permit:
         Raises:
             RuntimeError: The outcome has been told already.
         """
-        self.record(self._local.outcome_of_result(result), type(result).__name__)
+        self.record(self._local.outcomes.of_result(result), type(result).__name__)
 
     def raised(self, error: BaseException) -> None:
         """Tell that the call raised; the policy's classifier judges what.
@@ -160,10 +160,10 @@ class Permit:
         if not isinstance(error, BaseException):
             raise TypeError(f"error must be an exception, not {error!r}")
         local = self._local
-        if local.cancelled_late(error, self._time(local.monotonic())):
+        if local.outcomes.cancelled_late(error, self._time(local.monotonic())):
             self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
         else:
-            self.record(*local.judged(error, ignored(self._flow)))
+            self.record(*local.outcomes.of_error(error, ignored(self._flow)))
 
     def _time(self, now: float) -> float:
         """The seconds that count as the call's duration."""
@@ -182,7 +182,7 @@ class Permit:
             local.succeeded(self._generation, now, self._time(now))
             return
         if retry_after is not None:
-            local.hold(retry_after, now)
+            local.extend_retry_after(retry_after, now)
         local.record(self._generation, True, label, now, self._time(now))
 
     def __enter__(self) -> Permit:
@@ -226,11 +226,11 @@ class TimedPermit(Permit):
 
     def stop_clock(self) -> None:
         super().stop_clock()
-        self._local.flights.end(id(self))
+        self._local.in_flight.end(id(self))
 
     def pause_clock(self) -> None:
         super().pause_clock()
-        self._local.flights.end(id(self))
+        self._local.in_flight.end(id(self))
 
     def resume_clock(self) -> None:
         paused = self._paused is not None
@@ -240,12 +240,12 @@ class TimedPermit(Permit):
             self._local.begin(id(self), self._generation, self._local.monotonic())
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        self._local.flights.end(id(self))
+        self._local.in_flight.end(id(self))
         super()._settle(outcome, label, retry_after)
 
     def __del__(self) -> None:
         if not self.recorded:
-            self._local.flights.end(id(self))
+            self._local.in_flight.end(id(self))
 
 
 class TrialPermit(Permit):
@@ -259,7 +259,7 @@ class TrialPermit(Permit):
         if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
             outcome = Outcome.SUCCESS
         super()._settle(outcome, label, retry_after)
-        self._local.settle(self._generation, returned=outcome is Outcome.IGNORED)
+        self._local.end_trial(self._generation, returned=outcome is Outcome.IGNORED)
 
     def __del__(self) -> None:
         if not self.recorded:
@@ -322,7 +322,7 @@ class CarriedPermit(Permit):
         self._resume_outer()
         if self._carrier[WHOSE] is not None:
             if outcome is Outcome.FAILURE and retry_after is not None:
-                self._local.hold(retry_after, self._local.monotonic())
+                self._local.extend_retry_after(retry_after, self._local.monotonic())
             told(self._carrier, outcome, label, self._error or self._its_own(sys.exception()))
         elif not self._trial and not (self._handed_over and outcome is Outcome.SUCCESS):
             super()._settle(outcome, label, retry_after)  # it went on by itself

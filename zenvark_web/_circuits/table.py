@@ -6,19 +6,26 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from .._core.admission import Admission
-from .._core.policy import PolicyBook
 from .._core.states import State, Transition, Word
 from .._runtime.clock import SharedClock
-from .._runtime.notifier import Surface
+from .._runtime.instance import Instance
 from ..events import StateChange
 from ..exceptions import MalformedEntryError
 from .kept import LocalCircuits
-from .local import LocalCircuit, Witness
-from .outbox import Outbox
+from .local import Home, Listener, LocalCircuit
 
 MOST_UNHEARD = 1_000
+
+
+class StandIn(Listener, Protocol):
+    """Whoever decides for this instance while it is cut off from the fleet."""
+
+    def overruled(self, name: str) -> None:
+        """The fleet has decided on a circuit."""
+        ...
 
 
 class Table:
@@ -28,30 +35,22 @@ class Table:
     they live as long as someone holds their breaker.
 
     Args:
-        policies: The policies of circuits.
-        outbox: Where results of local circuits wait.
-        clock: For the times of results.
-        surface: Told each change of a circuit's state.
+        instance: The instance; it has no name until it takes part.
+        home: What the local circuits share.
+        clock: The shared clock.
     """
 
-    def __init__(
-        self,
-        *,
-        policies: PolicyBook,
-        outbox: Outbox,
-        clock: SharedClock,
-        surface: Surface,
-    ) -> None:
-        self._instance = ""  # until it takes part
-        self._policies = policies
-        self._outbox = outbox
+    def __init__(self, instance: Instance, home: Home, clock: SharedClock) -> None:
+        self._name = instance.id
+        self._policies = instance.policies
+        self._notifier = instance.notifier
+        self._home = home
         self._clock = clock
-        self._surface = surface
         self._locals = LocalCircuits()
         # A circuit that another thread makes meanwhile must not miss what all are told.
         self._telling: AbstractContextManager[bool] = threading.RLock()
         self._alone: dict[str, Transition] = {}
-        self._witness: Witness | None = None
+        self._stand_in: StandIn | None = None
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
         self.latest: dict[str, Transition] = {}
@@ -61,37 +60,30 @@ class Table:
         self.latest = inherited.latest
         self._locals = inherited._locals.taken_over()
         for circuit in self._locals.all():
-            circuit.begin_anew(self._outbox, self._surface)
-            circuit.admission.instance = self._instance
+            circuit.begin_anew(self._home)
+            circuit.admission.instance = self._name
             self._admit(circuit)
 
-    def join(self, instance: str) -> None:
+    def join(self, name: str) -> None:
         """Take part under a name, by which this instance recognises its grants."""
-        if instance == self._instance:
+        if name == self._name:
             return
         with self._telling:
-            self._instance = instance
+            self._name = name
             for circuit in self._locals.all():
                 with circuit.lock:
-                    circuit.admission.instance = instance
+                    circuit.admission.instance = name
                 self._admit(circuit)
 
     def local(self, name: str) -> LocalCircuit:
         """The local side of a circuit, made on first use."""
         circuit = self._locals.get(name)
         if circuit is None:
-            circuit = LocalCircuit(
-                name=name,
-                policy=self._policies[name],
-                admission=Admission(self._instance),
-                outbox=self._outbox,
-                monotonic=self._clock.monotonic,
-                surface=self._surface,
-            )
+            circuit = LocalCircuit(name, self._policies[name], Admission(self._name), self._home)
             with self._telling:
-                circuit.admission.instance = self._instance
+                circuit.admission.instance = self._name
                 self._locals.add(circuit)
-                self._show(circuit)
+                self._introduce(circuit)
             if name in self._alone or name in self.latest:
                 self._admit(circuit)
             else:
@@ -135,7 +127,7 @@ class Table:
         if transition.order <= known.order:
             return False
         if transition.leaps(known):
-            self._surface.error(
+            self._notifier.report_error(
                 MalformedEntryError(
                     f"skipped generation {transition.generation} of circuit {name!r}, of which "
                     f"{known.generation} is known: no fleet gets that far"
@@ -143,22 +135,22 @@ class Table:
             )
             return False
         self.latest[name] = transition
-        if transition.leader == self._instance:
+        if transition.leader == self._name:
             self._count(transition)
         before = self._alone.pop(name, known)
-        if self._witness is not None:
-            self._witness.overruled(name)
+        if self._stand_in is not None:
+            self._stand_in.overruled(name)
         self._take_effect(before, transition)
         return True
 
-    def watch(self, witness: Witness | None) -> None:
-        """Show a witness what the circuits that ask for it (`cut_off="local"`) do, until it is
-        replaced by None: then the fleet's word holds again."""
+    def cut_off(self, stand_in: StandIn | None) -> None:
+        """Have circuits that ask for it (`cut_off="local"`) listened to by a stand-in for the
+        fleet, until it is replaced by None: then the fleet's newest transitions hold again."""
         with self._telling:
-            self._witness = witness
+            self._stand_in = stand_in
             for circuit in self._locals.all():
-                self._show(circuit)
-        if witness is None:
+                self._introduce(circuit)
+        if stand_in is None:
             alone, self._alone = self._alone, {}  # at one go: none is left behind, come what may
             for name in alone:
                 self._put_in_force(name)
@@ -175,7 +167,7 @@ class Table:
     @property
     def decides_alone(self) -> bool:
         """Whether some circuits are judged by this instance itself."""
-        return self._witness is not None
+        return self._stand_in is not None
 
     def decide_alone(self, transition: Transition) -> None:
         """Take on what this instance has decided for itself."""
@@ -187,11 +179,11 @@ class Table:
     def _count(self, transition: Transition) -> None:
         """Count an opening that was decided here."""
         if transition.previous is State.CLOSED and transition.state is State.OPEN:
-            self._surface.opened(transition.circuit, transition.reason.cause)
+            self._notifier.opened(transition.circuit, transition.reason.cause)
 
-    def _show(self, circuit: LocalCircuit) -> None:
+    def _introduce(self, circuit: LocalCircuit) -> None:
         asks = circuit.policy.cut_off == "local"
-        circuit.watch(self._witness if asks else None)
+        circuit.listen(self._stand_in if asks and self._stand_in else self._home)
 
     def _take_effect(self, before: Transition, now: Transition) -> None:
         self._put_in_force(now.circuit)
@@ -204,7 +196,7 @@ class Table:
 
     def _tell(self, before: Transition, now: Transition) -> None:
         if now.state is not before.state:
-            self._surface.state_changed(
+            self._notifier.state_changed(
                 StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
             )
 
@@ -227,8 +219,8 @@ class Table:
             self._put_in_force(name)
 
     @property
-    def tries(self) -> bool:
-        """Whether this instance holds a grant."""
+    def holds_grants(self) -> bool:
+        """Whether this instance holds any grant."""
         return bool(self._holding)
 
     def trials(self) -> Iterator[LocalCircuit]:
@@ -245,9 +237,10 @@ class Table:
             transition = self.in_force(circuit.name)
             circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
         grant = transition.grant
-        if grant is not None and grant.holder == self._instance:
+        if grant is not None and grant.holder == self._name:
             self._holding[circuit.name] = None
-            self._outbox.here(self._outbox.add, circuit, True)  # it may be used once that is told
+            # It may be used once that is reported.
+            self._home.handover.here(self._home.settled, circuit)
         else:
             self._holding.pop(circuit.name, None)
 

@@ -7,14 +7,18 @@ that it was given back. With a long lease it asks sooner, but only to stay known
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from math import ceil
+from typing import Protocol
 
-from .._core.states import LONGEST_LEAP
-from .._runtime.clock import SharedClock
-from .._runtime.link import Asker, Link
-from .._runtime.notifier import Surface
-from .._runtime.outage import Outage
-from ..backends.base import Backend, LeaderChange, News, Presence
+from .._circuits.shard import Shard
+from .._core.states import LONGEST_LEAP, Role
+from .._runtime.connection import Asker, ConnectionStatus
+from .._runtime.instance import Instance
+from .._runtime.notifier import Notifier
+from .._runtime.retries import RetryBackoff
+from .._runtime.waiting import within
+from .._version import __version__
+from ..backends.base import LeaderChange, News, Presence
 from ..exceptions import BackendError
 
 RENEWALS_PER_LEASE = 3
@@ -34,48 +38,98 @@ MOMENT = 0.001
 """Seconds of a lease in which nothing can be done any more: nobody tries to."""
 
 
-class Campaign:
+HESITATION = 0.05
+"""Seconds that an instance lets others go first, for each shard that it leads already."""
+
+
+class LeaseBalancer:
+    """Counts the leases that one instance holds, so that they spread over the fleet.
+
+    Args:
+        shards: How many there are to hold.
+        notifier: Reports that the instance begins to lead, and that it leads nothing any more.
+    """
+
+    def __init__(self, shards: int, notifier: Notifier) -> None:
+        self._shards = shards
+        self._notifier = notifier
+        self._held = 0
+
+    @property
+    def role(self) -> Role:
+        """Whether the instance leads."""
+        return Role.LEADER if self._held else Role.FOLLOWER
+
+    def hesitation(self) -> float:
+        """The seconds to wait before taking one more."""
+        return HESITATION * self._held
+
+    def holds_too_many(self, instances: int) -> bool:
+        """Whether the instance holds more than its share among so many."""
+        return self._held > ceil(self._shards / max(1, instances))
+
+    def taken(self) -> None:
+        """One more is held."""
+        self._held += 1
+        if self._held == 1:
+            self._notifier.role_changed(Role.LEADER)
+
+    def given_up(self) -> None:
+        """One fewer is held."""
+        self._held -= 1
+        if not self._held:
+            self._notifier.role_changed(Role.FOLLOWER)
+
+
+class Candidate(Protocol):
+    """Whoever leads when the election is won."""
+
+    def elected(self, epoch: int) -> None:
+        """The instance holds the lease of this epoch."""
+        ...
+
+    def deposed(self) -> None:
+        """The instance holds no lease any more."""
+        ...
+
+    def learned(self, news: News) -> None:
+        """A heartbeat has brought news."""
+        ...
+
+
+def presence_of(instance: Instance) -> Presence:
+    """How an instance announces itself to the fleet."""
+    fingerprint = f"{instance.policies.fingerprint}/{instance.shards}"
+    return Presence(instance.id, __version__, fingerprint)
+
+
+class Election:
     """The loop that keeps this instance known, and a leader if it can be.
 
     Args:
-        me: This instance.
-        backend: Where the lease is.
-        ttl: The lease's seconds.
-        clock: The shared clock, set by each answer.
-        surface: Where errors go.
-        link: Told how asking goes.
-        hesitation: Tells the seconds for which to leave a lease that has become free to others.
-        chance: Makes random numbers from 0 to 1.
-        on_elected: Told the epoch of a lease this instance now holds.
-        on_deposed: Told when it holds none any more.
-        on_news: Told now and then what else heartbeats bring.
+        instance: This instance.
+        shard: The shard to lead.
+        connection: Told how asking goes.
+        balancer: Tells for how long to leave a lease that has become free to others.
+        candidate: Told whether this instance leads, and the news of heartbeats.
     """
 
     def __init__(
         self,
-        *,
-        me: Presence,
-        backend: Backend,
-        ttl: float,
-        clock: SharedClock,
-        surface: Surface,
-        link: Link,
-        hesitation: Callable[[], float],
-        chance: Callable[[], float],
-        on_elected: Callable[[int], None],
-        on_deposed: Callable[[], None],
-        on_news: Callable[[News], None],
+        instance: Instance,
+        shard: Shard,
+        connection: ConnectionStatus,
+        balancer: LeaseBalancer,
+        candidate: Candidate,
     ) -> None:
-        self._me = me
-        self._backend = backend
-        self._ttl = ttl
-        self._clock = clock
-        self._link = link
-        self._hesitation = hesitation
-        self._outage = Outage(surface, chance)
-        self._on_elected = on_elected
-        self._on_deposed = on_deposed
-        self._on_news = on_news
+        self._me = presence_of(instance)
+        self._backend = shard.backend
+        self._ttl = instance.lease_ttl
+        self._clock = shard.clock
+        self._connection = connection
+        self._balancer = balancer
+        self._retries = RetryBackoff(instance)
+        self._candidate = candidate
         self._nudge = asyncio.Event()
         self._asked = 0.0
         self._announce_at = float("-inf")
@@ -138,12 +192,12 @@ class Campaign:
                 )
         except (BackendError, TimeoutError) as error:
             return self._failed(error)
-        self._link.answered(Asker.CAMPAIGN)
-        self._outage.over()
+        self._connection.answered(Asker.ELECTION)
+        self._retries.over()
         if beat.news is not None:
             self._announce_at = self._asked + ANNOUNCE_INTERVAL
             self._clock.sync(beat.news.now, self._asked)
-            self._on_news(beat.news)
+            self._candidate.learned(beat.news)
         lease = beat.lease
         if lease.holder == self._me.instance:
             if lease.epoch < self.epoch:  # from an older copy of the store; kept, nobody would lead
@@ -153,7 +207,7 @@ class Campaign:
         else:
             self._followed(lease.epoch)
             self._led_until = self._asked + beat.expires_in + HEARSAY
-            wait = beat.expires_in + GRACE + self._hesitation()
+            wait = beat.expires_in + GRACE + self._balancer.hesitation()
         return min(wait, ANNOUNCE_INTERVAL)
 
     async def _yield(self) -> float:
@@ -173,13 +227,13 @@ class Campaign:
         return max(0.0, self._held_until - self._clock.monotonic()) if self.leading else None
 
     def _failed(self, error: BackendError | TimeoutError) -> float:
-        self._link.failed(Asker.CAMPAIGN)
+        self._connection.failed(Asker.ELECTION)
         self._announce_at = float("-inf")
         if self.leading and self._clock.monotonic() >= self._held_until - MOMENT:
             self._deposed()
         if isinstance(error, TimeoutError):
             error = BackendError("the lease ran out before it could be renewed")
-        wait = self._outage.failed(error)
+        wait = self._retries.failed(error)
         if self.leading:
             wait = min(wait, max(0.0, self._held_until - self._clock.monotonic()))
         return wait
@@ -194,7 +248,7 @@ class Campaign:
         self.epoch = epoch
         self.leading = True
         self._announce_at = float("-inf")
-        self._on_elected(epoch)
+        self._candidate.elected(epoch)
 
     def _followed(self, epoch: int) -> None:
         self.epoch = max(self.epoch, epoch)
@@ -203,15 +257,12 @@ class Campaign:
     def _deposed(self) -> None:
         if self.leading:
             self.leading = False
-            self._on_deposed()
+            self._candidate.deposed()
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._nudge.wait()
-        except TimeoutError:
+        if not await within(self._nudge, seconds):
             return
         self._nudge.clear()
         abstains_for = self._abstains_until - self._clock.monotonic()
-        if not self._yields and (wait := max(self._hesitation(), abstains_for)) > 0:
+        if not self._yields and (wait := max(self._balancer.hesitation(), abstains_for)) > 0:
             await asyncio.sleep(wait)

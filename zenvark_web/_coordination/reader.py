@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from .._circuits.shard import Shard
 from .._circuits.table import Table
 from .._core.order import START, Position
 from .._core.states import State, Transition
-from .._runtime.clock import SharedClock
-from .._runtime.link import Asker, Link
-from .._runtime.notifier import Surface
-from .._runtime.outage import Outage
+from .._runtime.connection import Asker, ConnectionStatus
+from .._runtime.instance import Instance
+from .._runtime.retries import RetryBackoff
 from ..backends._turns import Turn
 from ..backends.base import (
-    Backend,
     Batch,
     Forgotten,
     LeaderChange,
@@ -27,7 +26,8 @@ from ..backends.base import (
     StreamEntry,
 )
 from ..exceptions import BackendError, MalformedEntryError
-from ..statistics import Statistics
+from .election import Election
+from .reporter import Reporter
 
 WAIT = 2.0
 WAIT_WITH_GRANTS = 0.5
@@ -38,7 +38,7 @@ FAR_AHEAD = 86_400.0
 """Seconds ahead of the clock at which no entry of a fleet's stands, even if the clock was set."""
 
 
-class Judge(Protocol):
+class ResultReader(Protocol):
     """What the reader needs of a leader."""
 
     async def begin(self, snapshot: Snapshot) -> Position:
@@ -74,52 +74,43 @@ class Reader:
     """The loop that reads what others wrote.
 
     Args:
-        backend: Where from.
-        table: Takes the states.
-        clock: The shared clock.
-        surface: Where errors go.
-        link: Told how reading goes.
-        statistics: Counts effects.
-        chance: Makes random numbers from 0 to 1.
-        on_leader: Told who leads, as the stream of states says it.
-        on_lost: Told which circuits the store has lost, or has in an older state only, and another
-            leads; those that are not closed first.
+        instance: This instance.
+        shard: The shard whose streams it reads.
+        connection: Told how reading goes.
+        election: Told who leads, as the stream of states says it.
+        reporter: Told which circuits the store has lost, or has in an older state only, if another
+            instance leads; those that are not closed first.
     """
 
     def __init__(
         self,
-        *,
-        backend: Backend,
-        table: Table,
-        clock: SharedClock,
-        surface: Surface,
-        link: Link,
-        statistics: Statistics,
-        chance: Callable[[], float],
-        on_leader: Callable[[LeaderChange], None],
-        on_lost: Callable[[Sequence[str]], None],
+        instance: Instance,
+        shard: Shard,
+        connection: ConnectionStatus,
+        election: Election,
+        reporter: Reporter,
     ) -> None:
-        self._backend = backend
-        self._table = table
-        self._clock = clock
-        self._surface = surface
-        self._link = link
-        self._statistics = statistics
-        self._outage = Outage(surface, chance)
-        self._on_leader = on_leader
-        self._on_lost = on_lost
+        self._backend = shard.backend
+        self._table = shard.table
+        self._clock = shard.clock
+        self._notifier = instance.notifier
+        self._connection = connection
+        self._statistics = instance.statistics
+        self._retries = RetryBackoff(instance)
+        self._election = election
+        self._reporter = reporter
         self._states = START
         self._results: Position | None = None
-        self._judge: Judge | None = None
-        self._judge_waits = False
+        self._leader: ResultReader | None = None
+        self._leader_waits = False
         self._stale = True
         self._remainder: _Remainder | None = None
         self.loaded = asyncio.Event()
 
-    def serve(self, judge: Judge | None) -> None:
+    def serve(self, leader: ResultReader | None) -> None:
         """Read results for a leader, or for none any more."""
-        self._judge = judge
-        self._judge_waits = judge is not None
+        self._leader = leader
+        self._leader_waits = leader is not None
         self._results = None
 
     def check(self, last_state: Position, circuits: int) -> None:
@@ -166,22 +157,22 @@ class Reader:
             try:
                 await self._step()
             except BackendError as error:
-                self._link.failed(Asker.READER)
+                self._connection.failed(Asker.READER)
                 # What was missed meanwhile may have been trimmed: only a snapshot is complete.
                 self._stale = True
-                await asyncio.sleep(self._outage.failed(error))
+                await asyncio.sleep(self._retries.failed(error))
             else:
-                self._link.answered(Asker.READER)
-                self._outage.over()
+                self._connection.answered(Asker.READER)
+                self._retries.over()
 
     async def _step(self) -> None:
-        while self._stale or self._judge_waits:  # it may become the leader while it loads
+        while self._stale or self._leader_waits:  # it may become the leader while it loads
             await self._load()
         if self._remainder is not None:
             await self._load_more(self._remainder)
         asked = self._clock.monotonic()
         entries = await self._backend.read(self._states, self._results, self._wait)
-        if self._remainder is not None and self._judge is not None:
+        if self._remainder is not None and self._leader is not None:
             await self._look_up(self._remainder, _reported(entries))
         old = _overtaken(entries) if self._table.decides_alone else ()
         turn = Turn()
@@ -194,9 +185,9 @@ class Reader:
                 self._states = entry.position
                 if entry.position not in old:
                     self._take_state(entry.item)
-            elif self._judge is not None and self._results is not None:
+            elif self._leader is not None and self._results is not None:
                 self._results = entry.position
-                self._judge.take(entry)
+                self._leader.take(entry)
         self._up_to_date(asked)
         if entries:
             await asyncio.sleep(0)  # what was decided is sent before the next read
@@ -215,24 +206,24 @@ class Reader:
     def _wait(self) -> float:
         if self._remainder is not None:
             return 0.0
-        return WAIT_WITH_GRANTS if self._table.tries else WAIT
+        return WAIT_WITH_GRANTS if self._table.holds_grants else WAIT
 
     async def _load(self) -> None:
         self._stale = False
         asked = self._clock.monotonic()
         self._remainder = None
-        judge = self._judge
-        snapshot = await self._backend.load(leading=judge is not None)
-        self._link.answered(Asker.READER)  # after the first read it would be late by its wait
+        leader = self._leader
+        snapshot = await self._backend.load(leading=leader is not None)
+        self._connection.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
         remainder = _Remainder(self._table.latest, snapshot.rest)
         await self._take_in(remainder, (*snapshot.malformed, *snapshot.transitions))
         self._states = snapshot.position
         self.loaded.set()
         self._remainder = remainder
-        if judge is not None and judge is self._judge:
+        if leader is not None and leader is self._leader:
             await self._look_up(remainder, snapshot.checkpoint.tallies)
-            await self._inform(judge, snapshot)
+            await self._inform(leader, snapshot)
         if remainder.rest is None:
             await self._end_load(remainder)
 
@@ -246,7 +237,7 @@ class Reader:
             await self._take_in(remainder, found)
 
     async def _look_up(self, remainder: _Remainder, names: Iterable[str]) -> None:
-        """Have what a leader is about to judge before all the rest."""
+        """Have what a leader is about to leader before all the rest."""
         if remainder.rest is not None:
             unknown = [name for name in names if name not in self._table.latest]
             await self._take_in(remainder, await remainder.rest.of(dict.fromkeys(unknown)))
@@ -258,7 +249,7 @@ class Reader:
         for item in found:
             await turn.share()
             if isinstance(item, MalformedEntryError):
-                self._surface.error(item)
+                self._notifier.report_error(item)
             else:
                 remainder.found(item)
                 self._apply(item, fresh=False)
@@ -267,19 +258,19 @@ class Reader:
         """All is known that the store has; tell what it has lost."""
         self._remainder = None
         lost = await remainder.lost(self._table)
-        if lost and self._judge is not None:
-            self._judge.give_back_states(lost)
+        if lost and self._leader is not None:
+            self._leader.give_back_states(lost)
         elif lost:
-            self._on_lost(lost)
+            self._reporter.give_back(lost)
 
-    async def _inform(self, judge: Judge, snapshot: Snapshot) -> None:
-        if self._judge_waits:
-            position = await judge.begin(snapshot)
-            if judge is self._judge:
-                self._judge_waits = False
+    async def _inform(self, leader: ResultReader, snapshot: Snapshot) -> None:
+        if self._leader_waits:
+            position = await leader.begin(snapshot)
+            if leader is self._leader:
+                self._leader_waits = False
                 self._results = position
             return
-        judge.give_back(snapshot)  # a lease may outlive the store's restart with an older copy
+        leader.give_back(snapshot)  # a lease may outlive the store's restart with an older copy
         if self._results and snapshot.results < self._results:
             self._results = START
 
@@ -290,24 +281,24 @@ class Reader:
             self._apply(item, fresh=True)
         elif isinstance(item, Forgotten):
             self._table.forget(item.circuit, item.generation)
-            if self._judge is not None:
-                self._judge.forget(item.circuit)
+            if self._leader is not None:
+                self._leader.forget(item.circuit)
         elif isinstance(item, Recalled):
             self._table.recall(item.circuit, item.generation)
         elif isinstance(item, LeaderChange):
             if item.circuits is not None and item.circuits < len(self._table.latest):
                 self.refresh()  # the new leader may know less than this instance
-            self._on_leader(item)
+            self._election.heard(item)
         else:
-            self._surface.error(item)
+            self._notifier.report_error(item)
 
     def _apply(self, transition: Transition, *, fresh: bool) -> None:
         if not self._table.apply(transition):
             return
         if fresh:
             self._statistics.effect.observe(max(0.0, self._clock.now() - transition.since))
-        if self._judge is not None:
-            self._judge.adopt(transition)
+        if self._leader is not None:
+            self._leader.adopt(transition)
 
 
 class _Remainder:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
+from .._circuits.shard import Shard
 from .._core.states import Role
+from .._runtime.instance import Instance
 from ..exceptions import StopError
-from .leaderships import Leaderships
-from .membership import Loop, Membership, end
-from .shard import Member, Shard
+from .election import LeaseBalancer
+from .shard_runner import Loop, ShardRunner, end
 from .thaw import Thaw
 
 RESTART_PAUSE = 1.0
@@ -23,64 +25,73 @@ LONGEST_STOP = STOP_PATIENCE + 2 * FAREWELL_PATIENCE + 1.0
 """Seconds after which a stop has ended for certain, in a loop that is not blocked."""
 
 
+class Kept(Protocol):
+    """The circuits that an instance knows of, whether it runs or not."""
+
+    def watched(self) -> Iterable[str]:
+        """Circuits to check when they are quiet, though nobody has called them yet."""
+        ...
+
+
 class Session:
     """The loops of a started coordinator, in one task group.
 
     Args:
-        member: The instance.
+        instance: The instance.
         shards: The shards it takes part in.
+        kept: The circuits that it knows of, whether it runs or not.
         others: More loops to run.
     """
 
     def __init__(
-        self, member: Member, shards: Iterable[Shard], others: Iterable[Loop] = ()
+        self,
+        instance: Instance,
+        shards: Sequence[Shard],
+        kept: Kept,
+        others: Iterable[Loop] = (),
     ) -> None:
-        self._member = member
+        self._instance = instance
+        self._kept = kept
         self._others = tuple(others)
-        self._thaw = Thaw(member.host.monotonic, member.host.wall, self._thawed)
+        self._thaw = Thaw(instance.host, self._thawed)
         self._stop = asyncio.Event()
         self._ending = False
         self._left = False
         self._tasks: asyncio.TaskGroup | None = None
         self._running: dict[asyncio.Task[None], None] = {}  # a set in order, to repeat runs
-        shards = tuple(shards)
-        self._leaderships = Leaderships(len(shards), member.surface)
-        self._memberships = [
-            Membership(member, shard, self._leaderships, self._start) for shard in shards
-        ]
+        self._balancer = LeaseBalancer(len(shards), instance.notifier)
+        self._runners = [ShardRunner(instance, shard, self._balancer, self) for shard in shards]
         self.loop = asyncio.get_running_loop()
-        member.surface.open()
-        for membership in self._memberships:
-            membership.open()
-        self._context = member.host.context
-        self._runner = self.loop.create_task(
-            self._run(), name="zenvark_web", context=self._context()
-        )
+        instance.notifier.open()
+        for runner in self._runners:
+            runner.open()
+        self._context = instance.host.context
+        self._task = self.loop.create_task(self._run(), name="zenvark_web", context=self._context())
 
     @property
     def role(self) -> Role:
         """Whether this instance leads."""
-        return self._leaderships.role
+        return self._balancer.role
 
     @property
     def connected(self) -> bool:
         """Whether the store answered when it was last asked."""
-        return all(membership.connected for membership in self._memberships)
+        return all(runner.connected for runner in self._runners)
 
     @property
     def loaded(self) -> bool:
         """Whether the fleet's state is loaded."""
-        return all(membership.loaded.is_set() for membership in self._memberships)
+        return all(runner.loaded.is_set() for runner in self._runners)
 
     @property
     def stopping(self) -> bool:
         """Whether it is about to end, or has ended."""
-        return self._ending or self._runner.done()
+        return self._ending or self._task.done()
 
     @property
     def over(self) -> bool:
         """Whether it has ended, or its loop, in which it can't go on."""
-        return self._runner.done() or not self.loop.is_running()
+        return self._task.done() or not self.loop.is_running()
 
     def runs_this(self) -> bool:
         """Whether it is one of its own tasks that asks."""
@@ -88,7 +99,7 @@ class Session:
 
     def call_when_over(self, function: Callable[[], None]) -> None:
         """Have something called when it has ended."""
-        self._runner.add_done_callback(lambda _: function(), context=self._context())
+        self._task.add_done_callback(lambda _: function(), context=self._context())
 
     def disown(self) -> None:
         """Have it leave alone what belongs to the next run, should it still do anything."""
@@ -96,11 +107,11 @@ class Session:
 
     def leads(self, shard: int) -> bool:
         """Whether this instance believes that it leads a shard."""
-        return self._memberships[shard].leading
+        return self._runners[shard].leading
 
     def led(self, shard: int) -> bool:
         """Whether anybody leads a shard, as far as this instance has heard."""
-        return self._memberships[shard].led
+        return self._runners[shard].led
 
     async def ready(self, patience: float) -> None:
         """Wait until the fleet's state is loaded, but no longer than so many seconds, unless the
@@ -111,30 +122,30 @@ class Session:
         try:
             while loading and self.loop.time() < until:
                 done, _ = await asyncio.wait(
-                    {loaded, self._runner}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+                    {loaded, self._task}, timeout=patience, return_when=asyncio.FIRST_COMPLETED
                 )
-                loading = not done and any(each.loading for each in self._memberships)
+                loading = not done and any(each.loading for each in self._runners)
         finally:
             loaded.cancel()
             await asyncio.wait({loaded})
 
     async def _all_loaded(self) -> None:
-        for membership in self._memberships:
-            await membership.loaded.wait()
+        for runner in self._runners:
+            await runner.loaded.wait()
 
     async def flush(self, patience: float) -> bool:
         """Send what waits and read what is new, but no longer than so many seconds; tells whether
         all of that was done."""
         work = self.loop.create_task(self._catch_up(), context=self._context())
         try:
-            await asyncio.wait({work, self._runner}, timeout=patience, return_when=FIRST_COMPLETED)
+            await asyncio.wait({work, self._task}, timeout=patience, return_when=FIRST_COMPLETED)
         finally:
             work.cancel()
             await asyncio.wait({work})
         return not work.cancelled() and work.exception() is None
 
     async def _catch_up(self) -> None:
-        await asyncio.gather(*(membership.catch_up() for membership in self._memberships))
+        await asyncio.gather(*(runner.catch_up() for runner in self._runners))
 
     async def _thawed(self) -> None:
         await self.flush(THAW_PATIENCE)
@@ -149,10 +160,10 @@ class Session:
         """End it: say goodbye, and leave nothing running."""
         self._ending = True
         self._stop.set()
-        _, late = await asyncio.wait({self._runner}, timeout=STOP_PATIENCE)
+        _, late = await asyncio.wait({self._task}, timeout=STOP_PATIENCE)
         if late:
-            self._runner.cancel()
-            self._member.surface.error(
+            self._task.cancel()
+            self._instance.notifier.report_error(
                 StopError(
                     f"stop() gave up after {STOP_PATIENCE:g} s: "
                     "a health check or a callback does not let itself be cancelled"
@@ -164,23 +175,28 @@ class Session:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                loops = [self._member.surface.run, self._thaw.run, *self._others]
-                loops += [loop for membership in self._memberships for loop in membership.loops]
+                loops = [self._instance.notifier.run, self._thaw.run, *self._others]
+                loops += [loop for runner in self._runners for loop in runner.loops]
                 for loop in loops:
                     self._create(tasks, loop)
                 running = list(self._running)
                 await self._stop.wait()
-                for membership in self._memberships:
-                    membership.retire()
+                for runner in self._runners:
+                    runner.retire()
                 for task in running:
                     end(task)
         finally:
             await self._say_goodbye()
 
-    def _start(self, loop: Loop) -> asyncio.Task[None] | None:
+    def start(self, loop: Loop) -> asyncio.Task[None] | None:
+        """Start a loop as a task of the run; not at all if the run is about to end."""
         if self._tasks is None or self._stop.is_set():
             return None
         return self._create(self._tasks, loop)
+
+    def watched(self) -> Iterable[str]:
+        """Circuits to check when they are quiet, though nobody has called them yet."""
+        return self._kept.watched()
 
     def _create(self, tasks: asyncio.TaskGroup, loop: Loop) -> asyncio.Task[None]:
         task = tasks.create_task(self._supervised(loop))
@@ -194,7 +210,7 @@ class Session:
             try:
                 await loop()
             except Exception as error:
-                self._member.surface.error(error)
+                self._instance.notifier.report_error(error)
                 await asyncio.sleep(RESTART_PAUSE)
 
     async def _say_goodbye(self) -> None:
@@ -203,9 +219,9 @@ class Session:
         self._left = True
         try:
             await asyncio.gather(
-                *(membership.say_goodbye(FAREWELL_PATIENCE) for membership in self._memberships)
+                *(runner.say_goodbye(FAREWELL_PATIENCE) for runner in self._runners)
             )
         finally:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_PATIENCE):
-                    await self._member.surface.drain()
+                    await self._instance.notifier.drain()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from .._runtime.host import Host
+
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the clocks."""
 
@@ -20,20 +22,14 @@ class Thaw:
     """The loop that looks.
 
     Args:
-        monotonic: This host's monotonic seconds. Where it is the machine that stands still, they do
-            as well.
-        wall: The day's clock, which goes on.
+        host: Has the clocks. Where it is the machine that stands still, the monotonic one does as
+            well, and the day's goes on.
         thawed: Does what is to be done, and ends by itself.
     """
 
-    def __init__(
-        self,
-        monotonic: Callable[[], float],
-        wall: Callable[[], float],
-        thawed: Callable[[], Awaitable[object]],
-    ) -> None:
-        self._monotonic = monotonic
-        self._wall = wall
+    def __init__(self, host: Host, thawed: Callable[[], Awaitable[object]]) -> None:
+        self._monotonic = host.monotonic
+        self._wall = host.wall
         self._thawed = thawed
 
     async def run(self) -> None:

@@ -10,30 +10,29 @@ generation of the fleet's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextvars import Context
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
 from .._circuits.local import LocalCircuit
 from .._circuits.runs import PendingRun
-from .._circuits.table import Table
-from .._core.policy import PolicyBook
+from .._circuits.shard import Shard
+from .._core.order import Lease
 from .._core.states import Report, Run, State, Transition
-from .._runtime.clock import SharedClock
-from .._runtime.link import Link
-from .._runtime.notifier import Surface
+from .._runtime.connection import ConnectionStatus
+from .._runtime.instance import Instance
 from ..backends._turns import Turn
 from ..exceptions import BackendError
-from ..statistics import Statistics
-from .evaluator import Judge
-from .health import HealthChecks
+from .evaluator import Evaluator
 
 NOTE_INTERVAL = 1.0
 
 GATHERING = 0.1
 """Seconds that successes wait for company before they are judged. What fails is judged at once,
 with all that was before it."""
+
+NO_LEASE = Lease(0, "")
+"""What is decided here needs none."""
 
 READ_AGAIN = 0.1
 """Seconds until it asks again what the store has to say, if it could not tell."""
@@ -43,111 +42,80 @@ class Alone:
     """The loop that steps in for the fleet.
 
     Args:
-        instance: This instance's id.
-        link: Tells when it is cut off.
-        table: The circuits here.
-        policies: The policies of circuits.
-        clock: The shared clock.
-        surface: Where errors go.
-        statistics: Counts health checks.
-        chance: Makes random numbers from 0 to 1.
-        max_circuits: How many closed circuits to keep count of.
-        unsent: Tells the results that wait or are under way.
+        instance: This instance.
+        shard: The shard whose circuits it evaluates.
+        connection: Knows when it is cut off.
         catch_up: Reads what the store has now, or raises `BackendError`.
-        context: Makes the context variables in which users' strategies run.
     """
 
     def __init__(
         self,
-        *,
-        instance: str,
-        link: Link,
-        table: Table,
-        policies: PolicyBook,
-        clock: SharedClock,
-        surface: Surface,
-        statistics: Statistics,
-        chance: Callable[[], float],
-        max_circuits: int,
-        unsent: Callable[[], Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]],
+        instance: Instance,
+        shard: Shard,
+        connection: ConnectionStatus,
         catch_up: Callable[[], Awaitable[None]],
-        context: Callable[[], Context],
     ) -> None:
         self._instance = instance
-        self._link = link
-        self._table = table
-        self._policies = policies
-        self._clock = clock
-        self._surface = surface
-        self._statistics = statistics
-        self._chance = chance
-        self._max_circuits = max_circuits
-        self._unsent = unsent
+        self._policies = instance.policies
+        self._connection = connection
+        self._outbox = shard.outbox
+        self._table = shard.table
+        self._clock = shard.clock
         self._catch_up = catch_up
-        self._context = context
         self._fresh: dict[str, LocalCircuit] = {}
         self._is_fresh = asyncio.Event()
-        self._frame = clock.frame()
-        self._judge: Judge | None = None
+        self._frame = shard.clock.frame()
+        self._evaluator: Evaluator | None = None
         self._starts: dict[str, int] = {}
         self._newest = 0
 
     async def run(self) -> None:
         """Step in whenever this instance is cut off, for ever."""
         while True:
-            if self._link.cut_off:
+            if self._connection.cut_off:
                 await self._step_in()
             else:
-                await self._link.changes()
+                await self._connection.changes()
 
     async def _step_in(self) -> None:
         self._newest += 1  # no call that began under an earlier word of its own counts
         self._frame = self._clock.frame()
-        self._judge = judge = Judge(
-            policies=self._policies,
-            known=self._start,
-            frame=self._frame,
-            chance=self._chance,
-            surface=self._surface,
-            checks=HealthChecks(self._statistics, self._clock.monotonic, self._surface),
-            max_circuits=self._max_circuits,
-            decided=self._decided,
-        )
-        self._table.watch(self)
+        self._evaluator = evaluator = Evaluator(self._instance, self._frame, self, NO_LEASE)
+        self._table.cut_off(self)
         try:
-            self._take_up(judge)
+            self._take_up(evaluator)
             async with asyncio.TaskGroup() as tasks:
-                loops = (judge.run, self._tell_notes, self._see_fresh)
+                loops = (evaluator.run, self._tell_notes, self._see_fresh)
                 running = [tasks.create_task(loop()) for loop in loops]
                 await self._until_back()
                 for task in running:
                     task.cancel()
         finally:
-            self._judge = None
+            self._evaluator = None
             self._starts.clear()
             self._fresh.clear()
-            self._table.watch(None)
+            self._table.cut_off(None)
 
     async def _until_back(self) -> None:
         """Wait until the store is back, and its news are read: the word from before the cut may be
         an old one."""
         while True:
-            while self._link.cut_off:
-                await self._link.changes()
+            while self._connection.cut_off:
+                await self._connection.changes()
             try:
                 await self._catch_up()
             except BackendError:
                 await asyncio.sleep(READ_AGAIN)
             else:
-                if not self._link.cut_off:
+                if not self._connection.cut_off:
                     return
 
-    def _take_up(self, judge: Judge) -> None:
+    def _take_up(self, evaluator: Evaluator) -> None:
         """Go on from the fleet's word, with what it has not been told."""
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
-                judge.begin(name)
-        for circuit, runs in list(self._unsent()):
+                evaluator.begin(name)
+        for circuit, runs in list(self._outbox.unsent()):
             if self._concerns(circuit.name):
                 for run in list(runs):
                     run.shown = run.count
@@ -156,15 +124,20 @@ class Alone:
     def _concerns(self, name: str) -> bool:
         return self._policies[name].cut_off == "local"
 
-    # What the circuits show
+    # What the circuits report: all of it goes on to the outbox
 
     def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """See results: those that may be, soon."""
+        """Evaluate results: at once, or soon if they are not urgent."""
+        self._outbox.recorded(circuit, urgent=urgent)
         if urgent:
             self._see(circuit)
         else:
             self._fresh[circuit.name] = circuit
             self._is_fresh.set()
+
+    def leaving(self, circuit: LocalCircuit) -> None:
+        """Evaluate results before they are taken."""
+        self._see(circuit)
 
     async def _see_fresh(self) -> None:
         while True:
@@ -186,57 +159,67 @@ class Alone:
         now = self._clock.monotonic()
         generation = self._inside(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
-        self._hear(Report(circuit.name, runs=(result,), hold=circuit.held(now)))
+        self._apply(Report(circuit.name, runs=(result,), hold=circuit.retry_after_left(now)))
 
-    def wanted(self, circuit: LocalCircuit) -> None:
-        """There are calls to try with."""
-        self._hear(Report(circuit.name, blocked=1))
+    def blocked(self, circuit: LocalCircuit) -> None:
+        """Evaluate that there are calls to make."""
+        self._outbox.blocked(circuit)
+        self._apply(Report(circuit.name, blocked=1))
 
     def settled(self, circuit: LocalCircuit) -> None:
-        """Hear how far a trial has come."""
-        self._see(circuit)
-        note = circuit.note()
-        if note is not None:
-            generation = self._inside(circuit.name, note.generation)
-            self._hear(Report(circuit.name, trial=replace(note, generation=generation)))
+        """Evaluate how far a trial has come."""
+        self._outbox.settled(circuit)
+        self._see_trial(circuit)
 
-    def overdue(self, circuit: LocalCircuit) -> None:
-        """Judge calls that are slow before they have ended."""
+    def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
+        """Evaluate calls in flight that are slow already."""
+        self._outbox.slow(circuit, urgent=urgent)
         self._see(circuit)
         now = self._clock.monotonic()
         generation = max(0, self._inside(circuit.name, circuit.admission.generation))
-        overdue, _ = circuit.look(now)
-        self._hear(
-            Report(circuit.name, generation=generation, hold=circuit.held(now), overdue=overdue)
-        )
+        overdue, _ = circuit.slow_in_flight(now)
+        hold = circuit.retry_after_left(now)
+        self._apply(Report(circuit.name, generation=generation, hold=hold, overdue=overdue))
+
+    def began(self, circuit: LocalCircuit) -> None:
+        """Have a call that has begun looked after."""
+        self._outbox.began(circuit)
 
     def overruled(self, name: str) -> None:
         """Begin anew from the fleet's word."""
         self._newest += 1
         self._starts.pop(name, None)
-        if self._judge is not None:
-            self._judge.forget(name)
+        if self._evaluator is not None:
+            self._evaluator.forget(name)
 
-    def _hear(self, report: Report) -> None:
-        if self._judge is not None:  # a call brings it, in whose context nothing else may run
-            hear = partial(self._judge.hear, self._instance, report, at=self._frame.now())
-            self._context().run(hear)
+    def _see_trial(self, circuit: LocalCircuit) -> None:
+        self._see(circuit)
+        note = circuit.note()
+        if note is not None:
+            generation = self._inside(circuit.name, note.generation)
+            self._apply(Report(circuit.name, trial=replace(note, generation=generation)))
+
+    def _apply(self, report: Report) -> None:
+        if self._evaluator is not None:
+            # A call brings it, in whose context nothing else may run.
+            apply = partial(self._evaluator.apply_report, self._instance.id, report)
+            self._instance.host.context().run(apply, at=self._frame.now())
 
     async def _tell_notes(self) -> None:
         while True:
             await asyncio.sleep(NOTE_INTERVAL)
             for circuit in self._table.trials():
                 if self._concerns(circuit.name):
-                    self.settled(circuit)
+                    self._see_trial(circuit)
 
-    # Numbers: above zero in the judge, below zero everywhere else
+    # What the evaluator asks for. Generations are above zero in it, below zero everywhere else
 
-    def _start(self, name: str) -> Transition:
-        """The fleet's word, under a number that nothing decided here ever had."""
-        transition = self._table.in_force(name)
+    def known(self, circuit: str) -> Transition:
+        """The fleet's newest transition, under a number that nothing decided here ever had."""
+        transition = self._table.in_force(circuit)
         if transition.generation < 0:  # it was forgotten here, but not there
             return replace(transition, generation=-transition.generation)
-        self._starts[name] = self._newest
+        self._starts[circuit] = self._newest
         return replace(transition, generation=self._newest)
 
     def _inside(self, name: str, generation: int) -> int:
@@ -245,7 +228,14 @@ class Alone:
         is_current = generation == self._table.known(name).generation
         return self._starts.get(name, self._newest) if is_current else -1
 
-    def _decided(self, transition: Transition) -> None:
+    def changed(self, circuit: str) -> None:
+        """Nothing is written down for a successor."""
+
+    def recalled(self, transition: Transition) -> None:
+        """There is no other holder to ask."""
+
+    def decided(self, transition: Transition) -> None:
+        """Put a transition in force, here and nowhere else."""
         self._newest = max(self._newest, transition.generation)
         reason = transition.reason
         self._table.decide_alone(

@@ -28,25 +28,25 @@ from ..backends.base import (
 )
 from ..exceptions import MalformedEntryError
 from .accounts import MAX_SENDERS, Accounts
-from .evaluator import Judge
+from .evaluator import Evaluator
 
 LARGEST_PART = 2_000
 """So many circuits' tallies are written in one go. (The store does nothing else meanwhile.)"""
 
 
-class Progress:
+class Checkpointer:
     """A leader's way through the stream of results.
 
     Args:
-        judge: What counts them.
+        evaluator: Counts them.
         changed: The circuits that have changed since they were last written.
 
     Attributes:
         position: The newest entry that was taken.
     """
 
-    def __init__(self, judge: Judge, changed: set[str]) -> None:
-        self._judge = judge
+    def __init__(self, evaluator: Evaluator, changed: set[str]) -> None:
+        self._evaluator = evaluator
         self._changed = changed
         self._accounts = Accounts({})
         self._numbers: dict[str, int] = {}
@@ -85,7 +85,7 @@ class Progress:
         turn = Turn()
         for circuit, tally in tallies.items():
             await turn.share()
-            if self._judge.restore(circuit, tally):
+            if self._evaluator.restore(circuit, tally):
                 restored[circuit] = tally.position
         return restored
 
@@ -99,7 +99,7 @@ class Progress:
             self._writes_from = min(self._writes_from, end)
         if snapshot.checkpoint.position != self._written:
             self._accounts.write_again()
-            self._changed |= self._judge.names
+            self._changed |= self._evaluator.names
 
     def take(self, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
         """What is to be counted of an entry: by whom, reports without what has expired, and
@@ -166,7 +166,7 @@ class Progress:
         turn = Turn()
         for name in names:
             await turn.share()
-            tally = self._judge.save(name)
+            tally = self._evaluator.save(name)
             tallies[name] = tally and replace(tally, position=self._reached(name))
         return tallies
 

@@ -1,22 +1,24 @@
-"""Brings circuits reports and time, and carries their health checks out.
+"""Gives circuits reports and time, and runs the health checks that they ask for.
 
-Everything is decided by `Circuit`; what it decides is handed on. A leader has a judge of its own
-for the fleet's circuits; an instance that is cut off from the store has one for itself alone.
+Everything is decided by `Circuit`; what it decides is handed on. A leader has an evaluator for the
+fleet's circuits; an instance that is cut off from the store has one for itself alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable, Set
 from dataclasses import replace
+from typing import Protocol
 
 from .._core.circuit import Check, Circuit, Recall
-from .._core.policy import PolicyBook
+from .._core.order import Lease
 from .._core.states import Counted, Report, Tally, Transition
 from .._runtime.clock import Frame
-from .._runtime.notifier import Surface, ends_this_task
+from .._runtime.instance import Instance
+from .._runtime.notifier import ends_this_task
 from .._runtime.threads import NoRoomError
+from .._runtime.waiting import Timers
 from ..exceptions import StrategyError
 from .check_places import CheckPlaces, Claim
 from .health import HealthChecks
@@ -28,68 +30,57 @@ HANGING = 1.0
 WANTED_FOR = 10.0
 """Seconds for which a call that was not let through tells that there are more to make."""
 
-SPARE_TIMERS = 64
+
+class Keeper(Protocol):
+    """Whoever an evaluator decides for."""
+
+    def known(self, circuit: str) -> Transition:
+        """A circuit's newest transition, from which the evaluator starts."""
+        ...
+
+    def decided(self, transition: Transition) -> None:
+        """Put a transition in force. It is signed, and in the shared clock's seconds."""
+        ...
+
+    def changed(self, circuit: str) -> None:
+        """What is known of a circuit may have changed."""
+        ...
+
+    def recalled(self, transition: Transition) -> None:
+        """Recall the grant of a transition, which is signed."""
+        ...
 
 
-class Judge:
+class Evaluator:
     """The circuits of one keeper, the timers they set, and the checks they ask for.
 
     Args:
-        policies: The policies of circuits.
-        known: Tells a circuit's newest transition, from which it starts.
-        frame: The seconds by which it judges. Transitions come and go in the shared clock's.
-        chance: Makes random numbers from 0 to 1.
-        surface: Where the errors of users' strategies go.
-        checks: Runs health checks.
-        max_circuits: How many circuits to keep count of.
-        decided: Told each transition, signed.
-        touched: Told the name of each circuit that may have changed.
-        recalled: Told each transition with a grant that is to be recalled, signed.
-        epoch: The lease under which it judges, for its signature.
-        leader: Who judges, for its signature.
+        instance: The instance that evaluates.
+        frame: The seconds by which it does. Transitions come and go in the shared clock's.
+        keeper: Whom it decides for.
+        lease: The lease under which it decides, for its signature.
     """
 
-    def __init__(
-        self,
-        *,
-        policies: PolicyBook,
-        known: Callable[[str], Transition],
-        frame: Frame,
-        chance: Callable[[], float],
-        surface: Surface,
-        checks: HealthChecks,
-        max_circuits: int,
-        decided: Callable[[Transition], None],
-        touched: Callable[[str], None] = lambda name: None,
-        recalled: Callable[[Transition], None] = lambda transition: None,
-        epoch: int = 0,
-        leader: str = "",
-    ) -> None:
-        self._policies = policies
-        self._known = known
+    def __init__(self, instance: Instance, frame: Frame, keeper: Keeper, lease: Lease) -> None:
+        self._policies = instance.policies
+        self._chance = instance.host.chance
+        self._notifier = instance.notifier
+        self._checks = HealthChecks(instance)
+        self._circuits = Places(instance.max_breakers)
         self._frame = frame
         self._now = frame.now
-        self._chance = chance
-        self._surface = surface
-        self._checks = checks
-        self._decided = decided
-        self._touched = touched
-        self._recalled = recalled
-        self._epoch = epoch
-        self._leader = leader
+        self._keeper = keeper
+        self._lease = lease
         self._checking: dict[str, int] = {}
         self._check_places = CheckPlaces()
-        self._circuits = Places(max_circuits)
-        self._timers: list[tuple[float, str]] = []
-        self._timer_of: dict[str, float] = {}
-        self._timers_changed = asyncio.Event()
+        self._timers = Timers()
 
     def begin(self, name: str) -> None:
         """Have a circuit, unless its strategy will not let itself be used."""
         self._guarded(name, lambda circuit: None)
 
     def adopt(self, transition: Transition) -> None:
-        """Go on from a transition that is now in force, unless it is this judge's own."""
+        """Go on from a transition that is now in force, unless it is this evaluator's own."""
         name = transition.circuit
         circuit = self._circuits.get(name)
         if circuit is None or not self._is_news(transition, circuit.latest):
@@ -98,15 +89,15 @@ class Judge:
         self._guarded(name, lambda circuit: circuit.adopt(entered, self._now()))
 
     def _is_news(self, transition: Transition, latest: Transition) -> bool:
-        if (transition.epoch, transition.leader) == (self._epoch, self._leader):
+        if Lease(transition.epoch, transition.leader) == self._lease:
             return transition.generation > latest.generation
         return transition.order > latest.order
 
     def forget(self, name: str) -> None:
         """Begin a circuit anew when it is heard of again."""
         self._circuits.pop(name)
-        self._timer_of.pop(name, None)
-        self._touched(name)
+        self._timers.discard(name)
+        self._keeper.changed(name)
 
     @property
     def names(self) -> Set[str]:
@@ -136,7 +127,7 @@ class Judge:
         try:
             place = self._place(name)
             if place.circuit.latest.generation != tally.generation:
-                self._touched(name)
+                self._keeper.changed(name)
             hold = self._frame.entering(tally.hold)
             restored = place.circuit.restore(replace(tally, hold=hold), self._now())
             if tally.counted is not None:
@@ -147,33 +138,27 @@ class Judge:
             self._failed(name, "restored", error)
             return False
 
-    def hear(
-        self,
-        instance: str,
-        report: Report,
-        *,
-        at: float,
-        replayed: bool = False,
+    def apply_report(
+        self, sender: str, report: Report, *, at: float, replayed: bool = False
     ) -> None:
-        """Have a circuit judge a report.
+        """Have a circuit evaluate a report.
 
         Args:
-            instance: Whose it is.
-            report: What it says.
-            at: When it arrived, in the seconds of this judge's frame.
-            replayed: Whether it was there before this judge.
+            sender: The instance that sent it.
+            report: Its results, and what else it reports.
+            at: When it arrived, in the seconds of this evaluator's frame.
+            replayed: Whether it was there before this evaluator.
         """
         now = self._now()
+        name = report.circuit
 
-        def hear(circuit: Circuit) -> Transition | Recall | None:
-            return circuit.report(instance, report, at=at, now=now, replayed=replayed)
+        def apply(circuit: Circuit) -> Transition | Recall | None:
+            return circuit.report(sender, report, at=at, now=now, replayed=replayed)
 
-        self._guarded(report.circuit, lambda circuit: circuit.repair(report, at=at, now=now))
-        self._guarded(report.circuit, hear)
-        place = self._circuits.place(report.circuit)
-        if place is not None:
-            place.hear(instance, report)
-            self._circuits.use(report.circuit, place)
+        if report.generation:  # one that knows no transition can't know more
+            self._guarded(name, lambda circuit: circuit.repair(report, at=at, now=now))
+        self._guarded(name, apply)
+        self._circuits.heard(name, sender, report)
 
     def heard_at(self, name: str) -> float | None:
         """When a circuit was last heard of, if it is kept count of."""
@@ -184,29 +169,32 @@ class Judge:
         """Do what time asks for, for ever."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._timers_changed.clear()
-                for name in self._due():
-                    check = self._guarded(name, lambda circuit: circuit.due(self._now()))
-                    # A circuit that was forgotten while it is being checked begins anew, and asks
-                    # again: the check under way answers it.
-                    if check is not None and self._checking.get(name) != check.generation:
-                        self._checking[name] = check.generation
+                for name in self._timers.due(self._now()):
+                    check = self._due(name)
+                    if check is not None:
                         tasks.create_task(self._check(name, check))
-                wait = self._timers[0][0] - self._now() if self._timers else None
-                try:
-                    async with asyncio.timeout(wait):
-                        await self._timers_changed.wait()
-                except TimeoutError:
-                    pass
+                await self._timers.wait(self._now())
+
+    def _due(self, name: str) -> Check | None:
+        """Do what time asks for on a circuit; returns a health check to run, if there is one."""
+        if name not in self._circuits.names:
+            return None
+        check = self._guarded(name, lambda circuit: circuit.due(self._now()))
+        # A circuit that was forgotten while it is being checked begins anew, and asks again: the
+        # check under way answers it.
+        if check is None or self._checking.get(name) == check.generation:
+            return None
+        self._checking[name] = check.generation
+        return check
 
     def _place(self, name: str) -> Place:
         place = self._circuits.place(name)
         if place is None:
-            circuit = self._make(self._known(name))
+            circuit = self._make(self._keeper.known(name))
             gone = self._circuits.make_room()
             if gone is not None:
-                self._timer_of.pop(gone, None)
-                self._touched(gone)
+                self._timers.discard(gone)
+                self._keeper.changed(gone)
             place = self._circuits.put(name, circuit)
             self._set_timer(name, circuit)
         return place
@@ -216,19 +204,20 @@ class Judge:
         return Circuit(policy, self._entered(latest), self._now(), self._chance)
 
     def _entered(self, transition: Transition) -> Transition:
-        """A transition in this judge's seconds, as if decided now if the store's clock was set back
-        since it was."""
+        """A transition in this evaluator's seconds, as if decided now if the store's clock was set
+        back since it was."""
         at = min(self._frame.entering(transition.at), self._now())
         return replace(transition, at=at)
 
     def _signed(self, transition: Transition) -> Transition:
-        """A transition in the shared clock's seconds, and known again when it comes back."""
+        """A transition in the shared clock's seconds, by which it is recognised when it comes back
+        from the store."""
         return replace(
             transition,
             at=self._frame.leaving(transition.at),
             since=self._frame.leaving(transition.since),
-            epoch=self._epoch,
-            leader=self._leader,
+            epoch=self._lease.epoch,
+            leader=self._lease.holder,
         )
 
     def _guarded(
@@ -240,12 +229,12 @@ class Judge:
         Returns:
             The health check that the circuit asks for, if it does.
         """
-        self._touched(name)
+        self._keeper.changed(name)
         try:
             place = self._place(name)
             before = place.circuit.latest
             decision = decide(place.circuit)
-            self._tell_faults(place.circuit)
+            self._report_faults(place.circuit)
             if isinstance(decision, Transition):
                 self._hand_on(place, before, decision)
             self._circuits.use(name, place)
@@ -254,55 +243,39 @@ class Judge:
             self._failed(name, "judged", error)
             return None
         if isinstance(decision, Recall):
-            self._recalled(self._signed(decision.transition))
+            self._keeper.recalled(self._signed(decision.transition))
         return decision if isinstance(decision, Check) else None
 
     def _hand_on(self, place: Place, before: Transition, decision: Transition) -> None:
-        """Have the fleet told. What it can't be told is not decided: the circuit begins anew from
-        where it was."""
+        """Put a decision in force. What the store can't hold is not decided: the circuit begins
+        anew from where it was."""
         try:
-            self._decided(self._signed(decision))
+            self._keeper.decided(self._signed(decision))
         except ValueError:
             place.circuit = Circuit(
                 self._policies[before.circuit], before, self._now(), self._chance
             )
             raise
 
-    def _tell_faults(self, circuit: Circuit) -> None:
-        """Surface what a user's strategy or backoff gave that made no sense."""
+    def _report_faults(self, circuit: Circuit) -> None:
+        """Report what a user's strategy or backoff returned that makes no sense."""
         faults = circuit.faults
         while faults:
             what = f"circuit {circuit.latest.circuit!r} is not judged as its policy asks for"
             error = StrategyError.because(faults.pop(0), what, circuit=circuit.latest.circuit)
-            self._surface.error(error)
+            self._notifier.report_error(error)
 
     def _failed(self, name: str, what: str, error: BaseException) -> None:
-        """Surface what a user's strategy has raised."""
+        """Report what a user's strategy has raised."""
         if ends_this_task(error):
             raise error
         what = f"circuit {name!r} could not be {what}"
-        self._surface.error(StrategyError.because(error, what, circuit=name))
+        self._notifier.report_error(StrategyError.because(error, what, circuit=name))
 
     def _set_timer(self, name: str, circuit: Circuit) -> None:
         deadline = circuit.deadline
-        if deadline is not None and deadline < self._timer_of.get(name, float("inf")):
-            self._timer_of[name] = deadline
-            heapq.heappush(self._timers, (deadline, name))
-            if len(self._timers) > 2 * len(self._timer_of) + SPARE_TIMERS:
-                self._timers = [(at, of) for of, at in self._timer_of.items()]
-                heapq.heapify(self._timers)
-            self._timers_changed.set()
-
-    def _due(self) -> list[str]:
-        """The circuits whose time may have come."""
-        now = self._now()
-        names: list[str] = []
-        while self._timers and self._timers[0][0] <= now:
-            deadline, name = heapq.heappop(self._timers)
-            if self._timer_of.get(name) == deadline:  # not overtaken by an earlier one
-                del self._timer_of[name]
-                names.append(name)
-        return [name for name in names if name in self._circuits.names]
+        if deadline is not None:
+            self._timers.set(name, deadline)
 
     async def _check(self, name: str, check: Check) -> None:
         try:
@@ -327,7 +300,7 @@ class Judge:
 
     def _put_off(self, name: str, check: Check, reason: Exception) -> None:
         """Have a circuit ask again, and tell that it has to wait."""
-        self._surface.checks_wait(name, str(reason))
+        self._notifier.checks_wait(name, str(reason))
         self._guarded(name, lambda circuit: circuit.put_off(check, self._now()))
 
     def _is_trusted(self, name: str) -> bool:

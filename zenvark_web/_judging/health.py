@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
 from inspect import isawaitable
 
 from .._circuits.flows import WHOSE, Checked, begun, left
 from .._core.awaitables import is_async
 from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
-from .._runtime.notifier import Surface, ends_this_task
+from .._runtime.instance import Instance
+from .._runtime.notifier import ends_this_task
 from .._runtime.threads import NoRoomError, hangs, in_thread
 from ..exceptions import HealthCheckError, described
-from ..statistics import Statistics
 
 MAX_CHECKS = 32
 """So many run at a time, and a few more of those that are known to pass (see `checking`)."""
@@ -31,17 +30,13 @@ class HealthChecks:
     """The health checks of one leader.
 
     Args:
-        statistics: Counts checks.
-        monotonic: This host's monotonic seconds.
-        surface: Told of checks that fail otherwise than before, and of those that are wrong.
+        instance: Counts checks, and reports those that fail otherwise than before, or are wrong.
     """
 
-    def __init__(
-        self, statistics: Statistics, monotonic: Callable[[], float], surface: Surface
-    ) -> None:
-        self._statistics = statistics
-        self._monotonic = monotonic
-        self._surface = surface
+    def __init__(self, instance: Instance) -> None:
+        self._statistics = instance.statistics
+        self._monotonic = instance.host.monotonic
+        self._notifier = instance.notifier
         self._failing: dict[str, str] = {}
 
     async def run(
@@ -69,12 +64,12 @@ class HealthChecks:
 
     def hangs(self, circuit: str) -> bool:
         """Whether a check goes on in its thread, though its time is over."""
-        return hangs(self._surface, circuit)
+        return hangs(self._notifier, circuit)
 
     async def _outcome(
         self, circuit: str, policy: BreakerPolicy, check: Check, trusted: bool
     ) -> str | None:
-        flow = begun(Checked(self._surface, circuit), 0)  # its own calls pass the circuit
+        flow = begun(Checked(self._notifier, circuit), 0)  # its own calls pass the circuit
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
                 await self._made(circuit, policy, check, trusted)
@@ -98,7 +93,7 @@ class HealthChecks:
         if is_async(function):
             result: object = function(check.type)
         else:
-            result = await in_thread(self._surface, circuit, function, check.type, trusted=trusted)
+            result = await in_thread(self._notifier, circuit, function, check.type, trusted=trusted)
         if isawaitable(result):
             result = await result
         if result is False:
@@ -109,9 +104,9 @@ class HealthChecks:
         told = told.encode("utf-8", "replace").decode()[:MAX_ERROR_LENGTH]
         if isinstance(error, MISTAKES):
             what = f"the health check of circuit {circuit!r} is wrong itself"
-            self._surface.error(HealthCheckError.because(error, what, circuit=circuit))
+            self._notifier.report_error(HealthCheckError.because(error, what, circuit=circuit))
         elif self._is_news(circuit, told):
-            self._surface.check_fails(circuit, told)
+            self._notifier.check_fails(circuit, told)
         return told
 
     def _is_news(self, circuit: str, told: str) -> bool:

@@ -11,20 +11,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 
-from .._circuits.table import Table
+from .._circuits.shard import Shard
 from .._core.order import Lease, Position
-from .._core.policy import PolicyBook
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
-from .._runtime.clock import SharedClock
-from .._runtime.notifier import Surface
-from .._runtime.outage import Outage
+from .._runtime.instance import Instance
+from .._runtime.retries import RetryBackoff
 from ..backends._codec import check_storable
 from ..backends._turns import Turn
 from ..backends.base import (
-    Backend,
     Checkpoint,
-    Presence,
     ResultEntry,
     Snapshot,
 )
@@ -35,12 +31,10 @@ from ..exceptions import (
     OverloadedError,
     PolicyMismatchError,
 )
-from ..statistics import Statistics
-from .checkpoints import Progress
-from .evaluator import Judge
-from .health import HealthChecks
+from .checkpoints import Checkpointer
+from .evaluator import Evaluator
 from .newcomers import Newcomers
-from .publisher import LARGEST_BATCH, Publisher
+from .publisher import LARGEST_BATCH, Office, Publisher
 from .recalls import Recalls
 
 TIDY_INTERVAL = 5.0
@@ -65,79 +59,34 @@ class Leader:
     """One lease's worth of leading.
 
     Args:
-        instance: This instance's id.
+        instance: This instance.
+        shard: The shard that it leads.
         epoch: The lease's epoch.
-        backend: Where transitions go.
-        table: What this instance knows of the circuits.
-        policies: The policies of circuits.
-        clock: The shared clock.
-        surface: Where errors go.
-        statistics: Counts what is done.
-        chance: Makes random numbers from 0 to 1.
-        max_circuits: How many circuits to keep.
         watched: Circuits to check when they are quiet, though nobody has called them yet.
-        on_fenced: Told when the lease turns out to be over.
-        on_overtaken: Told when the store knows a newer transition than this leader.
-        on_present: Told now and then who is there.
+        office: Holds the lease.
     """
 
     def __init__(
-        self,
-        *,
-        instance: str,
-        epoch: int,
-        backend: Backend,
-        table: Table,
-        policies: PolicyBook,
-        clock: SharedClock,
-        surface: Surface,
-        statistics: Statistics,
-        chance: Callable[[], float],
-        max_circuits: int,
-        watched: Iterable[str],
-        on_fenced: Callable[[], None],
-        on_overtaken: Callable[[], None],
-        on_present: Callable[[Sequence[Presence]], None],
+        self, instance: Instance, shard: Shard, epoch: int, watched: Iterable[str], office: Office
     ) -> None:
-        self._lease = Lease(epoch, instance)
-        self._backend = backend
-        self._table = table
-        self._policies = policies
-        self._clock = clock
-        self._frame = clock.frame()
+        self._lease = lease = Lease(epoch, instance.id)
+        self._instance = instance
+        self._notifier = instance.notifier
+        self._policies = instance.policies
+        self._backend = shard.backend
+        self._table = shard.table
+        self._clock = shard.clock
+        self._frame = shard.clock.frame()
         self._leads_since = self._frame.now()
-        self._surface = surface
-        self._max_circuits = max_circuits
         self._watched = watched
-        self._on_present = on_present
-        self._publisher = Publisher(
-            backend=backend,
-            lease=self._lease,
-            surface=surface,
-            statistics=statistics,
-            chance=chance,
-            on_fenced=on_fenced,
-            on_overtaken=on_overtaken,
-        )
-        self._tidying = Outage(surface, chance)
+        self._office = office
+        self._publisher = Publisher(instance, shard.backend, lease, office)
+        self._tidying = RetryBackoff(instance)
         self._fingerprints: frozenset[str] = frozenset()
-        self._recalls = Recalls(backend, self._lease)
-        changed: set[str] = set()
-        self._judge = Judge(
-            policies=policies,
-            known=self._known,
-            frame=self._frame,
-            chance=chance,
-            surface=surface,
-            checks=HealthChecks(statistics, clock.monotonic, surface),
-            max_circuits=max_circuits,
-            decided=self._decided,
-            touched=changed.add,
-            recalled=self._recalls.put,
-            epoch=epoch,
-            leader=instance,
-        )
-        self._progress = Progress(self._judge, changed)
+        self._recalls = Recalls(shard.backend, lease)
+        self._changed: set[str] = set()
+        self._evaluator = Evaluator(instance, self._frame, self, lease)
+        self._checkpointer = Checkpointer(self._evaluator, self._changed)
         self._newcomers = Newcomers()
 
     # What the reader brings
@@ -149,19 +98,19 @@ class Leader:
             The position from which to read results.
         """
         self._frame.begin_after(_newest_counted(snapshot.checkpoint))
-        position = await self._progress.begin(snapshot)
+        position = await self._checkpointer.begin(snapshot)
         turn = Turn()
         for name, transition in tuple(self._table.latest.items()):
             await turn.share()
             if transition.state is not State.CLOSED:
-                self._judge.begin(name)
+                self._evaluator.begin(name)
         for name in self._watched:
-            self._judge.begin(name)
+            self._evaluator.begin(name)
         return position
 
     def give_back(self, snapshot: Snapshot) -> None:
         """Write again what the store has lost of the checkpoint."""
-        self._progress.give_back(snapshot)
+        self._checkpointer.give_back(snapshot)
 
     def give_back_states(self, lost: Sequence[str]) -> None:
         """Write again how these circuits stand, which the store has lost."""
@@ -170,24 +119,24 @@ class Leader:
 
     def adopt(self, transition: Transition) -> None:
         """Go on from a transition that is now in force."""
-        self._judge.adopt(transition)
+        self._evaluator.adopt(transition)
 
     def forget(self, circuit: str) -> None:
         """Begin a circuit anew that is no longer kept."""
-        self._judge.forget(circuit)
+        self._evaluator.forget(circuit)
 
     def take(self, entry: ResultEntry) -> None:
         """Judge one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
-            self._surface.error(entry.item)
+            self._notifier.report_error(entry.item)
         at, told = self._frame.arrived(entry.at)
         overloaded = ""
-        for instance, report, replayed in self._progress.take(entry):
+        for instance, report, replayed in self._checkpointer.take(entry):
             if not replayed and not self._has_time(instance, report, at):
                 overloaded = instance
                 continue
             heard = report if told else _without_ages(report)
-            self._judge.hear(instance, heard, at=at, replayed=replayed)
+            self._evaluator.apply_report(instance, heard, at=at, replayed=replayed)
         if overloaded:
             self._tell_overload(overloaded)
 
@@ -195,12 +144,12 @@ class Leader:
         """Whether to judge a report: not one of too many circuits that nobody knows, while others
         wait for their verdicts."""
         name = report.circuit
-        if report.generation or name in self._judge.names or self._table.known(name).generation:
+        if report.generation or name in self._evaluator.names or self._table.known(name).generation:
             return True
         return self._newcomers.admit(instance, at, self._frame.now())
 
     def _tell_overload(self, instance: str) -> None:
-        self._surface.error(
+        self._notifier.report_error(
             OverloadedError(
                 f"instance {instance} calls more new circuits than there is time for, so some are "
                 "left out and stay closed; name circuits after upstreams, not after what a caller "
@@ -215,17 +164,27 @@ class Leader:
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What there is to run in order to lead. Not in a task group here: one that is being
         cancelled does not pass a further cancellation on, and the first may be lost."""
-        return self._publisher.run, self._judge.run, self._recalls.run, self._keep_order
+        return self._publisher.run, self._evaluator.run, self._recalls.run, self._keep_order
 
-    def _known(self, circuit: str) -> Transition:
+    # What the evaluator asks for
+
+    def known(self, circuit: str) -> Transition:
         """A circuit's newest transition, also if it is on its way only."""
         known, newest = self._table.known(circuit), self._publisher.newest(circuit)
         return known if newest is None or newest.order < known.order else newest
 
-    def _decided(self, transition: Transition) -> None:
-        """Have it published. One that nobody could read raises, and then nothing is decided."""
+    def changed(self, circuit: str) -> None:
+        """Write what is known of a circuit into the next checkpoint."""
+        self._changed.add(circuit)
+
+    def recalled(self, transition: Transition) -> None:
+        """Ask the holder of a grant for what it does not use."""
+        self._recalls.put(transition)
+
+    def decided(self, transition: Transition) -> None:
+        """Publish a transition. One that nobody could read raises, and nothing is decided."""
         check_storable(transition)
-        self._publish(replace(transition, position=self._progress.position))
+        self._publish(replace(transition, position=self._checkpointer.position))
 
     def _publish(self, transition: Transition) -> None:
         self._publisher.publish(self._signed(transition))
@@ -248,10 +207,10 @@ class Leader:
     async def _tidy(self) -> None:
         present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
         self._compare(frozenset(presence.fingerprint for presence in present))
-        self._on_present(present)
+        self._office.present(present)
         await self._forget()
-        self._progress.met(present)
-        await self._progress.write(self._backend, self._lease, self._publisher.caught_up)
+        self._checkpointer.met(present)
+        await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
 
     async def _forget(self) -> None:
         forgettable = await self._forgettable()
@@ -284,8 +243,8 @@ class Leader:
             if self._policies[transition.circuit].idle_interval is None and quiet_for > 0:
                 idle.append((quiet_for, transition))
         idle.sort(key=itemgetter(0), reverse=True)
-        surplus = len(self._table.latest) - self._max_circuits
-        crowd = surplus - self._max_circuits
+        surplus = len(self._table.latest) - self._instance.max_breakers
+        crowd = surplus - self._instance.max_breakers
         forgettable = [
             transition
             for place, (quiet_for, transition) in enumerate(idle)
@@ -298,7 +257,7 @@ class Leader:
     def _idle_for(self, transition: Transition) -> float:
         """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
         to try with or for a check that fails and fails."""
-        heard_at = self._judge.heard_at(transition.circuit)
+        heard_at = self._evaluator.heard_at(transition.circuit)
         quiet_for = self._frame.now() - (self._leads_since if heard_at is None else heard_at)
         if transition.state is State.CLOSED:
             return min(quiet_for, self._clock.now() - transition.at)
@@ -308,7 +267,7 @@ class Leader:
 
     def _compare(self, fingerprints: frozenset[str]) -> None:
         if len(fingerprints) > 1 and fingerprints != self._fingerprints:
-            self._surface.error(
+            self._notifier.report_error(
                 PolicyMismatchError(
                     "instances disagree on their policies or shards "
                     f"({len(fingerprints)} versions: {', '.join(sorted(fingerprints))}); "

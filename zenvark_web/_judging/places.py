@@ -174,6 +174,13 @@ class Places:
         line[name] = None
         line.move_to_end(name)
 
+    def heard(self, name: str, instance: str, report: Report) -> None:
+        """An instance has reported on a circuit."""
+        place = self._places.get(name)
+        if place is not None:
+            place.hear(instance, report)
+            self.use(name, place)
+
     def pop(self, name: str) -> None:
         """Keep a circuit no longer."""
         place = self._places.pop(name, None)

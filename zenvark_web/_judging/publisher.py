@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
+from typing import Protocol
 
 from .._core.order import Lease
 from .._core.states import State, Transition
-from .._runtime.notifier import Surface
-from .._runtime.outage import Outage
-from ..backends.base import Backend
+from .._runtime.instance import Instance
+from .._runtime.retries import RetryBackoff
+from ..backends.base import Backend, Presence
 from ..exceptions import BackendError, FencedError
-from ..statistics import Statistics
 
 LARGEST_BATCH = 250
 
@@ -95,37 +95,39 @@ class Line:
             await self._none_before.wait()
 
 
+class Office(Protocol):
+    """Whoever holds the lease that a leader leads by."""
+
+    def fenced(self) -> None:
+        """The store says that the lease is over."""
+        ...
+
+    def overtaken(self) -> None:
+        """The store knows a newer transition than this leader."""
+        ...
+
+    def present(self, instances: Sequence[Presence]) -> None:
+        """These instances are there."""
+        ...
+
+
 class Publisher:
     """The loop that publishes.
 
     Args:
+        instance: Counts what is published, and reports errors.
         backend: Where to.
         lease: The leader's lease.
-        surface: Where errors go.
-        statistics: Counts what is published.
-        chance: Makes random numbers from 0 to 1.
-        on_fenced: Told when the lease turns out to be over.
-        on_overtaken: Told when the store knows a newer transition.
+        office: Told when the lease turns out to be over, or the store to know more.
     """
 
-    def __init__(
-        self,
-        *,
-        backend: Backend,
-        lease: Lease,
-        surface: Surface,
-        statistics: Statistics,
-        chance: Callable[[], float],
-        on_fenced: Callable[[], None],
-        on_overtaken: Callable[[], None],
-    ) -> None:
+    def __init__(self, instance: Instance, backend: Backend, lease: Lease, office: Office) -> None:
         self._backend = backend
         self._lease = lease
-        self._surface = surface
-        self._statistics = statistics
-        self._outage = Outage(surface, chance)
-        self._on_fenced = on_fenced
-        self._on_overtaken = on_overtaken
+        self._notifier = instance.notifier
+        self._statistics = instance.statistics
+        self._retries = RetryBackoff(instance)
+        self._office = office
         self._line = Line()
         self._something = asyncio.Event()
         self._most = LARGEST_BATCH
@@ -156,19 +158,19 @@ class Publisher:
         try:
             in_force = await self._backend.publish(self._lease, *batch)
         except FencedError as error:
-            self._surface.error(error)
-            self._on_fenced()
+            self._notifier.report_error(error)
+            self._office.fenced()
             await asyncio.get_running_loop().create_future()  # until cancelled
         except BackendError as error:
             self._most = max(1, len(batch) // 2)  # on a slow line, few may get through in time
-            await asyncio.sleep(self._outage.failed(error))
+            await asyncio.sleep(self._retries.failed(error))
         else:
             self._most = min(LARGEST_BATCH, 2 * self._most)
-            self._outage.over()
+            self._retries.over()
             self._statistics.transitions += len(batch)
             self._line.done(batch)
             if not in_force:
-                self._on_overtaken()
+                self._office.overtaken()
 
 
 def _is_of_use(transition: Transition) -> bool:

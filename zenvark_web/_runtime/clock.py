@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+
+from .host import Host
 
 AHEAD = 1.0
 """Seconds by which a time stamp is ahead of the shared clock only if that was set back. An instance
@@ -19,11 +20,11 @@ class SharedClock:
     Only durations are taken from the host, so its wall clock may say what it likes.
 
     Args:
-        monotonic: The host's monotonic seconds.
+        host: Has the monotonic seconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self.monotonic = monotonic
+    def __init__(self, host: Host) -> None:
+        self.monotonic = host.monotonic
         self.known = asyncio.Event()
         self._offset = 0.0
 

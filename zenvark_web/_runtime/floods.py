@@ -6,12 +6,13 @@ another. All are counted in any case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from enum import Enum, auto
 from typing import TypeAlias
 
 from ..events import StateChange
 from ..exceptions import ZenvarkError
+from .host import Host
 
 INTERVAL = 10.0
 """Seconds after which all begins anew for a class of errors."""
@@ -44,11 +45,11 @@ class Floods:
     """Limits what is told. May be asked from any thread.
 
     Args:
-        monotonic: This host's monotonic seconds.
+        host: Has the monotonic seconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, host: Host) -> None:
+        self._monotonic = host.monotonic
         self._kinds: dict[str, _Interval] = {}
 
     def verdict(self, kind: str, source: Source) -> Verdict:
@@ -71,11 +72,11 @@ class ChangeFloods:
     instances call, have a share that these do not take.
 
     Args:
-        monotonic: This host's monotonic seconds.
+        host: Has the monotonic seconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, host: Host) -> None:
+        self._monotonic = host.monotonic
         self._began = float("-inf")
         self._told = {True: 0, False: 0}
         self._held_back = False

@@ -8,7 +8,7 @@ facts, for formatters that write JSON; docs/logging.md lists both.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from .._core.states import Role, State
@@ -146,12 +146,14 @@ class Log:
 
     Args:
         namespace: Its namespace.
-        instance: Tells its name in the fleet, which may change.
+
+    Attributes:
+        instance: Its name in the fleet, which may change.
     """
 
-    def __init__(self, namespace: str, instance: Callable[[], str]) -> None:
+    def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._instance = instance
+        self.instance = ""
 
     def error(self, error: Exception) -> None:
         """Log a background error."""
@@ -247,12 +249,11 @@ class Log:
     ) -> None:
         if not logger.isEnabledFor(level):
             return
-        instance = self._instance()
         text = template + WHERE
         facts |= {
             "event": event,
             "namespace": self._namespace,
-            "instance": instance,
+            "instance": self.instance,
             "circuit": circuit,
         }
         # An exception of a user's handler or filter must not affect a call or a decision.
@@ -263,7 +264,7 @@ class Log:
                 *told,
                 self._namespace,
                 circuit or "-",
-                instance,
+                self.instance,
                 exc_info=raised if raised is not None and _was_raised(raised) else None,
                 extra={f"zenvark_{name}": fact for name, fact in facts.items()},
             )

@@ -11,6 +11,7 @@ import inspect
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .._core.states import Cause, Role
@@ -18,6 +19,7 @@ from ..events import StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of
+from .host import Host
 from .log import Log
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
@@ -36,38 +38,54 @@ def ends_this_task(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
-class Surface:
-    """Fans errors and events out to whoever wants to know.
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What the user wants to be called with.
 
     Args:
+        on_error: Called with each error of the background.
+        on_state_change: Called with each change of a circuit's state.
+        on_role_change: Called with each new role.
+    """
+
+    on_error: Callback | None = None
+    on_state_change: Callback | None = None
+    on_role_change: Callback | None = None
+
+
+class Notifier:
+    """Reports errors and events to the log, the counters and the user's callbacks.
+
+    Args:
+        namespace: The namespace, as the log names it.
+        callbacks: The user's callbacks.
         statistics: Counts errors.
-        monotonic: This host's monotonic seconds.
-        log: Writes the log's lines.
-        on_error, on_state_change, on_role_change: The user's callbacks.
+        host: Has the monotonic seconds.
     """
 
     def __init__(
-        self,
-        statistics: Statistics,
-        monotonic: Callable[[], float],
-        *,
-        log: Log,
-        on_error: Callback | None,
-        on_state_change: Callback | None,
-        on_role_change: Callback | None,
+        self, namespace: str, callbacks: Callbacks, statistics: Statistics, host: Host
     ) -> None:
         self._statistics = statistics
-        self._log = log
-        self._on_error = on_error
-        self._on_state_change = on_state_change
-        self._on_role_change = on_role_change
+        self._namespace = namespace
+        self._host = host
+        self._log = Log(namespace)
+        self._callbacks = callbacks
         self._waiting: deque[tuple[Callback, object]] = deque()
         self._queued: Counter[int] = Counter()  # by identity: not all that is callable has a hash
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._floods = Floods(monotonic)
-        self._changes = ChangeFloods(monotonic)
+        self._floods = Floods(host)
+        self._changes = ChangeFloods(host)
         self._warned: set[str] = set()
+
+    def renewed(self, statistics: Statistics) -> Notifier:
+        """One with the same callbacks, to which nothing was reported so far."""
+        return Notifier(self._namespace, self._callbacks, statistics, self._host)
+
+    def name(self, instance: str) -> None:
+        """Have the log name this instance."""
+        self._log.instance = instance
 
     def open(self) -> None:
         """Get ready for use in the running loop."""
@@ -75,10 +93,10 @@ class Surface:
         self._arrived = asyncio.Event()
         self._warned.clear()
 
-    def error(self, error: Exception) -> None:
-        """Surface an error of the background, from any thread."""
-        if self._tell(error) and self._on_error is not None:
-            self._call(self._on_error, error)
+    def report_error(self, error: Exception) -> None:
+        """Report an error of the background, from any thread."""
+        if self._tell(error) and self._callbacks.on_error is not None:
+            self._call(self._callbacks.on_error, error)
 
     def state_changed(self, change: StateChange) -> None:
         """Tell that a circuit changed its state here."""
@@ -87,8 +105,8 @@ class Surface:
             self._log.state_changed(change)
         elif verdict is Verdict.HELD_BACK_FIRST:
             self._log.changes_held_back(INTERVAL)
-        if self._on_state_change is not None:
-            self._call(self._on_state_change, change)
+        if self._callbacks.on_state_change is not None:
+            self._call(self._callbacks.on_state_change, change)
 
     def opened(self, circuit: str, cause: Cause) -> None:
         """Count that this instance has opened a circuit."""
@@ -97,8 +115,8 @@ class Surface:
     def role_changed(self, role: Role) -> None:
         """Tell that this instance leads now, or no longer."""
         self._log.role_changed(role)
-        if self._on_role_change is not None:
-            self._call(self._on_role_change, role)
+        if self._callbacks.on_role_change is not None:
+            self._call(self._callbacks.on_role_change, role)
 
     def connected_again(self) -> None:
         """Tell that the store answers after an outage."""
@@ -173,8 +191,9 @@ class Surface:
             self._failed(callback, error)
 
     def _failed(self, callback: Callback, error: CallbackError) -> None:
-        if self._tell(error) and self._on_error is not None and callback is not self._on_error:
-            self._call(self._on_error, error)
+        on_error = self._callbacks.on_error
+        if self._tell(error) and on_error is not None and callback is not on_error:
+            self._call(on_error, error)
 
     def _once(self, what: str, circuit: str, write: Callable[[str], None]) -> None:
         """Write a line, the first time since the coordinator was made or started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .._coordination.shard import Shard
+from .._circuits.shard import Shard
 from .._runtime.host import Host
 from ..backends.base import Backend
 from ..coordinator import Coordinator
@@ -35,7 +35,7 @@ class SimulatedCoordinator(Coordinator):
     @property
     def shards(self) -> Sequence[Shard]:
         """What it knows, by shard."""
-        return self._parts.shards
+        return self._state.shards
 
     def leads(self, shard: int) -> bool:
         """Whether it believes that it leads a shard."""

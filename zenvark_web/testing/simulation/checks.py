@@ -14,7 +14,7 @@ By the numbers of the design's invariants:
     caller (11) never counts.
 7.  After a store came back empty, nothing is numbered below what the leader knew, and no circuit is
     closed that anybody knew not to be, unless it has recovered.
-8.  What waits, streams, ledgers and tasks stay within their bounds.
+8.  What waits, streams, batches in flight and tasks stay within their bounds.
 10. Whatever a user's callback raises is surfaced.
 """
 
@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..._circuits.runs import MAX_AGE
-from ..._coordination.ledger import MAX_BATCHES
+from ..._circuits.batches import MAX_BATCHES
+from ..._circuits.runs import MAX_AGE, MAX_RUNS
 from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..._judging.health import MAX_CHECKS
@@ -253,8 +253,13 @@ class InvariantChecks:
             f"{host} counted a result twice",
         )
         for shard in host.coordinator.shards:
-            self._require(shard.outbox.runs <= shard.outbox.limit, f"{host}: more waits than may")
-            self._require(len(shard.ledger) <= MAX_BATCHES, f"{host}: more is entered than may")
+            self._require(
+                shard.outbox.budget.used <= MAX_RUNS,
+                f"{host}: more waits than may",
+            )
+            self._require(
+                len(shard.outbox.in_flight) <= MAX_BATCHES, f"{host}: more is entered than may"
+            )
 
     def look_for_what_is_owed(self, calm_since: float) -> None:
         """Whether a leader has left undecided what it had the time to decide."""

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from enum import Enum
+
+from .notifier import Notifier
 
 
 class Asker(Enum):
     """A loop that asks the store."""
 
-    CAMPAIGN = "campaign"
+    ELECTION = "election"
     READER = "reader"
     REPORTER = "reporter"
 
 
-class Link:
-    """What each loop's newest question to the store came to.
+class ConnectionStatus:
+    """The result of each loop's newest request to the store.
 
     Args:
-        again: Called when all loops have an answer after one had none.
+        notifier: Reports that all loops are answered again after an outage.
 
-    One that has not been answered yet is no trouble: a start is no outage.
+    A request that is still under way changes nothing: a start is no outage.
     """
 
-    def __init__(self, again: Callable[[], None]) -> None:
-        self._again = again
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self._answered = dict.fromkeys(Asker, False)
         self._failed = dict.fromkeys(Asker, False)
         self._changed = asyncio.Event()
@@ -33,35 +34,37 @@ class Link:
     @property
     def connected(self) -> bool:
         """Whether the store answered when it was last asked for states and leadership."""
-        return self._answered[Asker.CAMPAIGN] and self._answered[Asker.READER]
+        return self._answered[Asker.ELECTION] and self._answered[Asker.READER]
 
     @property
     def answers(self) -> bool:
-        """Whether the store has answered someone and has not failed to answer anybody."""
+        """Whether the store has answered a loop and has failed none."""
         return any(self._answered.values()) and not self.cut_off
 
     @property
     def cut_off(self) -> bool:
-        """Whether any loop's newest question failed: then nobody judges this instance's results,
-        or it does not hear of it."""
+        """Whether any loop's newest request failed: then this instance's results are not judged,
+        or it does not learn of the verdict."""
         return any(self._failed.values())
 
     def answered(self, asker: Asker) -> None:
-        """Take note of an answer."""
+        """A loop's request was answered."""
         self._note(asker, True)
 
     def failed(self, asker: Asker) -> None:
-        """Take note that there was none."""
+        """A loop's request failed."""
         self._note(asker, False)
 
     def _note(self, asker: Asker, answered: bool) -> None:
+        if self._answered[asker] is answered and self._failed[asker] is not answered:
+            return
         before = self.cut_off
         self._answered[asker] = answered
         self._failed[asker] = not answered
         if self.cut_off is not before:
             self._changed.set()
             if before:
-                self._again()
+                self._notifier.connected_again()
 
     async def changes(self) -> None:
         """Wait until `cut_off` changes."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 
+from ._runtime.host import Host
 from .breaker import Breaker
 
 EVICTION_TRIES = 100
@@ -31,18 +32,18 @@ class Registry:
 
     Args:
         most: How many to keep.
-        monotonic: This host's monotonic seconds.
+        host: Has the monotonic seconds.
     """
 
-    def __init__(self, most: int, monotonic: Callable[[], float]) -> None:
+    def __init__(self, most: int, host: Host) -> None:
         self._most = most
-        self._monotonic = monotonic
+        self._monotonic = host.monotonic
         self._lock: AbstractContextManager[bool] = threading.RLock()
         self._breakers: OrderedDict[str, Breaker] = OrderedDict()
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._burst = float(max(LEAST_BURST, most))
         self._credit = self._burst
-        self._counted_at = monotonic()
+        self._counted_at = host.monotonic()
 
     def __len__(self) -> int:
         return len(self._breakers)
@@ -56,7 +57,7 @@ class Registry:
             return breaker
 
     def keep(
-        self, name: str, make: Callable[[], Breaker], *, quiet: Callable[[Breaker], bool]
+        self, name: str, make: Callable[[], Breaker], can_be_evicted: Callable[[Breaker], bool]
     ) -> Breaker:
         """The breaker of a circuit, made if there is none. With all places taken by breakers that
         are needed, it works but is not kept.
@@ -64,13 +65,13 @@ class Registry:
         Args:
             name: The circuit.
             make: Makes a breaker.
-            quiet: Tells whether one may be let go of.
+            can_be_evicted: Tells whether one may be let go of.
         """
         with self._lock:
             breaker = self.get(name)
             if breaker is None:
                 breaker = make()
-                if len(self._breakers) < self._most or self._evict(quiet):
+                if len(self._breakers) < self._most or self._evict(can_be_evicted):
                     self._breakers[name] = breaker
                     self._gone.pop(name, None)
             return breaker
@@ -103,11 +104,11 @@ class Registry:
         """Go on in a forked process, in which nobody can be at it any more."""
         self._lock = threading.RLock()
 
-    def _evict(self, quiet: Callable[[Breaker], bool]) -> bool:
+    def _evict(self, can_be_evicted: Callable[[Breaker], bool]) -> bool:
         """Let go of the breaker not used for longest, but of none that is needed."""
         for _ in range(min(EVICTION_TRIES, len(self._breakers))):
             name, breaker = self._breakers.popitem(last=False)
-            if quiet(breaker):
+            if can_be_evicted(breaker):
                 self._remember(name)
                 return True
             self._breakers[name] = breaker

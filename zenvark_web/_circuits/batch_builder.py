@@ -1,0 +1,108 @@
+"""Builds a batch of reports from what local circuits have recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from .._core.states import Report, Run, TrialNote
+from ..statistics import Statistics
+from .local import LocalCircuit
+from .runs import MAX_AGE, PendingRun
+from .table import Table
+
+
+class BatchBuilder:
+    """What goes into one batch. It is kept until it is written, so that it can be sent again.
+
+    Args:
+        number: The batch's number.
+        statistics: Counts the results that are too old.
+
+    Attributes:
+        words: The circuits whose state is sent, though they have no results.
+        sent_at: The monotonic second at which it was first sent.
+    """
+
+    def __init__(self, number: int, statistics: Statistics) -> None:
+        self.number = number
+        self.sent_at = float("inf")
+        self._statistics = statistics
+        self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
+        self.words: Iterable[str] = ()
+
+    def add(self, circuit: LocalCircuit, now: float) -> int:
+        """Take a circuit's results, but for those that are too old; returns how many runs."""
+        runs: list[PendingRun] = []
+        for run in circuit.take():
+            if run.generation < 0:  # begun and judged while this instance was alone
+                self._statistics.evaluated += run.count
+            elif now - run.ended > MAX_AGE:
+                self._statistics.expired += run.count
+            else:
+                runs.append(run)
+        # The note must fit the runs, also when they are sent again later.
+        note = circuit.note()
+        if note is not None and note.generation < 0:
+            note = None
+        self._parts.append((circuit, runs, circuit.take_blocked(), note))
+        return len(runs)
+
+    def stored(self) -> None:
+        """The store has the batch; perhaps its first copy, whose reply was lost."""
+        for circuit, _, _, note in self._parts:
+            if note is not None:
+                circuit.admission.told(note.generation, self.sent_at)
+
+    @property
+    def runs(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
+        """The results in it."""
+        return [(circuit, runs) for circuit, runs, *_ in self._parts]
+
+    @property
+    def results(self) -> int:
+        """How many results are in it. The number does not change, since the store may have a copy
+        whose reply was lost."""
+        return sum(run.count for _, runs, *_ in self._parts for run in runs)
+
+    def reports(self, now: float, table: Table) -> tuple[Report, ...]:
+        """The reports as they are at the monotonic second `now`.
+
+        Args:
+            now: The second.
+            table: Has the circuits' states.
+        """
+        reports = [_with_word(self._report(*part, now), table) for part in self._parts]
+        named = {report.circuit for report in reports}
+        for name in self.words:
+            if name not in named:
+                report = Report(name, generation=table.known(name).generation)
+                reports.append(_with_word(report, table))
+        return tuple(reports)
+
+    def _report(
+        self,
+        circuit: LocalCircuit,
+        runs: list[PendingRun],
+        blocked: int,
+        note: TrialNote | None,
+        now: float,
+    ) -> Report:
+        alone = circuit.admission.generation < 0
+        return Report(
+            circuit=circuit.name,
+            generation=0 if alone else circuit.admission.generation,
+            runs=tuple(
+                Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
+                for run in runs
+            ),
+            blocked=blocked,
+            trial=note,
+            hold=circuit.retry_after_left(now),
+            overdue=0 if alone else circuit.slow_in_flight(now)[0],
+        )
+
+
+def _with_word(report: Report, table: Table) -> Report:
+    """A report with its circuit's state, unless that is as it began."""
+    return replace(report, word=table.word(report.circuit)) if report.generation else report

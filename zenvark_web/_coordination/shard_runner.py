@@ -1,0 +1,181 @@
+"""One run's loops in one shard: election, reader, reporter, and the leader if it is elected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeAlias
+
+from .._circuits.shard import Shard
+from .._judging.alone import Alone
+from .._judging.leader import Leader
+from .._runtime.connection import ConnectionStatus
+from .._runtime.instance import Instance
+from ..backends.base import News, Presence
+from ..exceptions import BackendError
+from .election import Election, LeaseBalancer
+from .reader import Reader
+from .reporter import Reporter
+from .slow_calls import SlowCallMonitor
+
+CANCEL_AGAIN = 0.5
+
+READ_AGAIN = 0.05
+"""Seconds until the store is asked for news again that it did not tell."""
+
+Loop: TypeAlias = Callable[[], Awaitable[None]]
+
+
+class Tasks(Protocol):
+    """The run that a shard's loops belong to."""
+
+    def start(self, loop: Loop) -> asyncio.Task[None] | None:
+        """Start a loop as a task of the run; not at all if the run is about to end."""
+        ...
+
+    def watched(self) -> Iterable[str]:
+        """Circuits to check when they are quiet, though nobody has called them yet."""
+        ...
+
+
+class ShardRunner:
+    """Takes part in a shard for as long as its loops run.
+
+    Args:
+        instance: The instance.
+        shard: The shard.
+        balancer: Counts the shards that the instance leads.
+        tasks: Runs the leader's loops.
+    """
+
+    def __init__(
+        self, instance: Instance, shard: Shard, balancer: LeaseBalancer, tasks: Tasks
+    ) -> None:
+        self._instance = instance
+        self._shard = shard
+        self._balancer = balancer
+        self._tasks = tasks
+        self._leading: list[asyncio.Task[None]] = []
+        self._connection = ConnectionStatus(instance.notifier)
+        self._reporter = Reporter(instance, shard, self._connection)
+        self._election = Election(instance, shard, self._connection, balancer, self)
+        self._reader = Reader(instance, shard, self._connection, self._election, self._reporter)
+        self._monitor = SlowCallMonitor(instance.host)
+        self.loaded = self._reader.loaded
+        self.loops: list[Loop] = [
+            self._election.run,
+            self._reader.run,
+            self._reporter.run,
+            self._reporter.remind,
+        ]
+        policies = instance.policies.all()
+        if any(policy.slow_call is not None for policy in policies):
+            self.loops.append(self._monitor.run)
+        if any(policy.cut_off == "local" for policy in policies):
+            alone = Alone(instance, shard, self._connection, self._reader.catch_up)
+            self.loops.append(alone.run)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered when it was last asked."""
+        return self._connection.connected
+
+    @property
+    def loading(self) -> bool:
+        """Whether the store answers, and has not told all that is not closed so far."""
+        return not self.loaded.is_set() and self._connection.answers
+
+    @property
+    def leading(self) -> bool:
+        """Whether the instance believes that it leads the shard."""
+        return self._election.leading
+
+    @property
+    def led(self) -> bool:
+        """Whether anybody leads the shard, as far as this instance has heard."""
+        return self._election.led
+
+    def open(self) -> None:
+        """Get ready for use in the running loop."""
+        self._shard.clock.open()
+        self._shard.backend.open()
+        self._shard.outbox.open(self._reporter.wake, self._monitor)
+
+    def retire(self) -> None:
+        """Lead no more."""
+        self._election.retire()
+
+    async def catch_up(self) -> None:
+        """Send what waits and read what is new, both at once and at last: what was asked before the
+        process stood still has no answer any more."""
+        self._election.hurry()
+        await asyncio.gather(self._reporter.empty(), self._read_news())
+        self._shard.table.look_at_waits()
+
+    async def _read_news(self) -> None:
+        while True:
+            try:
+                await self._reader.catch_up()
+            except BackendError:
+                await asyncio.sleep(READ_AGAIN)
+            else:
+                return
+
+    async def say_goodbye(self, patience: float) -> None:
+        """Send what is left, give the lease back, let go of the store."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._reporter.flush()
+                await self._shard.backend.resign(self._instance.id)
+        except (BackendError, TimeoutError):
+            pass  # the store is away: the lease runs out by itself, and results count as dropped
+        finally:
+            self._shard.outbox.handover.close()
+            await self._shard.backend.close()
+
+    # The outcome of the election, and the leader's lease
+
+    def elected(self, epoch: int) -> None:
+        """Lead the shard."""
+        watched = filter(self._shard.holds, self._tasks.watched())
+        leader = Leader(self._instance, self._shard, epoch, list(watched), self)
+        started = [self._tasks.start(loop) for loop in leader.loops]
+        self._leading = [task for task in started if task is not None]
+        if self._leading:
+            self._reader.serve(leader)
+        self._balancer.taken()
+
+    def deposed(self) -> None:
+        """Follow another leader."""
+        self._reader.serve(None)
+        for task in self._leading:
+            end(task)
+        self._leading = []
+        self._balancer.given_up()
+
+    def learned(self, news: News) -> None:
+        """Look whether the store has lost circuits or results."""
+        self._reader.check(news.last_state, news.circuits)
+        self._shard.outbox.in_flight.review(news.account)
+        self._shard.outbox.in_flight.report_losses()
+
+    def fenced(self) -> None:
+        """The lease is over."""
+        self._election.fenced()
+
+    def overtaken(self) -> None:
+        """Read what the store knows and this leader does not."""
+        self._reader.refresh()
+
+    def present(self, instances: Sequence[Presence]) -> None:
+        """Hand the lease over if others hold fewer."""
+        if self._balancer.holds_too_many(len(instances)):
+            self._election.hand_over()
+
+
+def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task, again and again until it takes it: `asyncio.wait_for`, which redis-py uses
+    under a client that was given to us, loses a cancellation now and then before Python 3.12."""
+    if not task.done():
+        task.cancel()
+        task.get_loop().call_later(CANCEL_AGAIN, end, task)

@@ -1,0 +1,143 @@
+"""What a coordinator keeps from one run to the next: its instance, its shards, its breakers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ._breakers import Registry
+from ._circuits.handover import Nowhere
+from ._circuits.idle import IdleWarnings
+from ._circuits.local import LocalCircuit
+from ._circuits.outbox import Outbox
+from ._circuits.shard import Shard, shard_of
+from ._circuits.table import Table
+from ._core._checks import check_name
+from ._core.admission import Admission
+from ._core.policy import BreakerPolicy
+from ._runtime.identity import Identity
+from ._runtime.instance import Instance
+from .backends import Backend
+from .breaker import Breaker, UnprotectedBreaker
+from .statistics import Statistics
+
+_WITHOUT = BreakerPolicy()
+
+
+class CoordinatorState:
+    """What outlives a run.
+
+    Args:
+        instance: The instance, which has no name yet.
+        backends: The store of each shard.
+    """
+
+    def __init__(self, instance: Instance, backends: Sequence[Backend]) -> None:
+        self.identity = Identity(instance.host)
+        self._registry = Registry(instance.max_breakers, instance.host)
+        self._begin_shards(instance, backends)
+
+    def _begin_shards(self, instance: Instance, backends: Sequence[Backend]) -> None:
+        self.instance = instance
+        self.idle = IdleWarnings(instance.notifier, instance.host)
+        self.shards: Sequence[Shard] = [
+            Shard(instance, backend, self.idle, number) for number, backend in enumerate(backends)
+        ]
+        self._nowhere = Outbox(instance, handover=Nowhere)
+        self._flooded = False
+
+    @property
+    def name(self) -> str:
+        """This instance's name, as it is told to users."""
+        name = self.identity.show()
+        self.instance.notifier.name(name)
+        return name
+
+    def begin_run(self) -> Instance:
+        """Take a name for the run that begins."""
+        bound = any(len(shard.outbox.in_flight) for shard in self.shards)
+        name = self.identity.for_a_run(bound=bound)
+        self.instance = replace(self.instance, id=name)
+        self.instance.notifier.name(name)
+        for shard in self.shards:
+            shard.table.join(name)
+        self.idle.started()
+        return self.instance
+
+    def begin_anew(self) -> object:
+        """Take no part any more in a forked process, and have nothing to do with what is under
+        way in the one it comes from; what is known stays known.
+
+        Returns:
+            What belongs to the other process.
+        """
+        inherited = self.shards
+        statistics = Statistics()
+        notifier = self.instance.notifier.renewed(statistics)
+        self.identity.begin_anew()
+        self._begin_shards(
+            replace(self.instance, id="", statistics=statistics, notifier=notifier),
+            [shard.backend for shard in inherited],
+        )
+        for shard, before in zip(self.shards, inherited, strict=True):
+            shard.table.take_over(before.table)
+        self._registry.begin_anew()
+        return inherited
+
+    def breaker(self, name: str) -> Breaker:
+        """The breaker of a circuit, made on first use, from any thread."""
+        breaker = self._registry.get(name)
+        if breaker is not None:
+            return breaker
+        check_name("a circuit's name", name)
+        return self._protected(name) or self._unprotected(name)
+
+    def _protected(self, name: str) -> Breaker | None:
+        """The breaker of a circuit, unless it is one new circuit too many. Those that have
+        settings of their own are as many as somebody has written down, and never too many."""
+        table = self._table(name)
+        if not (name in self.instance.policies.exact or table.knows(name) or self._affords(name)):
+            return None
+        return self._registry.keep(name, lambda: Breaker(table.local(name)), self._can_be_evicted)
+
+    def _protected_circuit(self, name: str) -> LocalCircuit | None:
+        kept = self._registry.get(name) or self._protected(name)
+        return None if kept is None else self._table(name).local(name)
+
+    def _table(self, name: str) -> Table:
+        return self.shards[shard_of(name, len(self.shards))].table
+
+    def _can_be_evicted(self, breaker: Breaker) -> bool:
+        return self._table(breaker.name).local(breaker.name).can_be_evicted
+
+    @property
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The breakers that are kept now."""
+        return self._registry.snapshot()
+
+    @property
+    def kept(self) -> int:
+        """How many breakers are kept."""
+        return len(self._registry)
+
+    def watched(self) -> Iterable[str]:
+        """Circuits to check when they are quiet, though nobody has called them yet."""
+        names = dict.fromkeys((*self.breakers, *self.instance.policies.exact))
+        return [name for name in names if self.instance.policies[name].idle_interval is not None]
+
+    def _affords(self, name: str) -> bool:
+        """Whether one more new circuit may come. Before the start it costs the fleet nothing."""
+        if not self.shards[0].outbox.handover.served:
+            return True
+        affords = self._registry.affords(name)
+        if affords and self._flooded and self._registry.at_rest:
+            self._flooded = False
+        return affords
+
+    def _unprotected(self, name: str) -> Breaker:
+        self.instance.statistics.unprotected += 1
+        if not self._flooded:
+            self._flooded = True
+            self.instance.notifier.too_many_new(name)
+        local = LocalCircuit(name, _WITHOUT, Admission(""), self._nowhere)
+        return UnprotectedBreaker(local, self._protected_circuit)
