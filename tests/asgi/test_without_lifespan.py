@@ -14,6 +14,7 @@ from tests.helpers.children import Child
 from tests.helpers.ports import Port
 from tests.helpers.processes import ROOT
 from tests.helpers.servers import ServerHandle
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually
 
 SERVERS = {
@@ -26,7 +27,10 @@ SERVERS = {
 }
 
 
-@pytest.mark.parametrize("name", SERVERS)
+SPANNING = {"uvicorn without lifespan", "hypercorn on trio with a mounted app"}
+
+
+@pytest.mark.parametrize("name", spanning(SERVERS, SPANNING))
 async def test_it_is_protected(
     name: str, redis_server: ServerHandle, namespace: str, tmp_path: Path
 ) -> None:

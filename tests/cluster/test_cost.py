@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.cluster.fleet import StartFleet, all_reach
 from tests.cluster.store import Store, connections
 from tests.helpers.servers import RedisServer
@@ -20,6 +22,7 @@ def sent(server: RedisServer) -> int:
     return sum(calls[command] for command in SENT)
 
 
+@pytest.mark.slow
 async def test_thousand_circuits_take_two_connections_and_few_commands(
     fresh_server: RedisServer, namespace: str, start_fleet: StartFleet, record_property: Record
 ) -> None:
@@ -49,6 +52,7 @@ async def test_thousand_circuits_take_two_connections_and_few_commands(
     assert rate_inside < 10
 
 
+@pytest.mark.slow
 async def test_twenty_thousand_calls_cost_few_commands(
     fresh_server: RedisServer, namespace: str, start_fleet: StartFleet, record_property: Record
 ) -> None:

@@ -83,6 +83,7 @@ async def test_newcomer_admits_no_call_to_an_open_circuit(
                     coordinator.breaker(name).acquire()
 
 
+@pytest.mark.slow
 async def test_whoever_leads_judges_while_it_loads(
     coordinators: list[Coordinator], redis_server: ServerHandle, namespace: str
 ) -> None:
@@ -105,7 +106,7 @@ async def loaded(coordinator: Coordinator) -> bool:
     return True
 
 
-@pytest.mark.untraced
+@pytest.mark.slow
 async def test_other_tasks_have_their_turns(
     coordinators: list[Coordinator], redis_server: ServerHandle, namespace: str
 ) -> None:

@@ -21,7 +21,7 @@ from zenvark_web import (
     State,
 )
 
-SECONDS = 4.0
+SECONDS = 20.0
 """In which a stop ends at the latest, on a busy host."""
 
 
@@ -197,14 +197,14 @@ async def test_stop_gives_up_on_a_health_check_that_will_not_be_cancelled(
 
     policy = BreakerPolicy(health_check=cling, backoff=ConstantBackoff(0.01))
     coordinator = Coordinator(fresh_server.url, policy=policy)
-    async with nothing_left(fresh_server, within=12.0):
+    async with nothing_left(fresh_server, within=60.0):
         before = asyncio.all_tasks()
         await coordinator.start()
         await open_circuit(coordinator)
         await begun.wait()
         began = time.monotonic()
         await coordinator.stop()
-        assert time.monotonic() - began < 8.0
+        assert time.monotonic() - began < 30.0
         assert coordinator.statistics.errors["StopError"] == 1
         await eventually(lambda: connections(fresh_server) == 0, within=PATIENCE)
 

@@ -10,6 +10,7 @@ from tests.cluster.fleet import Fleet, StartFleet, all_reach
 from tests.cluster.store import Store
 from tests.cluster.upstream import Mode, Upstream
 from tests.helpers.servers import RedisServer
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 
@@ -40,7 +41,7 @@ OUTAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("kind", spanning(OUTAGES, {"comes back empty", "hangs"}))
 async def test_calls_go_on_states_stay_and_all_resumes(
     kind: str, fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
 ) -> None:
@@ -67,7 +68,7 @@ async def test_calls_go_on_states_stay_and_all_resumes(
     for counts in good:
         assert counts["ended"].keys() == {"passed"}
         assert counts["ended"]["passed"] > 10 * OUTAGE
-        assert counts["p99"] < 10 * usual + 0.05
+        assert counts["p99"] < max(10 * usual, 0.5), "none waits for Redis"
     for counts in bad:
         assert counts["ended"].keys() == {"rejected"}
     await eventually(lambda: store.circuits().get("bad"), within=PATIENCE)
@@ -137,6 +138,7 @@ async def works_again(fleet: Fleet) -> None:
     await all_reach(fleet, "open", "new")
 
 
+@pytest.mark.slow
 async def test_only_fresh_failures_of_a_long_outage_count(
     fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
 ) -> None:

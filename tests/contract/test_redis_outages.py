@@ -29,7 +29,7 @@ from zenvark_web._core.order import Lease, Position
 from zenvark_web.backends import Backend
 from zenvark_web.backends.base import START, Account, Batch, Checkpoint
 
-BUSY = 2.0
+BUSY = 30.0
 """Seconds that a noisy host may add to anything."""
 
 WAIT = 0.2

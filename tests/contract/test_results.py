@@ -21,10 +21,10 @@ from zenvark_web.backends.base import (
     StreamEntry,
 )
 
-BUSY = 5.0
+BUSY = 20.0
 """Seconds that a noisy host may add to anything."""
 
-WAIT = 8.0
+WAIT = 40.0
 """Seconds so long that what ends in half of them has not waited for their end."""
 
 

@@ -122,6 +122,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(keeper.places._remembered) == LEAST_REMEMBERED
 
 
+@pytest.mark.slow
 def test_a_choice_takes_no_longer_where_there_are_many() -> None:
     def seconds(most: int) -> float:
         keeper = Keeper(most)

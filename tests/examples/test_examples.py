@@ -16,6 +16,7 @@ import pytest
 from tests.examples.upstream import Upstream
 from tests.helpers.processes import ROOT, StartChild
 from tests.helpers.servers import RedisServer
+from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually_sync
 
 EXAMPLES = ROOT / "examples"
@@ -81,7 +82,7 @@ def test_every_example_is_run_here() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} <= named
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "redis"])
+@pytest.mark.parametrize("shared", spanning([False, True], {True}), ids=["alone", "redis"])
 def test_plain_httpx(shared: bool, fresh_server: RedisServer) -> None:
     lines = run("plain_httpx.py", **({"REDIS_URL": fresh_server.url} if shared else {}))
     answers = [line[4:] for line in lines if line[:2].strip().isdigit()]
@@ -96,7 +97,7 @@ def test_plain_httpx(shared: bool, fresh_server: RedisServer) -> None:
     ]
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["alone", "redis"])
+@pytest.mark.parametrize("shared", spanning([False, True], {False}), ids=["alone", "redis"])
 def test_plain_threads(shared: bool, fresh_server: RedisServer) -> None:
     lines = run("plain_threads.py", **({"REDIS_URL": fresh_server.url} if shared else {}))
     said = "\n".join(lines)  # two threads may write into one line

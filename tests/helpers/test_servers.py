@@ -19,11 +19,14 @@ from tests.helpers.servers import (
     current_server,
     oldest_server,
 )
+from tests.helpers.spanning import spanning
 
 NO_RETRY = Retry(NoBackoff(), 0)
 
 
-@pytest.fixture(params=[current_server, oldest_server], ids=["current", "oldest"])
+@pytest.fixture(
+    params=spanning([current_server, oldest_server], {current_server}), ids=["current", "oldest"]
+)
 def binary(request: pytest.FixtureRequest) -> ServerBinary:
     found: ServerBinary = request.param()
     return found

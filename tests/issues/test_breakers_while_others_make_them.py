@@ -26,7 +26,7 @@ from zenvark_web import (
     State,
 )
 
-SECONDS = 1.0
+SECONDS = 0.3
 
 
 @pytest.fixture(autouse=True)
@@ -269,6 +269,7 @@ async def test_a_handle_taken_during_a_flood_is_protected_when_it_is_over() -> N
         assert coordinator.statistics.unprotected == counted
 
 
+@pytest.mark.slow
 def test_letting_go_of_a_name_takes_no_longer_with_many_kept() -> None:
     def per_name(most: int) -> float:
         coordinator = Coordinator(max_breakers=most)

@@ -87,6 +87,7 @@ async def test_what_a_call_came_to_is_sent_before_it_is_frozen(
     await other.stop()
 
 
+@pytest.mark.slow
 async def test_what_others_found_out_meanwhile_is_known_at_the_next_call(
     start: StartFunction, redis_server: ServerHandle, namespace: str
 ) -> None:
@@ -107,6 +108,7 @@ async def test_what_others_found_out_meanwhile_is_known_at_the_next_call(
     await other.stop()
 
 
+@pytest.mark.slow
 def test_a_function_alone_recovers_within_a_few_calls(start: StartFunction) -> None:
     function = start(wait=1.0)
 
@@ -128,6 +130,7 @@ def test_a_function_alone_recovers_within_a_few_calls(start: StartFunction) -> N
 # A process that goes on by itself
 
 
+@pytest.mark.slow
 async def test_first_thing_after_a_thaw_is_a_read(
     start_child: StartChild, redis_server: ServerHandle, namespace: str
 ) -> None:
@@ -192,7 +195,7 @@ async def test_it_ends_in_time_whatever_the_store_does(fresh_server: RedisServer
         coordinator.breaker("upstream").acquire().record(Outcome.FAILURE)
         began = time.monotonic()
         assert not await coordinator.flush(0.3)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < PATIENCE / 2
         fresh_server.resume()
         assert await coordinator.flush(10)
         assert coordinator.statistics.batches == 1

@@ -62,6 +62,7 @@ def no_collection() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collection")
+@pytest.mark.slow
 async def test_other_tasks_have_their_turns(redis_server: ServerHandle, namespace: str) -> None:
     half = fill(redis_server, namespace)
     watch = Watch()
