@@ -1,4 +1,4 @@
-"""What one instance lets pass on one circuit, decided from local memory alone.
+"""The calls that one instance permits on one circuit, decided from local memory alone.
 
 Times here are the instance's own monotonic seconds: nothing in this module is compared between
 hosts.
@@ -9,25 +9,25 @@ from __future__ import annotations
 from .states import Grant, State, Transition, TrialNote
 
 CUT_OFF = 3.0
-"""Seconds after which an instance uses no permit any more unless it has asked the store for news,
-and told the leader that it has the permit, and had answers. A leader that hears nothing of a holder
-for as long (`HOLDER_SILENCE`) gives its permits to another."""
+"""Seconds after which an instance stops using a permit, unless it has read the states, reported the
+permit to the leader, and received both replies. A leader replaces a holder that is silent for as
+long (`HOLDER_SILENCE`)."""
 
 TRIAL_RETRY_AFTER = 1.0
-"""What a rejected caller is told while trials are under way, or are about to be: when they end is
-not known. Never 0, at which callers would come again at once, and again."""
+"""The Retry-After of a rejection while trial calls are in flight, or due: their end is not known.
+Never 0, at which callers would retry at once, again and again."""
 
 
 class Admission:
-    """One circuit's door on one instance.
+    """The admission to one circuit on one instance.
 
     Args:
-        instance: This instance, to recognise its own grants.
+        instance: This instance's id, which its grants name.
 
     Attributes:
         instance: The same.
-        closed: Whether all calls pass. The one thing a call looks at in good times.
-        generation: The generation a call belongs to that begins now.
+        closed: Whether all calls are permitted. A call of a closed circuit reads nothing else.
+        generation: The generation of a call that starts now.
     """
 
     __slots__ = (
@@ -50,10 +50,10 @@ class Admission:
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
 
     def apply(self, transition: Transition, now: float, retry_in: float) -> None:
-        """Take on a newer state.
+        """Apply a newer transition.
 
         Args:
-            transition: The newest one.
+            transition: The transition.
             now: Monotonic seconds.
             retry_in: Seconds from now until an open circuit's next attempt to recover.
         """
@@ -86,7 +86,7 @@ class Admission:
         return self.state is State.HALF_OPEN or now >= self._retry_at
 
     def take(self, now: float) -> bool:
-        """Take a trial permit, if this instance has one to give."""
+        """Take a trial permit, if there is an unused one."""
         trial = self._trial
         if trial is None or not trial.unused or now >= trial.until:
             return False
@@ -95,22 +95,22 @@ class Admission:
         return True
 
     def heard(self, asked: float) -> None:
-        """Take note of an answer to the question what is new, from before or after this grant."""
+        """Record that a read of the states was answered."""
         if self._granted is not None:
             self._granted.heard = max(self._granted.heard, asked)
 
     def told(self, generation: int, asked: float) -> None:
-        """Take note that the store has taken in a note on a grant.
+        """Record that the store has received a note on a grant.
 
         Args:
             generation: The grant's generation.
-            asked: The monotonic second at which the note was sent (for the first time).
+            asked: The monotonic second at which the note was sent for the first time.
         """
         if self._granted is not None and self._granted.generation == generation:
             self._granted.told = max(self._granted.told, asked)
 
     def recall(self, generation: int) -> bool:
-        """Give back the unused permits of a grant; tells whether there is such a grant."""
+        """Return the unused permits of a grant; the result is whether there is such a grant."""
         granted = self._granted
         if granted is None or granted.generation != generation:
             return False
@@ -118,7 +118,7 @@ class Admission:
         return True
 
     def settle(self, generation: int, *, returned: bool) -> None:
-        """End a trial call; a permit that comes back unused can be taken again."""
+        """End a trial call; a permit that is returned unused can be taken again."""
         trial = self._trial
         if trial is None or trial.generation != generation:
             trial = self._granted
@@ -128,7 +128,7 @@ class Admission:
         trial.unused += returned
 
     def note(self) -> TrialNote | None:
-        """How far this instance has come with its grant."""
+        """The use of this instance's grant, for the next report."""
         trial = self._trial
         return None if trial is None else TrialNote(self.generation, trial.unused, trial.held)
 
@@ -155,6 +155,6 @@ class _Permits:
 
     @property
     def until(self) -> float:
-        """Until when they may be used. What an instance decides for itself alone (its generations
-        are below zero) it need not tell anyone."""
+        """Until when the permits may be used. An instance that decides alone (in generations below
+        zero) reports to nobody."""
         return float("inf") if self.generation < 0 else min(self.heard, self.told) + CUT_OFF

@@ -1,4 +1,4 @@
-"""One circuit as its leader sees it: reports and time go in, transitions come out.
+"""The state machine of one circuit: reports and time go in, transitions come out.
 
     CLOSED ──tripped, idle check failed──▶ OPEN ──check passed──▶ CLOSED
                                             │ ▲ └─check failed, retry after─▶ OPEN (a longer wait)
@@ -6,21 +6,22 @@
                                             ▼ │
                                          HALF_OPEN ──trial passed──▶ CLOSED
 
-A circuit with a health check recovers by it, straight from OPEN. One without recovers by trial
-calls, which cost a user's call each, so they are exact: a *grant* gives `trial_calls` permits to
-one instance that has calls to make (it reported blocked ones). Each permit is used, then all are
-judged together: one failure and the circuit waits again, longer. The holder says with every
-report how many permits are unused or under way. What is neither, and has not been settled by a
-result, has come back (a cancelled call, permits that were recalled), and is granted anew. A grant
-goes to the instance with the most calls to make, or the next one if they have their calls in turn,
-and stays there until it is used. If others have calls to make meanwhile and the holder has none, it
-is asked for what is unused. A holder that falls
-silent is replaced; it uses no permit after `HOLDER_SILENCE` without an answer from the store.
+A circuit with a health check recovers from OPEN to CLOSED when the check passes. A circuit without
+one recovers by trial calls, each of which costs a user's call, so they are counted exactly. A
+*grant* gives `trial_calls` permits to one instance with blocked callers. All permits are used, then
+their results decide together: after one failure the circuit waits again, for longer. Each report
+of the holder contains the number of unused permits and of calls in flight. A permit that is
+neither, and that no result has settled, was returned (by a cancelled call or a recall), and is
+granted again.
 
-Only results of the current generation count, so every transition starts from nothing. Two things
-are not results. A call that is under way for too long is slow already, so a window may trip before
-it ends. And an upstream that asks to be left alone for a while (`Retry-After`) is heeded whichever
-call it told: no attempt to recover is made before then.
+A grant goes to the instance with the most blocked callers, or, if instances have calls in turn, to
+the next one, and stays there until it is used. If only other instances have calls meanwhile, the
+unused permits are recalled. A silent holder is replaced; it uses no permit after `HOLDER_SILENCE`
+without a reply from the store.
+
+Only results of the current generation count, so every transition resets the counts. Two inputs are
+not results. A call in flight may be slow already, so a window may trip before the call ends. And a
+Retry-After deadline applies whichever call received it: no attempt to recover is made before it.
 """
 
 from __future__ import annotations
@@ -51,25 +52,25 @@ from .states import (
 from .trial import Demand, Trial
 
 STEADY = 10.0
-"""A closed circuit forgets how often it had to wait after so many seconds, or after twice its
-last wait if that is longer (so that it cannot swing open and shut at the shortest wait)."""
+"""A closed circuit resets the number of its waits after so many seconds, or after twice its last
+wait if that is longer (so that it cannot alternate between open and closed at short waits)."""
 
 LEAST_LENGTHENING = 1.0
-"""A wait that gets longer by fewer seconds is not published anew, though it is kept."""
+"""A wait that is extended by fewer seconds is not published again, but the extension is kept."""
 
 CHECK_AGAIN = 1.0
-"""Seconds after which a circuit asks again for a health check that could not be run."""
+"""Seconds after which a circuit requests a health check again that could not be run."""
 
 DEFAULT_BACKOFF = ExponentialBackoff()
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The circuit asks for a health check to be run.
+    """A request to run a health check.
 
     Args:
-        type: Why.
-        generation: The generation that asks; the answer counts in no other.
+        type: Why it is needed.
+        generation: The circuit's generation. The result counts in no other.
     """
 
     type: HealthCheckType
@@ -78,29 +79,29 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The circuit asks the holder of its grant for the permits that are unused.
+    """A request that the holder of a grant return its unused permits.
 
     Args:
-        transition: The one with the grant.
+        transition: The transition with the grant.
     """
 
     transition: Transition
 
 
 class Circuit:
-    """The state machine of one circuit. It owns no clock and does no I/O.
+    """The state machine of one circuit, without a clock and without I/O.
 
     Args:
-        policy: Its settings.
-        latest: Its newest transition.
-        now: The leader's seconds, in which all times here are.
-        chance: Makes random numbers from 0 to 1, for jitter.
+        policy: The circuit's policy.
+        latest: The circuit's latest transition.
+        now: The leader's seconds. All times here are in these.
+        chance: Returns random numbers from 0 to 1, for jitter.
 
     Attributes:
-        latest: Its newest transition.
-        heard_at: When an instance last had something to say of it.
-        faults: What a user's strategy or backoff has given that makes no sense; something sensible
-            was done instead. For whoever keeps the circuit to tell, and to clear.
+        latest: The circuit's latest transition.
+        heard_at: When an instance last reported the circuit.
+        faults: Errors of a user's strategy or backoff, which a default has replaced. The owner of
+            the circuit reports and clears them.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Circuit:
 
     @property
     def deadline(self) -> float | None:
-        """When `due` wants to be called next, unless something happens before."""
+        """When to call `due` next, unless something happens before."""
         if self._trial is not None:
             return self._trial.deadline
         if self._next_attempt_at is None:
@@ -129,11 +130,11 @@ class Circuit:
 
     @property
     def has_failures(self) -> bool:
-        """Whether it has counted failures since its newest transition."""
+        """Whether it has counted failures since its latest transition."""
         return self._counting.has_failures
 
     def adopt(self, latest: Transition, now: float) -> None:
-        """Go on from a transition that is in force. What upstreams asked for still holds."""
+        """Continue from a transition that is in force. Retry-After deadlines stay."""
         counting = Counting(self.policy.strategy)
         self.latest = latest
         self._demand = Demand()
@@ -148,24 +149,24 @@ class Circuit:
         now: float,
         replayed: bool = False,
     ) -> Transition | Recall | None:
-        """Take in what one instance says.
+        """Apply the report of one instance.
 
         Args:
-            instance: Who says it.
-            report: Its results, oldest first, and what else it has to say.
+            instance: The sender.
+            report: The report.
             at: When it arrived in the store, in the leader's seconds: not ahead of `now`.
             now: The leader's seconds.
-            replayed: Whether a new leader reads it again. Old results count, but that calls were
-                blocked or under way then tells nothing of now.
+            replayed: Whether a new leader reads it again. Its results count; its blocked callers
+                and calls in flight are those of the past, and do not.
 
         Returns:
-            The transition that follows, what is to be asked of a holder, or None. Results after
-            the deciding one belong to a generation that is over, and are left out.
+            The transition that follows, a recall, or None. Results after the deciding one belong
+            to an earlier generation then, and are left out.
         """
         self.heard_at = now
         self._retry_after.extend(report.hold, at)
         if not replayed:
-            self._note(instance, report, now)
+            self._note_callers(instance, report, now)
         for run in report.runs:
             if run.generation == self.latest.generation:
                 transition = self._count(instance, run, at - run.age, now)
@@ -176,17 +177,18 @@ class Circuit:
             return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None:
             if instance == self._trial.grant.holder:
-                return self._hear(self._trial, report.trial, now)
+                return self._apply_note(self._trial, report.trial, now)
             return self._recall(self._trial, now)
-        wanted = report.blocked > 0 and not replayed
-        return self._lengthen(instance, at, now) or (self._answer_demand(now) if wanted else None)
+        transition = self._extend_wait(instance, at, now)
+        if transition is None and report.blocked and not replayed:
+            return self._grant_if_due(now)
+        return transition
 
     def due(self, now: float) -> Transition | Check | Recall | None:
-        """Do what time asks for, if it is time.
+        """Do what is due.
 
         Returns:
-            A transition, a health check to run (answer with `checked`), what is to be asked of a
-            holder, or None.
+            A transition, a health check to run (its result goes to `checked`), a recall, or None.
         """
         deadline = self.deadline
         if deadline is None or now < deadline:
@@ -201,10 +203,10 @@ class Circuit:
             return Check(
                 HealthCheckType.IDLE if idle else HealthCheckType.RECOVERY, self.latest.generation
             )
-        return self._answer_demand(now)
+        return self._grant_if_due(now)
 
     def checked(self, check: Check, error: str | None, now: float) -> Transition | None:
-        """Take in how a health check ended: with no error, or with one (for people)."""
+        """Apply the result of a health check: None if it passed, else its error (for people)."""
         if check.generation != self.latest.generation:
             return None
         idle = check.type is HealthCheckType.IDLE
@@ -212,7 +214,7 @@ class Circuit:
             cause = Cause.IDLE_CHECK_FAILED if idle else Cause.CHECK_FAILED
             return self._open(Reason(cause=cause, detail=error), now)
         if idle:
-            self._await_quiet(now)
+            self._schedule_idle_check(now)
             return None
         self._passed += 1
         if self._passed >= self.policy.healthy_after:
@@ -222,16 +224,16 @@ class Circuit:
         return None
 
     def put_off(self, check: Check, now: float) -> None:
-        """Ask for a health check again that could not be run, which tells nothing."""
+        """Request a health check again that could not be run."""
         if check.generation == self.latest.generation and self._next_attempt_at is None:
             self._next_attempt_at = now + CHECK_AGAIN
 
     def repair(self, report: Report, *, at: float, now: float) -> Transition | None:
-        """Take over what an instance knows and the store has lost: whoever knows less never decides
-        against who knows more.
+        """Restore a state that the store has lost from the report of an instance. An instance with
+        less information never decides against one with more.
 
         Args:
-            report: What the instance says. A generation far ahead of all others is left alone.
+            report: The report. A generation far ahead of all others is ignored.
             at: When it arrived in the store.
             now: The leader's seconds.
         """
@@ -240,14 +242,14 @@ class Circuit:
             return None
         detail = f"an instance knew generation {seen}, the store only {known}"
         reason = Reason(cause=Cause.REPAIRED, detail=detail)
-        if report.word is None:  # of a version that does not tell the state
+        if report.word is None:  # from a version that does not report the state
             return self._move(reason, now, generation=seen + 1)
-        return self._take_word(report.word, reason, seen, at, now)
+        return self._restore_word(report.word, reason, seen, at, now)
 
-    def _take_word(
+    def _restore_word(
         self, word: Word, reason: Reason, generation: int, at: float, now: float
     ) -> Transition:
-        """Go on as an instance tells it, in the very generation: what belongs to that goes on."""
+        """Continue in the state that an instance reports, in the same generation."""
         return self._move(
             reason,
             now,
@@ -260,10 +262,10 @@ class Circuit:
             grant=word.grant,
         )
 
-    # From one leader to the next
+    # Window snapshots, from one leader to the next
 
     def save(self, now: float) -> Tally | None:
-        """What results have made of it since its newest transition, if it is worth keeping."""
+        """What it has counted since its latest transition, if anything."""
         counted = self._counting.save() if self._counting.has_begun else None
         trial = None if self._trial is None else self._trial.save()
         hold = self._retry_after.until if self._retry_after.until > now else 0.0
@@ -272,15 +274,14 @@ class Circuit:
         return None
 
     def restore(self, tally: Tally, now: float) -> bool:
-        """Go on from what another leader's circuit has saved.
+        """Continue from what another leader's circuit has saved.
 
         Args:
-            tally: What it has saved. Of another generation's, only what the upstream asked for
-                still holds.
+            tally: What it has saved. Of another generation, only the Retry-After deadline applies.
             now: The leader's seconds.
 
         Returns:
-            Whether all that it knew is known now. If not, its results have to be reported again.
+            Whether everything was restored. If not, the results must be counted again.
         """
         self._retry_after.extend(tally.hold - now, now)
         if tally.generation != self.latest.generation:
@@ -289,7 +290,7 @@ class Circuit:
             self._trial.restore(tally.trial)
         return tally.counted is None or self._counting.restore(tally.counted)
 
-    # What each state starts with
+    # Transitions
 
     def _enter(self, now: float, counting: Counting) -> None:
         latest = self.latest
@@ -301,41 +302,41 @@ class Circuit:
         if latest.state is not State.HALF_OPEN:
             self._recalls = 0
         if latest.state is State.CLOSED:
-            self._await_quiet(now)
+            self._schedule_idle_check(now)
         elif latest.state is State.OPEN or self.policy.health_check is not None:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
-            self._trial = Trial(latest.grant, heard_at=now, recalls=self._recalls)
+            self._trial = Trial(latest.grant, reported_at=now, recalls=self._recalls)
 
     def _move(self, reason: Reason, now: float, **changes: Any) -> Transition:
-        counting = Counting(self.policy.strategy)  # a user's may raise: then nothing has moved
+        counting = Counting(self.policy.strategy)  # first: a user's strategy may raise
         self.latest = self.latest.next(reason, **{"at": now, "since": now} | changes)
         self._enter(now, counting)
         return self.latest
 
-    def _note(self, instance: str, report: Report, now: float) -> None:
+    def _note_callers(self, instance: str, report: Report, now: float) -> None:
         calls = report.blocked + sum(run.count for run in report.runs)
         if calls:
             self._rotation.note(instance, calls)
         if report.blocked:
             self._demand.note(instance, report.blocked, now)
             if self._trial is not None and instance != self._trial.grant.holder:
-                self._trial.rival(instance, report.blocked, self._rotation.next)
+                self._trial.note_rival(instance, report.blocked, self._rotation.next)
         is_current = report.generation == self.latest.generation
-        self._counting.note(instance, report.overdue if is_current else 0, now)
+        self._counting.note_overdue(instance, report.overdue if is_current else 0, now)
 
     # Closed: counting
 
     def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
         if self.latest.state is State.CLOSED:
-            self._await_quiet(now)
+            self._schedule_idle_check(now)
             reason = self._counting.record(instance, run, at, self.faults)
             return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
-            self._trial.settle(run)
+            self._trial.count(run)
         return None
 
-    def _await_quiet(self, now: float) -> None:
+    def _schedule_idle_check(self, now: float) -> None:
         if self.policy.idle_interval is not None:
             self._next_attempt_at = now + self.policy.idle_interval
 
@@ -352,8 +353,8 @@ class Circuit:
         return self._move(reason, now, attempt=attempt, delay=delay, since=since)
 
     def _wait(self, attempt: int) -> float:
-        """The wait before an attempt. A backoff that gives none does not keep the circuit from
-        opening."""
+        """The wait before an attempt. The default backoff replaces one that raises, so that the
+        circuit opens in any case."""
         chance = self._chance()
         try:
             return wait_of(self.policy.backoff, attempt, chance)
@@ -361,8 +362,8 @@ class Circuit:
             self.faults.append(error)
             return DEFAULT_BACKOFF.delay(attempt, chance)
 
-    def _lengthen(self, instance: str, at: float, now: float) -> Transition | None:
-        """Let everyone know of a wait that the upstream has made longer."""
+    def _extend_wait(self, instance: str, at: float, now: float) -> Transition | None:
+        """The transition that publishes a Retry-After deadline beyond the current wait."""
         latest, until = self.latest, self._retry_after.until
         if latest.state is not State.OPEN or until < max(latest.retry_at, now) + LEAST_LENGTHENING:
             return None
@@ -377,9 +378,9 @@ class Circuit:
 
     # Half-open: trials
 
-    def _answer_demand(self, now: float) -> Transition | None:
-        """Grant permits if they are due, no other grant is out, and someone has calls to make. (It
-        is never asked of a closed circuit.)"""
+    def _grant_if_due(self, now: float) -> Transition | None:
+        """Grant permits if the wait is over, no other grant exists, and an instance has blocked
+        callers. (The circuit is not closed.)"""
         latest = self.latest
         if self.policy.health_check is not None or self._trial is not None:
             return None
@@ -389,7 +390,7 @@ class Circuit:
         return self._grant(permits, passed, now)
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        likeliest = self._demand.most(now)
+        likeliest = self._demand.likeliest(now)
         holder = likeliest and (self._rotation.next or likeliest)
         held = now < self._retry_after.until
         if holder is None or held:
@@ -406,31 +407,31 @@ class Circuit:
     def _replace_holder(self, trial: Trial, now: float) -> Transition | None:
         self._demand.discard(trial.grant.holder)
         self._rotation.discard(trial.grant.holder)
-        return self._trial_failed(trial, now) if trial.failed else self._go_on(trial, now)
+        return self._trial_failed(trial, now) if trial.failed else self._continue_trial(trial, now)
 
     def _recall(self, trial: Trial, now: float) -> Recall | None:
-        """Ask for what the holder does not use. It is granted to another once the holder has said
-        that it has given it back, and to nobody before: so no permit is ever used twice."""
+        """Recall unused permits. They are granted again only after the holder has reported their
+        return, so that no permit is ever used twice."""
         if trial.recall_at is None or now < trial.recall_at:
             return None
-        self._recalls += trial.recalled(now)
+        self._recalls += trial.note_recall(now)
         return Recall(self.latest)
 
-    def _hear(self, trial: Trial, note: TrialNote | None, now: float) -> Transition | None:
+    def _apply_note(self, trial: Trial, note: TrialNote | None, now: float) -> Transition | None:
         if note is None or note.generation != self.latest.generation:
-            return None  # it does not know of its grant, or not any more
-        trial.hear(note, now)
-        return self._judge(trial, note, now)
+            return None  # it does not know its grant yet, or the note is old
+        trial.apply_note(note, now)
+        return self._decide_trial(trial, note, now)
 
-    def _judge(self, trial: Trial, note: TrialNote, now: float) -> Transition | None:
-        if trial.failed and not note.unused:  # calls still under way can't save it
+    def _decide_trial(self, trial: Trial, note: TrialNote, now: float) -> Transition | None:
+        if trial.failed and not note.unused:  # calls in flight cannot change that
             return self._trial_failed(trial, now)
         if note.unused or note.held:
             return None
-        return self._go_on(trial, now)
+        return self._continue_trial(trial, now)
 
-    def _go_on(self, trial: Trial, now: float) -> Transition | None:
-        """Grant anew what has come back, else a further round if one is needed, else close."""
+    def _continue_trial(self, trial: Trial, now: float) -> Transition | None:
+        """Grant returned permits again, else a further round if one is needed, else close."""
         passed = trial.grant.passed + trial.passed
         if not trial.outstanding and passed >= self.policy.healthy_after:
             detail = f"{_times(passed, 'trial call')} passed"

@@ -1,4 +1,4 @@
-"""What a circuit counts while it is closed, and how that outlives the leader that counts."""
+"""The counts of a closed circuit, which outlive the leader that counts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .strategies import Strategy
 from .windows import LookAhead, Savable, checked
 
 LONGEST_WINDOW = 8_192
-"""Characters that a window may save. All windows of a fleet are read in one go at a takeover; what
-takes more room is not saved."""
+"""The most characters of a saved window. A takeover reads all windows of a fleet at once, so longer
+ones are not saved."""
 
 
 class Counting:
-    """A window, and with what to explain its verdict.
+    """A window, and the failures that explain its verdict.
 
     Args:
         strategy: Makes the window.
@@ -40,13 +40,13 @@ class Counting:
         self._newest = 0.0
         self.has_begun = False
 
-    def note(self, instance: str, overdue: int, now: float) -> None:
-        """Take note of how many of an instance's calls are slow though they have not ended."""
+    def note_overdue(self, instance: str, overdue: int, now: float) -> None:
+        """Record the number of an instance's slow calls in flight."""
         self._overdue.note(instance, overdue, now)
 
     def record(self, instance: str, run: Run, at: float, faults: list[Exception]) -> Reason | None:
-        """Count results. Why the circuit must open, if it must. What is wrong with a verdict that
-        is one is added to the faults."""
+        """Count results. Returns the reason to open, if there is one. Invalid numbers in a verdict
+        add an error to the faults."""
         self.has_begun = True
         self._newest = max(self._newest, at)
         told = self._window.record(run.failed, run.slow, run.count, at)
@@ -57,7 +57,7 @@ class Counting:
         return None if trip is None else self._sample.explain(trip, self._strategy, {})
 
     def look_ahead(self, at: float, now: float, faults: list[Exception]) -> Reason | None:
-        """Why the circuit must open, if it must once the calls that are overdue have ended."""
+        """The reason to open because of slow calls in flight, if there is one."""
         overdue = self._overdue.total(now)
         if not overdue or not isinstance(self._window, LookAhead):
             return None
@@ -68,11 +68,11 @@ class Counting:
 
     @property
     def has_failures(self) -> bool:
-        """Whether any of what was counted has failed."""
+        """Whether any counted call has failed."""
         return len(self._sample) > 0
 
     def save(self) -> Counted:
-        """What has been counted. Calls under way are not: instances tell of them again."""
+        """The counts, without calls in flight, which instances report again."""
         self._description = self._description or described(self._strategy)
         summary = self._sample.summary()
         return Counted(self._description, self._saved_window(), summary, self._newest)
@@ -86,10 +86,10 @@ class Counting:
         return saved if len(saved) <= LONGEST_WINDOW else None
 
     def restore(self, counted: Counted) -> bool:
-        """Take up what was counted elsewhere, unless it was counted in another way.
+        """Continue from counts of another leader, if a strategy with the same settings made them.
 
         Returns:
-            Whether that was done. If not, the results must be counted again.
+            Whether that was possible. If not, the results must be counted again.
         """
         window = self._strategy.window()  # a new one: `restore` may raise half-way
         if counted.window is None or counted.strategy != described(self._strategy):

@@ -1,18 +1,18 @@
-"""Calls that are slow before they have ended, as the leader knows them of each instance."""
+"""Slow calls in flight, as instances report them to the leader."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 OVERDUE_SILENCE = 3.0
-"""Seconds without a word from an instance after which its calls are no longer counted. It says
-about once a second that there are some."""
+"""Seconds without a report after which an instance's slow calls no longer count. It reports them
+about once a second."""
 
 MAX_INSTANCES = 1_000
 
 
 class Overdue:
-    """How many calls of the current generation are under way for too long, by instance."""
+    """The number of slow calls of the current generation in flight, by instance."""
 
     __slots__ = ("_told", "_total")
 
@@ -24,7 +24,7 @@ class Overdue:
         return len(self._told)
 
     def note(self, instance: str, count: int, now: float) -> None:
-        """Take note of what an instance says."""
+        """Record the number that an instance reports."""
         self._forget(instance)  # so that the dict stays in order of time
         if count:
             self._told[instance] = (count, now)
@@ -33,7 +33,7 @@ class Overdue:
             self._forget(next(iter(self._told)))
 
     def total(self, now: float) -> int:
-        """How many they are, by what was said of late."""
+        """Their number, by recent reports."""
         while self._told:
             instance, (_, at) = next(iter(self._told.items()))
             if now - at <= OVERDUE_SILENCE:
@@ -43,7 +43,7 @@ class Overdue:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Whose they are."""
+        """Their numbers by instance."""
         return {instance: count for instance, (count, _) in self._told.items()}
 
     def _forget(self, instance: str) -> None:

@@ -1,15 +1,15 @@
-"""Whether instances have calls in turn, as a load balancer deals them out, and who is next."""
+"""Whether a load balancer distributes calls in turn, and which instance is next."""
 
 from __future__ import annotations
 
 IN_TURN = 3
-"""So many calls in a row must have come as expected."""
+"""The calls in a row that must have come as expected."""
 
 MOST_CALLERS = 64
 
 
 class Rotation:
-    """The instances that have calls, the one whose last call is longest ago first."""
+    """The instances with calls, in the order of their last ones."""
 
     __slots__ = ("_as_expected", "_callers")
 
@@ -18,8 +18,8 @@ class Rotation:
         self._as_expected = 0
 
     def note(self, instance: str, calls: int) -> None:
-        """Take note of an instance's calls. Of several at once nobody can tell whose turn it was;
-        and where calls are that many, it matters little."""
+        """Record calls of an instance. Several at once have no order, and where there are so many,
+        it matters little."""
         if calls > 1:
             self._callers.clear()
             self._as_expected = 0
@@ -45,5 +45,5 @@ class Rotation:
 
     @property
     def next(self) -> str | None:
-        """The instance whose turn is next, if they have turns."""
+        """The instance with the next turn, if calls come in turn."""
         return next(iter(self._callers), None) if self._as_expected >= IN_TURN else None

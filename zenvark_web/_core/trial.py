@@ -1,4 +1,4 @@
-"""A grant of trial permits, and who has calls to make with one: the leader's bookkeeping."""
+"""The leader's accounts of a grant of trial permits, and of blocked callers."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections import Counter
 from .states import Grant, Run, TrialNote, TrialResults
 
 HOLDER_SILENCE = 3.0
-"""Seconds without a word from a grant's holder after which its permits go to another."""
+"""Seconds without a report of a grant's holder after which another instance gets its permits."""
 
 TIME_TO_USE = 0.5
-"""Seconds that the holder of a grant has for using it, from when it is known to have it, before
-others may get what is unused."""
+"""Seconds in which the holder may use a grant before unused permits are recalled, from its first
+report of the grant."""
 
 MOST_DOUBLINGS = 7
 
 RIVAL_CALLS = 2
-"""Calls that another instance must have had blocked since. After one, either may have the next:
-where calls are rare, permits would always be where there is none."""
+"""Blocked calls of another instance before a recall. One would be too few: where calls are rare,
+either instance may have the next one, and permits would always be elsewhere."""
 
 RECALL_AGAIN = 1.0
 
 TRIAL_PATIENCE = 60.0
-"""Seconds without an answer after which trial calls are taken for failed."""
+"""Seconds without a result after which trial calls count as failed."""
 
 FRESH_DEMAND = 3.0
-"""Seconds for which a report of blocked calls tells that an instance has calls to make."""
+"""Seconds for which a report of blocked calls makes an instance a candidate."""
 
 MAX_DEMAND = 64
 
 
 class Demand:
-    """Which instances had calls blocked lately, and how many."""
+    """The instances with blocked callers, and how many they had lately."""
 
     __slots__ = ("_blocked",)
 
@@ -42,19 +42,19 @@ class Demand:
         return len(self._blocked)
 
     def note(self, instance: str, blocked: int, now: float) -> None:
-        """Take note of blocked calls."""
+        """Record blocked calls."""
         at, before = self._blocked.pop(instance, (now, 0.0))  # the dict stays in order of time
         self._blocked[instance] = now, blocked + before * 0.5 ** ((now - at) / FRESH_DEMAND)
         if len(self._blocked) > MAX_DEMAND:
             del self._blocked[next(iter(self._blocked))]
 
     def discard(self, instance: str) -> None:
-        """Count on an instance no longer, until it reports again."""
+        """Remove an instance until it reports again."""
         self._blocked.pop(instance, None)
 
-    def most(self, now: float) -> str | None:
-        """The instance that had the most calls blocked of late (the last one, if several had as
-        many), unless that is long ago. It is the likeliest to have the next call."""
+    def likeliest(self, now: float) -> str | None:
+        """The instance that is most likely to have the next call: the one with the most blocked
+        calls lately (of several, the last one), if there is any."""
         fresh = [
             (number, place, instance)
             for place, (instance, (at, number)) in enumerate(self._blocked.items())
@@ -64,14 +64,14 @@ class Demand:
 
 
 class Trial:
-    """A grant, and what has become of its permits.
+    """A grant, and the use of its permits.
 
     Args:
         grant: The grant.
-        heard_at: When it was made.
-        recalls: How often permits were recalled since the circuit is half-open. Each time, the
-            holder has twice as long and others must show one call more: they may have as many
-            calls as the holder, and a permit that is always under way is never used.
+        reported_at: When the grant was made.
+        recalls: The number of recalls since the circuit became half-open. Each one doubles the
+            holder's time and requires one more call of other instances: with as many calls on
+            each, permits would be recalled for ever and never used.
     """
 
     __slots__ = (
@@ -85,14 +85,14 @@ class Trial:
         "_unused",
         "failed",
         "grant",
-        "heard_at",
+        "reported_at",
         "labels",
         "passed",
     )
 
-    def __init__(self, grant: Grant, heard_at: float, recalls: int = 0) -> None:
+    def __init__(self, grant: Grant, reported_at: float, recalls: int = 0) -> None:
         self.grant = grant
-        self.heard_at = heard_at
+        self.reported_at = reported_at
         self._time_to_use = TIME_TO_USE * 2.0 ** min(recalls, MOST_DOUBLINGS)
         self._rival_calls = RIVAL_CALLS + recalls
         self._asked = False
@@ -107,44 +107,44 @@ class Trial:
 
     @property
     def lost_at(self) -> float:
-        """When the holder counts as lost, unless it is heard of."""
-        return self.heard_at + HOLDER_SILENCE
+        """When the holder counts as lost, unless it reports."""
+        return self.reported_at + HOLDER_SILENCE
 
     @property
     def recall_at(self) -> float | None:
-        """When to ask the holder for what it has not used: it has had the time to, but another
-        instance has had several calls blocked meanwhile, or it is another's turn."""
-        wanted = max(self._rivals.values(), default=0) >= self._rival_calls
+        """When to recall unused permits: after the holder's time, if another instance had several
+        blocked calls meanwhile, or has the next turn."""
+        has_rival = max(self._rivals.values(), default=0) >= self._rival_calls
         elsewhere = self._next not in {None, self.grant.holder}
-        return self._may_recall_at if self._unused and (wanted or elsewhere) else None
+        return self._may_recall_at if self._unused and (has_rival or elsewhere) else None
 
     @property
     def deadline(self) -> float:
-        """When something is to be done, unless the holder is heard of."""
+        """When something is due, unless the holder reports."""
         recall_at = self.recall_at
         return self.lost_at if recall_at is None else min(self.lost_at, recall_at)
 
-    def rival(self, instance: str, blocked: int, following: str | None = None) -> None:
-        """Take note of calls that another instance would have made, and whose turn is next."""
+    def note_rival(self, instance: str, blocked: int, following: str | None = None) -> None:
+        """Record blocked calls of another instance, and which instance has the next turn."""
         self._next = following
         if instance in self._rivals or len(self._rivals) < MAX_DEMAND:
             self._rivals[instance] += blocked
 
-    def recalled(self, now: float) -> bool:
-        """The holder was asked. It is asked again if that is lost on it; tells whether it was the
-        first time."""
+    def note_recall(self, now: float) -> bool:
+        """Record a recall, which is repeated until the holder reacts; returns whether it is the
+        first."""
         self._may_recall_at = now + RECALL_AGAIN
         first, self._asked = not self._asked, True
         return first
 
     @property
     def outstanding(self) -> int:
-        """Permits that no result has settled."""
+        """The permits without a result."""
         return max(0, self.grant.permits - self.passed - self.failed)
 
-    def settle(self, run: Run) -> None:
+    def count(self, run: Run) -> None:
         """Count results. A slow call does not pass."""
-        self._busy_since = None  # calls do end
+        self._busy_since = None  # calls end
         if run.failed or run.slow:
             self.failed += run.count
             self.labels[run.label or "slow"] += run.count
@@ -158,13 +158,13 @@ class Trial:
         return TrialResults(self.passed, self.failed, dict(self.labels))
 
     def restore(self, results: TrialResults) -> None:
-        """Take up results that another leader counted."""
+        """Continue from the results that another leader counted."""
         self.passed, self.failed = results.passed, results.failed
         self.labels = Counter(results.failures)
 
-    def hear(self, note: TrialNote, now: float) -> None:
-        """Take in the holder's note. Calls that do not end count as failed at last."""
-        self.heard_at = now
+    def apply_note(self, note: TrialNote, now: float) -> None:
+        """Apply the holder's note. Calls that never end count as failed after a while."""
+        self.reported_at = now
         self._unused = note.unused
         if self._may_recall_at is None:
             self._may_recall_at = now + self._time_to_use
