@@ -85,9 +85,9 @@ class Trial:
         "_unused",
         "failed",
         "grant",
-        "reported_at",
         "labels",
         "passed",
+        "reported_at",
     )
 
     def __init__(self, grant: Grant, reported_at: float, recalls: int = 0) -> None:
