@@ -1,6 +1,7 @@
 """The documentation's recipes for Celery and for the SDKs of language models, word by word."""
 
 import asyncio
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -92,3 +93,22 @@ async def ask(client: Any) -> None:
         await client.chat.completions.create(model="m", messages=messages)
     else:
         await client.messages.create(model="m", max_tokens=9, messages=messages)
+
+
+async def test_another_provider_answers_for_one_that_fails(fresh_server: RedisServer) -> None:
+    [recipe] = [
+        block for block in blocks(ROOT / "docs/llm-sdks.md") if "async def answer" in block.text
+    ]
+    names: dict[str, Any] = {}
+    exec(recipe.text.replace("redis://localhost:6379", fresh_server.url), names)
+    message = {"content": [{"type": "text", "text": "hello"}], "role": "assistant"}
+    async with Upstream() as broken, Upstream() as whole, names["coordinator"], names["shared"]:
+        broken.answer = status(500)
+        whole.answer = status(
+            200, "content-type: application/json", body=json.dumps(message).encode()
+        )
+        for sdk, upstream in (("gpt", broken), ("claude", whole)):
+            names[sdk] = names[sdk].with_options(
+                base_url=upstream.url, api_key="key", max_retries=0
+            )
+        assert await names["answer"]("hello?") == "hello"
