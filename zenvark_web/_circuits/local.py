@@ -81,6 +81,7 @@ class LocalCircuit:
         "__weakref__",
         "_blocked_since",
         "_budget",
+        "_home",
         "_idle",
         "_listener",
         "_newest",
@@ -122,6 +123,7 @@ class LocalCircuit:
         self.handover: Handover = home.handover
         self._budget = home.budget
         self._idle = home.idle
+        self._home = home
         self._listener: Listener = home
         self.lock: AbstractContextManager[bool] = (
             threading.RLock()
@@ -229,7 +231,8 @@ class LocalCircuit:
         """Drop this circuit's oldest run, if it has one."""
         if not self._runs:
             return False
-        self._listener.leaving(self)
+        if self._listener is not self._home:
+            self._listener.leaving(self)
         self._budget.lost(self._runs.pop(0).count)
         self._budget.used -= 1
         return True
@@ -346,7 +349,7 @@ class LocalCircuit:
 
     def take(self) -> list[PendingRun]:
         """Hand out the results that wait."""
-        if self._runs:
+        if self._runs and self._listener is not self._home:
             self._listener.leaving(self)
         runs, self._runs, self._newest = self._runs, [], None
         self._budget.used -= len(runs)

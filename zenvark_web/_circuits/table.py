@@ -44,6 +44,7 @@ class Table:
         self._name = instance.id
         self._policies = instance.policies
         self._notifier = instance.notifier
+        self._statistics = instance.statistics
         self._home = home
         self._clock = clock
         self._locals = LocalCircuits()
@@ -54,6 +55,7 @@ class Table:
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
         self.latest: dict[str, Transition] = {}
+        self.is_cut_off: bool = False
 
     def take_over(self, inherited: Table) -> None:
         """Go on from what was known, and for the same local circuits, in a forked process."""
@@ -148,6 +150,7 @@ class Table:
         fleet, until it is replaced by None: then the fleet's newest transitions hold again."""
         with self._telling:
             self._stand_in = stand_in
+            self.is_cut_off = stand_in is not None
             for circuit in self._locals.all():
                 self._introduce(circuit)
         if stand_in is None:
@@ -164,11 +167,6 @@ class Table:
             if not circuit.admission.closed:
                 self._admit(circuit)
 
-    @property
-    def decides_alone(self) -> bool:
-        """Whether some circuits are judged by this instance itself."""
-        return self._stand_in is not None
-
     def decide_alone(self, transition: Transition) -> None:
         """Take on what this instance has decided for itself."""
         self._count(transition)
@@ -179,7 +177,7 @@ class Table:
     def _count(self, transition: Transition) -> None:
         """Count an opening that was decided here."""
         if transition.previous is State.CLOSED and transition.state is State.OPEN:
-            self._notifier.opened(transition.circuit, transition.reason.cause)
+            self._statistics.opened(transition.circuit, transition.reason.cause)
 
     def _introduce(self, circuit: LocalCircuit) -> None:
         asks = circuit.policy.cut_off == "local"

@@ -12,10 +12,9 @@ from typing import Protocol
 
 from .._circuits.shard import Shard
 from .._core.states import LONGEST_LEAP, Role
-from .._runtime.connection import Asker, ConnectionStatus
+from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
 from .._runtime.notifier import Notifier
-from .._runtime.retries import RetryBackoff
 from .._runtime.waiting import within
 from .._version import __version__
 from ..backends.base import LeaderChange, News, Presence

@@ -10,9 +10,8 @@ from .._circuits.shard import Shard
 from .._circuits.table import Table
 from .._core.order import START, Position
 from .._core.states import State, Transition
-from .._runtime.connection import Asker, ConnectionStatus
+from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
-from .._runtime.retries import RetryBackoff
 from ..backends._turns import Turn
 from ..backends.base import (
     Batch,
@@ -174,11 +173,12 @@ class Reader:
         entries = await self._backend.read(self._states, self._results, self._wait)
         if self._remainder is not None and self._leader is not None:
             await self._look_up(self._remainder, _reported(entries))
-        old = _overtaken(entries) if self._table.decides_alone else ()
+        old = _overtaken(entries) if self._table.is_cut_off else ()
+        astray = self._clock.now() + FAR_AHEAD
         turn = Turn()
         for entry in entries:
             await turn.share()
-            if self._is_astray(entry):
+            if entry.position.ms > 1000 * astray:  # somebody else's, and none to go on from
                 self.refresh()  # which has its stream begin anew, if the clock is right
                 break
             if isinstance(entry, StateEntry):
@@ -196,11 +196,6 @@ class Reader:
         """What the store knew at this monotonic second is known here, unless more is to load."""
         if self._remainder is None and not self._stale:
             self._table.heard(asked)
-
-    def _is_astray(self, entry: StreamEntry) -> bool:
-        """Whether an entry is so far ahead of the clock that somebody else must have put it there.
-        Its position is none to go on from."""
-        return entry.position.seconds > self._clock.now() + FAR_AHEAD
 
     @property
     def _wait(self) -> float:

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 from .._circuits.batch_builder import BatchBuilder
 from .._circuits.shard import Shard
-from .._runtime.connection import Asker, ConnectionStatus
+from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
-from .._runtime.retries import RetryBackoff
 from .._runtime.waiting import within
 from ..backends.base import Batch
 from ..exceptions import BackendError

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 
 from .._circuits.local import LocalCircuit
 from .._circuits.runs import PendingRun
@@ -202,8 +201,8 @@ class Alone:
     def _apply(self, report: Report) -> None:
         if self._evaluator is not None:
             # A call brings it, in whose context nothing else may run.
-            apply = partial(self._evaluator.apply_report, self._instance.id, report)
-            self._instance.host.context().run(apply, at=self._frame.now())
+            run, now = self._instance.host.context().run, self._frame.now()
+            run(self._evaluator.apply_report, self._instance.id, report, now, now)
 
     async def _tell_notes(self) -> None:
         while True:
@@ -227,9 +226,6 @@ class Alone:
             return -generation
         is_current = generation == self._table.known(name).generation
         return self._starts.get(name, self._newest) if is_current else -1
-
-    def changed(self, circuit: str) -> None:
-        """Nothing is written down for a successor."""
 
     def recalled(self, transition: Transition) -> None:
         """There is no other holder to ask."""

@@ -9,7 +9,7 @@ its windows) is counted anew, from the oldest results that are kept.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -101,21 +101,23 @@ class Checkpointer:
             self._accounts.write_again()
             self._changed |= self._evaluator.names
 
-    def take(self, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
+    def take(self, entry: ResultEntry) -> Sequence[tuple[str, Report, bool]]:
         """What is to be counted of an entry: by whom, reports without what has expired, and
         whether they were there before this leader."""
         self.position = entry.position
         batch = entry.item
         if isinstance(batch, MalformedEntryError):
-            return
+            return ()
         runs = [run for report in batch.reports for run in report.runs]
         self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
         if not self._is_new(batch):
-            return
-        for report in batch.reports:
-            if entry.position > self._counted_up_to.get(report.circuit, START):
-                replayed = entry.position <= self._there_before
-                yield batch.instance, _without_expired(report), replayed
+            return ()
+        replayed = entry.position <= self._there_before
+        return [
+            (batch.instance, _without_expired(report), replayed)
+            for report in batch.reports
+            if entry.position > self._counted_up_to.get(report.circuit, START)
+        ]
 
     def _is_new(self, batch: Batch) -> bool:
         """Whether it was not seen before: a batch whose reply was lost is sent again."""

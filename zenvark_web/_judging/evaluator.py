@@ -42,10 +42,6 @@ class Keeper(Protocol):
         """Put a transition in force. It is signed, and in the shared clock's seconds."""
         ...
 
-    def changed(self, circuit: str) -> None:
-        """What is known of a circuit may have changed."""
-        ...
-
     def recalled(self, transition: Transition) -> None:
         """Recall the grant of a transition, which is signed."""
         ...
@@ -59,14 +55,27 @@ class Evaluator:
         frame: The seconds by which it does. Transitions come and go in the shared clock's.
         keeper: Whom it decides for.
         lease: The lease under which it decides, for its signature.
+        changed: Takes the circuits that may have changed.
+
+    Attributes:
+        names: The circuits that are kept count of, now.
     """
 
-    def __init__(self, instance: Instance, frame: Frame, keeper: Keeper, lease: Lease) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        frame: Frame,
+        keeper: Keeper,
+        lease: Lease,
+        changed: set[str] | None = None,
+    ) -> None:
         self._policies = instance.policies
         self._chance = instance.host.chance
         self._notifier = instance.notifier
         self._checks = HealthChecks(instance)
         self._circuits = Places(instance.max_breakers)
+        self.names: Set[str] = self._circuits.names
+        self._changed = changed
         self._frame = frame
         self._now = frame.now
         self._keeper = keeper
@@ -97,12 +106,7 @@ class Evaluator:
         """Begin a circuit anew when it is heard of again."""
         self._circuits.pop(name)
         self._timers.discard(name)
-        self._keeper.changed(name)
-
-    @property
-    def names(self) -> Set[str]:
-        """The circuits that are kept count of."""
-        return self._circuits.names
+        self._note_change(name)
 
     def save(self, name: str) -> Tally | None:
         """What results have made of a circuit since its newest transition, if there is any."""
@@ -127,7 +131,7 @@ class Evaluator:
         try:
             place = self._place(name)
             if place.circuit.latest.generation != tally.generation:
-                self._keeper.changed(name)
+                self._note_change(name)
             hold = self._frame.entering(tally.hold)
             restored = place.circuit.restore(replace(tally, hold=hold), self._now())
             if tally.counted is not None:
@@ -139,17 +143,17 @@ class Evaluator:
             return False
 
     def apply_report(
-        self, sender: str, report: Report, *, at: float, replayed: bool = False
+        self, sender: str, report: Report, at: float, now: float, *, replayed: bool = False
     ) -> None:
         """Have a circuit evaluate a report.
 
         Args:
             sender: The instance that sent it.
             report: Its results, and what else it reports.
-            at: When it arrived, in the seconds of this evaluator's frame.
+            at: When it arrived, in the seconds of this evaluator's frame: not ahead of `now`.
+            now: The seconds now.
             replayed: Whether it was there before this evaluator.
         """
-        now = self._now()
         name = report.circuit
 
         def apply(circuit: Circuit) -> Transition | Recall | None:
@@ -177,7 +181,7 @@ class Evaluator:
 
     def _due(self, name: str) -> Check | None:
         """Do what time asks for on a circuit; returns a health check to run, if there is one."""
-        if name not in self._circuits.names:
+        if name not in self.names:
             return None
         check = self._guarded(name, lambda circuit: circuit.due(self._now()))
         # A circuit that was forgotten while it is being checked begins anew, and asks again: the
@@ -194,7 +198,7 @@ class Evaluator:
             gone = self._circuits.make_room()
             if gone is not None:
                 self._timers.discard(gone)
-                self._keeper.changed(gone)
+                self._note_change(gone)
             place = self._circuits.put(name, circuit)
             self._set_timer(name, circuit)
         return place
@@ -229,7 +233,7 @@ class Evaluator:
         Returns:
             The health check that the circuit asks for, if it does.
         """
-        self._keeper.changed(name)
+        self._note_change(name)
         try:
             place = self._place(name)
             before = place.circuit.latest
@@ -256,6 +260,10 @@ class Evaluator:
                 self._policies[before.circuit], before, self._now(), self._chance
             )
             raise
+
+    def _note_change(self, name: str) -> None:
+        if self._changed is not None:
+            self._changed.add(name)
 
     def _report_faults(self, circuit: Circuit) -> None:
         """Report what a user's strategy or backoff returned that makes no sense."""

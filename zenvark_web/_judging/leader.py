@@ -15,8 +15,8 @@ from .._circuits.shard import Shard
 from .._core.order import Lease, Position
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
+from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
-from .._runtime.retries import RetryBackoff
 from ..backends._codec import check_storable
 from ..backends._turns import Turn
 from ..backends.base import (
@@ -84,9 +84,9 @@ class Leader:
         self._tidying = RetryBackoff(instance)
         self._fingerprints: frozenset[str] = frozenset()
         self._recalls = Recalls(shard.backend, lease)
-        self._changed: set[str] = set()
-        self._evaluator = Evaluator(instance, self._frame, self, lease)
-        self._checkpointer = Checkpointer(self._evaluator, self._changed)
+        changed: set[str] = set()
+        self._evaluator = Evaluator(instance, self._frame, self, lease, changed)
+        self._checkpointer = Checkpointer(self._evaluator, changed)
         self._newcomers = Newcomers()
 
     # What the reader brings
@@ -130,23 +130,24 @@ class Leader:
         if isinstance(entry.item, MalformedEntryError):
             self._notifier.report_error(entry.item)
         at, told = self._frame.arrived(entry.at)
+        now = self._frame.now()
         overloaded = ""
         for instance, report, replayed in self._checkpointer.take(entry):
-            if not replayed and not self._has_time(instance, report, at):
+            if not replayed and not self._has_time(instance, report, at, now):
                 overloaded = instance
                 continue
             heard = report if told else _without_ages(report)
-            self._evaluator.apply_report(instance, heard, at=at, replayed=replayed)
+            self._evaluator.apply_report(instance, heard, at, now, replayed=replayed)
         if overloaded:
             self._tell_overload(overloaded)
 
-    def _has_time(self, instance: str, report: Report, at: float) -> bool:
+    def _has_time(self, instance: str, report: Report, at: float, now: float) -> bool:
         """Whether to judge a report: not one of too many circuits that nobody knows, while others
         wait for their verdicts."""
         name = report.circuit
         if report.generation or name in self._evaluator.names or self._table.known(name).generation:
             return True
-        return self._newcomers.admit(instance, at, self._frame.now())
+        return self._newcomers.admit(instance, at, now)
 
     def _tell_overload(self, instance: str) -> None:
         self._notifier.report_error(
@@ -172,10 +173,6 @@ class Leader:
         """A circuit's newest transition, also if it is on its way only."""
         known, newest = self._table.known(circuit), self._publisher.newest(circuit)
         return known if newest is None or newest.order < known.order else newest
-
-    def changed(self, circuit: str) -> None:
-        """Write what is known of a circuit into the next checkpoint."""
-        self._changed.add(circuit)
 
     def recalled(self, transition: Transition) -> None:
         """Ask the holder of a grant for what it does not use."""

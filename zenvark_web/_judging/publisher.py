@@ -14,8 +14,8 @@ from typing import Protocol
 
 from .._core.order import Lease
 from .._core.states import State, Transition
+from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
-from .._runtime.retries import RetryBackoff
 from ..backends.base import Backend, Presence
 from ..exceptions import BackendError, FencedError
 

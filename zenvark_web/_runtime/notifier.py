@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .._core.states import Cause, Role
+from .._core.states import Role
 from ..events import StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
@@ -107,10 +107,6 @@ class Notifier:
             self._log.changes_held_back(INTERVAL)
         if self._callbacks.on_state_change is not None:
             self._call(self._callbacks.on_state_change, change)
-
-    def opened(self, circuit: str, cause: Cause) -> None:
-        """Count that this instance has opened a circuit."""
-        self._statistics.opened(circuit, cause)
 
     def role_changed(self, role: Role) -> None:
         """Tell that this instance leads now, or no longer."""
