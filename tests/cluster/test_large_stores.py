@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests.helpers.inside import shard_of
 from tests.helpers.servers import ServerHandle
 from tests.helpers.spanning import spanning
 from tests.helpers.waiting import eventually
@@ -101,7 +102,7 @@ async def test_whoever_leads_judges_while_it_loads(
 
 async def loaded(coordinator: Coordinator) -> bool:
     """Wait until nothing is left to load."""
-    [shard] = coordinator._state.shards
+    shard = shard_of(coordinator)
     await eventually(lambda: len(shard.table.latest) == CLOSED + OPEN, what="all loaded")
     return True
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.inside import shard_of
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
@@ -143,7 +144,7 @@ async def test_health_check_that_hangs_or_raises_anything(
         await fail(coordinator, "odd")
         await reaches(coordinator, "odd", State.OPEN)
         await works(coordinator)
-        latest = coordinator._state.shards[0].table.latest
+        latest = shard_of(coordinator).table.latest
         await eventually(lambda: latest["odd"].reason.cause is Cause.CHECK_FAILED, within=PATIENCE)
         assert told in latest["odd"].reason.detail
         assert coordinator.breaker("odd").state is State.OPEN

@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from tests.cluster.store import Store
+from tests.helpers.inside import circuit_of
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
@@ -100,7 +101,7 @@ async def test_nothing_is_lost_and_all_threads_see_it_open_and_close(
             ended = await each(threads, caller, 1)
             assert ended["failed"] >= 5
             assert ended.keys() <= {"failed", "rejected"}
-            await eventually(lambda: not breaker._local.admission.closed, within=PATIENCE)
+            await eventually(lambda: not circuit_of(breaker).admission.closed, within=PATIENCE)
             caller.down = False
             async with asyncio.timeout(PATIENCE):
                 while breaker.state is not State.CLOSED:

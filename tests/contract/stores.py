@@ -8,6 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
+from tests.helpers.inside import store_of
 from tests.helpers.servers import ServerHandle
 from zenvark_web import State
 from zenvark_web._core.order import START, Lease, Position
@@ -133,7 +134,7 @@ class MemoryStore(Store):
 
     def put_old_results(self, batches: Sequence[Batch]) -> None:
         for ms, old in enumerate(batches, start=1):
-            self._backend._store._results._entries.append((Position(ms), encode_batch(old)))
+            store_of(self._backend)._results._entries.append((Position(ms), encode_batch(old)))
 
 
 class RedisStore(Store):

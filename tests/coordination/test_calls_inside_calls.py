@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from tests.helpers.inside import circuit_of
 from tests.helpers.waiting import eventually, eventually_sync
 from zenvark_web import (
     Breaker,
@@ -672,7 +673,7 @@ class TestWaitingForTheCaller:
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://payments.test") as web:
             await outer(breaker, lambda: inner(breaker, lambda: web.post("/", content=upload())))
-        assert [run.slow for run in breaker._local.waiting] == [False]
+        assert [run.slow for run in circuit_of(breaker).waiting] == [False]
 
     @pytest.mark.parametrize("ends", ["resumed", "stopped", "told"])
     async def test_the_time_counts_again(self, breaker: Breaker, ends: str) -> None:
@@ -686,7 +687,7 @@ class TestWaitingForTheCaller:
                 inner.stop_clock()
             inner.record(Outcome.SUCCESS)
             await asyncio.sleep(0.5)
-        assert [run.slow for run in breaker._local.waiting] == [True]
+        assert [run.slow for run in circuit_of(breaker).waiting] == [True]
 
     async def test_the_one_further_out_is_told_already(self, breaker: Breaker) -> None:
         async with breaker.guard() as permit:
@@ -694,7 +695,7 @@ class TestWaitingForTheCaller:
             inner.pause_clock()
             permit.record(Outcome.SUCCESS)
             inner.resume_clock()
-        assert not breaker._local.in_flight.began
+        assert not circuit_of(breaker).in_flight.began
 
 
 async def test_slow_calls_are_counted_once() -> None:

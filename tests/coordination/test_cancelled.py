@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 import trio
 
+from tests.helpers.inside import circuit_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     Breaker,
@@ -85,7 +86,7 @@ def clock() -> Clock:
 def timed(coordinator: Coordinator, clock: Clock) -> Breaker:
     """A breaker whose calls take as long as a clock says."""
     breaker = coordinator.breaker("upstream")
-    breaker._local.monotonic = clock
+    circuit_of(breaker).monotonic = clock
     return breaker
 
 
@@ -108,14 +109,14 @@ def trio_cancelled() -> BaseException:
 
 @pytest.mark.parametrize("make", [asyncio.CancelledError, trio_cancelled])
 def test_whichever_library_cancels(make: Callable[[], BaseException]) -> None:
-    local = Coordinator(policy=policy(2.0)).breaker("upstream")._local
+    local = circuit_of(Coordinator(policy=policy(2.0)).breaker("upstream"))
     assert local.outcomes.cancelled_late(make(), 2.1)
     assert not local.outcomes.cancelled_late(make(), 2.0)
 
 
 @pytest.mark.parametrize("kind", [GeneratorExit, KeyboardInterrupt, SystemExit, BaseException])
 def test_nothing_else_counts_as_a_cancellation(kind: type[BaseException]) -> None:
-    local = Coordinator(policy=policy(2.0)).breaker("upstream")._local
+    local = circuit_of(Coordinator(policy=policy(2.0)).breaker("upstream"))
     assert not local.outcomes.cancelled_late(kind(), 1e9)
 
 
@@ -152,13 +153,13 @@ async def test_a_trial_cancelled_late_has_failed_and_an_early_one_gives_its_perm
         for _ in range(3):
             await asyncio.gather(breaker.execute(fail), return_exceptions=True)
         await eventually(lambda: breaker.state is State.OPEN)
-        while not breaker._local.admission.trying:
+        while not circuit_of(breaker).admission.trying:
             with pytest.raises(Exception, match="open"):
                 breaker.acquire()
             await asyncio.sleep(0.01)
         trials = breaker.generation
         await bounded(breaker, 0.01)
-        assert breaker._local.admission.trying
+        assert circuit_of(breaker).admission.trying
         assert breaker.generation == trials
         await bounded(breaker, 0.6)
         await eventually(lambda: breaker.generation > trials)

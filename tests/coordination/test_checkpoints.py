@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.inside import leader_of, reader_of, state_of, store_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BackendError,
@@ -161,7 +162,7 @@ async def test_failures_on_both_sides_of_a_takeover_open_together(strategy: Stra
             await store.is_written_down()
             assert coordinator.breaker("upstream").state is State.CLOSED
             position = (await store.kept()).results
-        store._store._results.trim(float("inf"))  # nobody needs them any more
+        store_of(store)._results.trim(float("inf"))  # nobody needs them any more
     async with leader(store, strategy) as coordinator:
         await judged(coordinator, store)
         assert START not in store.read_from
@@ -316,10 +317,10 @@ async def test_what_the_store_has_lost_is_written_again() -> None:
         await judged(coordinator, store)
         await store.is_written_down()
         before = (await store.kept()).checkpoint
-        store._store._tallies.clear()
-        store._store._accounts.clear()
-        store._store._checkpoint = START
-        coordinator._session._runners[0]._reader.refresh()
+        store_of(store)._tallies.clear()
+        store_of(store)._accounts.clear()
+        store_of(store)._checkpoint = START
+        reader_of(coordinator).refresh()
         await sender.fail(1, "other")
         await store.is_written_down()
         after = (await store.kept()).checkpoint
@@ -335,8 +336,8 @@ async def test_tallies_that_are_lost_alone_are_counted_anew() -> None:
         await sender.fail(4)
         await judged(coordinator, store)
         await store.is_written_down()
-    store._store._tallies.clear()
-    store._store._checkpoint = START
+    store_of(store)._tallies.clear()
+    store_of(store)._checkpoint = START
     for _ in range(2):
         async with leader(store) as coordinator:
             await judged(coordinator, store)
@@ -360,7 +361,7 @@ async def test_a_leader_that_never_gets_to_the_end_gets_on(monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(Checkpointer, "take", stuck)
         async with leader(store):
-            await eventually(lambda: store._store._checkpoint == middle, what="a checkpoint")
+            await eventually(lambda: store_of(store)._checkpoint == middle, what="a checkpoint")
     async with leader(store) as coordinator:
         await opens(coordinator)
         assert START not in store.read_from
@@ -376,11 +377,11 @@ async def test_what_was_taken_up_may_go_further_than_what_was_read_since() -> No
         await judged(coordinator, store)
         await store.is_written_down()
         first = (await store.results_of("first")).position
-    store._store._checkpoint = first  # as if the tally had been taken a moment later
-    store._store._accounts[sender.name] = Account(1, 1, 1)
+    store_of(store)._checkpoint = first  # as if the tally had been taken a moment later
+    store_of(store)._accounts[sender.name] = Account(1, 1, 1)
     store.reads = False
     async with leader(store) as coordinator:
-        coordinator._session._runners[0]._reader._leader._checkpointer._changed.add("upstream")
+        leader_of(coordinator)._checkpointer._changed.add("upstream")
         await eventually(lambda: store.written > 1, what="a checkpoint")
         assert (await store.kept()).checkpoint.position == first
     store.reads = True
@@ -400,7 +401,7 @@ async def test_a_stream_that_has_begun_anew_is_read_from_its_beginning() -> None
         await sender.fail(4)
         await judged(coordinator, store)
         await store.is_written_down()
-    store._store._checkpoint = Position(999999999999999)
+    store_of(store)._checkpoint = Position(999999999999999)
     async with leader(store) as coordinator:
         await sender.fail(1)
         await opens(coordinator)
@@ -437,7 +438,7 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         await opens(coordinator)
         await store.is_written_down()
         old = {"upstream": replace(stale, generation=0)}
-        beat = await store.heartbeat(presence_of(coordinator._state.instance), 5, 0)
+        beat = await store.heartbeat(presence_of(state_of(coordinator).instance), 5, 0)
         position = (await store.kept()).checkpoint.position
         await store.checkpoint(beat.lease, Checkpoint(position, {}, old))
     async with leader(store) as coordinator:

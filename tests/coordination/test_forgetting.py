@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import replace
 
+from tests.helpers.inside import store_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -86,7 +87,7 @@ async def test_an_instance_that_missed_it_is_brought_back_in(monkeypatch):
         breaker = missing.breaker("old")
         assert breaker.generation == 6
     async with Coordinator(backend, policy=POLICY):
-        await eventually(lambda: not backend._store._circuits, what="the circuit is forgotten")
+        await eventually(lambda: not store_of(backend)._circuits, what="the circuit is forgotten")
         monkeypatch.setattr(leading, "FORGET_AFTER", 60.0)
         async with missing:
             await asyncio.gather(*(breaker.execute(fail) for _ in range(2)), return_exceptions=True)
@@ -162,7 +163,7 @@ async def test_a_hash_of_circuits_that_was_lost_alone_is_written_again():
     backend = await history(Transition(circuit="open", generation=6, state=State.OPEN, delay=900))
     async with Coordinator(backend, policy=POLICY, lease_ttl=0.3) as coordinator:
         await eventually(lambda: coordinator.role == "leader")
-        backend._store._circuits.clear()  # the streams still stand
+        store_of(backend)._circuits.clear()  # the streams still stand
 
         async def written_again() -> bool:
             return await stored(backend) == {"open"}

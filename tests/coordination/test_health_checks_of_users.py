@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.helpers.inside import leader_of
 from tests.helpers.processes import StartChild
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
@@ -236,7 +237,7 @@ class TestHanging:
             breaker = coordinator.breaker("dead")
             await opened(breaker)
             await eventually(lambda: breaker.generation > 4)
-            judge = coordinator._session._runners[0]._reader._leader._evaluator  # type: ignore[union-attr]
+            judge = leader_of(coordinator)._evaluator
             place = judge._circuits.place("dead")
             assert place is not None
             assert place.checks_hang

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.coordination.test_judging import Store
+from tests.helpers.inside import circuit_of, shard_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     Breaker,
@@ -63,17 +64,17 @@ async def coordinator(changes: list[StateChange]) -> AsyncIterator[Coordinator]:
 
 
 def under_way(breaker: Breaker) -> int:
-    return len(breaker._local.in_flight.began)
+    return len(circuit_of(breaker).in_flight.began)
 
 
 def overdue(breaker: Breaker) -> int:
-    local = breaker._local
+    local = circuit_of(breaker)
     return local.slow_in_flight(local.monotonic())[0]
 
 
 def sent(coordinator: Coordinator) -> list[int]:
     """The numbers of overdue calls that were written, in order."""
-    [shard] = coordinator._state.shards
+    shard = shard_of(coordinator)
     assert isinstance(shard.backend, Store)
     return [report.overdue for batch in shard.backend.appended for report in batch.reports]
 
@@ -118,7 +119,7 @@ async def test_calls_that_end_without_a_result_are_taken_back(coordinator: Coord
     for permit in permits:
         permit.record(Outcome.IGNORED)
     await eventually(lambda: sent(coordinator)[-1] == 0)
-    assert breaker._local.in_flight.watched_in is None
+    assert circuit_of(breaker).in_flight.watched_in is None
 
 
 async def test_a_dropped_permit_is_under_way_no_longer(coordinator: Coordinator) -> None:
@@ -193,11 +194,11 @@ async def test_works_again_after_a_restart(coordinator: Coordinator) -> None:
     calls = Calls(breaker, 5)
     await eventually(lambda: sent(coordinator)[-1:] == [5])
     await coordinator.stop()
-    assert breaker._local.in_flight.watched_in is None
+    assert circuit_of(breaker).in_flight.watched_in is None
     before = len(sent(coordinator))
     more = Calls(breaker, MINIMUM - 5)
     await asyncio.sleep(0)
-    assert breaker._local.in_flight.watched_in is None, "nobody is there to look"
+    assert circuit_of(breaker).in_flight.watched_in is None, "nobody is there to look"
     await coordinator.start()
     async with asyncio.timeout(10):
         last = breaker.acquire()

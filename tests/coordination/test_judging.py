@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from tests.helpers.inside import store_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BackendError,
@@ -164,7 +165,7 @@ async def test_a_flood_of_rubbish_is_counted_but_told_in_part(caplog):
     coordinator = await leader(store, on_error=told.append)
     with caplog.at_level(logging.ERROR, "zenvark_web"):
         for number in range(200):
-            store._store._results.add({"number": str(number)})
+            store_of(store)._results.add({"number": str(number)})
         store._wake_reads()
         await judged(coordinator, store)
     assert coordinator.statistics.errors["MalformedEntryError"] == 200

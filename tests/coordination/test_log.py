@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.inside import notifier_of
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
 from zenvark_web import (
@@ -232,7 +233,7 @@ async def test_warnings_are_told_once_in_a_run(
     lines: Callable[[str], list[logging.LogRecord]],
 ) -> None:
     coordinator = Coordinator(namespace="shop")
-    notifier = coordinator._state.instance.notifier
+    notifier = notifier_of(coordinator)
     for _ in range(2):
         for _ in range(3):
             notifier.never_started("payments")
@@ -256,7 +257,7 @@ def test_a_health_check_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture
 async def test_many_dead_hosts_do_not_drown_the_log(
     lines: Callable[[str], list[logging.LogRecord]],
 ) -> None:
-    notifier = Coordinator()._state.instance.notifier
+    notifier = notifier_of(Coordinator())
     for number in range(10_000):
         notifier.check_fails(f"host-{number}", "ConnectError")
     assert len(lines("check_fails")) == 200
@@ -275,7 +276,7 @@ async def test_a_broken_filter_costs_no_call_and_no_decision() -> None:
     logger.addFilter(broken)
     try:
         coordinator = Coordinator(policy=SOON)
-        coordinator._state.instance.notifier.never_started("payments")
+        notifier_of(coordinator).never_started("payments")
         async with coordinator:
             await open_it(coordinator)
             await eventually(lambda: try_once(coordinator, Outcome.SUCCESS))

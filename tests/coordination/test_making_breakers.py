@@ -6,6 +6,7 @@ from threading import Barrier, Event, Thread, current_thread, main_thread
 
 import pytest
 
+from tests.helpers.inside import shard_of
 from tests.helpers.waiting import eventually
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator, Outcome, State
 from zenvark_web._core.states import Transition
@@ -43,7 +44,7 @@ def test_news_that_come_while_a_thread_makes_the_circuit_are_not_undone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     coordinator = Coordinator()
-    table = coordinator._state.shards[0].table
+    table = shard_of(coordinator).table
     table.apply(Transition(circuit="upstream", generation=1, state=State.OPEN, delay=60))
     read, applied = Event(), Event()
     in_force = table.in_force

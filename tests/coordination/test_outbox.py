@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.helpers.inside import circuit_of
 from tests.helpers.instances import make_instance
 from tests.helpers.waiting import eventually
 from zenvark_web import (
@@ -80,7 +81,7 @@ async def test_failures_are_taken_in_at_once_with_what_came_before(wake_ups: lis
         elsewhere(fail)
         assert len(wake_ups) == 2
         await asyncio.sleep(0)
-        runs = breaker._local.waiting
+        runs = circuit_of(breaker).waiting
         assert [(run.failed, run.count) for run in runs] == [(False, 1), (True, CALLS)]
 
 
@@ -108,7 +109,7 @@ async def test_blocked_calls_of_other_threads_bring_a_trial_about() -> None:
 async def test_a_wake_up_that_got_lost_does_no_lasting_harm() -> None:
     async with Coordinator() as coordinator:
         breaker = coordinator.breaker("upstream")
-        handover = breaker._local.handover
+        handover = circuit_of(breaker).handover
         # A thread was ended between these and the call that they stand for.
         handover._called = handover._called_now = True
         elsewhere(lambda: breaker.execute_sync(int))
@@ -122,8 +123,8 @@ async def test_what_comes_as_a_run_ends_is_taken_in_by_the_next() -> None:
     breaker = coordinator.breaker("upstream")
     async with coordinator:
         pass
-    handover = breaker._local.handover
-    handover._put(True, breaker._local._record, (0, False, "", time.monotonic(), 0.0))
+    handover = circuit_of(breaker).handover
+    handover._put(True, circuit_of(breaker)._record, (0, False, "", time.monotonic(), 0.0))
     assert coordinator.statistics.recorded == 0
     async with coordinator:
         assert sum(breaker.successes.counts) == 1

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.coordination.test_judging import Store
+from tests.helpers.inside import circuit_of, connection_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BackendError,
@@ -35,7 +36,7 @@ def fail(breaker: Breaker, retry_after: float | None = None) -> None:
 
 def held(breaker: Breaker) -> float:
     """The seconds that are known to be left."""
-    local: LocalCircuit = breaker._local
+    local: LocalCircuit = circuit_of(breaker)
     return local.retry_after_left(local.monotonic()) or 0.0
 
 
@@ -217,7 +218,7 @@ async def test_an_instance_alone_heeds_it_and_calls_in_flight_as_well() -> None:
         store.away = True
         fail(coordinator.breaker("another"))  # so that it finds out
         permits += [hung.acquire() for _ in range(2)]
-        await eventually(lambda: coordinator._session._runners[0]._connection.cut_off)
+        await eventually(lambda: connection_of(coordinator).cut_off)
         await eventually(lambda: hung.generation < 0, what="it opens for itself")
         assert hung.state is State.OPEN
         for _ in range(2):

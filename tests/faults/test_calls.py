@@ -7,6 +7,7 @@ import pytest
 
 from tests.cluster.store import connections
 from tests.faults.fleet import Fleet, Member
+from tests.helpers.inside import shard_of
 from tests.helpers.proxy import CLOSING, Proxy
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import PATIENCE, eventually
@@ -54,7 +55,7 @@ async def test_what_waits_is_bounded_and_losses_are_told_once(
     async with Fleet(lambda: fresh_server.url, namespace=namespace) as fleet:
         await fleet.works()
         [member] = fleet.members
-        budget = member.coordinator._state.shards[0].outbox.budget
+        budget = shard_of(member.coordinator).outbox.budget
         budget.limit = LIMIT
         fresh_server.pause()
         await eventually(lambda: not member.coordinator.connected, within=PATIENCE)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar
 
+from tests.helpers.inside import circuit_of
 from tests.helpers.waiting import PATIENCE
 from tests.http.server import Answer, Upstream
 from zenvark_web import Breaker, BreakerPolicy, Coordinator, StateChange
@@ -61,7 +62,7 @@ class Backstage:
         """The successes and failures, once all that was told has been taken in."""
 
         async def look() -> tuple[int, int]:
-            breaker._local.handover.take_in()  # successes of other threads wait for company
+            circuit_of(breaker).handover.take_in()  # successes of other threads wait for company
             return sum(breaker.successes.counts), sum(breaker.failures.counts)
 
         return self.do(look())

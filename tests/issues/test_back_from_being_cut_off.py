@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from tests.helpers.inside import circuit_of, connection_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     Breaker,
@@ -86,7 +87,7 @@ def fail() -> None:
 
 async def alone(coordinator: Coordinator, *names: str) -> None:
     for name in names:
-        local = coordinator.breaker(name)._local
+        local = circuit_of(coordinator.breaker(name))
         await eventually(lambda it=local: isinstance(it._listener, Alone))
 
 
@@ -133,7 +134,7 @@ async def test_store_that_is_cut_off_again_while_it_tells_the_news() -> None:
                 calls(breaker, fail)
             assert breaker.state is State.OPEN
             way.up = True
-            await eventually(lambda: away._session._runners[0]._connection.connected)
+            await eventually(lambda: connection_of(away).connected)
             way.up = False
             await asyncio.sleep(0.05)
             await recovers(breaker)

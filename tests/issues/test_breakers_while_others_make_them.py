@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.inside import circuit_of, shard_of, state_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     Breaker,
@@ -104,7 +105,7 @@ class Nobody:
 async def test_what_was_decided_alone_never_stays() -> None:
     coordinator = Coordinator(policy=BreakerPolicy(cut_off="local"), max_breakers=100_000)
     kept = [coordinator.breaker(f"warm-{number}") for number in range(3_000)]
-    table = coordinator._state.shards[0].table
+    table = shard_of(coordinator).table
     nobody: Any = Nobody()
 
     def make(number: int) -> None:
@@ -127,9 +128,9 @@ async def test_what_was_decided_alone_never_stays() -> None:
             assert table.in_force("warm-1").generation == 0
             assert kept[1].state is State.CLOSED
     coordinator.breaker("one-more")
-    outbox = coordinator._state.shards[0].outbox
+    outbox = shard_of(coordinator).outbox
     for breaker in coordinator.breakers.values():
-        assert breaker._local._listener is outbox
+        assert circuit_of(breaker)._listener is outbox
 
 
 async def test_idle_checks_are_found_while_breakers_are_made() -> None:
@@ -144,7 +145,7 @@ async def test_idle_checks_are_found_while_breakers_are_made() -> None:
     with beside(lambda number: coordinator.breaker(f"new-{number % 3_000}")) as errors:
         until = time.monotonic() + SECONDS
         while time.monotonic() < until and not errors:
-            assert len(list(coordinator._state.watched())) >= 1_000
+            assert len(list(state_of(coordinator).watched())) >= 1_000
 
 
 # A flood of names

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.helpers.inside import leader_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -80,8 +81,7 @@ async def test_names_that_fail_until_they_open_take_no_more_room_than_there_is()
         last = names[-1]
         await eventually(is_open(coordinator, last), what=f"{last} is open")
     await eventually(is_open(coordinator, "payments"), what="it opens")
-    membership = coordinator._session._runners[0]  # type: ignore[union-attr]
-    assert len(membership._reader._leader._evaluator.names) <= 50  # type: ignore[union-attr]
+    assert len(leader_of(coordinator)._evaluator.names) <= 50
     await coordinator.stop()
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from tests.helpers.inside import notifier_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BackendError,
@@ -135,7 +136,7 @@ async def test_changes_that_wait_leave_room_for_errors(monkeypatch: pytest.Monke
         await release.wait()
 
     async with Coordinator(on_error=told.append, on_state_change=slow) as coordinator:
-        its = coordinator._state.instance.notifier
+        its = notifier_of(coordinator)
         for number in range(50):
             reason = Reason(cause=Cause.TRIPPED)
             its.state_changed(StateChange(f"c{number}", State.CLOSED, State.OPEN, 1, reason))

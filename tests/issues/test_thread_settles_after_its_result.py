@@ -5,6 +5,7 @@ nothing of its result: the leader took the permit for given back and granted it 
 import threading
 import time
 
+from tests.helpers.inside import circuit_of, shard_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BreakerPolicy,
@@ -41,8 +42,8 @@ async def test_report_tells_of_both_or_neither() -> None:
         thread.start()
         thread.join()  # the loop stands still: nothing has reached it yet
         builder = BatchBuilder(0, coordinator.statistics)
-        builder.add(breaker._local, time.monotonic())
-        [report] = builder.reports(time.monotonic(), coordinator._state.shards[0].table)
+        builder.add(circuit_of(breaker), time.monotonic())
+        [report] = builder.reports(time.monotonic(), shard_of(coordinator).table)
         assert report.trial is not None
         assert (len(report.runs), report.trial.held) == (0, 1)
 

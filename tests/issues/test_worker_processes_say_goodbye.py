@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.store import Store
+from tests.helpers.inside import state_of
 from tests.helpers.servers import ServerHandle
 from tests.helpers.spanning import spanning
 from tests.helpers.waiting import PATIENCE, eventually, eventually_sync
@@ -131,7 +132,7 @@ def test_workers_whose_program_runs_one_as_well(
 
 
 def name_of(coordinator: Coordinator) -> str:
-    return coordinator._state.identity.name
+    return state_of(coordinator).identity.name
 
 
 async def test_a_name_is_taken_with_the_start() -> None:
@@ -214,7 +215,7 @@ def test_copies_of_one_image_have_names_of_their_own(
     """As if the process had been cloned: what it was made with is the same in both."""
     one = Coordinator(redis_server.url, namespace=namespace)
     other = Coordinator(redis_server.url, namespace=namespace)
-    other._state.identity.name = one._state.identity.name
+    state_of(other).identity.name = state_of(one).identity.name
     with one, other:
         assert one.instance_id != other.instance_id
         eventually_sync(
