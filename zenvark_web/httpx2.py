@@ -12,7 +12,8 @@ from . import exceptions
 from ._core.states import State
 from ._http import api
 from ._http.answer import Answer
-from ._http.api import by_header, by_host, default_classify
+from ._http.api import default_classify
+from ._http.circuit_names import by_header, by_host
 from ._http.classify import HttpClassifier
 from ._http.client import ClientAdapter, missing
 from ._http.fallbacks import FixedResponse, OtherUpstream

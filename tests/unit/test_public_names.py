@@ -168,5 +168,5 @@ def test_the_search_for_docstrings_finds_what_it_should() -> None:
         "zenvark_web.breaker.Breaker.state",
         "zenvark_web.coordinator.Coordinator.start",
         "zenvark_web.backends.base.Backend.publish",
-        "zenvark_web._http.api.by_host",
+        "zenvark_web._http.circuit_names.by_host",
     } <= found

@@ -10,7 +10,6 @@ from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, TypeV
 from .._core._checks import check_name
 from .._core.states import Outcome
 from .answer import Answer, Payload
-from .circuit_names import header_name, host_name
 from .classify import DEFAULT
 from .fallbacks import Fallbacks, OtherUpstream
 from .protocols import HasStatus, RequestLike, ResponseLike
@@ -85,20 +84,6 @@ class RequestSettings(TypedDict, Generic[RequestT, ResponseT, ErrorT], total=Fal
     """Makes the response while the circuit is open. None: no fallback."""
     when_open: WhenOpen
     """What the caller receives without a response by a fallback."""
-
-
-def by_host(request: RequestLike) -> str | None:
-    """The circuit of a request: its host, with the port if that is not the scheme's default."""
-    return host_name(request.url)
-
-
-def by_header(header: str) -> Callable[[RequestLike], str | None]:
-    """Circuits for many tenants behind one host: `circuits=by_header("X-Tenant")`.
-
-    The circuit of a request is its host and the value of the header, such as
-    `api.example.com#acme`; without the header it is its host.
-    """
-    return lambda request: header_name(request.url, request.headers.get(header))
 
 
 def default_classify(request: object, ended: HasStatus | Exception) -> Outcome:

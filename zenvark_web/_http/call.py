@@ -2,67 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from threading import RLock
 from typing import Any
-from weakref import ref
 
 from .._core.states import Outcome
 from .._rejections import rejection_in
-from .._runtime import forks
-from ..breaker import Permit
-from .classify import FAILURE, IGNORED, SUCCESS, Classifier, is_rejection, label
-from .errors import end_of_connection
+from ..breaker import Breaker, Permit
+from .classify import FAILURE, IGNORED, SUCCESS, is_rejection, label
+from .incidents import Incidents
 from .protocols import RequestLike, ResponseLike
+from .recorder import BodyRecorder
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
+from .settings import ResolvedSettings
 
 EVENT_STREAM = "text/event-stream"
-
-CAUSES = 64
-"""How many errors are remembered, so that a connection that breaks counts once."""
-
-
-class Incidents:
-    """Events of a transport that end several calls at once.
-
-    Attributes:
-        closings: How often closing the transport has begun or ended.
-    """
-
-    __slots__ = ("__weakref__", "_causes", "_lock", "closings")
-
-    def __init__(self) -> None:
-        self.closings: int = 0
-        self._causes: deque[Callable[[], object]] = deque(maxlen=CAUSES)
-        self._begin_anew()
-        forks.watch(self, Incidents._begin_anew)
-
-    def _begin_anew(self) -> None:
-        self._lock = RLock()  # after a fork as well, when another thread may have held it
-
-    @contextmanager
-    def closing(self) -> Generator[None]:
-        """Close the transport. Calls that began before the end of this block are broken by it; a
-        later call uses the transport anew."""
-        self.closings += 1
-        try:
-            yield
-        finally:
-            self.closings += 1
-
-    def is_news(self, error: BaseException) -> bool:
-        """Whether an error is the first from its cause. All streams of an HTTP/2 connection end
-        by one event or error."""
-        cause = end_of_connection(error)
-        if cause is None:
-            return True
-        with self._lock:
-            if any(cause is known() for known in self._causes):
-                return False
-            self._causes.append(_remembered(cause))
-            return True
 
 
 class HttpCall:
@@ -72,7 +24,7 @@ class HttpCall:
 
     Args:
         permit: Lets the call pass.
-        classify: Returns the outcome of a response or an exception.
+        settings: Those that apply to the request.
         request: The request.
         incidents: Those of the transport.
 
@@ -84,11 +36,11 @@ class HttpCall:
     """
 
     __slots__ = (
-        "_classify",
         "_closings",
         "_incidents",
         "_permit",
         "_request",
+        "_settings",
         "_waiting",
         "good",
         "recorder",
@@ -97,10 +49,14 @@ class HttpCall:
     )
 
     def __init__(
-        self, permit: Permit, classify: Classifier, request: RequestLike, incidents: Incidents
+        self,
+        permit: Permit,
+        settings: ResolvedSettings,
+        request: RequestLike,
+        incidents: Incidents,
     ) -> None:
         self._permit: Permit | None = permit
-        self._classify = classify
+        self._settings = settings
         self._request = request
         self._incidents = incidents
         self._closings = incidents.closings
@@ -109,6 +65,21 @@ class HttpCall:
         self.served_on_trial = False
         self.recorder: BodyRecorder | None = None
         self.upload_error: BaseException | None = None
+
+    def watch_upload(self, plain: type[Any], stream: type[Any], watching: type[Any]) -> Any:
+        """Watch a request body that the caller produces while it is sent. None for other bodies.
+
+        Args:
+            plain: The library's stream for bodies in memory.
+            stream: The library's streams.
+            watching: Wraps a stream.
+        """
+        request: Any = self._request
+        body = request.stream
+        if body.__class__ is plain or not isinstance(body, stream):
+            return None
+        request.stream = upload = watching(body, self)
+        return upload
 
     def pause(self) -> None:
         """Stop the clock while the caller produces the request body."""
@@ -120,21 +91,29 @@ class HttpCall:
         if self._permit is not None and self._waiting:
             self._permit.resume_clock()
 
-    def answered(self, response: ResponseLike) -> bool:
-        """Judge the headers of a response.
+    def needs_body(self, response: ResponseLike, breaker: Breaker) -> bool:
+        """Judge the headers of a response, and return whether its body has to be watched."""
+        undecided = self._is_undecided(response)
+        if self.good and self._settings.fallbacks.record:
+            fallbacks = self._settings.fallbacks
+            self.recorder = fallbacks.recorder(breaker.name, self._request, response)
+        return undecided or self.recorder is not None
 
-        Returns:
-            Whether the body decides the outcome. It does not if the headers do not mean success,
-            after an upgrade (101), for a body that has been read already, for an event stream,
-            which may end at any time, and for a trial call: the headers prove that the upstream
-            is back.
+    def _is_undecided(self, response: ResponseLike) -> bool:
+        """Whether the body decides the outcome.
+
+        It does not if the headers do not mean success,
+        after an upgrade (101), for a body that has been read already, for an event stream, which
+        may end at any time, and for a trial call: the headers prove that the upstream is back.
         """
         permit = self._permit
         if permit is None:
             return False
         permit.stop_clock()
         self._waiting = False
-        outcome = IGNORED if is_rejection(response) else self._classify(self._request, response)
+        outcome = (
+            IGNORED if is_rejection(response) else self._settings.classify(self._request, response)
+        )
         self.good = outcome is SUCCESS
         self.served_on_trial = permit.on_trial and outcome is not FAILURE
         if (
@@ -149,7 +128,9 @@ class HttpCall:
         if self.good:
             permit.record(outcome)
         else:
-            permit.record(outcome, label(response), retry_after=_wait(outcome, response))
+            asks = outcome is FAILURE and response.status_code in RETRY_AFTER_STATUSES
+            wait = seconds_to_wait(response.headers) if asks else None
+            permit.record(outcome, label(response), retry_after=wait)
         return False
 
     def finished(self) -> None:
@@ -181,40 +162,12 @@ class HttpCall:
     def _outcome(self, error: Exception) -> Outcome:
         if rejection_in(error) is not None:
             return IGNORED
-        outcome = self._classify(self._request, error)
+        outcome = self._settings.classify(self._request, error)
         if outcome is FAILURE and not self._incidents.is_news(error):
             return IGNORED
         return outcome
 
 
-def _remembered(cause: object) -> Callable[[], object]:
-    """A reference to a cause, weak for an error, which holds frames alive."""
-    try:
-        return ref(cause) if isinstance(cause, BaseException) else lambda: cause
-    except TypeError:  # Python's own errors take no weak reference
-        return lambda: cause
-
-
 def _is_event_stream(response: ResponseLike) -> bool:
     kind: str = response.headers.get("content-type", "")
     return kind.partition(";")[0].strip().lower() == EVENT_STREAM
-
-
-class BodyRecorder:
-    """Records a body while it passes."""
-
-    __slots__ = ()
-
-    def add(self, chunk: bytes) -> None:
-        """Record a chunk."""
-        raise NotImplementedError
-
-    def complete(self) -> None:
-        """End the body, which is complete."""
-        raise NotImplementedError
-
-
-def _wait(outcome: Outcome, response: Any) -> float | None:
-    if outcome is not FAILURE or response.status_code not in RETRY_AFTER_STATUSES:
-        return None
-    return seconds_to_wait(response.headers)

@@ -1,24 +1,24 @@
-"""Names of circuits, made from what a request says."""
+"""Names of circuits, made from the host and the headers of a request."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 from .._core._checks import MAX_NAME_LENGTH
-from .protocols import URLLike
+from .protocols import RequestLike, URLLike
 
 MAX_CACHED_HOSTS = 4_096
 MAX_HOST = 255
 """No longer name exists in DNS (RFC 1035, section 2.3.4), so none is remembered."""
 
-
 _names: OrderedDict[bytes, str] = OrderedDict()
 
 
-def host_name(url: URLLike) -> str | None:
-    """The default circuit of a URL: its host, with the port when that is not the scheme's
-    default. None if it has no host."""
+def by_host(request: RequestLike) -> str | None:
+    """The circuit of a request: its host, with the port if that is not the scheme's default."""
+    url: URLLike = request.url
     netloc = url.netloc
     name = _names.get(netloc)
     if name is None:
@@ -33,10 +33,18 @@ def host_name(url: URLLike) -> str | None:
     return name
 
 
-def header_name(url: URLLike, value: str | None) -> str | None:
-    """The circuit of a host and the value of a header: both, with `#` between them."""
-    host = host_name(url)
-    return host if host is None or not value else fitting_name(f"{host}#{value}")
+def by_header(header: str) -> Callable[[RequestLike], str | None]:
+    """Circuits for many tenants behind one host: `circuits=by_header("X-Tenant")`.
+
+    The circuit of a request is its host and the value of the header, such as
+    `api.example.com#acme`; without the header it is its host.
+    """
+
+    def by_host_and_header(request: RequestLike) -> str | None:
+        host, value = by_host(request), request.headers.get(header)
+        return fitting_name(f"{host}#{value}") if host and value else host
+
+    return by_host_and_header
 
 
 def host_and_port(url: URLLike) -> tuple[str, int | None]:

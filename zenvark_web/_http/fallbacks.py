@@ -10,9 +10,9 @@ from .._core._checks import check_call
 from .._core.patterns import NamePatterns
 from ..exceptions import CircuitOpenError
 from .answer import Answer, Payload
-from .call import HttpCall
 from .last_good import LastGoodResponse
 from .messages import redacted
+from .recorder import BodyRecorder
 
 FallbackFunction: TypeAlias = Callable[[Any, Any], Any]
 """A function of the request and the error, sync or async. It returns a response, or None for the
@@ -161,11 +161,12 @@ class Fallbacks:
         """The fallback of a circuit, or None."""
         return self._by_name.find(circuit)
 
-    def answered(self, circuit: str, request: Any, response: Any, call: HttpCall) -> None:
-        """Let the fallback of a circuit record a response."""
+    def recorder(self, circuit: str, request: Any, response: Any) -> BodyRecorder | None:
+        """The recorder of the fallback of a circuit, if it has to record a response."""
         fallback = self.of(circuit)
-        if call.good and isinstance(fallback, LastGoodResponse):
-            call.recorder = fallback.recorder(circuit, request, response)
+        if isinstance(fallback, LastGoodResponse):
+            return fallback.recorder(circuit, request, response)
+        return None
 
 
 def _check(what: str, fallback: object) -> None:

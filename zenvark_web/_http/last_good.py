@@ -16,7 +16,7 @@ from .._core._checks import check_number, check_whole
 from .._runtime import forks
 from ..exceptions import CircuitOpenError
 from .answer import Answer
-from .call import BodyRecorder
+from .recorder import BodyRecorder
 
 # A shared cache must not store these responses, or not serve them stale (RFC 9111, sections 3 and
 # 4.2.4).

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ..exceptions import CircuitOpenError
 from .api import (
@@ -22,15 +21,16 @@ from .api import (
     Fallback,
     RequestT,
     ResponseT,
-    by_host,
     default_classify,
     is_route,
 )
-from .call import HttpCall, Incidents
+from .call import HttpCall
+from .circuit_names import by_host
 from .classify import DEFAULT, safe
 from .client import ClientAdapter
 from .closing import First, each_once
 from .fallbacks import Fallbacks, OtherUpstream
+from .incidents import Incidents
 from .rejected_request import RejectedRequest
 from .resolver import CircuitResolver
 from .settings import ResolvedSettings, WhenOpen, check_classify, check_when_open
@@ -112,9 +112,9 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         except CircuitOpenError as error:
             rejected = RejectedRequest(self._client, breaker, error, request)
             return await self._replace_async(rejected, settings)
-        call = HttpCall(permit, settings.classify, request, self._incidents)
+        call = HttpCall(permit, settings, request, self._incidents)
         client = self._client
-        upload = _watch_upload(request, call, client, client.async_stream, client.async_upload)
+        upload = call.watch_upload(client.bytes_stream, client.async_stream, client.async_upload)
         permit.carry()  # a breaker further in may have the same circuit
         try:
             response: ResponseT = await wrapped.handle_async_request(request)
@@ -125,7 +125,10 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             permit.set_down()
             if upload is not None:
                 upload.leave(request)
-        if self._needs_body(call, breaker, settings, request, response):
+        needs_body = call.needs_body(response, breaker)
+        if call.served_on_trial:
+            self._flows.served(breaker, request)
+        if needs_body:
             if isinstance(response.stream, client.async_stream):
                 response.stream = client.async_body(response.stream, call)
             else:  # a stream for synchronous clients, which this one is about to refuse
@@ -144,9 +147,9 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         except CircuitOpenError as error:
             rejected = RejectedRequest(self._client, breaker, error, request)
             return self._replace(rejected, settings)
-        call = HttpCall(permit, settings.classify, request, self._incidents)
+        call = HttpCall(permit, settings, request, self._incidents)
         client = self._client
-        upload = _watch_upload(request, call, client, client.sync_stream, client.sync_upload)
+        upload = call.watch_upload(client.bytes_stream, client.sync_stream, client.sync_upload)
         permit.carry()  # a breaker further in may have the same circuit
         try:
             response: ResponseT = wrapped.handle_request(request)
@@ -157,29 +160,15 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             permit.set_down()
             if upload is not None:
                 upload.leave(request)
-        if self._needs_body(call, breaker, settings, request, response):
+        needs_body = call.needs_body(response, breaker)
+        if call.served_on_trial:
+            self._flows.served(breaker, request)
+        if needs_body:
             if isinstance(response.stream, client.sync_stream):
                 response.stream = client.sync_body(response.stream, call)
             else:  # a stream for asynchronous clients, which this one is about to refuse
                 call.closed()
         return response
-
-    def _needs_body(
-        self,
-        call: HttpCall,
-        breaker: Breaker,
-        settings: ResolvedSettings,
-        request: RequestT,
-        response: ResponseT,
-    ) -> bool:
-        """Judge a response by its headers, and return whether its body has to be watched."""
-        needed = call.answered(response)
-        if call.served_on_trial:
-            self._flows.served(breaker, request)
-        if settings.fallbacks.record:
-            settings.fallbacks.answered(breaker.name, request, response, call)
-            needed = needed or call.recorder is not None
-        return needed
 
     async def _replace_async(
         self, rejected: RejectedRequest, settings: ResolvedSettings
@@ -273,17 +262,6 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
                 if hasattr(other, "close") and first(other):
                     stack.callback(other.close)
             yield first
-
-
-def _watch_upload(
-    request: Any, call: HttpCall, client: ClientAdapter, stream: type[Any], watching: type[Any]
-) -> Any:
-    """Watch a request body that the caller produces while it is sent. None for other bodies."""
-    body = request.stream
-    if body.__class__ is client.bytes_stream or not isinstance(body, stream):
-        return None
-    request.stream = upload = watching(body, call)
-    return upload
 
 
 def _transports_of_routes(circuits: object) -> list[Any]:
