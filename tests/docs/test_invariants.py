@@ -24,6 +24,9 @@ NUMBERS = [str(number) for number in range(1, 13)]
 
 
 FAULTS = failure_modes.load()
+SOURCE = re.sub(  # with the parts of each text put together
+    r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+)
 MATRIX = rows(INVARIANTS, "## Faults and invariants")
 
 
@@ -50,6 +53,13 @@ def names_in(file: str) -> Iterator[str]:
 def test_each_failure_mode_is_shown(fault: Fault) -> None:
     assert all(getattr(fault, field) for field in failure_modes.FIELDS)
     assert set(fault.tests.split()) <= CODES.keys()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_message_of_a_failure_mode_is_the_codes(fault: Fault) -> None:
+    quoted = re.findall(r'"([^"]+)"', fault.callers + fault.fleet + fault.signals)
+    parts = [part.strip() for quote in quoted for part in quote.split("…")]
+    assert [part for part in parts if part not in SOURCE] == []
 
 
 def test_each_failure_mode_is_on_the_page_once() -> None:
