@@ -222,7 +222,7 @@ def test_a_kind_made_by_someone_else_has_its_parents_template(
 def test_an_error_about_a_circuit_names_it(caplog: pytest.LogCaptureFixture) -> None:
     told = Log("shop")
     told.instance = "web-1"
-    told.error(exceptions.StrategyError("could not be judged", circuit="payments"))
+    told.error(exceptions.StrategyError("could not evaluate results", circuit="payments"))
     [record] = caplog.records
     assert vars(record)["zenvark_circuit"] == "payments"
     assert "[namespace=shop circuit=payments instance=web-1]" in record.getMessage()

@@ -68,7 +68,7 @@ async def test_a_circuit_opens_whatever_its_backoff_gives(
             return breaker.state is State.CLOSED
 
         await eventually(recovered)
-    assert "'payments' is not judged as its policy asks for" in str(told(errors)[0])
+    assert "'payments' is not evaluated as its policy specifies" in str(told(errors)[0])
 
 
 def told(errors: list[Exception]) -> list[StrategyError]:

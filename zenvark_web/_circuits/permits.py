@@ -1,4 +1,4 @@
-"""Leave to make one call, of each kind that there is."""
+"""The permits for one call: of closed circuits, of trials, of steps and of inner calls."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from .local import LocalCircuit
 
 
 class Permit:
-    """Leave to make one call. Tell how it ended, exactly once.
+    """The permission for one call, whose outcome is recorded exactly once.
 
-    As a context manager (with `with` or `async with`) it tells that itself, unless the block has:
-    an exception is judged as the policy says, anything else is a success. Calls of the same
-    circuit inside the block are part of this one: they pass, and count once, as this one.
+    As a context manager (`with` or `async with`), the permit records the outcome itself, unless the
+    block has recorded it: the policy classifies an exception, and anything else is a success. Calls
+    of the same circuit inside the block are part of this call: they are permitted, and all count
+    once, as this call.
 
     Attributes:
-        on_trial: Whether it is one of the few of a half-open circuit.
-        recorded: Whether it has been told.
+        on_trial: Whether this is a trial permit of a half-open circuit.
+        recorded: Whether the outcome has been recorded.
     """
 
     __slots__ = (
@@ -65,32 +66,32 @@ class Permit:
         return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"
 
     def stop_clock(self) -> None:
-        """End the time that counts as the call's duration, though its outcome is to come: what
-        the caller does with a response's body does not make the upstream slow."""
+        """End the call's duration before its outcome is known. The time in which the caller reads
+        a response's body then does not count."""
         self._elapsed = self._time(self._local.monotonic())
 
     def pause_clock(self) -> None:
-        """From now on, until `resume_clock`, no time counts as the call's duration: the call waits
-        for its own caller, such as for the next part of a body."""
+        """Pause the call's duration until `resume_clock`, while the call waits for its caller, such
+        as for the next part of a request body."""
         if self._paused is None:
             self._paused = self._local.monotonic()
 
     def resume_clock(self) -> None:
-        """The time counts again."""
+        """Resume the call's duration after `pause_clock`."""
         if self._paused is not None:
             self._began += self._local.monotonic() - self._paused
             self._paused = None
 
     def carry(self) -> None:
-        """From here on, in this task or thread and those begun in it, calls of the same circuit
-        are part of this one. For what acquires a permit and is no context manager; `set_down` it
+        """Make further calls of the same circuit part of this call, in this task or thread and in
+        tasks that start in it. For code that uses a permit without a `with` block; call `set_down`
         in the same task or thread.
 
-        That holds until the permit is set down, told or lost. An async generator runs in the
-        context of whoever asks it for the next item: while it stands still inside a guarded block,
-        its consumer's calls of the same circuit are part of that call, too, and count no more than
-        it does. So close a generator that is not read to its end (`contextlib.aclosing`), and keep
-        `yield` out of guarded blocks where the consumer makes calls of the same circuit.
+        This ends when the permit is set down, recorded or lost. An async generator runs in the
+        context of its consumer: while it is suspended inside a guarded block, its consumer's calls
+        of the same circuit are also part of that call, and do not count by themselves. Close a
+        generator that is not read to its end (`contextlib.aclosing`), and avoid `yield` in guarded
+        blocks if the consumer calls the same circuit.
         """
         if self._flow is None:
             self._flow = begun(self._local, self._generation, self)
@@ -98,34 +99,35 @@ class Permit:
             entered(self._flow)
 
     def set_down(self) -> None:
-        """From here on, calls are no part of this one any more."""
+        """End `carry`: further calls are not part of this call."""
         if self._flow is not None:
             left(self._flow)
 
     def record(
         self, outcome: Outcome, label: str = "", *, retry_after: float | None = None
     ) -> None:
-        """Tell how the call ended.
+        """Record the outcome of the call.
 
-        If the last call of the same circuit that was part of this one has failed, this one has,
-        whatever is told. If it was merely answered (`Outcome.ANSWERED`), a success is no more.
+        If the last inner call of the same circuit has failed, this call is a failure too, whatever
+        outcome is passed. If the last inner call was answered (`Outcome.ANSWERED`), a success of
+        this call counts as answered.
 
         Args:
             outcome: The outcome.
-            label: What a failure was (an exception's name, a status), for the explanation of
-                what opened a circuit.
-            retry_after: Seconds from now before which the upstream wants no further call, as a
-                failure said it (an HTTP `Retry-After`, RFC 9110, section 10.2.3). While the
-                circuit is open, the fleet makes no attempt to recover before then. The longest
-                one that is still to come holds, up to the policy's `max_retry_after`. What is
-                negative or no finite number is ignored.
+            label: The name of a failure (an exception's name, a status), for the explanation of an
+                opening.
+            retry_after: The Retry-After deadline of a failure, in seconds from now (for HTTP,
+                `Retry-After`, RFC 9110, section 10.2.3). While the circuit is open, the fleet makes
+                no recovery attempt before the deadline. If several deadlines are received, the
+                latest applies, up to the policy's `max_retry_after`. Negative, infinite and
+                not-a-number values are ignored.
 
         Raises:
-            RuntimeError: It has been told already.
-            TypeError: An argument is of a wrong type; nothing has been told then.
+            RuntimeError: The outcome has been recorded already.
+            TypeError: An argument has a wrong type; nothing is recorded.
         """
         if self.recorded:
-            raise RuntimeError(f"{self!r}: a permit's outcome is recorded once")
+            raise RuntimeError(f"the outcome of {self!r} has been recorded already")
         if (
             outcome.__class__ is not Outcome
             or label.__class__ is not str
@@ -138,24 +140,24 @@ class Permit:
         self._settle(outcome, label, retry_after)
 
     def returned(self, result: object) -> None:
-        """Tell that the call returned; the policy's classifier judges what.
+        """Record the result of the call; the policy classifies it.
 
         Raises:
-            RuntimeError: The outcome has been told already.
+            RuntimeError: The outcome has been recorded already.
         """
         self.record(self._local.outcomes.of_result(result), type(result).__name__)
 
     def raised(self, error: BaseException) -> None:
-        """Tell that the call raised; the policy's classifier judges what.
+        """Record the exception of the call; the policy classifies it.
 
-        A cancellation is ignored, unless the call had taken longer than the policy's `slow_call`,
-        or nobody has asked this task for it: then it is a failure. A rejection by another circuit
-        is ignored, too, and an error with which a call that was part of this one has been
-        ignored. Of a group, each error is judged, and one failure is enough.
+        A cancellation is ignored, unless the call had exceeded the policy's `slow_call`, or nobody
+        requested the cancellation of this task: then it is a failure. Rejections by another circuit
+        and errors that were ignored for an inner call are ignored too. Each error of a group is
+        classified, and one failure is enough.
 
         Raises:
-            RuntimeError: The outcome has been told already.
-            TypeError: It is no exception; nothing has been told then.
+            RuntimeError: The outcome has been recorded already.
+            TypeError: `error` is not an exception; nothing is recorded.
         """
         if not isinstance(error, BaseException):
             raise TypeError(f"error must be an exception, not {error!r}")
@@ -166,7 +168,7 @@ class Permit:
             self.record(*local.outcomes.of_error(error, ignored(self._flow)))
 
     def _time(self, now: float) -> float:
-        """The seconds that count as the call's duration."""
+        """Return the call's duration in seconds, without pauses."""
         if self._elapsed is not None:
             return self._elapsed
         return (now if self._paused is None else self._paused) - self._began
@@ -178,7 +180,7 @@ class Permit:
         now = local.monotonic()
         if outcome is Outcome.ANSWERED and self._time(now) <= local.slow_after:
             return
-        if outcome is not Outcome.FAILURE:  # an answer that was slow tells at least that
+        if outcome is not Outcome.FAILURE:  # a slow answered call counts as slow
             local.succeeded(self._generation, now, self._time(now))
             return
         if retry_after is not None:
@@ -216,7 +218,7 @@ class Permit:
 
 
 class TimedPermit(Permit):
-    """One of a circuit that knows slow calls: it is looked after while it is under way."""
+    """The permit of a circuit with `slow_call`, which is monitored in flight."""
 
     __slots__ = ()
 
@@ -249,7 +251,7 @@ class TimedPermit(Permit):
 
 
 class TrialPermit(Permit):
-    """One of the few permits of a half-open circuit. It must come back, come what may."""
+    """A trial permit of a half-open circuit. It is returned or settled in every case."""
 
     __slots__ = ()
 
@@ -267,7 +269,7 @@ class TrialPermit(Permit):
 
 
 class CarriedPermit(Permit):
-    """One of a call that is part of another one of the same circuit.
+    """The permit of an inner call of the same circuit.
 
     Args:
         local: The circuit.
@@ -291,7 +293,7 @@ class CarriedPermit(Permit):
         self._resume_outer()
 
     def pause_clock(self) -> None:
-        """The call further out waits just as well."""
+        """Pause the outer call too, which waits for the same caller."""
         super().pause_clock()
         outer: Permit | None = owner(self._carrier)
         if outer is not None:
@@ -307,7 +309,7 @@ class CarriedPermit(Permit):
             outer.resume_clock()
 
     def set_down(self) -> None:
-        """What it has brought so far is in the hands of the call further out, which tells of it."""
+        """End `carry`: the outer call reports the results so far."""
         super().set_down()
         self._handed_over = self._carrier[WHOSE] is not None
 
@@ -328,12 +330,12 @@ class CarriedPermit(Permit):
             super()._settle(outcome, label, retry_after)  # it went on by itself
 
     def _its_own(self, error: BaseException | None) -> BaseException | None:
-        """What this call has raised, if it is told while that is being handled."""
+        """Return the exception of this call, if the outcome is recorded while it is handled."""
         return error if id(error) != self._handled else None
 
 
 class FurtherPermit(Permit):
-    """One of a further step of what a trial permit has let through, which is settled."""
+    """The permit of a further step of a trial call, whose trial permit is settled."""
 
     __slots__ = ()
 
@@ -343,7 +345,7 @@ class FurtherPermit(Permit):
 
 
 class CheckPermit(Permit):
-    """One of a call that its circuit's health check makes: the check tells how it ended."""
+    """The permit of a call inside its circuit's health check; the check reports the outcome."""
 
     __slots__ = ()
 
@@ -352,7 +354,7 @@ class CheckPermit(Permit):
 
 
 def permit_inside(local: LocalCircuit, now: float) -> Permit | None:
-    """The permit of a call that is part of what is under way here, if it is part of anything.
+    """Return the permit of an inner call, if an outer call of the circuit is in flight here.
 
     Args:
         local: The circuit that the call is for.

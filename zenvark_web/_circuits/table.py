@@ -131,8 +131,8 @@ class Table:
         if transition.leaps(known):
             self._notifier.report_error(
                 MalformedEntryError(
-                    f"skipped generation {transition.generation} of circuit {name!r}, of which "
-                    f"{known.generation} is known: no fleet gets that far"
+                    f"skipped generation {transition.generation} of circuit {name!r}: implausibly "
+                    f"far ahead of the known generation {known.generation}"
                 )
             )
             return False

@@ -157,7 +157,7 @@ class Session:
             self.loop.call_soon_threadsafe(self._stop.set, context=self._context())
 
     async def stop(self) -> None:
-        """End it: say goodbye, and leave nothing running."""
+        """End the run: leave the fleet, and leave no task running."""
         self._ending = True
         self._stop.set()
         _, late = await asyncio.wait({self._task}, timeout=STOP_PATIENCE)
@@ -166,7 +166,7 @@ class Session:
             self._instance.notifier.report_error(
                 StopError(
                     f"stop() gave up after {STOP_PATIENCE:g} s: "
-                    "a health check or a callback does not let itself be cancelled"
+                    "a health check or callback did not end when it was cancelled"
                 )
             )
             await self._say_goodbye()

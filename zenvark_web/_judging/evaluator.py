@@ -116,7 +116,7 @@ class Evaluator:
         try:
             tally = circuit.save(self._now())
         except BaseException as error:
-            self._failed(name, "saved", error)
+            self._failed(name, "be saved", error)
             return Tally(circuit.latest.generation, counted=Counted("", None))
         if tally is None or not tally.hold:
             return tally
@@ -139,7 +139,7 @@ class Evaluator:
                 self._circuits.use(name, place)
             return restored
         except BaseException as error:
-            self._failed(name, "restored", error)
+            self._failed(name, "be restored", error)
             return False
 
     def apply_report(
@@ -244,7 +244,7 @@ class Evaluator:
             self._circuits.use(name, place)
             self._set_timer(name, place.circuit)
         except BaseException as error:
-            self._failed(name, "judged", error)
+            self._failed(name, "evaluate results", error)
             return None
         if isinstance(decision, Recall):
             self._keeper.recalled(self._signed(decision.transition))
@@ -266,18 +266,18 @@ class Evaluator:
             self._changed.add(name)
 
     def _report_faults(self, circuit: Circuit) -> None:
-        """Report what a user's strategy or backoff returned that makes no sense."""
+        """Report invalid return values of a user's strategy or backoff."""
         faults = circuit.faults
         while faults:
-            what = f"circuit {circuit.latest.circuit!r} is not judged as its policy asks for"
+            what = f"circuit {circuit.latest.circuit!r} is not evaluated as its policy specifies"
             error = StrategyError.because(faults.pop(0), what, circuit=circuit.latest.circuit)
             self._notifier.report_error(error)
 
     def _failed(self, name: str, what: str, error: BaseException) -> None:
-        """Report what a user's strategy has raised."""
+        """Report an exception of a user's strategy."""
         if ends_this_task(error):
             raise error
-        what = f"circuit {name!r} could not be {what}"
+        what = f"the window of circuit {name!r} could not {what}"
         self._notifier.report_error(StrategyError.because(error, what, circuit=name))
 
     def _set_timer(self, name: str, circuit: Circuit) -> None:

@@ -23,7 +23,7 @@ MAX_ERROR_LENGTH = 200
 MAX_FAILING = 10_000
 
 MISTAKES = (TypeError, AttributeError, NameError, ImportError, SyntaxError, NotImplementedError)
-"""What a check raises that is wrong itself, and will never pass."""
+"""Exceptions that show a faulty check, which will never pass."""
 
 
 class HealthChecks:
@@ -76,7 +76,7 @@ class HealthChecks:
         except NoRoomError:
             raise
         except TimeoutError as error:
-            told = f"health check gave no answer in time (at most {CHECK_TIMEOUT:g} s)"
+            told = f"health check did not end within {CHECK_TIMEOUT:g} s"
             return self._failed(circuit, told, error)
         except BaseException as error:
             if ends_this_task(error):
@@ -97,13 +97,13 @@ class HealthChecks:
         if isawaitable(result):
             result = await result
         if result is False:
-            raise HealthCheckError("it returned False")
+            raise HealthCheckError("the check returned False")
 
     def _failed(self, circuit: str, told: str, error: BaseException) -> str:
-        """Tell of a check that failed, if that is news."""
+        """Report a failed check, if it passed before or failed differently."""
         told = told.encode("utf-8", "replace").decode()[:MAX_ERROR_LENGTH]
         if isinstance(error, MISTAKES):
-            what = f"the health check of circuit {circuit!r} is wrong itself"
+            what = f"the health check of circuit {circuit!r} is faulty"
             self._notifier.report_error(HealthCheckError.because(error, what, circuit=circuit))
         elif self._is_news(circuit, told):
             self._notifier.check_fails(circuit, told)

@@ -152,9 +152,9 @@ class Leader:
     def _tell_overload(self, instance: str) -> None:
         self._notifier.report_error(
             OverloadedError(
-                f"instance {instance} calls more new circuits than there is time for, so some are "
-                "left out and stay closed; name circuits after upstreams, not after what a caller "
-                "can choose",
+                f"instance {instance} calls more new circuits than the leader can evaluate: some "
+                "are skipped and stay closed; name circuits after upstreams, not after values that "
+                "callers choose",
                 source=instance,
             )
         )
@@ -268,7 +268,7 @@ class Leader:
                 PolicyMismatchError(
                     "instances disagree on their policies or shards "
                     f"({len(fingerprints)} versions: {', '.join(sorted(fingerprints))}); "
-                    "those of the leader decide"
+                    "the leader's apply"
                 )
             )
         self._fingerprints = fingerprints

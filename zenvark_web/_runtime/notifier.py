@@ -153,7 +153,7 @@ class Notifier:
             self._arrived.clear()
 
     async def drain(self) -> None:
-        """Run the callbacks that wait."""
+        """Run the pending callbacks."""
         while self._waiting:
             callback, argument = self._waiting.popleft()
             self._queued[id(callback)] -= 1
@@ -162,7 +162,7 @@ class Notifier:
     def _call(self, callback: Callback, argument: object) -> None:
         if self._queued[id(callback)] >= MAX_WAITING:  # each has room of its own
             name = _name_of(callback)
-            what = f"callback {name!r} was left out once: {MAX_WAITING} calls of it are waiting"
+            what = f"callback queue is full ({MAX_WAITING} calls), dropped a call of {name!r}"
             self._failed(callback, CallbackError(what, source=name))
             return
         self._queued[id(callback)] += 1
