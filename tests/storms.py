@@ -28,7 +28,7 @@ from tests.helpers.processes import ROOT, ChildProcess
 from tests.helpers.servers import RedisServer
 from zenvark_web import Cause, Reason, State
 from zenvark_web._core.states import Transition
-from zenvark_web.backends._codec import encode_transition
+from zenvark_web.backends._encoding import encode_transition
 
 HOST = "127.0.0.1"
 MEMBER = Path(__file__).parent / "storm_member.py"

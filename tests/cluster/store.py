@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.helpers.servers import ServerHandle
 from zenvark_web._core.states import Tally, Transition
-from zenvark_web.backends import _checkpoints, _codec
+from zenvark_web.backends import _decoding
 
 
 class Store:
@@ -35,12 +35,12 @@ class Store:
     def circuits(self) -> dict[str, Transition]:
         """The snapshot that a newcomer starts from."""
         stored = self._ask("HGETALL", "circuits")
-        return {name: _codec.decode_transition(text) for name, text in stored.items()}
+        return {name: _decoding.decode_transition(text) for name, text in stored.items()}
 
     def tallies(self) -> dict[str, Tally]:
         """What a new leader would go on from."""
         stored = self._ask("HGETALL", "tallies")
-        return {name: _checkpoints.decode_tally(text) for name, text in stored.items() if name}
+        return {name: _decoding.decode_tally(text) for name, text in stored.items() if name}
 
     def lose_results(self) -> None:
         """Trim all of them."""
@@ -53,7 +53,7 @@ class Store:
 
     def transitions(self, circuit: str) -> list[Transition]:
         """What was broadcast of a circuit, in order."""
-        entries = (_codec.decode_state_entry(fields) for fields in self._entries("states"))
+        entries = (_decoding.decode_state_entry(fields) for fields in self._entries("states"))
         return [
             entry for entry in entries if isinstance(entry, Transition) and entry.circuit == circuit
         ]
@@ -66,7 +66,7 @@ class Store:
             repeated: Those that were sent again, too: a busy host may answer too late.
         """
         counts: Counter[str] = Counter()
-        batches = [_codec.decode_batch(entry) for entry in self._entries("results")]
+        batches = [_decoding.decode_batch(entry) for entry in self._entries("results")]
         once = {(batch.instance, batch.number): batch for batch in batches}
         for batch in batches if repeated else once.values():
             for report in batch.reports:
@@ -79,7 +79,7 @@ class Store:
         """The numbers of calls in flight for too long that an instance has told, in order."""
         return [
             report.overdue
-            for batch in map(_codec.decode_batch, self._entries("results"))
+            for batch in map(_decoding.decode_batch, self._entries("results"))
             if batch.instance == instance
             for report in batch.reports
         ]
@@ -89,7 +89,7 @@ class Store:
         seconds, micros = self._server.command("TIME")
         sent = [
             batch.sent
-            for batch in map(_codec.decode_batch, self._entries("results"))
+            for batch in map(_decoding.decode_batch, self._entries("results"))
             if batch.instance == instance
         ]
         return int(seconds) + int(micros) / 1e6 - sent[-1]

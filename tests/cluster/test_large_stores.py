@@ -21,7 +21,7 @@ from zenvark_web import (
 )
 from zenvark_web._core.order import Position
 from zenvark_web._core.states import Cause, Reason, Transition
-from zenvark_web.backends._codec import encode_transition
+from zenvark_web.backends._encoding import encode_transition
 
 CLOSED, OPEN = 30_000, 20
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(600))

@@ -14,7 +14,7 @@ from zenvark_web import State
 from zenvark_web._core.order import START, Lease, Position
 from zenvark_web._core.states import Grant, Report, Run, Transition
 from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
-from zenvark_web.backends._codec import encode_batch
+from zenvark_web.backends._encoding import encode_batch
 from zenvark_web.backends.base import (
     Batch,
     Presence,

@@ -23,8 +23,8 @@ from zenvark_web import BackendError, MalformedEntryError
 from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import Tally
 from zenvark_web.backends import Backend
-from zenvark_web.backends._codec import encode_batch, encode_transition
-from zenvark_web.backends._fields import MAX_ENTRY_LENGTH
+from zenvark_web.backends._decoding import MAX_ENTRY_LENGTH
+from zenvark_web.backends._encoding import encode_batch, encode_transition
 from zenvark_web.backends.base import START, Account, Batch, Checkpoint, LeaderChange
 from zenvark_web.backends.redis import KEYS
 

@@ -32,7 +32,7 @@ from zenvark_web._core.states import (
     Word,
 )
 from zenvark_web._judging import leader
-from zenvark_web.backends import RedisBackend, _checkpoints, _codec, _fields, _slices
+from zenvark_web.backends import RedisBackend, _encoding, _slices
 from zenvark_web.backends._replies import POSITION
 from zenvark_web.backends.base import Account, Batch, Presence
 from zenvark_web.backends.redis import KEYS
@@ -94,7 +94,7 @@ def changes(record: Any) -> dict[str, Any]:
 
 def packed(report: Report) -> Sequence[Any]:
     """A report as it is stored."""
-    [stored] = json.loads(_codec.encode_batch(Batch("web-1", 1, 0.0, (report,)))["reports"])
+    [stored] = json.loads(_encoding.encode_batch(Batch("web-1", 1, 0.0, (report,)))["reports"])
     return list(stored)
 
 
@@ -145,26 +145,26 @@ def test_elements_of_the_small_lists() -> None:
     assert [field.name for field in fields(Grant)] == GRANT
     version, *sums = ACCOUNT
     assert [field.name for field in fields(Account)] == sums
-    assert json.loads(_checkpoints.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
+    assert json.loads(_encoding.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
     assert [field.name for field in fields(Word)] == WORD
     word = Word(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1))
-    batch = _codec.encode_batch(Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, word=word))))
+    batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, word=word))))
     assert json.loads(batch["words"]) == [None, ["half_open", 2, 1500, 500, ["web-1", 2, 1]]]
     note, grant = TrialNote(1, 2, 3), Grant(holder="web-1", permits=2, passed=1)
     assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
-    transition = json.loads(_codec.encode_transition(Transition(circuit="x", grant=grant)))
+    transition = json.loads(_encoding.encode_transition(Transition(circuit="x", grant=grant)))
     assert transition["grant"] == ["web-1", 2, 1]
 
 
 def test_elements_of_a_tally() -> None:
     version, *names = TALLY
-    assert version == _fields.VERSION
+    assert version == _encoding.VERSION
     assert [field.name for field in fields(Tally)] == names
     assert [field.name for field in fields(Counted)] == COUNTED
     assert [field.name for field in fields(TrialResults)] == RESULTS_OF_TRIAL
     counted = Counted("strategy", "window", (("web-1", "boom", 2),), 6.0001)
     tally = Tally(1, "7-0", counted, TrialResults(3, 4, {"boom": 4}), 5.5)
-    assert json.loads(_checkpoints.encode_tally(tally)) == [
+    assert json.loads(_encoding.encode_tally(tally)) == [
         version,
         1,
         "7-0",
@@ -183,12 +183,12 @@ def test_words_for_states_and_causes() -> None:
 
 
 def test_format_version() -> None:
-    assert f"its format version, `v`, now `{_fields.VERSION}`" in " ".join(PAGE.split())
-    assert ACCOUNT[0] == _fields.VERSION
+    assert f"its format version, `v`, now `{_encoding.VERSION}`" in " ".join(PAGE.split())
+    assert ACCOUNT[0] == _encoding.VERSION
 
 
 def test_presence() -> None:
-    known = json.loads(_codec.encode_presence(Presence("web-1")))
+    known = json.loads(_encoding.encode_presence(Presence("web-1")))
     [told] = re.findall(r"role\s+then,\s+and\s+(.*?)\n\n", PAGE, re.DOTALL)
     assert words(told) == list(known)
 

@@ -14,7 +14,7 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import Coordinator, State
 from zenvark_web._core.states import Report, Run
-from zenvark_web.backends import _codec
+from zenvark_web.backends import _decoding, _encoding
 from zenvark_web.backends.base import Batch
 
 ENTRIES = 100
@@ -31,13 +31,13 @@ def fill(server: ServerHandle, namespace: str) -> float:
         now = int(client.time()[0])
         run = Run(0, failed=False, slow=False, count=1)
         reports = tuple(Report(f"circuit {number}", (run,)) for number in range(CIRCUITS))
-        fields = _codec.encode_batch(Batch("elsewhere", 0, now, reports))
+        fields = _encoding.encode_batch(Batch("elsewhere", 0, now, reports))
         for number in range(ENTRIES):
             stream = f"zenvark:{{{namespace}}}:results"
             client.xadd(stream, {"late": "0", **fields, "number": str(number + 1)})
     began = time.process_time()
     for _ in range(ENTRIES // 2):
-        _codec.decode_batch(fields)
+        _decoding.decode_batch(fields)
     return time.process_time() - began
 
 

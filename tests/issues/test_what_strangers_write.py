@@ -22,7 +22,7 @@ from zenvark_web import (
 from zenvark_web._coordination import election
 from zenvark_web._core.states import Cause, Reason, Transition
 from zenvark_web._judging import leader
-from zenvark_web.backends._codec import encode_transition
+from zenvark_web.backends._encoding import encode_transition
 from zenvark_web.backends.redis import KEYS
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(0.2))

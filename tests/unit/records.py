@@ -17,8 +17,7 @@ from zenvark_web._core.states import (
     TrialResults,
     Word,
 )
-from zenvark_web.backends._codec import MAX_DELAY, MAX_HOLD
-from zenvark_web.backends._fields import MAX_COUNT
+from zenvark_web.backends._decoding import MAX_COUNT, MAX_DELAY, MAX_HOLD
 from zenvark_web.backends.base import Batch
 
 names = st.text(min_size=1, max_size=255).filter(str.isprintable)

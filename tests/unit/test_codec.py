@@ -24,22 +24,28 @@ from zenvark_web._core.states import (
     TrialResults,
     Word,
 )
-from zenvark_web.backends._checkpoints import decode_position, decode_tally, encode_tally
-from zenvark_web.backends._codec import (
+from zenvark_web.backends._decoding import (
+    MAX_COUNT,
     MAX_DELAY,
+    MAX_ENTRY_LENGTH,
     MAX_HOLD,
     MAX_REPORTS,
     MAX_RUNS,
     decode_batch,
+    decode_position,
     decode_presence,
     decode_state_entry,
+    decode_tally,
     decode_transition,
-    encode_batch,
-    encode_presence,
-    encode_transition,
     readable,
 )
-from zenvark_web.backends._fields import MAX_COUNT, MAX_ENTRY_LENGTH, VERSION
+from zenvark_web.backends._encoding import (
+    VERSION,
+    encode_batch,
+    encode_presence,
+    encode_tally,
+    encode_transition,
+)
 from zenvark_web.backends.base import Batch, Forgotten, LeaderChange, Presence
 
 BATCH = Batch(

@@ -17,7 +17,7 @@ from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
 from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
-from ..backends._codec import check_storable
+from ..backends._decoding import check_storable
 from ..backends._turns import Turn
 from ..backends.base import (
     Checkpoint,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from .._core.order import START, Position
 from .._core.states import Tally
 from ..exceptions import MalformedEntryError
-from . import _checkpoints, _codec, _fields
+from . import _decoding
 from ._turns import Turn
 from .base import (
     Account,
@@ -47,7 +47,7 @@ def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
 def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
     """The news in the reply to a heartbeat."""
     try:
-        known = _checkpoints.decode_account(text(account)) if account else None
+        known = _decoding.decode_account(text(account)) if account else None
     except MalformedEntryError:  # a leader writes it anew
         known = None
     return News(int(now) / 1000, position(last_state), int(circuits), known)
@@ -64,7 +64,7 @@ async def checkpoint(
     counted: dict[str, Tally] = {}
     for instance, stored in accounts.items():
         try:
-            known[instance] = _checkpoints.decode_account(stored)
+            known[instance] = _decoding.decode_account(stored)
         except MalformedEntryError as error:
             malformed.append(error)
     turn = Turn()
@@ -73,9 +73,9 @@ async def checkpoint(
         await turn.share()
         try:
             if circuit == POSITION:
-                reached = _checkpoints.decode_position(stored)
+                reached = _decoding.decode_position(stored)
             else:
-                counted[circuit] = _checkpoints.decode_tally(stored)
+                counted[circuit] = _decoding.decode_tally(stored)
         except MalformedEntryError as error:
             malformed.append(error)
             complete = False
@@ -99,9 +99,9 @@ def entries(reply: Any, states: str) -> Iterable[StreamEntry]:
     """
     for stream, at, fields in _flatten(reply):
         if stream == states:
-            yield StateEntry(at, _codec.readable(_codec.decode_state_entry, fields))
+            yield StateEntry(at, _decoding.readable(_decoding.decode_state_entry, fields))
         else:
-            yield ResultEntry(at, at.seconds, _codec.readable(_codec.decode_batch, fields))
+            yield ResultEntry(at, at.seconds, _decoding.readable(_decoding.decode_batch, fields))
 
 
 def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:
@@ -117,7 +117,7 @@ def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:
 
 def _bounded(value: Text) -> str:
     """A reply as text: all of it if it can be an entry, else enough of it to be refused."""
-    return text(value[: _fields.MAX_ENTRY_LENGTH + 1])
+    return text(value[: _decoding.MAX_ENTRY_LENGTH + 1])
 
 
 def _is_nested(entries: Any) -> bool:

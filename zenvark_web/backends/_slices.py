@@ -8,7 +8,7 @@ from typing import Any
 
 from .._core.states import Transition
 from ..exceptions import MalformedEntryError
-from . import _codec, _replies
+from . import _decoding, _replies
 from ._turns import Turn
 
 SLICE = 2_000
@@ -84,5 +84,5 @@ async def transitions(stored: Iterable[Any]) -> Sequence[Transition | MalformedE
     turn = Turn()
     for text in stored:
         await turn.share()
-        found.append(_codec.readable(_codec.decode_transition, _replies.text(text)))
+        found.append(_decoding.readable(_decoding.decode_transition, _replies.text(text)))
     return found

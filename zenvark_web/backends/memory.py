@@ -18,7 +18,7 @@ from itertools import takewhile
 from .._core.order import START, Lease, Position
 from .._core.states import Transition
 from ..exceptions import FencedError, MalformedEntryError
-from . import _checkpoints, _codec, _fields
+from . import _decoding, _encoding
 from .base import (
     Account,
     Batch,
@@ -96,7 +96,7 @@ class MemoryStore:
 
     def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
         fields = {"epoch": str(epoch), "leader": leader, "circuits": circuits}
-        self._states.add({"v": _fields.VERSION, **fields})
+        self._states.add({"v": _encoding.VERSION, **fields})
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
@@ -109,7 +109,7 @@ class MemoryStore:
         malformed: list[MalformedEntryError] = []
         for stored in self._circuits.values():
             try:
-                transitions.append(_codec.decode_transition(stored))
+                transitions.append(_decoding.decode_transition(stored))
             except MalformedEntryError as error:
                 malformed.append(error)
         return Snapshot(
@@ -122,13 +122,13 @@ class MemoryStore:
         )
 
     def _load_checkpoint(self) -> Checkpoint:
-        tallies = {name: _checkpoints.decode_tally(text) for name, text in self._tallies.items()}
+        tallies = {name: _decoding.decode_tally(text) for name, text in self._tallies.items()}
         return Checkpoint(self._checkpoint, dict(self._accounts), tallies)
 
     def append(self, batch: Batch) -> float:
         now = self._clock()
         late = max(0, round((now - batch.sent) * 1000))
-        self._results.add({**_codec.encode_batch(batch), "late": str(late)})
+        self._results.add({**_encoding.encode_batch(batch), "late": str(late)})
         return now
 
     def publish(self, lease: Lease, *transitions: Transition) -> bool:
@@ -137,11 +137,11 @@ class MemoryStore:
         return all(in_force)
 
     def _publish(self, transition: Transition) -> bool:
-        text = _codec.encode_transition(transition)
+        text = _encoding.encode_transition(transition)
         stored = self._circuits.get(transition.circuit)
         if (
             stored is not None
-            and _codec.decode_transition(stored).generation >= transition.generation
+            and _decoding.decode_transition(stored).generation >= transition.generation
         ):
             return stored == text
         self._circuits[transition.circuit] = text
@@ -157,17 +157,17 @@ class MemoryStore:
         self._check_lease(lease)
         for transition in transitions:
             fields = {"recalled": transition.circuit, "generation": str(transition.generation)}
-            self._states.add({"v": _fields.VERSION, **fields})
+            self._states.add({"v": _encoding.VERSION, **fields})
 
     def _forget(self, transition: Transition) -> bool:
         stored = self._circuits.get(transition.circuit)
         if stored is None:
             return False
-        if _codec.decode_transition(stored).generation != transition.generation:
+        if _decoding.decode_transition(stored).generation != transition.generation:
             return False
         del self._circuits[transition.circuit]
         fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
-        self._states.add({"v": _fields.VERSION, **fields})
+        self._states.add({"v": _encoding.VERSION, **fields})
         return True
 
     def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
@@ -175,7 +175,7 @@ class MemoryStore:
         self._checkpoint = checkpoint.position
         self._accounts.update(checkpoint.accounts)
         for name, tally in checkpoint.tallies.items():
-            self._tallies[name] = _checkpoints.encode_tally(tally)
+            self._tallies[name] = _encoding.encode_tally(tally)
         for name in checkpoint.without:
             self._tallies.pop(name, None)
 
@@ -183,10 +183,12 @@ class MemoryStore:
         """The entries after these positions, without waiting."""
         entries: list[StreamEntry] = []
         for position, fields in self._states.after(states):
-            entries.append(StateEntry(position, _codec.readable(_codec.decode_state_entry, fields)))
+            entries.append(
+                StateEntry(position, _decoding.readable(_decoding.decode_state_entry, fields))
+            )
         if results is not None:
             for position, fields in self._results.after(results):
-                batch = _codec.readable(_codec.decode_batch, fields)
+                batch = _decoding.readable(_decoding.decode_batch, fields)
                 entries.append(ResultEntry(position, position.seconds, batch))
         return entries
 

@@ -20,7 +20,7 @@ from .._core._checks import check_name
 from .._core.order import Lease, Position
 from .._core.states import Transition
 from ..exceptions import BackendError, FencedError, MalformedEntryError
-from . import _checkpoints, _codec, _fields, _replies, _slices
+from . import _decoding, _encoding, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
 from ._turns import Turn
@@ -103,8 +103,8 @@ class RedisBackend:
             me.instance,
             round(ttl * 1000),
             epoch_floor,
-            "" if brief else _codec.encode_presence(me),
-            _fields.VERSION,
+            "" if brief else _encoding.encode_presence(me),
+            _encoding.VERSION,
             MAX_STATES,
         )
         if news:
@@ -117,7 +117,7 @@ class RedisBackend:
 
     async def resign(self, instance: str) -> None:
         keys = ("leader", "states", "instances")
-        await self._script("resign", keys, instance, _fields.VERSION, MAX_STATES)
+        await self._script("resign", keys, instance, _encoding.VERSION, MAX_STATES)
 
     async def load(self, *, leading: bool = False) -> Snapshot:
         keys = ("circuits", "states", "results", "accounts", "tallies")
@@ -145,7 +145,7 @@ class RedisBackend:
         )
 
     async def append(self, batch: Batch) -> float:
-        fields = [part for field in _codec.encode_batch(batch).items() for part in field]
+        fields = [part for field in _encoding.encode_batch(batch).items() for part in field]
         sent = round(batch.sent * 1000)
         now = int(await self._script("append", ("results",), MAX_RESULTS, sent, *fields)) / 1000
         await self._written()
@@ -156,7 +156,7 @@ class RedisBackend:
         turn = Turn()
         for transition in transitions:
             await turn.share()
-            text = _codec.encode_transition(transition)
+            text = _encoding.encode_transition(transition)
             args += transition.circuit, transition.generation, text
         keys = ("leader", "circuits", "states")
         return await self._fenced("publish", keys, lease, MAX_STATES, *args)
@@ -164,21 +164,21 @@ class RedisBackend:
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         keys = ("leader", "circuits", "states")
         named = _named(transitions)
-        return await self._fenced("forget", keys, lease, _fields.VERSION, MAX_STATES, *named)
+        return await self._fenced("forget", keys, lease, _encoding.VERSION, MAX_STATES, *named)
 
     async def recall(self, lease: Lease, *transitions: Transition) -> None:
         named = _named(transitions)
         keys = ("leader", "states")
-        await self._fenced("recall", keys, lease, _fields.VERSION, MAX_STATES, *named)
+        await self._fenced("recall", keys, lease, _encoding.VERSION, MAX_STATES, *named)
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         pairs: list[str] = []
         for instance, account in checkpoint.accounts.items():
-            pairs += instance, _checkpoints.encode_account(account)
+            pairs += instance, _encoding.encode_account(account)
         turn = Turn()
         for circuit, tally in checkpoint.tallies.items():
             await turn.share()
-            pairs += circuit, _checkpoints.encode_tally(tally)
+            pairs += circuit, _encoding.encode_tally(tally)
         for circuit in checkpoint.without:
             pairs += circuit, ""
         pairs += _replies.POSITION, str(checkpoint.position)
@@ -221,7 +221,7 @@ class RedisBackend:
         present: list[Presence | MalformedEntryError] = []
         for instance, text in zip(stored[::2], stored[1::2], strict=True):
             presence = _replies.text(text).split(" ", 2)[-1]
-            present.append(_codec.decode_presence(_replies.text(instance), presence))
+            present.append(_decoding.decode_presence(_replies.text(instance), presence))
         return [item for item in present if isinstance(item, Presence)]
 
     async def _script(self, name: str, keys: Sequence[str], *args: str | int) -> Any:

@@ -1,0 +1,372 @@
+"""Stored fields as records. Nothing unreadable gets past this module.
+
+An instance skips a record of another format version, or of another form than instances of the
+fleet write, and reports it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .._core._checks import check_name
+from .._core.backoff import LONGEST_WAIT
+from .._core.order import Position
+from .._core.overdue import OVERDUE_SILENCE
+from .._core.policy import LONGEST_RETRY_AFTER
+from .._core.states import (
+    Cause,
+    Counted,
+    Grant,
+    Reason,
+    Report,
+    Run,
+    State,
+    Tally,
+    Transition,
+    TrialNote,
+    TrialResults,
+    Word,
+)
+from ..exceptions import MalformedEntryError
+from ._encoding import VERSION, milliseconds, well_formed
+from .base import Account, Batch, Forgotten, LeaderChange, Presence, Recalled
+
+MAX_COUNT = 2**53
+MAX_ENTRY_LENGTH = 4 * 1024 * 1024
+MAX_POSITION = 2**64 - 1
+MAX_HOLD = round(LONGEST_RETRY_AFTER * 1000)
+MAX_DELAY = round(LONGEST_WAIT * 1000)
+MAX_REPORTS = 2_000
+MAX_RUNS = 20_000
+"""More than any instance sends in one batch."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+Fields = Mapping[str, str]
+
+
+def decode_batch(fields: Fields) -> Batch:
+    """The batch in an entry.
+
+    Raises:
+        MalformedEntryError: It is of another version, or no batch.
+    """
+
+    def decode() -> Batch:
+        _check_version(fields)
+        late = _whole(int(fields.get("late", "0"))) / 1000
+        reports = _parse_json(fields["reports"], list)
+        _check_size(reports)
+        words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
+        return Batch(
+            instance=_valid_name(fields["instance"]),
+            number=_whole(int(fields["number"])),
+            sent=_whole(int(fields["sent"])) / 1000,
+            reports=tuple(
+                _unpack_report(packed, word, late)
+                for packed, word in zip(reports, words, strict=True)
+            ),
+        )
+
+    return _guarded("result", fields, decode)
+
+
+def _check_size(reports: list[Any]) -> None:
+    """Refuse what no instance sends, before anything is made of it."""
+    if len(reports) > MAX_REPORTS or sum(len(report[1]) for report in reports) > MAX_RUNS:
+        raise ValueError(f"{len(reports)} reports, or the results in them, are too many")
+
+
+def _unpack_report(packed: Any, word: Any, late: float) -> Report:
+    circuit, runs, blocked, note, generation, hold, overdue = packed
+    return Report(
+        circuit=_valid_name(circuit),
+        generation=_whole(generation),
+        runs=tuple(_unpack_run(run, late) for run in runs),
+        blocked=_whole(blocked),
+        trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
+        hold=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
+        overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
+        word=None if word is None else _unpack_word(word, late),
+    )
+
+
+def _unpack_run(packed: Any, late: float) -> Run:
+    generation, age, kind, count, label = packed
+    if kind not in range(4):
+        raise ValueError(f"unknown kind of result {kind!r}")
+    return Run(
+        generation=_whole(generation),
+        failed=bool(kind & 1),
+        slow=bool(kind & 2),
+        count=_whole(count, least=1),
+        age=late + _whole(age) / 1000,
+        label=_string(label)[:64],
+    )
+
+
+def _unpack_word(packed: Any, late: float) -> Word:
+    state, attempt, delay, left, grant = packed
+    return Word(
+        state=State(state),
+        attempt=_whole(attempt),
+        delay=_whole(delay, most=MAX_DELAY) / 1000,
+        left=max(0.0, min(_whole(left), _whole(delay)) / 1000 - late),
+        grant=_unpack_grant(grant),
+    )
+
+
+def decode_transition(text: str) -> Transition:
+    """The transition in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or no transition.
+    """
+
+    def decode() -> Transition:
+        stored = _parse_json(text, dict)
+        _check_version(stored)
+        return Transition(
+            circuit=_valid_name(stored["circuit"]),
+            generation=_whole(stored["generation"]),
+            previous=State(stored["previous"]),
+            state=State(stored["state"]),
+            at=_whole(stored["at"]) / 1000,
+            since=_whole(stored["since"]) / 1000,
+            attempt=_whole(stored["attempt"]),
+            delay=_whole(stored["delay"], most=MAX_DELAY) / 1000,
+            grant=_unpack_grant(stored["grant"]),
+            reason=_unpack_reason(stored),
+            position=_valid_position(stored["position"]),
+            epoch=_whole(stored["epoch"]),
+            leader=_string(stored["leader"])[:255],
+        )
+
+    return _guarded("state", text, decode)
+
+
+def _unpack_grant(packed: Any) -> Grant | None:
+    if packed is None:
+        return None
+    holder, permits, passed = packed
+    return Grant(
+        holder=_valid_name(holder),
+        permits=_whole(permits, least=1),
+        passed=_whole(passed),
+    )
+
+
+def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
+    share = float(stored["slow_share"])
+    if not math.isfinite(share):
+        raise ValueError("slow_share is not finite")
+    return Reason(
+        cause=Cause(stored["cause"]),
+        detail=_string(stored["detail"])[:1000],
+        instances=_valid_counts(stored["instances"]),
+        failures=_valid_counts(stored["failures"]),
+        slow_share=share,
+    )
+
+
+def check_storable(transition: Transition) -> None:
+    """Refuse a transition that can be written perhaps, but not read.
+
+    Raises:
+        ValueError: A number in it is not finite, below zero or too large, or a name is none.
+    """
+    try:
+        grant, reason = transition.grant, transition.reason
+        numbers = [transition.generation, transition.attempt, transition.epoch]
+        numbers += [
+            milliseconds(transition.at),
+            milliseconds(transition.since),
+            milliseconds(transition.delay),
+        ]
+        numbers += [*reason.instances.values(), *reason.failures.values()]
+        for number in numbers:
+            _whole(number)
+        if grant is not None:
+            _unpack_grant([grant.holder, grant.permits, grant.passed])
+        if not math.isfinite(reason.slow_share):
+            raise ValueError("slow_share is not finite")
+        _valid_name(transition.circuit).encode()
+    except Exception as error:
+        raise ValueError(
+            f"the transition to {transition.state.value} after {transition.delay!r} s cannot be "
+            f"stored, so it was not made ({type(error).__name__}: {error})"
+        ) from error
+
+
+def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten | Recalled:
+    """An entry of the stream of states.
+
+    Raises:
+        MalformedEntryError: It is none.
+    """
+    if "transition" in fields:
+        return decode_transition(fields["transition"])
+
+    def decode() -> LeaderChange | Forgotten | Recalled:
+        _check_version(fields)
+        if "recalled" in fields:
+            return Recalled(_valid_name(fields["recalled"]), _whole(int(fields["generation"])))
+        if "forgotten" in fields:
+            return Forgotten(_valid_name(fields["forgotten"]), _whole(int(fields["generation"])))
+        leader, circuits = fields["leader"], fields.get("circuits")
+        return LeaderChange(
+            _whole(int(fields["epoch"])),
+            _valid_name(leader) if leader else None,
+            _whole(int(circuits)) if circuits else None,
+        )
+
+    return _guarded("state", fields, decode)
+
+
+def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
+    """An instance as the hash holds it, or the error that it is unreadable."""
+
+    def decode(text: str) -> Presence:
+        stored = _parse_json(text, dict)
+        return Presence(instance, _string(stored["version"]), _string(stored["fingerprint"]))
+
+    return readable(lambda text: _guarded("instance", text, lambda: decode(text)), text)
+
+
+def decode_account(text: str) -> Account:
+    """The account in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or none.
+    """
+
+    def decode() -> Account:
+        version, *numbers = _parse_json(text, list)
+        _check_version({"v": version})
+        return Account(*(_whole(number) for number in numbers))
+
+    return _guarded("account", text, decode)
+
+
+def decode_tally(text: str) -> Tally:
+    """The tally in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or none.
+    """
+
+    def decode() -> Tally:
+        version, generation, position, counted, trial, hold = _parse_json(text, list)
+        _check_version({"v": version})
+        return Tally(
+            _whole(generation),
+            _valid_position(position),
+            None if counted is None else _unpack_counted(counted),
+            None if trial is None else _unpack_trial(trial),
+            _whole(hold) / 1000,
+        )
+
+    return _guarded("tally", text, decode)
+
+
+def _unpack_counted(packed: Any) -> Counted:
+    strategy, window, failures, newest = packed
+    return Counted(
+        _string(strategy),
+        None if window is None else _string(window),
+        tuple(
+            (_valid_name(who), _string(what)[:64], _whole(count, least=1))
+            for who, what, count in failures
+        ),
+        _whole(newest) / 1000,
+    )
+
+
+def _unpack_trial(packed: Any) -> TrialResults:
+    passed, failed, failures = packed
+    return TrialResults(_whole(passed), _whole(failed), _valid_counts(failures))
+
+
+def decode_position(text: str) -> Position:
+    """A position in a stream.
+
+    Raises:
+        MalformedEntryError: It is none.
+    """
+    return _guarded("position", text, lambda: _valid_position(text))
+
+
+def readable(decode: Callable[[S], T], stored: S) -> T | MalformedEntryError:
+    """What a stored thing holds, or the error that it is unreadable."""
+    try:
+        return decode(stored)
+    except MalformedEntryError as error:
+        return error
+
+
+def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:
+    """What a decoder makes of a stored record.
+
+    Raises:
+        MalformedEntryError: The decoder raised; the message shows the record.
+    """
+    try:
+        return decode()
+    except Exception as error:  # rubbish breaks in ways that nobody thinks of
+        shown = repr(stored)
+        shown = shown if len(shown) <= 200 else shown[:200] + "…"
+        raise MalformedEntryError(
+            f"skipped an unreadable {what} entry ({type(error).__name__}: {error}): {shown}"
+        ) from error
+
+
+def _check_version(stored: Mapping[str, Any]) -> None:
+    """Refuse a record of another format version."""
+    if stored["v"] != VERSION:
+        raise ValueError(f"format version {stored['v']!r}, this package reads {VERSION!r}")
+
+
+def _parse_json(text: str, kind: type[object]) -> Any:
+    """The JSON value of this type in a text."""
+    if len(text) > MAX_ENTRY_LENGTH:
+        raise ValueError(f"{len(text)} characters are too many")
+    parsed: object = json.loads(text)
+    if not isinstance(parsed, kind):
+        raise TypeError(f"not a {kind.__name__}")
+    return parsed
+
+
+def _whole(value: Any, least: int = 0, most: int = MAX_COUNT) -> int:
+    """A whole number in a range."""
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"not a whole number from {least} to {most}: {str(value)[:40]!r}")
+    return value
+
+
+def _string(value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise TypeError(f"not a string: {str(value)[:40]!r}")
+    return value if value.isascii() else well_formed(value)
+
+
+def _valid_name(value: Any) -> str:
+    """The name of a circuit or instance."""
+    check_name("a name", value)
+    return _string(value)
+
+
+def _valid_position(value: Any) -> Position:
+    """A position in a stream."""
+    position = Position.parse(_string(value))
+    for number in position:
+        _whole(number, most=MAX_POSITION)
+    return position
+
+
+def _valid_counts(value: Any) -> dict[str, int]:
+    """Counts by name."""
+    return {_string(key)[:255]: _whole(count) for key, count in value.items()}

@@ -1,0 +1,142 @@
+"""Records as the string fields that are stored. Nothing that a reader refuses is written.
+
+Each record carries its format version first, so that two versions of the package can share a
+namespace during a rollout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .._core.states import Counted, Grant, Report, Run, Tally, Transition, Word
+from .base import Account, Batch, Presence
+
+VERSION = "1"
+
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def encode_batch(batch: Batch) -> dict[str, str]:
+    """One entry of the stream of results. Ages and times are whole milliseconds."""
+    reports = [_pack_report(report) for report in batch.reports]
+    return {
+        "v": VERSION,
+        "instance": batch.instance,
+        "number": str(batch.number),
+        "sent": str(milliseconds(batch.sent)),
+        "reports": _dump(reports),
+        # A field of its own: older versions read the others, and pass over it.
+        "words": _dump([report.word and _pack_word(report.word) for report in batch.reports]),
+    }
+
+
+def _pack_report(report: Report) -> list[Any]:
+    note = report.trial
+    return [
+        report.circuit,
+        [_pack_run(run) for run in report.runs],
+        report.blocked,
+        None if note is None else [note.generation, note.unused, note.held],
+        report.generation,
+        None if report.hold is None else milliseconds(report.hold),
+        report.overdue,
+    ]
+
+
+def _pack_run(run: Run) -> list[Any]:
+    kind = run.failed + 2 * run.slow
+    return [run.generation, milliseconds(run.age), kind, run.count, well_formed(run.label)]
+
+
+def _pack_word(word: Word) -> list[Any]:
+    grant = _pack_grant(word.grant)
+    return [
+        word.state.value,
+        word.attempt,
+        milliseconds(word.delay),
+        milliseconds(word.left),
+        grant,
+    ]
+
+
+def encode_transition(transition: Transition) -> str:
+    """What the hash of circuits and the stream of states hold of a transition."""
+    reason = transition.reason
+    return _dump(
+        {
+            "v": VERSION,
+            "circuit": transition.circuit,
+            "generation": transition.generation,
+            "previous": transition.previous.value,
+            "state": transition.state.value,
+            "at": milliseconds(transition.at),
+            "since": milliseconds(transition.since),
+            "attempt": transition.attempt,
+            "delay": milliseconds(transition.delay),
+            "grant": _pack_grant(transition.grant),
+            "cause": reason.cause.value,
+            "detail": well_formed(reason.detail),
+            "instances": _well_formed_counts(reason.instances),
+            "failures": _well_formed_counts(reason.failures),
+            "slow_share": reason.slow_share,
+            "position": str(transition.position),
+            "epoch": transition.epoch,
+            "leader": transition.leader,
+        }
+    )
+
+
+def _pack_grant(grant: Grant | None) -> list[Any] | None:
+    return None if grant is None else [grant.holder, grant.permits, grant.passed]
+
+
+def encode_presence(me: Presence) -> str:
+    """What the hash of instances holds, but for the time, which the store adds."""
+    return _dump({"version": me.version, "fingerprint": me.fingerprint})
+
+
+def encode_account(account: Account) -> str:
+    """What the hash of accounts holds."""
+    numbers = (account.first, account.last, account.evaluated, account.expired)
+    return _dump([VERSION, *numbers])
+
+
+def encode_tally(tally: Tally) -> str:
+    """What the hash of tallies holds of a circuit."""
+    counted, trial = tally.counted, tally.trial
+    return _dump(
+        [
+            VERSION,
+            tally.generation,
+            str(tally.position),
+            counted and _pack_counted(counted),
+            trial and [trial.passed, trial.failed, _well_formed_counts(trial.failures)],
+            milliseconds(tally.hold),
+        ]
+    )
+
+
+def _pack_counted(counted: Counted) -> list[Any]:
+    newest = math.ceil(counted.newest * 1000)  # what is told after it must not stand before it
+    failures = [(who, well_formed(what), count) for who, what, count in counted.failures]
+    return [counted.strategy, counted.window, failures, newest]
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds as whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def well_formed(text: str) -> str:
+    """A text that every reader accepts: lone surrogates are replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _well_formed_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts whose names every reader accepts."""
+    return {well_formed(key): count for key, count in counts.items()}
