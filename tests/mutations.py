@@ -123,8 +123,8 @@ MUTATIONS = (
         5,
         "results in the window snapshots are counted again",
         "_judging/checkpoints.py",
-        "            if entry.position > self._counted_up_to.get(report.circuit, START):\n",
-        "            if True:\n",
+        "            if entry.position > self._counted_up_to.get(report.circuit, START)\n",
+        "            if True\n",
         "tests/coordination/test_checkpoints.py::test_a_changed_strategy_counts_from_the_beginning",
     ),
     Mutation(
@@ -174,8 +174,8 @@ MUTATIONS = (
         7,
         "results that a hung server accepts late are counted",
         "_judging/checkpoints.py",
-        "yield batch.instance, _without_expired(report), ",
-        "yield batch.instance, report, ",
+        "(batch.instance, _without_expired(report), replayed)",
+        "(batch.instance, report, replayed)",
         "tests/cluster/test_outages.py::test_only_fresh_failures_of_a_long_outage_count",
     ),
     Mutation(
