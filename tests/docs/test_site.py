@@ -2,6 +2,7 @@
 
 import re
 
+from tests.examples.pages import blocks
 from tests.helpers.processes import ROOT
 
 CONFIG = (ROOT / "mkdocs.yml").read_text()
@@ -26,3 +27,12 @@ def test_llms_txt_names_every_page_once() -> None:
     named = re.findall(r"- ([\w/*-]+\.md)(?:: .*)?$", part("sections"), re.MULTILINE)
     api = {page for page in PAGES if page.startswith("api/")}
     assert sorted(named) == sorted(PAGES - api | {"api/*.md"})
+
+
+def test_the_landing_page_shows_the_commands_of_the_readme() -> None:
+    commands, readme = (
+        {block.text for block in blocks(path, "bash")}
+        for path in (ROOT / "docs/index.md", ROOT / "README.md")
+    )
+    assert len(commands) == 2
+    assert commands <= readme
