@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation(
         1,
         "a leader with a backlog blocks the event loop and its calls",
-        "backends/_turns.py",
+        "backends/_time_slices.py",
         "if self._clock() >= self._until:",
         "if False:",
         "tests/issues/test_leader_that_catches_up_stays_awake.py::test_other_tasks_have_their_turns",
@@ -165,8 +165,8 @@ MUTATIONS = (
         7,
         "a leader that outlives a data loss does not check for it",
         "_coordination/reader.py",
-        "        leader.give_back(snapshot)  #",
-        "        #",
+        "        leader.rewrite_checkpoint(snapshot)\n",
+        "",
         "tests/cluster/test_outages.py"
         "::test_leader_whose_lease_outlives_a_loss_gives_back_what_was_lost",
     ),
@@ -223,7 +223,7 @@ MUTATIONS = (
         8,
         "names that are reported once displace counts",
         "_judging/places.py",
-        "        if self._hearings < 2 or not circuit.has_failures:\n",
+        "        if self._reports < 2 or not circuit.has_failures:\n",
         "        if True:\n",
         "tests/issues/test_new_names_take_no_count.py"
         "::test_failures_in_a_row_open_a_circuit_whatever_comes_between",

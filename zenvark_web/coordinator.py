@@ -225,7 +225,7 @@ class Coordinator:
         """
         return self._state.breaker(name)
 
-    def surface(self, error: Exception) -> None:
+    def report_error(self, error: Exception) -> None:
         """Report a background error: log and count it, and pass it to `on_error`. For code that is
         built on a coordinator."""
         self._state.instance.notifier.report_error(error)
@@ -335,7 +335,7 @@ class Coordinator:
         self._tell_metrics("detach")
 
     def _blocked(self) -> None:
-        self.surface(
+        self.report_error(
             StopError(
                 f"the thread of {self!r} did not stop in time: a callback or health check blocks it"
             )
@@ -373,7 +373,7 @@ class Coordinator:
                 getattr(self._metrics, what)(self)
         except Exception as error:
             what = f"{type(self._metrics).__name__}.{what} failed"
-            self.surface(MetricsError.because(error, what, source=what))
+            self.report_error(MetricsError.because(error, what, source=what))
 
 
 def _check_metrics(metrics: object) -> None:

@@ -165,7 +165,7 @@ def test_one_that_can_not_start_costs_no_request_and_is_told_once() -> None:
 
     async def main() -> None:
         coordinator = Coordinator(Broken())
-        coordinator.surface = errors.append  # type: ignore[method-assign]
+        coordinator.report_error = errors.append  # type: ignore[method-assign]
         app = BreakerMiddleware(HELLO, coordinator)
         for _ in range(3):
             assert (await play(app)).body == b"hello"

@@ -207,8 +207,8 @@ async def test_on_error_that_raises_or_hangs(
     async with running(
         redis_server, namespace, on_error=callback, on_state_change=changes.append
     ) as coordinator:
-        coordinator.surface(CallFailedError("first"))
-        coordinator.surface(CallFailedError("second"))
+        coordinator.report_error(CallFailedError("first"))
+        coordinator.report_error(CallFailedError("second"))
         await works(coordinator)
         await eventually(lambda: len(changes) >= 2, within=PATIENCE)
         assert coordinator.statistics.errors["CallFailedError"] == 2

@@ -353,13 +353,13 @@ async def test_a_leader_that_never_gets_to_the_end_gets_on(monkeypatch: pytest.M
     await store.append(Batch("elsewhere", 1, 2e9, (failures(4),)))
     middle = (await store.kept()).results
     await store.append(Batch("elsewhere", 2, 2e9, (failures(1),)))
-    take = Checkpointer.take
+    take = Checkpointer.accept
 
     def stuck(self: Checkpointer, entry: ResultEntry) -> Iterator[tuple[str, Report, bool]]:
         return iter(()) if entry.position != middle else take(self, entry)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpointer, "take", stuck)
+        patch.setattr(Checkpointer, "accept", stuck)
         async with leader(store):
             await eventually(lambda: store_of(store)._checkpoint == middle, what="a checkpoint")
     async with leader(store) as coordinator:

@@ -239,11 +239,11 @@ class TestInFlight:
         in_flight = InFlight(2.0)
         for call, began in enumerate([10.0, 11.0, 12.0]):
             in_flight.began[call] = 7, began
-        assert in_flight.look(7, 11.9) == (0, 12.0)
-        assert in_flight.look(7, 12.0) == (1, 13.0)
-        assert in_flight.look(7, 13.5) == (2, 14.0)
-        assert in_flight.look(7, 14.0) == (3, None)
-        assert in_flight.look(8, 14.0) == (0, None)
+        assert in_flight.count_slow(7, 11.9) == (0, 12.0)
+        assert in_flight.count_slow(7, 12.0) == (1, 13.0)
+        assert in_flight.count_slow(7, 13.5) == (2, 14.0)
+        assert in_flight.count_slow(7, 14.0) == (3, None)
+        assert in_flight.count_slow(8, 14.0) == (0, None)
         in_flight.end(1)
         in_flight.end(1)
-        assert in_flight.look(7, 14.0) == (2, None)
+        assert in_flight.count_slow(7, 14.0) == (2, None)

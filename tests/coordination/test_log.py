@@ -197,10 +197,10 @@ async def test_each_kind_has_a_template_whatever_its_text(
     """Error trackers group by template: it is constant, and no other kind has it."""
     async with Coordinator() as coordinator:
         for error in all_kinds():
-            coordinator.surface(error)
-            coordinator.surface(error)
-        coordinator.surface(LookupError("one"))
-        coordinator.surface(ValueError("another"))
+            coordinator.report_error(error)
+            coordinator.report_error(error)
+        coordinator.report_error(LookupError("one"))
+        coordinator.report_error(ValueError("another"))
     templates: dict[object, set[object]] = {}
     for record in lines("error"):
         templates.setdefault(vars(record)["zenvark_error"], set()).add(record.msg)

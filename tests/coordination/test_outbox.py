@@ -135,13 +135,13 @@ async def test_a_loop_that_looks_late_leaves_the_line_to_another_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     took_in: list[bool] = []
-    original = Handover.take_in
+    original = Handover.drain
 
-    def take_in(handover: Handover) -> None:
+    def drain(handover: Handover) -> None:
         took_in.append(handover.thread in {None, threading.get_ident()})
         original(handover)
 
-    monkeypatch.setattr(Handover, "take_in", take_in)
+    monkeypatch.setattr(Handover, "drain", drain)
     coordinator = Coordinator()
     async with coordinator:
         elsewhere(lambda: coordinator.breaker("upstream").execute_sync(int))

@@ -22,12 +22,14 @@ class Keeper:
         self.now = 0.0
         self.gone: list[str] = []
 
-    def hear(self, name: str, outcome: Outcome = Outcome.FAILURE, instance: str = "web-1") -> None:
+    def report(
+        self, name: str, outcome: Outcome = Outcome.FAILURE, instance: str = "web-1"
+    ) -> None:
         self.now += 1
         report = Report(name, FAILED if outcome is Outcome.FAILURE else PASSED)
         place = self.places.place(name) or self._place(Transition(circuit=name))
         place.circuit.report(instance, report, at=self.now, now=self.now)
-        place.hear(instance, report)
+        place.note_report(instance, report)
         self.places.use(name, place)
 
     def open(self, name: str) -> None:
@@ -52,9 +54,9 @@ class Keeper:
 def test_names_heard_of_once_displace_no_count(between: int, outcome: Outcome) -> None:
     keeper = Keeper(20)
     for failure in range(20):
-        keeper.hear("honest")
+        keeper.report("honest")
         for number in range(between):
-            keeper.hear(f"stranger-{failure}-{number}", outcome)
+            keeper.report(f"stranger-{failure}-{number}", outcome)
     # The first failure may have had to go, when the circuit was heard of once like all others.
     assert keeper.counted("honest") >= 19
     assert len(keeper.places) == 20
@@ -63,10 +65,10 @@ def test_names_heard_of_once_displace_no_count(between: int, outcome: Outcome) -
 def test_names_heard_of_again_and_again_displace_none_that_several_instances_call() -> None:
     keeper = Keeper(20)
     for failure in range(20):
-        keeper.hear("honest", instance=f"web-{failure % 2}")
+        keeper.report("honest", instance=f"web-{failure % 2}")
         for number in range(30):
             for _ in range(3):
-                keeper.hear(f"stranger-{failure}-{number}")
+                keeper.report(f"stranger-{failure}-{number}")
     assert keeper.counted("honest") >= 19
 
 
@@ -74,11 +76,11 @@ def test_of_those_that_one_instance_calls_the_least_used_goes() -> None:
     keeper = Keeper(20)
     for _ in range(100):
         for number in range(10):
-            keeper.hear(f"used-{number}")
+            keeper.report(f"used-{number}")
     for number in range(500):
         for _ in range(3):
-            keeper.hear(f"left-{number}")
-        keeper.hear(f"used-{number % 10}")
+            keeper.report(f"left-{number}")
+        keeper.report(f"used-{number % 10}")
     assert all(keeper.counted(f"used-{number}") >= 100 for number in range(10))
 
 
@@ -86,11 +88,11 @@ def test_what_several_instances_called_long_ago_does_not_stay_for_ever() -> None
     keeper = Keeper(20)
     for number in range(20):
         for instance in ("web-1", "web-2"):
-            keeper.hear(f"old-{number}", instance=instance)
+            keeper.report(f"old-{number}", instance=instance)
     keeper.now += 1_000
     for _ in range(20):
         for number in range(5):
-            keeper.hear(f"honest-{number}")
+            keeper.report(f"honest-{number}")
     assert all(keeper.counted(f"honest-{number}") >= 15 for number in range(5))
 
 
@@ -101,7 +103,7 @@ def test_open_circuits_leave_room_for_others() -> None:
     assert len(keeper.places) == 20
     for _ in range(20):
         for number in range(9):
-            keeper.hear(f"honest-{number}")
+            keeper.report(f"honest-{number}")
         keeper.open(f"more-{_}")
     assert all(keeper.counted(f"honest-{number}") == 20 for number in range(9))
 
@@ -111,14 +113,14 @@ def test_open_ones_stay_where_there_are_few() -> None:
     for number in range(5):
         keeper.open(f"open-{number}")
     for number in range(100):
-        keeper.hear(f"stranger-{number}")
+        keeper.report(f"stranger-{number}")
     assert {f"open-{number}" for number in range(5)} <= keeper.places.names
 
 
 def test_what_is_remembered_is_bounded() -> None:
     keeper = Keeper(20)
     for number in range(10 * LEAST_REMEMBERED):
-        keeper.hear(f"stranger-{number}")
+        keeper.report(f"stranger-{number}")
     assert len(keeper.places._remembered) == LEAST_REMEMBERED
 
 
@@ -127,13 +129,13 @@ def test_a_choice_takes_no_longer_where_there_are_many() -> None:
     def seconds(most: int) -> float:
         keeper = Keeper(most)
         for number in range(most):
-            keeper.hear(f"circuit-{number}")
-            keeper.hear(f"circuit-{number}")
+            keeper.report(f"circuit-{number}")
+            keeper.report(f"circuit-{number}")
         best = float("inf")
         for turn in range(5):
             began = time.process_time()
             for number in range(300):
-                keeper.hear(f"stranger-{turn}-{number}")
+                keeper.report(f"stranger-{turn}-{number}")
             best = min(best, time.process_time() - began)
         return best
 

@@ -13,7 +13,7 @@ from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Cause, MemoryBackend, Reason, State
 from zenvark_web._core.order import Lease
 from zenvark_web._core.states import Transition
-from zenvark_web._judging.publisher import LARGEST_BATCH, Line, Publisher
+from zenvark_web._judging.publisher import LARGEST_BATCH, PublicationQueue, Publisher
 from zenvark_web.backends.base import Presence
 
 
@@ -42,12 +42,12 @@ def names(batch: Sequence[Transition]) -> list[str]:
     return [transition.circuit for transition in batch]
 
 
-class TestLine:
+class TestQueue:
     @pytest.mark.parametrize(
         "honest", [opening("honest", 7), opening("honest", 1, instances=2)], ids=["known", "shared"]
     )
     def test_what_is_of_use_goes_first(self, honest: Transition) -> None:
-        line = Line()
+        line = PublicationQueue()
         for number in range(10_000):
             line.put(opening(f"stranger-{number}"))
             line.put(longer_wait(f"dead-{number}", 7))
@@ -55,7 +55,7 @@ class TestLine:
         assert names(line.batch(LARGEST_BATCH))[0] == "honest"
 
     def test_others_have_their_turn_however_much_is_of_use(self) -> None:
-        line = Line()
+        line = PublicationQueue()
         line.put(opening("stranger"))
         for number in range(10_000):
             line.put(opening(f"honest-{number}", 2))
@@ -63,7 +63,7 @@ class TestLine:
 
     @pytest.mark.parametrize("most", [1, 2, 3, LARGEST_BATCH])
     def test_is_empty_in_the_end(self, most: int) -> None:
-        line = Line()
+        line = PublicationQueue()
         for number in range(300):
             line.put(opening(f"honest-{number % 100}", 2 + number // 100))
             line.put(opening(f"stranger-{number}"))
@@ -72,7 +72,7 @@ class TestLine:
         assert not line
 
     def test_a_batch_stays_until_it_is_done(self) -> None:
-        line = Line()
+        line = PublicationQueue()
         for number in range(5):
             line.put(opening(f"stranger-{number}"))
         before = line.batch(4)
@@ -85,7 +85,7 @@ class TestLine:
         assert names(line.batch(4)) == ["honest", "stranger-4"]
 
     def test_knows_what_will_be_the_newest(self) -> None:
-        line = Line()
+        line = PublicationQueue()
         assert line.newest("a") is None
         for generation in (1, 2, 3):
             line.put(opening("a", generation))
@@ -100,7 +100,7 @@ class TestLine:
     def test_a_circuits_transitions_keep_their_order(
         self, steps: list[tuple[str, bool, int]]
     ) -> None:
-        line, made, done = Line(), Counter[str](), Counter[str]()
+        line, made, done = PublicationQueue(), Counter[str](), Counter[str]()
 
         def finish(most: int) -> None:
             batch = line.batch(most)
@@ -120,7 +120,7 @@ class TestLine:
         assert done == made
 
     async def test_what_was_there_before_is_done_whatever_comes_meanwhile(self) -> None:
-        line = Line()
+        line = PublicationQueue()
         for number in range(100):
             line.put(opening(f"stranger-{number}"))
         passed = asyncio.ensure_future(line.passed())
@@ -134,7 +134,7 @@ class TestLine:
         assert line
 
     async def test_nothing_before_is_nothing_to_wait_for(self) -> None:
-        await asyncio.wait_for(Line().passed(), 5)
+        await asyncio.wait_for(PublicationQueue().passed(), 5)
 
 
 class Slow(MemoryBackend):

@@ -62,7 +62,7 @@ class Backstage:
         """The successes and failures, once all that was told has been taken in."""
 
         async def look() -> tuple[int, int]:
-            circuit_of(breaker).handover.take_in()  # successes of other threads wait for company
+            circuit_of(breaker).handover.drain()  # successes of other threads wait for company
             return sum(breaker.successes.counts), sum(breaker.failures.counts)
 
         return self.do(look())

@@ -109,7 +109,7 @@ def in_a_thread(function: Any) -> None:
 
 
 async def turn(seen: Seen) -> bool:
-    seen.coordinator.surface(ValueError("x"))
+    seen.coordinator.report_error(ValueError("x"))
     seen.call()
     await asyncio.to_thread(seen.call)
     return seen.done
@@ -135,7 +135,7 @@ def test_in_a_thread_of_its_own() -> None:
     seen = Seen()
 
     def ended() -> bool:
-        seen.coordinator.surface(ValueError("x"))
+        seen.coordinator.report_error(ValueError("x"))
         in_a_thread(seen.call)
         return seen.done
 

@@ -109,8 +109,8 @@ async def test_strangers_without_end_take_no_more_memory_or_lines() -> None:
     told: list[Exception] = []
     async with Coordinator(on_error=told.append) as coordinator:
         for number in range(10_000):
-            coordinator.surface(ClassifierError("broken", circuit=str(number)))
-        coordinator.surface(BackendError("gone"))
+            coordinator.report_error(ClassifierError("broken", circuit=str(number)))
+        coordinator.report_error(BackendError("gone"))
         await eventually(lambda: any(isinstance(error, BackendError) for error in told))
     assert len(told) == 201
 
@@ -120,8 +120,8 @@ async def test_one_kind_about_one_thing_does_not_hide_what_else_causes_it() -> N
     told: list[Exception] = []
     async with Coordinator(on_error=told.append) as coordinator:
         for _ in range(100):
-            coordinator.surface(BackendError.because(ConnectionError("lost"), "XADD"))
-        coordinator.surface(BackendError.because(PermissionError("XADD"), "XADD"))
+            coordinator.report_error(BackendError.because(ConnectionError("lost"), "XADD"))
+        coordinator.report_error(BackendError.because(PermissionError("XADD"), "XADD"))
         await eventually(lambda: any("PermissionError" in str(error) for error in told))
     assert len(told) == 11
 
@@ -140,7 +140,7 @@ async def test_changes_that_wait_leave_room_for_errors(monkeypatch: pytest.Monke
         for number in range(50):
             reason = Reason(cause=Cause.TRIPPED)
             its.state_changed(StateChange(f"c{number}", State.CLOSED, State.OPEN, 1, reason))
-        coordinator.surface(BackendError("gone"))
+        coordinator.report_error(BackendError("gone"))
         release.set()
         await eventually(lambda: any(isinstance(error, BackendError) for error in told))
         [left_out, *_] = told
@@ -153,5 +153,5 @@ async def test_many_classes_of_a_users_own_hide_no_further_one() -> None:
     async with Coordinator(on_error=told.append) as coordinator:
         for number in range(100):
             for _ in range(5):
-                coordinator.surface(type(f"Error{number}", (Exception,), {})())
+                coordinator.report_error(type(f"Error{number}", (Exception,), {})())
         await eventually(lambda: len({type(error).__name__ for error in told}) == 100)

@@ -122,8 +122,8 @@ def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leader.Leader, "give_back_states", lambda self, lost: None)
-    monkeypatch.setattr(Reporter, "give_back", lambda self, lost: None)
+    monkeypatch.setattr(leader.Leader, "rewrite_states", lambda self, lost: None)
+    monkeypatch.setattr(Reporter, "report_lost", lambda self, lost: None)
     monkeypatch.setattr(Table, "word", lambda self, name: None)
 
 

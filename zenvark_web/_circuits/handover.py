@@ -67,7 +67,7 @@ class Handover:
         self.thread = threading.get_ident()
         self._owner = owner
         self.run = run
-        self.take_in()  # a call may have ended in another thread just as the last run did
+        self.drain()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
         """Take in nothing any more."""
@@ -124,7 +124,7 @@ class Handover:
         with self._lock:
             self._turned_away += 1
 
-    def take_in(self) -> None:
+    def drain(self) -> None:
         """Run what stands in line; in the loop's thread."""
         # First the flags, then the line: what is appended from now on calls again.
         self._called = self._called_now = False
@@ -153,19 +153,17 @@ class Handover:
         loop = self._loop
         try:
             if loop is not None:
-                do = self._take_in_here if now else self._call_later
+                do = self._drain_here if now else self._call_later
                 loop.call_soon_threadsafe(do, context=self._context())
         except RuntimeError:  # the loop was closed
             self.close()
 
     def _call_later(self) -> None:
-        asyncio.get_running_loop().call_later(
-            COLLECTING, self._take_in_here, context=self._context()
-        )
+        asyncio.get_running_loop().call_later(COLLECTING, self._drain_here, context=self._context())
 
-    def _take_in_here(self) -> None:
+    def _drain_here(self) -> None:
         if self.thread == threading.get_ident():  # the loop may have moved to another one
-            self.take_in()
+            self.drain()
 
 
 class Nowhere(Handover):

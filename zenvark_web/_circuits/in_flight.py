@@ -32,7 +32,7 @@ class InFlight:
         """A call has ended, or its time counts no longer."""
         self.began.pop(call, None)
 
-    def look(self, generation: int, now: float) -> tuple[int, float | None]:
+    def count_slow(self, generation: int, now: float) -> tuple[int, float | None]:
         """How many calls of a generation have passed the limit, and when the next call will (None
         if no other is under way)."""
         overdue = 0

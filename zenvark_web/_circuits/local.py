@@ -45,7 +45,7 @@ class Listener(Protocol):
         """Calls were rejected."""
         ...
 
-    def settled(self, circuit: LocalCircuit) -> None:
+    def trial_changed(self, circuit: LocalCircuit) -> None:
         """This instance's part in a trial has changed."""
         ...
 
@@ -113,9 +113,9 @@ class LocalCircuit:
         self.plain_outcomes: bool = policy.classify is None and not self.times_calls
         self.admission: Admission = admission
         self._retry_after_until = float("-inf")
-        self._settle_in(home)
+        self._connect(home)
 
-    def _settle_in(self, home: Home) -> None:
+    def _connect(self, home: Home) -> None:
         instance = home.instance
         self.monotonic: Callable[[], float] = instance.host.monotonic
         self.notifier: Notifier = instance.notifier
@@ -143,7 +143,7 @@ class LocalCircuit:
 
     def begin_anew(self, home: Home) -> None:
         """Go on in a forked process: with nothing that belongs to the one it comes from."""
-        self._settle_in(home)
+        self._connect(home)
 
     def succeeded(self, generation: int, ended: float, elapsed: float) -> None:
         """Take in one call's success, from any thread.
@@ -268,14 +268,14 @@ class LocalCircuit:
         in_flight.began[call] = generation, began
         if in_flight.watched_in is not run:  # nobody looks, or one whose run is over
             in_flight.watched_in = run
-            self.handover.here(self._tell_began)
+            self.handover.here(self._report_began)
 
-    def _tell_began(self) -> None:
+    def _report_began(self) -> None:
         self._listener.began(self)
 
     def slow_in_flight(self, now: float) -> tuple[int, float | None]:
         """How many calls in flight are slow already, and when the next one will be."""
-        return self.in_flight.look(self.admission.generation, now)
+        return self.in_flight.count_slow(self.admission.generation, now)
 
     def report_slow(self, *, urgent: bool) -> None:
         """Report how many calls in flight are slow already."""
@@ -310,10 +310,10 @@ class LocalCircuit:
     def _end_trial(self, generation: int, returned: bool) -> None:
         with self.lock:
             self.admission.settle(generation, returned=returned)
-        self.handover.here(self._tell_settled)
+        self.handover.here(self._report_trial)
 
-    def _tell_settled(self) -> None:
-        self._listener.settled(self)
+    def _report_trial(self) -> None:
+        self._listener.trial_changed(self)
 
     def note(self) -> TrialNote | None:
         """How far this instance has come with a grant, if it holds one."""
@@ -325,7 +325,7 @@ class LocalCircuit:
         with self.lock:
             recalled = self.admission.recall(generation)
         if recalled:
-            self._listener.settled(self)
+            self._listener.trial_changed(self)
 
     def abandoned(self, now: float) -> bool:
         """Whether a call passes though the circuit is not closed: its wait is over, and no

@@ -75,7 +75,7 @@ class Outbox:
         if self._monitor is not None:
             self._monitor.forget()
             self._monitor = None
-        self.handover.take_in()
+        self.handover.drain()
         waiting, self.waiting = self.waiting, {}
         for circuit in waiting.values():
             circuit.forget()
@@ -107,7 +107,7 @@ class Outbox:
         """Calls were rejected."""
         self.recorded(circuit, urgent=True)
 
-    def settled(self, circuit: LocalCircuit) -> None:
+    def trial_changed(self, circuit: LocalCircuit) -> None:
         """This instance's part in a trial has changed."""
         self.recorded(circuit, urgent=True)
 

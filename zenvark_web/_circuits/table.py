@@ -17,7 +17,7 @@ from ..exceptions import MalformedEntryError
 from .kept import LocalCircuits
 from .local import Home, Listener, LocalCircuit
 
-MOST_UNHEARD = 1_000
+MOST_NEW = 1_000
 
 
 class StandIn(Listener, Protocol):
@@ -49,11 +49,11 @@ class Table:
         self._clock = clock
         self._locals = LocalCircuits()
         # A circuit that another thread makes meanwhile must not miss what all are told.
-        self._telling: AbstractContextManager[bool] = threading.RLock()
+        self._joining: AbstractContextManager[bool] = threading.RLock()
         self._alone: dict[str, Transition] = {}
         self._stand_in: StandIn | None = None
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
-        self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
+        self._new_circuits: deque[str] = deque(maxlen=MOST_NEW)
         self.latest: dict[str, Transition] = {}
         self.is_cut_off: bool = False
 
@@ -70,7 +70,7 @@ class Table:
         """Take part under a name, by which this instance recognises its grants."""
         if name == self._name:
             return
-        with self._telling:
+        with self._joining:
             self._name = name
             for circuit in self._locals.all():
                 with circuit.lock:
@@ -82,14 +82,14 @@ class Table:
         circuit = self._locals.get(name)
         if circuit is None:
             circuit = LocalCircuit(name, self._policies[name], Admission(self._name), self._home)
-            with self._telling:
+            with self._joining:
                 circuit.admission.instance = self._name
                 self._locals.add(circuit)
                 self._introduce(circuit)
             if name in self._alone or name in self.latest:
                 self._admit(circuit)
             else:
-                self._unheard.append(name)  # any thread's
+                self._new_circuits.append(name)  # any thread's
         return circuit
 
     def knows(self, name: str) -> bool:
@@ -105,10 +105,10 @@ class Table:
         for itself since."""
         return self._alone.get(name) or self.known(name)
 
-    def unheard(self) -> Sequence[str]:
+    def new_circuits(self) -> Sequence[str]:
         """The local circuits made since this was asked for last, of which the fleet had not told
         anything so far; the newest ones, if there are many."""
-        return [self._unheard.popleft() for _ in range(len(self._unheard))]
+        return [self._new_circuits.popleft() for _ in range(len(self._new_circuits))]
 
     def word(self, name: str) -> Word | None:
         """How a circuit stands in the fleet's newest generation that is known here."""
@@ -148,7 +148,7 @@ class Table:
     def cut_off(self, stand_in: StandIn | None) -> None:
         """Have circuits that ask for it (`cut_off="local"`) listened to by a stand-in for the
         fleet, until it is replaced by None: then the fleet's newest transitions hold again."""
-        with self._telling:
+        with self._joining:
             self._stand_in = stand_in
             self.is_cut_off = stand_in is not None
             for circuit in self._locals.all():
@@ -158,9 +158,9 @@ class Table:
             for name in alone:
                 self._put_in_force(name)
             for name, before in alone.items():
-                self._tell(before, self.known(name))
+                self._report(before, self.known(name))
 
-    def look_at_waits(self) -> None:
+    def renew_waits(self) -> None:
         """Have the waits of circuits end when they do by the shared clock: this host's own has
         stood still if the host has."""
         for circuit in self._locals.all():
@@ -185,14 +185,14 @@ class Table:
 
     def _take_effect(self, before: Transition, now: Transition) -> None:
         self._put_in_force(now.circuit)
-        self._tell(before, now)
+        self._report(before, now)
 
     def _put_in_force(self, name: str) -> None:
         circuit = self._locals.get(name)
         if circuit is not None:
             self._admit(circuit)
 
-    def _tell(self, before: Transition, now: Transition) -> None:
+    def _report(self, before: Transition, now: Transition) -> None:
         if now.state is not before.state:
             self._notifier.state_changed(
                 StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
@@ -204,7 +204,7 @@ class Table:
         if circuit is not None:
             circuit.recall(generation)
 
-    def heard(self, asked: float) -> None:
+    def confirm_grants(self, asked: float) -> None:
         """All is known that the store knew when it was asked, at this monotonic second: grants that
         are held here may be used for a while."""
         for circuit in self.trials():
@@ -238,7 +238,7 @@ class Table:
         if grant is not None and grant.holder == self._name:
             self._holding[circuit.name] = None
             # It may be used once that is reported.
-            self._home.handover.here(self._home.settled, circuit)
+            self._home.handover.here(self._home.trial_changed, circuit)
         else:
             self._holding.pop(circuit.name, None)
 

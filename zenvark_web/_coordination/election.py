@@ -160,7 +160,7 @@ class Election:
         self._yields = True
         self._nudge.set()
 
-    def heard(self, change: LeaderChange) -> None:
+    def leader_changed(self, change: LeaderChange) -> None:
         """Take note of what the stream of states says of leadership."""
         if change.epoch > self.epoch + LONGEST_LEAP:
             return  # somebody else's

@@ -12,7 +12,7 @@ from .._core.order import START, Position
 from .._core.states import State, Transition
 from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
-from ..backends._turns import Turn
+from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Batch,
     Forgotten,
@@ -48,15 +48,15 @@ class ResultReader(Protocol):
         """
         ...
 
-    def give_back(self, snapshot: Snapshot) -> None:
+    def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
         """The store has this checkpoint: write again what it has lost."""
         ...
 
-    def give_back_states(self, lost: Sequence[str]) -> None:
+    def rewrite_states(self, lost: Sequence[str]) -> None:
         """Write again how these circuits stand, which the store has lost."""
         ...
 
-    def take(self, entry: ResultEntry) -> None:
+    def evaluate(self, entry: ResultEntry) -> None:
         """Take in one entry of the stream of results."""
         ...
 
@@ -175,19 +175,19 @@ class Reader:
             await self._look_up(self._remainder, _reported(entries))
         old = _overtaken(entries) if self._table.is_cut_off else ()
         astray = self._clock.now() + FAR_AHEAD
-        turn = Turn()
+        time_slice = TimeSlice()
         for entry in entries:
-            await turn.share()
+            await time_slice.yield_if_over()
             if entry.position.ms > 1000 * astray:  # somebody else's, and none to go on from
                 self.refresh()  # which has its stream begin anew, if the clock is right
                 break
             if isinstance(entry, StateEntry):
                 self._states = entry.position
                 if entry.position not in old:
-                    self._take_state(entry.item)
+                    self._apply_item(entry.item)
             elif self._leader is not None and self._results is not None:
                 self._results = entry.position
-                self._leader.take(entry)
+                self._leader.evaluate(entry)
         self._up_to_date(asked)
         if entries:
             await asyncio.sleep(0)  # what was decided is sent before the next read
@@ -195,7 +195,7 @@ class Reader:
     def _up_to_date(self, asked: float) -> None:
         """What the store knew at this monotonic second is known here, unless more is to load."""
         if self._remainder is None and not self._stale:
-            self._table.heard(asked)
+            self._table.confirm_grants(asked)
 
     @property
     def _wait(self) -> float:
@@ -212,37 +212,37 @@ class Reader:
         self._connection.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
         remainder = _Remainder(self._table.latest, snapshot.rest)
-        await self._take_in(remainder, (*snapshot.malformed, *snapshot.transitions))
+        await self._apply_all(remainder, (*snapshot.malformed, *snapshot.transitions))
         self._states = snapshot.position
         self.loaded.set()
         self._remainder = remainder
         if leader is not None and leader is self._leader:
             await self._look_up(remainder, snapshot.checkpoint.tallies)
-            await self._inform(leader, snapshot)
+            await self._start_leader(leader, snapshot)
         if remainder.rest is None:
             await self._end_load(remainder)
 
     async def _load_more(self, remainder: _Remainder) -> None:
         """Take in a further part of what a large store has, what calls are made of first."""
-        await self._look_up(remainder, self._table.unheard())
+        await self._look_up(remainder, self._table.new_circuits())
         found = await remainder.rest.next() if remainder.rest is not None else None
         if found is None:
             await self._end_load(remainder)
         else:
-            await self._take_in(remainder, found)
+            await self._apply_all(remainder, found)
 
     async def _look_up(self, remainder: _Remainder, names: Iterable[str]) -> None:
         """Have what a leader is about to leader before all the rest."""
         if remainder.rest is not None:
             unknown = [name for name in names if name not in self._table.latest]
-            await self._take_in(remainder, await remainder.rest.of(dict.fromkeys(unknown)))
+            await self._apply_all(remainder, await remainder.rest.of(dict.fromkeys(unknown)))
 
-    async def _take_in(
+    async def _apply_all(
         self, remainder: _Remainder, found: Iterable[Transition | MalformedEntryError]
     ) -> None:
-        turn = Turn()
+        time_slice = TimeSlice()
         for item in found:
-            await turn.share()
+            await time_slice.yield_if_over()
             if isinstance(item, MalformedEntryError):
                 self._notifier.report_error(item)
             else:
@@ -254,22 +254,23 @@ class Reader:
         self._remainder = None
         lost = await remainder.lost(self._table)
         if lost and self._leader is not None:
-            self._leader.give_back_states(lost)
+            self._leader.rewrite_states(lost)
         elif lost:
-            self._reporter.give_back(lost)
+            self._reporter.report_lost(lost)
 
-    async def _inform(self, leader: ResultReader, snapshot: Snapshot) -> None:
+    async def _start_leader(self, leader: ResultReader, snapshot: Snapshot) -> None:
         if self._leader_waits:
             position = await leader.begin(snapshot)
             if leader is self._leader:
                 self._leader_waits = False
                 self._results = position
             return
-        leader.give_back(snapshot)  # a lease may outlive the store's restart with an older copy
+        # A lease may outlive a restart of the store with an older copy of its data.
+        leader.rewrite_checkpoint(snapshot)
         if self._results and snapshot.results < self._results:
             self._results = START
 
-    def _take_state(
+    def _apply_item(
         self, item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
     ) -> None:
         if isinstance(item, Transition):
@@ -283,7 +284,7 @@ class Reader:
         elif isinstance(item, LeaderChange):
             if item.circuits is not None and item.circuits < len(self._table.latest):
                 self.refresh()  # the new leader may know less than this instance
-            self._election.heard(item)
+            self._election.leader_changed(item)
         else:
             self._notifier.report_error(item)
 
@@ -322,9 +323,9 @@ class _Remainder:
         """The circuits that the store does not have, or has in an older state, and of which nothing
         was heard since; those that are not closed first."""
         lost: list[Transition] = []
-        turn = Turn()
+        time_slice = TimeSlice()
         for name, transition in self._known.items():
-            await turn.share()
+            await time_slice.yield_if_over()
             if table.known(name).order == transition.order:
                 lost.append(transition)
         lost.sort(key=lambda transition: transition.state is State.CLOSED)

@@ -61,7 +61,7 @@ class Reporter:
         self._hurried = asyncio.Event()
         self._sent = asyncio.Event()
         self._lost: dict[str, tuple[int, int]] = {}
-        self._lost_some = asyncio.Event()
+        self._has_lost = asyncio.Event()
         self._words: list[str] = []
         self._credit = float(BURST)
         self._sent_at = shard.clock.monotonic()
@@ -72,16 +72,16 @@ class Reporter:
         if urgent:
             self._urgent.set()
 
-    def give_back(self, lost: Iterable[str]) -> None:
+    def report_lost(self, lost: Iterable[str]) -> None:
         """Tell the leader how these circuits stand, which the store has lost."""
         self._lost = {name: self._table.known(name).order for name in lost}
-        self._lost_some.set()
+        self._has_lost.set()
 
-    async def remind(self) -> None:
+    async def send_lost(self) -> None:
         """Tell what the store has lost, unless somebody else does, for ever."""
         while True:
-            await self._lost_some.wait()
-            self._lost_some.clear()
+            await self._has_lost.wait()
+            self._has_lost.clear()
             await asyncio.sleep(LEADERS_TURN * self._instance.host.chance())
             while self._lost:
                 self._words += self._still_lost()
@@ -109,7 +109,7 @@ class Reporter:
     async def empty(self) -> None:
         """Have all sent that waits, without a pause, and wait for that."""
         while True:
-            self._outbox.handover.take_in()
+            self._outbox.handover.drain()
             if self._outbox.builder is None and not self._outbox.waiting:
                 return
             self._hurried.set()
@@ -125,7 +125,7 @@ class Reporter:
         """
         if not self._clock.known.is_set():
             return
-        self._outbox.handover.take_in()
+        self._outbox.handover.drain()
         try:
             while self._outbox.builder is not None or self._outbox.waiting:
                 await self._send_next()
@@ -138,7 +138,7 @@ class Reporter:
         interval = NOTE_INTERVAL if self._table.holds_grants else LOOK_INTERVAL
         if await within(self._something, interval):
             await within(self._urgent, GATHERING)
-        self._outbox.handover.take_in()
+        self._outbox.handover.drain()
         for circuit in self._table.trials():
             self._outbox.waiting[circuit.name] = circuit
 

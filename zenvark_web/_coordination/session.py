@@ -19,9 +19,9 @@ from .thaw import Thaw
 RESTART_PAUSE = 1.0
 LONGEST_LOAD = 30.0
 THAW_PATIENCE = 5.0
-FAREWELL_PATIENCE = 1.0
+LEAVE_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
-LONGEST_STOP = STOP_PATIENCE + 2 * FAREWELL_PATIENCE + 1.0
+LONGEST_STOP = STOP_PATIENCE + 2 * LEAVE_PATIENCE + 1.0
 """Seconds after which a stop has ended for certain, in a loop that is not blocked."""
 
 
@@ -169,7 +169,7 @@ class Session:
                     "a health check or callback did not end when it was cancelled"
                 )
             )
-            await self._say_goodbye()
+            await self._leave()
 
     async def _run(self) -> None:
         try:
@@ -186,7 +186,7 @@ class Session:
                 for task in running:
                     end(task)
         finally:
-            await self._say_goodbye()
+            await self._leave()
 
     def start(self, loop: Loop) -> asyncio.Task[None] | None:
         """Start a loop as a task of the run; not at all if the run is about to end."""
@@ -213,15 +213,13 @@ class Session:
                 self._instance.notifier.report_error(error)
                 await asyncio.sleep(RESTART_PAUSE)
 
-    async def _say_goodbye(self) -> None:
+    async def _leave(self) -> None:
         if self._left:
             return  # what came to its end after all must not disturb the run after this one
         self._left = True
         try:
-            await asyncio.gather(
-                *(runner.say_goodbye(FAREWELL_PATIENCE) for runner in self._runners)
-            )
+            await asyncio.gather(*(runner.leave(LEAVE_PATIENCE) for runner in self._runners))
         finally:
             with suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_PATIENCE):
+                async with asyncio.timeout(LEAVE_PATIENCE):
                     await self._instance.notifier.drain()

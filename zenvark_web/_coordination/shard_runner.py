@@ -66,7 +66,7 @@ class ShardRunner:
             self._election.run,
             self._reader.run,
             self._reporter.run,
-            self._reporter.remind,
+            self._reporter.send_lost,
         ]
         policies = instance.policies.all()
         if any(policy.slow_call is not None for policy in policies):
@@ -110,7 +110,7 @@ class ShardRunner:
         process stood still has no answer any more."""
         self._election.hurry()
         await asyncio.gather(self._reporter.empty(), self._read_news())
-        self._shard.table.look_at_waits()
+        self._shard.table.renew_waits()
 
     async def _read_news(self) -> None:
         while True:
@@ -121,7 +121,7 @@ class ShardRunner:
             else:
                 return
 
-    async def say_goodbye(self, patience: float) -> None:
+    async def leave(self, patience: float) -> None:
         """Send what is left, give the lease back, let go of the store."""
         try:
             async with asyncio.timeout(patience):

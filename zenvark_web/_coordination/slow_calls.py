@@ -34,7 +34,7 @@ class SlowCallMonitor:
         """A call has begun on a circuit that had none worth a look."""
         if circuit.name not in self._circuits:
             self._circuits[circuit.name] = circuit
-            self._look_again(circuit, self._monotonic())
+            self._schedule_look(circuit, self._monotonic())
 
     async def run(self) -> None:
         """Look when it is time, for ever."""
@@ -66,9 +66,9 @@ class SlowCallMonitor:
         if next_at is None:
             del self._circuits[circuit.name]
         else:
-            self._look_again(circuit, max(next_at, now + LOOKS_APART))
+            self._schedule_look(circuit, max(next_at, now + LOOKS_APART))
 
-    def _look_again(self, circuit: LocalCircuit, at: float) -> None:
+    def _schedule_look(self, circuit: LocalCircuit, at: float) -> None:
         circuit.in_flight.watched_in = self
         self._looks.set(circuit.name, at)
 

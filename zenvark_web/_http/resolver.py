@@ -98,7 +98,7 @@ class CircuitResolver:
         if resolved is None:
             own = {name: getattr(route, name) for name in KEYS - {"name"}}
             given = {name: value for name, value in own.items() if value is not None}
-            resolved = self._settings.overridden(given, self._coordinator.surface)
+            resolved = self._settings.overridden(given, self._coordinator.report_error)
             self._by_route[route] = resolved
         return resolved
 
@@ -111,11 +111,11 @@ class CircuitResolver:
                 if key not in KEYS:
                     raise ValueError(f"there is no {key!r}, only {', '.join(sorted(KEYS))}")
                 if key != "name":
-                    resolved = resolved.overridden({key: value}, self._coordinator.surface)
+                    resolved = resolved.overridden({key: value}, self._coordinator.report_error)
             except Exception as error:
                 what = f"ignored extensions['breaker'][{key!r}] of {described(request)}"
                 self._report("extensions", what, error)
         return resolved
 
     def _report(self, source: str, what: str, cause: Exception) -> None:
-        self._coordinator.surface(RoutingError.because(cause, what, source=source))
+        self._coordinator.report_error(RoutingError.because(cause, what, source=source))

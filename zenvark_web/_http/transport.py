@@ -91,7 +91,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         by_identity = {id(other): other for other in others if other is not transport}
         self._others = list(by_identity.values())  # to be closed, each once
         classify = DEFAULT if classify is default_classify else classify
-        settings = ResolvedSettings(safe(classify, coordinator.surface), fallbacks, when_open)
+        settings = ResolvedSettings(safe(classify, coordinator.report_error), fallbacks, when_open)
         self._wrapped = WrappedTransport(self._client, transport)
         self._incidents = Incidents()
         self._flows = TrialFlows(self._client)

@@ -50,7 +50,7 @@ class Accounts:
             forgotten, _ = self._known.popitem(last=False)
             self.unwritten.pop(forgotten, None)
 
-    def tell_again(self, present: Iterable[str]) -> None:
+    def rewrite_for(self, present: Iterable[str]) -> None:
         """Have the accounts of instances written again that were away for a while: theirs went
         with them.
 
@@ -62,7 +62,7 @@ class Accounts:
             if instance in self._known:
                 self.unwritten[instance] = self._known[instance]
 
-    def write_again(self) -> None:
+    def rewrite_all(self) -> None:
         """Have all of them written again: the store has lost them."""
         self.unwritten = dict(self._known)
 

@@ -20,7 +20,7 @@ from .._core.order import Lease
 from .._core.states import Report, Run, State, Transition
 from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
-from ..backends._turns import Turn
+from ..backends._time_slices import TimeSlice
 from ..exceptions import BackendError
 from .evaluator import Evaluator
 
@@ -82,9 +82,9 @@ class Alone:
         self._evaluator = evaluator = Evaluator(self._instance, self._frame, self, NO_LEASE)
         self._table.cut_off(self)
         try:
-            self._take_up(evaluator)
+            self._start_from_fleet(evaluator)
             async with asyncio.TaskGroup() as tasks:
-                loops = (evaluator.run, self._tell_notes, self._see_fresh)
+                loops = (evaluator.run, self._evaluate_trials, self._evaluate_fresh)
                 running = [tasks.create_task(loop()) for loop in loops]
                 await self._until_back()
                 for task in running:
@@ -109,7 +109,7 @@ class Alone:
                 if not self._connection.cut_off:
                     return
 
-    def _take_up(self, evaluator: Evaluator) -> None:
+    def _start_from_fleet(self, evaluator: Evaluator) -> None:
         """Go on from the fleet's word, with what it has not been told."""
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
@@ -118,7 +118,7 @@ class Alone:
             if self._concerns(circuit.name):
                 for run in list(runs):
                     run.shown = run.count
-                    self._ended(circuit, run)
+                    self._apply_run(circuit, run)
 
     def _concerns(self, name: str) -> bool:
         return self._policies[name].cut_off == "local"
@@ -129,34 +129,34 @@ class Alone:
         """Evaluate results: at once, or soon if they are not urgent."""
         self._outbox.recorded(circuit, urgent=urgent)
         if urgent:
-            self._see(circuit)
+            self._evaluate(circuit)
         else:
             self._fresh[circuit.name] = circuit
             self._is_fresh.set()
 
     def leaving(self, circuit: LocalCircuit) -> None:
         """Evaluate results before they are taken."""
-        self._see(circuit)
+        self._evaluate(circuit)
 
-    async def _see_fresh(self) -> None:
+    async def _evaluate_fresh(self) -> None:
         while True:
             await self._is_fresh.wait()
             self._is_fresh.clear()
             await asyncio.sleep(GATHERING)
             fresh, self._fresh = self._fresh, {}
-            turn = Turn()
+            time_slice = TimeSlice()
             for circuit in fresh.values():
-                await turn.share()
-                self._see(circuit)
+                await time_slice.yield_if_over()
+                self._evaluate(circuit)
 
-    def _see(self, circuit: LocalCircuit) -> None:
+    def _evaluate(self, circuit: LocalCircuit) -> None:
         for run in circuit.unseen():
-            self._ended(circuit, run)
+            self._apply_run(circuit, run)
 
-    def _ended(self, circuit: LocalCircuit, run: PendingRun) -> None:
+    def _apply_run(self, circuit: LocalCircuit, run: PendingRun) -> None:
         """Judge results."""
         now = self._clock.monotonic()
-        generation = self._inside(circuit.name, run.generation)
+        generation = self._inner_generation(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
         self._apply(Report(circuit.name, runs=(result,), hold=circuit.retry_after_left(now)))
 
@@ -165,17 +165,17 @@ class Alone:
         self._outbox.blocked(circuit)
         self._apply(Report(circuit.name, blocked=1))
 
-    def settled(self, circuit: LocalCircuit) -> None:
+    def trial_changed(self, circuit: LocalCircuit) -> None:
         """Evaluate how far a trial has come."""
-        self._outbox.settled(circuit)
-        self._see_trial(circuit)
+        self._outbox.trial_changed(circuit)
+        self._evaluate_trial(circuit)
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
         """Evaluate calls in flight that are slow already."""
         self._outbox.slow(circuit, urgent=urgent)
-        self._see(circuit)
+        self._evaluate(circuit)
         now = self._clock.monotonic()
-        generation = max(0, self._inside(circuit.name, circuit.admission.generation))
+        generation = max(0, self._inner_generation(circuit.name, circuit.admission.generation))
         overdue, _ = circuit.slow_in_flight(now)
         hold = circuit.retry_after_left(now)
         self._apply(Report(circuit.name, generation=generation, hold=hold, overdue=overdue))
@@ -191,11 +191,11 @@ class Alone:
         if self._evaluator is not None:
             self._evaluator.forget(name)
 
-    def _see_trial(self, circuit: LocalCircuit) -> None:
-        self._see(circuit)
+    def _evaluate_trial(self, circuit: LocalCircuit) -> None:
+        self._evaluate(circuit)
         note = circuit.note()
         if note is not None:
-            generation = self._inside(circuit.name, note.generation)
+            generation = self._inner_generation(circuit.name, note.generation)
             self._apply(Report(circuit.name, trial=replace(note, generation=generation)))
 
     def _apply(self, report: Report) -> None:
@@ -204,12 +204,12 @@ class Alone:
             run, now = self._instance.host.context().run, self._frame.now()
             run(self._evaluator.apply_report, self._instance.id, report, now, now)
 
-    async def _tell_notes(self) -> None:
+    async def _evaluate_trials(self) -> None:
         while True:
             await asyncio.sleep(NOTE_INTERVAL)
             for circuit in self._table.trials():
                 if self._concerns(circuit.name):
-                    self._see_trial(circuit)
+                    self._evaluate_trial(circuit)
 
     # What the evaluator asks for. Generations are above zero in it, below zero everywhere else
 
@@ -221,7 +221,7 @@ class Alone:
         self._starts[circuit] = self._newest
         return replace(transition, generation=self._newest)
 
-    def _inside(self, name: str, generation: int) -> int:
+    def _inner_generation(self, name: str, generation: int) -> int:
         if generation < 0:
             return -generation
         is_current = generation == self._table.known(name).generation

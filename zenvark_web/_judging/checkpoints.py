@@ -16,7 +16,7 @@ from itertools import islice
 from .._circuits.runs import MAX_AGE
 from .._core.order import START, Lease, Position
 from .._core.states import Report, Tally
-from ..backends._turns import Turn
+from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Account,
     Backend,
@@ -82,14 +82,14 @@ class Checkpointer:
     async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, Position]:
         """How far the circuits go that could be taken up."""
         restored: dict[str, Position] = {}
-        turn = Turn()
+        time_slice = TimeSlice()
         for circuit, tally in tallies.items():
-            await turn.share()
+            await time_slice.yield_if_over()
             if self._evaluator.restore(circuit, tally):
                 restored[circuit] = tally.position
         return restored
 
-    def give_back(self, snapshot: Snapshot) -> None:
+    def check(self, snapshot: Snapshot) -> None:
         """Write everything again, unless the store still has what was written last. If it has lost
         results, positions may begin anew below those that were known."""
         end = snapshot.results
@@ -98,10 +98,10 @@ class Checkpointer:
             self._there_before = end
             self._writes_from = min(self._writes_from, end)
         if snapshot.checkpoint.position != self._written:
-            self._accounts.write_again()
+            self._accounts.rewrite_all()
             self._changed |= self._evaluator.names
 
-    def take(self, entry: ResultEntry) -> Sequence[tuple[str, Report, bool]]:
+    def accept(self, entry: ResultEntry) -> Sequence[tuple[str, Report, bool]]:
         """What is to be counted of an entry: by whom, reports without what has expired, and
         whether they were there before this leader."""
         self.position = entry.position
@@ -127,9 +127,9 @@ class Checkpointer:
             del self._numbers[next(iter(self._numbers))]
         return batch.number > newest
 
-    def met(self, present: Iterable[Presence]) -> None:
+    def note_present(self, present: Iterable[Presence]) -> None:
         """Take note of who is there."""
-        self._accounts.tell_again(presence.instance for presence in present)
+        self._accounts.rewrite_for(presence.instance for presence in present)
 
     async def write(
         self, backend: Backend, lease: Lease, caught_up: Callable[[], Awaitable[None]]
@@ -165,9 +165,9 @@ class Checkpointer:
 
     async def _tallies(self, names: Iterable[str]) -> Mapping[str, Tally | None]:
         tallies: dict[str, Tally | None] = {}
-        turn = Turn()
+        time_slice = TimeSlice()
         for name in names:
-            await turn.share()
+            await time_slice.yield_if_over()
             tally = self._evaluator.save(name)
             tallies[name] = tally and replace(tally, position=self._reached(name))
         return tallies

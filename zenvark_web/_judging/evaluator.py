@@ -162,9 +162,9 @@ class Evaluator:
         if report.generation:  # one that knows no transition can't know more
             self._guarded(name, lambda circuit: circuit.repair(report, at=at, now=now))
         self._guarded(name, apply)
-        self._circuits.heard(name, sender, report)
+        self._circuits.reported(name, sender, report)
 
-    def heard_at(self, name: str) -> float | None:
+    def reported_at(self, name: str) -> float | None:
         """When a circuit was last heard of, if it is kept count of."""
         circuit = self._circuits.get(name)
         return None if circuit is None else circuit.heard_at

@@ -18,7 +18,7 @@ from .._core.strategies import TimeWindow
 from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
 from ..backends._decoding import check_storable
-from ..backends._turns import Turn
+from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Checkpoint,
     ResultEntry,
@@ -99,20 +99,20 @@ class Leader:
         """
         self._frame.begin_after(_newest_counted(snapshot.checkpoint))
         position = await self._checkpointer.begin(snapshot)
-        turn = Turn()
+        time_slice = TimeSlice()
         for name, transition in tuple(self._table.latest.items()):
-            await turn.share()
+            await time_slice.yield_if_over()
             if transition.state is not State.CLOSED:
                 self._evaluator.begin(name)
         for name in self._watched:
             self._evaluator.begin(name)
         return position
 
-    def give_back(self, snapshot: Snapshot) -> None:
+    def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
         """Write again what the store has lost of the checkpoint."""
-        self._checkpointer.give_back(snapshot)
+        self._checkpointer.check(snapshot)
 
-    def give_back_states(self, lost: Sequence[str]) -> None:
+    def rewrite_states(self, lost: Sequence[str]) -> None:
         """Write again how these circuits stand, which the store has lost."""
         for name in lost:
             self._publish(self._table.known(name))
@@ -125,21 +125,21 @@ class Leader:
         """Begin a circuit anew that is no longer kept."""
         self._evaluator.forget(circuit)
 
-    def take(self, entry: ResultEntry) -> None:
+    def evaluate(self, entry: ResultEntry) -> None:
         """Judge one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
             self._notifier.report_error(entry.item)
         at, told = self._frame.arrived(entry.at)
         now = self._frame.now()
         overloaded = ""
-        for instance, report, replayed in self._checkpointer.take(entry):
+        for instance, report, replayed in self._checkpointer.accept(entry):
             if not replayed and not self._has_time(instance, report, at, now):
                 overloaded = instance
                 continue
             heard = report if told else _without_ages(report)
             self._evaluator.apply_report(instance, heard, at, now, replayed=replayed)
         if overloaded:
-            self._tell_overload(overloaded)
+            self._report_overload(overloaded)
 
     def _has_time(self, instance: str, report: Report, at: float, now: float) -> bool:
         """Whether to judge a report: not one of too many circuits that nobody knows, while others
@@ -149,7 +149,7 @@ class Leader:
             return True
         return self._newcomers.admit(instance, at, now)
 
-    def _tell_overload(self, instance: str) -> None:
+    def _report_overload(self, instance: str) -> None:
         self._notifier.report_error(
             OverloadedError(
                 f"instance {instance} calls more new circuits than the leader can evaluate: some "
@@ -206,7 +206,7 @@ class Leader:
         self._compare(frozenset(presence.fingerprint for presence in present))
         self._office.present(present)
         await self._forget()
-        self._checkpointer.met(present)
+        self._checkpointer.note_present(present)
         await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
 
     async def _forget(self) -> None:
@@ -229,11 +229,11 @@ class Leader:
         """Circuits with generations that no fleet reaches, which somebody else must have written;
         then those that nobody calls: those long so, and as many more as there are too many, the
         ones first that were not called for longest."""
-        turn = Turn()
+        time_slice = TimeSlice()
         idle: list[tuple[float, Transition]] = []
         astray: list[Transition] = []
         for transition in list(self._table.latest.values()):
-            await turn.share()
+            await time_slice.yield_if_over()
             if transition.generation > LONGEST_LEAP // 2:  # so that newcomers can always follow
                 astray.append(transition)
             quiet_for = self._idle_for(transition)
@@ -254,7 +254,7 @@ class Leader:
     def _idle_for(self, transition: Transition) -> float:
         """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
         to try with or for a check that fails and fails."""
-        heard_at = self._evaluator.heard_at(transition.circuit)
+        heard_at = self._evaluator.reported_at(transition.circuit)
         quiet_for = self._frame.now() - (self._leads_since if heard_at is None else heard_at)
         if transition.state is State.CLOSED:
             return min(quiet_for, self._clock.now() - transition.at)

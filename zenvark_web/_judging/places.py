@@ -54,8 +54,8 @@ class Place:
     """
 
     __slots__ = (
-        "_hearings",
         "_instance",
+        "_reports",
         "_shared",
         "checks_hang",
         "circuit",
@@ -70,7 +70,7 @@ class Place:
         self.has_worked = False
         self.checks_hang = False
         self.wanted_at = float("-inf")
-        self._hearings = int(before is not None)
+        self._reports = int(before is not None)
         self._instance, self._shared = before or ("", False)
 
     @property
@@ -78,24 +78,24 @@ class Place:
         """Whether it is no name that somebody has made up."""
         return self.has_worked or self._shared
 
-    def hear(self, instance: str, report: Report) -> None:
+    def note_report(self, instance: str, report: Report) -> None:
         """An instance has something to say of it."""
-        self._hear(instance)
+        self._note_sender(instance)
         if report.blocked:
             self.wanted_at = self.circuit.heard_at
         if not self.has_worked:
             self.has_worked = any(not run.failed for run in report.runs)
 
-    def _hear(self, instance: str) -> None:
-        self._hearings += 1
+    def _note_sender(self, instance: str) -> None:
+        self._reports += 1
         self._shared = self._shared or self._instance not in {"", instance}
         self._instance = instance
 
     def restore(self, instances: Iterable[str]) -> None:
         """Another judge has counted failures of these instances, and kept them."""
         for instance in instances:
-            self._hear(instance)
-            self._hearings += 1
+            self._note_sender(instance)
+            self._reports += 1
 
     @property
     def memory(self) -> Memory:
@@ -107,7 +107,7 @@ class Place:
         circuit = self.circuit
         if circuit.latest.state is not State.CLOSED:
             return Rank.STORED
-        if self._hearings < 2 or not circuit.has_failures:
+        if self._reports < 2 or not circuit.has_failures:
             return Rank.LIGHT
         return Rank.SHARED if self._shared else Rank.COUNTING
 
@@ -174,11 +174,11 @@ class Places:
         line[name] = None
         line.move_to_end(name)
 
-    def heard(self, name: str, instance: str, report: Report) -> None:
+    def reported(self, name: str, instance: str, report: Report) -> None:
         """An instance has reported on a circuit."""
         place = self._places.get(name)
         if place is not None:
-            place.hear(instance, report)
+            place.note_report(instance, report)
             self.use(name, place)
 
     def pop(self, name: str) -> None:
@@ -196,11 +196,11 @@ class Places:
                 return next(iter(line))
         if counting and shared:
             oldest, other = next(iter(counting)), next(iter(shared))
-            lead = self._heard_at(oldest) - self._heard_at(other)
+            lead = self._reported_at(oldest) - self._reported_at(other)
             return other if lead > SHARED_ADVANTAGE else oldest
         return next(iter(counting or shared))
 
-    def _heard_at(self, name: str) -> float:
+    def _reported_at(self, name: str) -> float:
         return self._places[name].circuit.heard_at
 
     def _remember(self, name: str, place: Place) -> None:

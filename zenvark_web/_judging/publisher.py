@@ -25,7 +25,7 @@ LATER = 50
 """So many places of a full batch are for those whose turn is later, so that none waits for ever."""
 
 
-class Line:
+class PublicationQueue:
     """Transitions that wait, in order for each circuit; a batch holds one of each at most, so that
     it can be written again whatever became of it."""
 
@@ -128,33 +128,33 @@ class Publisher:
         self._statistics = instance.statistics
         self._retries = RetryBackoff(instance)
         self._office = office
-        self._line = Line()
+        self._queue = PublicationQueue()
         self._something = asyncio.Event()
         self._most = LARGEST_BATCH
 
     def publish(self, transition: Transition) -> None:
         """Have a transition written as soon as possible."""
-        self._line.put(transition)
+        self._queue.put(transition)
         self._something.set()
 
     def newest(self, circuit: str) -> Transition | None:
         """The newest transition of a circuit among those that are not published yet."""
-        return self._line.newest(circuit)
+        return self._queue.newest(circuit)
 
     async def caught_up(self) -> None:
         """Wait until all that was decided so far stands in the store."""
-        await self._line.passed()
+        await self._queue.passed()
 
     async def run(self) -> None:
         """Publish as things come, for ever."""
         while True:
             await self._something.wait()
             self._something.clear()
-            while self._line:
+            while self._queue:
                 await self._publish_next()
 
     async def _publish_next(self) -> None:
-        batch = self._line.batch(self._most)
+        batch = self._queue.batch(self._most)
         try:
             in_force = await self._backend.publish(self._lease, *batch)
         except FencedError as error:
@@ -168,7 +168,7 @@ class Publisher:
             self._most = min(LARGEST_BATCH, 2 * self._most)
             self._retries.over()
             self._statistics.transitions += len(batch)
-            self._line.done(batch)
+            self._queue.done(batch)
             if not in_force:
                 self._office.overtaken()
 

@@ -95,7 +95,7 @@ class Notifier:
 
     def report_error(self, error: Exception) -> None:
         """Report an error of the background, from any thread."""
-        if self._tell(error) and self._callbacks.on_error is not None:
+        if self._log_and_count(error) and self._callbacks.on_error is not None:
             self._call(self._callbacks.on_error, error)
 
     def state_changed(self, change: StateChange) -> None:
@@ -188,7 +188,7 @@ class Notifier:
 
     def _failed(self, callback: Callback, error: CallbackError) -> None:
         on_error = self._callbacks.on_error
-        if self._tell(error) and on_error is not None and callback is not on_error:
+        if self._log_and_count(error) and on_error is not None and callback is not on_error:
             self._call(on_error, error)
 
     def _once(self, what: str, circuit: str, write: Callable[[str], None]) -> None:
@@ -197,7 +197,7 @@ class Notifier:
             self._warned.add(what)
             write(circuit)
 
-    def _tell(self, error: Exception) -> bool:
+    def _log_and_count(self, error: Exception) -> bool:
         """Count an error, and log it unless there is a flood of its kind; tells which."""
         name = self._statistics.error_surfaced(error)
         verdict = self._floods.verdict(name, source_of(error))

@@ -165,7 +165,7 @@ class Awakening:
             name = self._coordinator.namespace
             what = f"could not start the coordinator of namespace {name!r} with the first request"
             what += "; no calls are counted until it starts"
-            self._coordinator.surface(ZenvarkError.because(error, what))
+            self._coordinator.report_error(ZenvarkError.because(error, what))
             return False
         namespace, instance = self._coordinator.namespace, self._coordinator.instance_id
         extra = {

@@ -74,7 +74,7 @@ class BreakerMiddleware:
         self._app = app
         self._coordinator = coordinator
         self._fallback = fallback
-        self._route = finder(routes, coordinator.surface)
+        self._route = finder(routes, coordinator.report_error)
         self._cors = cors_within(app)
         self._awakening = Awakening(coordinator)
         self._handles = False  # whether the app has handled a rejection itself
@@ -139,5 +139,5 @@ class BreakerMiddleware:
         """The call of a route that has a circuit of its own."""
         if route is None or permit is None:
             return None
-        classify = partial(route.outcome, scope, report=self._coordinator.surface)
+        classify = partial(route.outcome, scope, report=self._coordinator.report_error)
         return RouteCall(permit, classify, met, uploading=scope["type"] == "http")

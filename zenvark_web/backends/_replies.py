@@ -10,7 +10,7 @@ from .._core.order import START, Position
 from .._core.states import Tally
 from ..exceptions import MalformedEntryError
 from . import _decoding
-from ._turns import Turn
+from ._time_slices import TimeSlice
 from .base import (
     Account,
     Checkpoint,
@@ -67,10 +67,10 @@ async def checkpoint(
             known[instance] = _decoding.decode_account(stored)
         except MalformedEntryError as error:
             malformed.append(error)
-    turn = Turn()
+    time_slice = TimeSlice()
     complete = True
     for circuit, stored in tallies.items():
-        await turn.share()
+        await time_slice.yield_if_over()
         try:
             if circuit == POSITION:
                 reached = _decoding.decode_position(stored)

@@ -9,7 +9,7 @@ from typing import Any
 from .._core.states import Transition
 from ..exceptions import MalformedEntryError
 from . import _decoding, _replies
-from ._turns import Turn
+from ._time_slices import TimeSlice
 
 SLICE = 2_000
 """The fields in one part. A part takes the server a few milliseconds at most."""
@@ -81,8 +81,8 @@ async def _slice(script: Script, name: str, cursor: str, which: str) -> tuple[st
 async def transitions(stored: Iterable[Any]) -> Sequence[Transition | MalformedEntryError]:
     """The transitions in these fields of `circuits`."""
     found: list[Transition | MalformedEntryError] = []
-    turn = Turn()
+    time_slice = TimeSlice()
     for text in stored:
-        await turn.share()
+        await time_slice.yield_if_over()
         found.append(_decoding.readable(_decoding.decode_transition, _replies.text(text)))
     return found

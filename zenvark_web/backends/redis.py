@@ -23,7 +23,7 @@ from ..exceptions import BackendError, FencedError, MalformedEntryError
 from . import _decoding, _encoding, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
-from ._turns import Turn
+from ._time_slices import TimeSlice
 from .base import (
     Batch,
     Checkpoint,
@@ -153,9 +153,9 @@ class RedisBackend:
 
     async def publish(self, lease: Lease, *transitions: Transition) -> bool:
         args: list[str | int] = []
-        turn = Turn()
+        time_slice = TimeSlice()
         for transition in transitions:
-            await turn.share()
+            await time_slice.yield_if_over()
             text = _encoding.encode_transition(transition)
             args += transition.circuit, transition.generation, text
         keys = ("leader", "circuits", "states")
@@ -175,9 +175,9 @@ class RedisBackend:
         pairs: list[str] = []
         for instance, account in checkpoint.accounts.items():
             pairs += instance, _encoding.encode_account(account)
-        turn = Turn()
+        time_slice = TimeSlice()
         for circuit, tally in checkpoint.tallies.items():
-            await turn.share()
+            await time_slice.yield_if_over()
             pairs += circuit, _encoding.encode_tally(tally)
         for circuit in checkpoint.without:
             pairs += circuit, ""
@@ -205,10 +205,10 @@ class RedisBackend:
             where = ("STREAMS", *keys, *positions)
             reply = await self._read("COUNT", READ_COUNT, *block, *where, wait=wait)
             entries: list[StreamEntry] = []
-            turn = Turn()
+            time_slice = TimeSlice()
             for entry in _replies.entries(reply, self._keys["states"]):
                 entries.append(entry)
-                await turn.share()
+                await time_slice.yield_if_over()
             return entries
 
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:

@@ -1,4 +1,4 @@
-"""Long work in portions, so that one task does not hold the event loop for long."""
+"""Cooperative yields in long work, so that one task does not hold the event loop for long."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncio
 LONGEST = 0.005
 
 
-class Turn:
-    """A task's turn on the event loop, which begins now and ends after `LONGEST` seconds."""
+class TimeSlice:
+    """A task's time on the event loop. It begins now and ends after `LONGEST` seconds."""
 
     def __init__(self) -> None:
         self._clock = asyncio.get_running_loop().time
         self._until = self._clock() + LONGEST
 
-    async def share(self) -> None:
-        """Let others go first if this turn has lasted for long enough."""
+    async def yield_if_over(self) -> None:
+        """Let other tasks run if this time slice is over, and begin another one."""
         if self._clock() >= self._until:
             await asyncio.sleep(0)
             self._until = self._clock() + LONGEST
