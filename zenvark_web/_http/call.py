@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Any
 
 from .._core.states import Outcome
@@ -9,7 +10,7 @@ from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
 from .classify import FAILURE, IGNORED, SUCCESS, is_rejection, label
 from .incidents import Incidents
-from .protocols import RequestLike, ResponseLike
+from .protocols import ResponseLike
 from .recorder import BodyRecorder
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
 from .settings import ResolvedSettings
@@ -36,11 +37,13 @@ class HttpCall:
     """
 
     __slots__ = (
+        "_carrier",
         "_closings",
         "_incidents",
         "_permit",
         "_request",
         "_settings",
+        "_upload",
         "_waiting",
         "good",
         "recorder",
@@ -52,34 +55,49 @@ class HttpCall:
         self,
         permit: Permit,
         settings: ResolvedSettings,
-        request: RequestLike,
+        request: Any,
         incidents: Incidents,
     ) -> None:
         self._permit: Permit | None = permit
+        self._carrier = permit
         self._settings = settings
         self._request = request
         self._incidents = incidents
         self._closings = incidents.closings
         self._waiting = True
+        self._upload: Any = None
         self.good = False
         self.served_on_trial = False
         self.recorder: BodyRecorder | None = None
         self.upload_error: BaseException | None = None
 
-    def watch_upload(self, plain: type[Any], stream: type[Any], watching: type[Any]) -> Any:
-        """Watch a request body that the caller produces while it is sent. None for other bodies.
+    def watch_upload(self, plain: type[Any], stream: type[Any], watching: type[Any]) -> None:
+        """Watch a request body that the caller produces while it is sent.
 
         Args:
-            plain: The library's stream for bodies in memory.
+            plain: The library's stream for bodies in memory, which are not watched.
             stream: The library's streams.
             watching: Wraps a stream.
         """
-        request: Any = self._request
-        body = request.stream
-        if body.__class__ is plain or not isinstance(body, stream):
-            return None
-        request.stream = upload = watching(body, self)
-        return upload
+        body = self._request.stream
+        if body.__class__ is not plain and isinstance(body, stream):
+            self._request.stream = self._upload = watching(body, self)
+
+    def __enter__(self) -> None:
+        """Begin to send. A breaker further in may have the same circuit."""
+        self._carrier.carry()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.broke(error)
+        self._carrier.set_down()
+        if self._upload is not None:
+            self._upload.leave(self._request)
 
     def pause(self) -> None:
         """Stop the clock while the caller produces the request body."""

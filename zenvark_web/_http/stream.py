@@ -11,25 +11,10 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from .call import HttpCall
+from .watched import WatchedStream
 
 
-class _Body:
-    """A watched body. It has the other attributes of the wrapped stream as well."""
-
-    def __init__(self, stream: Any, call: HttpCall) -> None:
-        self._stream = stream
-        self._call = call
-
-    def __repr__(self) -> str:
-        return f"<watched {self._stream!r}>"
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_stream":  # it is being copied, or was never made
-            raise AttributeError(name)
-        return getattr(self._stream, name)
-
-
-class AsyncResponseBody(_Body):
+class AsyncResponseBody(WatchedStream):
     """A watched body for asynchronous clients."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -44,7 +29,7 @@ class AsyncResponseBody(_Body):
         await self._stream.aclose()
 
 
-class SyncResponseBody(_Body):
+class SyncResponseBody(WatchedStream):
     """A watched body for synchronous clients."""
 
     def __iter__(self) -> Iterator[bytes]:

@@ -114,17 +114,9 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return await self._replace_async(rejected, settings)
         call = HttpCall(permit, settings, request, self._incidents)
         client = self._client
-        upload = call.watch_upload(client.bytes_stream, client.async_stream, client.async_upload)
-        permit.carry()  # a breaker further in may have the same circuit
-        try:
+        call.watch_upload(client.bytes_stream, client.async_stream, client.async_upload)
+        with call:
             response: ResponseT = await wrapped.handle_async_request(request)
-        except BaseException as error:
-            call.broke(error)
-            raise
-        finally:
-            permit.set_down()
-            if upload is not None:
-                upload.leave(request)
         needs_body = call.needs_body(response, breaker)
         if call.served_on_trial:
             self._flows.served(breaker, request)
@@ -149,17 +141,9 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return self._replace(rejected, settings)
         call = HttpCall(permit, settings, request, self._incidents)
         client = self._client
-        upload = call.watch_upload(client.bytes_stream, client.sync_stream, client.sync_upload)
-        permit.carry()  # a breaker further in may have the same circuit
-        try:
+        call.watch_upload(client.bytes_stream, client.sync_stream, client.sync_upload)
+        with call:
             response: ResponseT = wrapped.handle_request(request)
-        except BaseException as error:
-            call.broke(error)
-            raise
-        finally:
-            permit.set_down()
-            if upload is not None:
-                upload.leave(request)
         needs_body = call.needs_body(response, breaker)
         if call.served_on_trial:
             self._flows.served(breaker, request)

@@ -8,28 +8,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
-from .call import HttpCall
+from .watched import WatchedStream
 
 
-class Upload:
-    """A watched body. It has the other attributes of the caller's stream as well.
-
-    Args:
-        stream: The caller's.
-        call: Stops its clock while the body waits for the caller.
-    """
-
-    def __init__(self, stream: Any, call: HttpCall) -> None:
-        self._stream = stream
-        self._call = call
-
-    def __repr__(self) -> str:
-        return f"<watched {self._stream!r}>"
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_stream":  # it is being copied, or was never made
-            raise AttributeError(name)
-        return getattr(self._stream, name)
+class Upload(WatchedStream):
+    """A watched body. The clock of its call stops while the body waits for the caller."""
 
     def leave(self, request: Any) -> None:
         """Restore the request's own stream, unless it has been replaced meanwhile."""

@@ -82,13 +82,7 @@ class ProtectedRoute:
     def outcome(
         self, scope: Scope, answer: Message, report: Callable[[Exception], object]
     ) -> Outcome:
-        """The outcome of a response.
-
-        Args:
-            scope: The request's, as the app has left it.
-            answer: The first message of the response.
-            report: Receives the errors of the user's classifier.
-        """
+        """The outcome of a response, as `RouteClassifier` decides it."""
         return self._classifier(scope, answer, report)
 
     def admit(self, coordinator: Coordinator) -> Permit | None:
