@@ -142,7 +142,7 @@ MUTATIONS = (
         "_circuits/batch_builder.py",
         "            hold=circuit.retry_after_left(now),\n",
         "            hold=None,\n",
-        "tests/cluster/test_upstream_asks.py::test_takeover_keeps_it",
+        "tests/cluster/test_retry_after_and_slow_calls.py::test_takeover_keeps_it",
     ),
     Mutation(
         6,
@@ -201,7 +201,7 @@ MUTATIONS = (
         "_judging/recalls.py",
         "        self._waiting[transition.circuit] = transition\n",
         "        self._waiting[f'{transition}'] = transition\n",
-        "tests/coordination/test_recalls.py::test_a_circuit_that_asks_again_waits_once",
+        "tests/coordination/test_trials_recalled.py::test_a_circuit_that_asks_again_waits_once",
     ),
     Mutation(
         8,
@@ -243,7 +243,7 @@ MUTATIONS = (
         "_judging/check_places.py",
         "        return running < MAX_CHECKS\n",
         "        return True\n",
-        "tests/coordination/test_many_health_checks.py::test_only_so_many_run_at_a_time",
+        "tests/coordination/test_health_checks_at_once.py::test_only_so_many_run_at_a_time",
     ),
     Mutation(
         7,
@@ -301,7 +301,7 @@ MUTATIONS = (
         "_runtime/notifier.py",
         "            self._call(self._callbacks.on_error, error)\n\n    def state_changed",
         "            pass\n\n    def state_changed",
-        "tests/cluster/test_surfacing.py::test_strategy_that_raises[used]",
+        "tests/cluster/test_errors.py::test_strategy_that_raises[used]",
     ),
     Mutation(
         10,
@@ -309,7 +309,7 @@ MUTATIONS = (
         "_runtime/floods.py",
         "        told = self._told.get(source, 0)",
         "        source = None\n        told = self._told.get(source, 0)",
-        "tests/issues/test_no_trouble_hides_another.py"
+        "tests/issues/test_errors_hide_no_others.py"
         "::test_a_broken_classifier_does_not_hide_that_of_another_circuit",
     ),
     Mutation(
@@ -359,7 +359,7 @@ MUTATIONS = (
         "_circuits/outcomes.py",
         "        return elapsed > self.slow_after and _is_cancelled(error)\n",
         "        return _is_cancelled(error)\n",
-        "tests/coordination/test_cancelled.py::test_others_are_ignored",
+        "tests/coordination/test_cancellations.py::test_others_are_ignored",
     ),
     Mutation(
         11,
@@ -367,7 +367,7 @@ MUTATIONS = (
         "_circuits/permits.py",
         "        if not self.recorded:\n            self._local.in_flight.end(id(self))\n",
         "        pass\n",
-        "tests/coordination/test_in_flight.py::test_a_dropped_permit_is_under_way_no_longer",
+        "tests/coordination/test_slow_calls.py::test_a_dropped_permit_is_under_way_no_longer",
     ),
     Mutation(
         5,
@@ -375,7 +375,7 @@ MUTATIONS = (
         "_circuits/in_flight.py",
         "        self.began.pop(call, None)\n",
         "        pass\n",
-        "tests/coordination/test_in_flight.py::test_one_call_fewer_does_not",
+        "tests/coordination/test_slow_calls.py::test_one_call_fewer_does_not",
     ),
     Mutation(
         12,

@@ -453,8 +453,8 @@ def test_a_forked_process_starts_its_own(
 ) -> None:
     # From 3.12 on, Python warns of a fork beside threads.
     quiet = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
-    forking = Path(__file__).with_name("forking.py")
-    parent = start_child(forking, redis_server.url, namespace, env=quiet)
+    forks = Path(__file__).with_name("forks.py")
+    parent = start_child(forks, redis_server.url, namespace, env=quiet)
     child = parent.receive(within=PATIENCE)
     assert child == {"errors": {}, "recorded": 5, "state": "open", "joined": True}
     told = parent.receive(within=PATIENCE)

@@ -414,7 +414,7 @@ async def test_many_breakers_are_written_in_portions(
 
 def test_after_a_fork(start_child: StartChild, tmp_path: Path) -> None:
     """What was counted before it counts once, and not again for each worker."""
-    server = start_child("tests.metrics.forking", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
+    server = start_child("tests.metrics.forks", env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
     assert server.stop(within=PATIENCE) == 0, server.stderr
     assert len(list(tmp_path.glob("histogram_*.db"))) == 3
     assert merged(tmp_path).value(f"{CALLS}_count", result="success") == 3 + 4 + 5

@@ -7,7 +7,7 @@ from tests.helpers.processes import StartChild
 from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE
 
-SERVER = Path(__file__).with_name("forking.py")
+SERVER = Path(__file__).with_name("forks.py")
 
 
 def test_forked_workers_are_instances_of_their_own(
