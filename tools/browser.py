@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, product
@@ -127,14 +127,16 @@ def complaints(events: Sequence[dict[str, Any]], origin: str) -> Iterator[str]:
                 url = told["request"]["url"]
                 if not url.startswith((origin, "data:", "blob:")):
                     yield f"asks {url}"
+            case _:
+                pass
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served() -> Generator[str]:
     """The built site on a port of its own; gives its address."""
 
     class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
     handler = functools.partial(Handler, directory=SITE)
@@ -145,7 +147,7 @@ def served() -> Iterator[str]:
 
 
 @contextmanager
-def running() -> Iterator[Browser]:
+def running() -> Generator[Browser]:
     """A browser without a window."""
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:

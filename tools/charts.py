@@ -92,7 +92,7 @@ def openings(colours: Palette) -> Canvas:
 
 def takeovers(colours: Palette) -> Canvas:
     """How long until a new leader has caught up."""
-    bars = []
+    bars: list[Bar] = []
     for entries, checkpoint, anew in table("A takeover"):
         bars.append(Bar(f"{entries} entries, checkpoint", *numbers(checkpoint), "good"))
         bars.append(Bar(f"{entries} entries, all again", *numbers(anew), "half"))
