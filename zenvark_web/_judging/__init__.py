@@ -1,1 +1,1 @@
-"""What decides: it knows no threads and no users. Nothing here is public."""
+"""Decisions, without threads and users. Nothing here is public."""

@@ -1,10 +1,10 @@
-"""What becomes of results on their way: an instance's ledger, and the accounts a leader gives.
+"""The fate of results after they are sent: the accounts that a leader keeps.
 
-Every result that leaves an instance's buffer is evaluated, expired or dropped in the end, each
-once. A sender enters each batch in its ledger; a leader adds up what it made of the batches, by
-sender, and has that written to the store now and then; a sender's heartbeats bring its account
-back. Sums by batch number need no acknowledgement of each batch, and a leader that takes over goes
-on from the sums of the one before, however often it reads a batch again.
+Every result that leaves an instance's buffer is evaluated, expired or dropped in the end, exactly
+once. A sender keeps its batches in flight. A leader sums up the results of the batches by sender
+and writes the sums to the store now and then. The sender's heartbeats return its account. Sums by
+batch number need no acknowledgement of single batches, and a new leader continues from the sums of
+its predecessor, however often it reads a batch again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ MAX_SENDERS = 10_000
 
 
 class Accounts:
-    """A leader's accounts of what it made of each instance's results.
+    """A leader's accounts of the results of each instance.
 
     Args:
-        known: Those that leaders before it have written.
+        known: The accounts that previous leaders have written.
 
     Attributes:
-        unwritten: What has changed since it was last written.
+        unwritten: The accounts that have changed since they were last written.
     """
 
     def __init__(self, known: Mapping[str, Account]) -> None:
@@ -33,7 +33,7 @@ class Accounts:
         self.unwritten: dict[str, Account] = {}
 
     def add(self, batch: Batch, expired: int) -> None:
-        """Account for a batch, unless that was done before."""
+        """Account for a batch, once."""
         known = self._known.get(batch.instance, Account(batch.number, batch.number - 1))
         if batch.number <= known.last:
             return
@@ -51,11 +51,10 @@ class Accounts:
             self.unwritten.pop(forgotten, None)
 
     def rewrite_for(self, present: Iterable[str]) -> None:
-        """Have the accounts of instances written again that were away for a while: theirs went
-        with them.
+        """Rewrite the accounts of instances that were away for a while: the store removed theirs.
 
         Args:
-            present: The instances that are there now.
+            present: The instances that are registered now.
         """
         before, self._present = self._present, frozenset(present)
         for instance in () if before is None else sorted(self._present - before):
@@ -63,11 +62,11 @@ class Accounts:
                 self.unwritten[instance] = self._known[instance]
 
     def rewrite_all(self) -> None:
-        """Have all of them written again: the store has lost them."""
+        """Rewrite all accounts, which the store has lost."""
         self.unwritten = dict(self._known)
 
     def written(self, accounts: Mapping[str, Account]) -> None:
-        """Take note that these stand in the store."""
+        """Record that these accounts are in the store."""
         for instance, account in accounts.items():
             if self.unwritten.get(instance) == account:
                 del self.unwritten[instance]

@@ -1,10 +1,10 @@
-"""Judges for one instance alone while it is cut off from the store (`cut_off="local"`).
+"""Decides for one instance alone while it is cut off from the store (`cut_off="local"`).
 
-The same machine that a leader runs for the fleet is fed with this instance's own results, and
-what it decides holds here and nowhere else. When the store is back, so is the fleet's word.
+The state machine that a leader runs for the fleet receives this instance's own results, and its
+decisions apply to this instance only. When the store is back, the fleet's states apply again.
 
-What is decided here is numbered below zero, so that a call which began under it counts in no
-generation of the fleet's.
+Generations decided here are below zero, so that a call that began in one of them counts in no
+generation of the fleet.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from .evaluator import Evaluator
 NOTE_INTERVAL = 1.0
 
 GATHERING = 0.1
-"""Seconds that successes wait for company before they are judged. What fails is judged at once,
-with all that was before it."""
+"""Seconds that successes wait for further results before they are evaluated. A failure is evaluated
+at once, with all results before it."""
 
 NO_LEASE = Lease(0, "")
-"""What is decided here needs none."""
+"""Local decisions need no lease."""
 
 READ_AGAIN = 0.1
-"""Seconds until it asks again what the store has to say, if it could not tell."""
+"""Seconds until the next attempt to read the states after a failed one."""
 
 
 class Alone:
-    """The loop that steps in for the fleet.
+    """The loop that replaces the leader while the instance is cut off.
 
     Args:
         instance: This instance.
         shard: The shard whose circuits it evaluates.
-        connection: Knows when it is cut off.
-        catch_up: Reads what the store has now, or raises `BackendError`.
+        connection: The connection status.
+        catch_up: Reads the current states, or raises `BackendError`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Alone:
         self._newest = 0
 
     async def run(self) -> None:
-        """Step in whenever this instance is cut off, for ever."""
+        """Replace the leader whenever this instance is cut off, forever."""
         while True:
             if self._connection.cut_off:
                 await self._step_in()
@@ -96,8 +96,8 @@ class Alone:
             self._table.cut_off(None)
 
     async def _until_back(self) -> None:
-        """Wait until the store is back, and its news are read: the word from before the cut may be
-        an old one."""
+        """Wait until the store is back and its states are read: the states from before the cut may
+        be outdated."""
         while True:
             while self._connection.cut_off:
                 await self._connection.changes()
@@ -110,7 +110,7 @@ class Alone:
                     return
 
     def _start_from_fleet(self, evaluator: Evaluator) -> None:
-        """Go on from the fleet's word, with what it has not been told."""
+        """Continue from the fleet's states, with the results that the fleet has not received."""
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
                 evaluator.begin(name)
@@ -154,24 +154,24 @@ class Alone:
             self._apply_run(circuit, run)
 
     def _apply_run(self, circuit: LocalCircuit, run: PendingRun) -> None:
-        """Judge results."""
+        """Evaluate one run of results."""
         now = self._clock.monotonic()
         generation = self._inner_generation(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
         self._apply(Report(circuit.name, runs=(result,), hold=circuit.retry_after_left(now)))
 
     def blocked(self, circuit: LocalCircuit) -> None:
-        """Evaluate that there are calls to make."""
+        """Evaluate the demand for calls."""
         self._outbox.blocked(circuit)
         self._apply(Report(circuit.name, blocked=1))
 
     def trial_changed(self, circuit: LocalCircuit) -> None:
-        """Evaluate how far a trial has come."""
+        """Evaluate the progress of a trial."""
         self._outbox.trial_changed(circuit)
         self._evaluate_trial(circuit)
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """Evaluate calls in flight that are slow already."""
+        """Evaluate slow calls in flight."""
         self._outbox.slow(circuit, urgent=urgent)
         self._evaluate(circuit)
         now = self._clock.monotonic()
@@ -181,11 +181,11 @@ class Alone:
         self._apply(Report(circuit.name, generation=generation, hold=hold, overdue=overdue))
 
     def began(self, circuit: LocalCircuit) -> None:
-        """Have a call that has begun looked after."""
+        """Monitor a call that has started."""
         self._outbox.began(circuit)
 
     def overruled(self, name: str) -> None:
-        """Begin anew from the fleet's word."""
+        """Restart from the fleet's state."""
         self._newest += 1
         self._starts.pop(name, None)
         if self._evaluator is not None:
@@ -214,7 +214,7 @@ class Alone:
     # What the evaluator asks for. Generations are above zero in it, below zero everywhere else
 
     def known(self, circuit: str) -> Transition:
-        """The fleet's newest transition, under a number that nothing decided here ever had."""
+        """Return the fleet's newest transition, under a number that no local decision has used."""
         transition = self._table.in_force(circuit)
         if transition.generation < 0:  # it was forgotten here, but not there
             return replace(transition, generation=-transition.generation)
@@ -228,10 +228,10 @@ class Alone:
         return self._starts.get(name, self._newest) if is_current else -1
 
     def recalled(self, transition: Transition) -> None:
-        """There is no other holder to ask."""
+        """Ignore a recall: there is no other holder."""
 
     def decided(self, transition: Transition) -> None:
-        """Put a transition in force, here and nowhere else."""
+        """Apply a transition to this instance only."""
         self._newest = max(self._newest, transition.generation)
         reason = transition.reason
         self._table.decide_alone(

@@ -1,8 +1,7 @@
-"""Whose health check runs next, where more are due than may run at a time.
+"""The order of health checks, if more are due than may run at a time.
 
-Checks of dead hosts hang. However many of them wait, a circuit that is known to have worked has a
-place soon: some are kept for such circuits, and what has hung before takes no more than half of the
-others.
+Checks of dead hosts hang. Circuits that are known to have worked do not wait for them: some slots
+are reserved for such circuits, and checks that have hung before take at most half of the others.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from enum import IntEnum
 from .health import MAX_CHECKS
 
 MAX_HANGING = MAX_CHECKS // 2
-"""Of the places, so many at most are for checks of unknown circuits that have hung before."""
+"""The maximum number of slots for checks of unknown circuits that have hung before."""
 
 KEPT_FREE = 8
-"""Further places, for circuits that have worked before; half of them while their checks hang."""
+"""Reserved slots for circuits that have worked before; half of them while their checks hang."""
 
 
 class Claim(IntEnum):
-    """What a circuit's check has for itself, best first."""
+    """The priority of a circuit's check, best first."""
 
     TRUSTED = 0
-    """Its circuit has worked before, or several instances call it."""
+    """The circuit has worked before, or several instances call it."""
     TRUSTED_HANGING = 1
-    """The same, but its last check hung."""
+    """As TRUSTED, but the last check hung."""
     WANTED = 2
-    """There are calls to make."""
+    """There is demand for calls."""
     UNKNOWN = 3
     HANGING = 4
-    """Its last check hung."""
+    """The last check hung."""
 
 
 class CheckPlaces:
-    """The places that health checks run in."""
+    """The slots for concurrent health checks."""
 
     def __init__(self) -> None:
         self._running: Counter[Claim] = Counter()
@@ -45,7 +44,7 @@ class CheckPlaces:
 
     @asynccontextmanager
     async def place(self, claim: Claim) -> AsyncGenerator[None]:
-        """Have a place as soon as there is one."""
+        """Acquire a slot as soon as one is free."""
         await self._enter(claim)
         try:
             yield

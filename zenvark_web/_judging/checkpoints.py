@@ -1,10 +1,10 @@
-"""How far a leader has come with results, and what it writes down of that for its successor.
+"""A leader's progress through the results, and the checkpoints for its successor.
 
 A leader counts every result once, however often it was sent. Now and then it writes a checkpoint:
-what it has counted so far for each circuit that has changed, what became of each instance's
-results, and the position in the stream up to which all of that goes. The next leader reads on from
-there. Only what can't be taken up (a strategy of another kind, or a user's own that does not save
-its windows) is counted anew, from the oldest results that are kept.
+the window snapshots of the circuits that have changed, the accounts of the instances, and the
+position in the stream up to which both apply. The next leader reads on from there. Only windows
+that cannot be restored (a changed strategy, or a user's strategy that does not save its windows)
+are counted again, from the oldest stored results.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .accounts import MAX_SENDERS, Accounts
 from .evaluator import Evaluator
 
 LARGEST_PART = 2_000
-"""So many circuits' tallies are written in one go. (The store does nothing else meanwhile.)"""
+"""The maximum number of window snapshots in one write. (The store does nothing else meanwhile.)"""
 
 
 class Checkpointer:
-    """A leader's way through the stream of results.
+    """A leader's progress through the stream of results.
 
     Args:
-        evaluator: Counts them.
-        changed: The circuits that have changed since they were last written.
+        evaluator: Counts the results.
+        changed: The circuits that have changed since their snapshot was last written.
 
     Attributes:
-        position: The newest entry that was taken.
+        position: The newest entry that was read.
     """
 
     def __init__(self, evaluator: Evaluator, changed: set[str]) -> None:
@@ -57,7 +57,7 @@ class Checkpointer:
         self.position = START
 
     async def begin(self, snapshot: Snapshot) -> Position:
-        """Take up where the last leader's checkpoint ends.
+        """Continue from the last leader's checkpoint.
 
         Returns:
             The position from which to read on.
@@ -80,7 +80,7 @@ class Checkpointer:
         return checkpoint.position
 
     async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, Position]:
-        """How far the circuits go that could be taken up."""
+        """Return the positions of the circuits that could be restored."""
         restored: dict[str, Position] = {}
         time_slice = TimeSlice()
         for circuit, tally in tallies.items():
@@ -90,8 +90,8 @@ class Checkpointer:
         return restored
 
     def check(self, snapshot: Snapshot) -> None:
-        """Write everything again, unless the store still has what was written last. If it has lost
-        results, positions may begin anew below those that were known."""
+        """Rewrite everything, unless the store still has the last checkpoint. If it has lost
+        results, positions may start again below the known ones."""
         end = snapshot.results
         if end < self.position:
             self._counted_up_to = {}
@@ -102,8 +102,8 @@ class Checkpointer:
             self._changed |= self._evaluator.names
 
     def accept(self, entry: ResultEntry) -> Sequence[tuple[str, Report, bool]]:
-        """What is to be counted of an entry: by whom, reports without what has expired, and
-        whether they were there before this leader."""
+        """Return the content of an entry that must be counted: senders, reports without expired
+        results, and whether the entry was there before this leader."""
         self.position = entry.position
         batch = entry.item
         if isinstance(batch, MalformedEntryError):
@@ -120,7 +120,7 @@ class Checkpointer:
         ]
 
     def _is_new(self, batch: Batch) -> bool:
-        """Whether it was not seen before: a batch whose reply was lost is sent again."""
+        """Return whether a batch is new: a batch whose reply was lost is sent again."""
         newest = self._numbers.pop(batch.instance, 0)
         self._numbers[batch.instance] = max(newest, batch.number)
         if len(self._numbers) > MAX_SENDERS:
@@ -128,7 +128,7 @@ class Checkpointer:
         return batch.number > newest
 
     def note_present(self, present: Iterable[Presence]) -> None:
-        """Take note of who is there."""
+        """Record which instances are registered."""
         self._accounts.rewrite_for(presence.instance for presence in present)
 
     async def write(
@@ -137,13 +137,13 @@ class Checkpointer:
         """Write a checkpoint, if there is something new.
 
         Args:
-            backend: Where to.
+            backend: The store.
             lease: The leader's lease.
-            caught_up: Waits until all that was decided so far stands in the store. As long as it
-                does not, results that have decided something must not be passed over.
+            caught_up: Waits until all previous decisions are in the store. Until then, a checkpoint
+                must not pass results that have caused a decision.
 
-        What is to be written of many circuits goes in parts, the position with the last of them: a
-        tally may go further than that.
+        Snapshots of many circuits are written in parts, with the position in the last part: a
+        snapshot may be ahead of that position.
         """
         position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
         if position < self._writes_from or not (accounts or changed):
@@ -173,8 +173,8 @@ class Checkpointer:
         return tallies
 
     def _reached(self, circuit: str) -> Position:
-        """The entry up to which a circuit's results are counted: what was taken up may go further
-        than what was read since."""
+        """Return the entry up to which a circuit's results are counted: a restored snapshot may be
+        ahead of the current position."""
         return max(self.position, self._counted_up_to.get(circuit, START))
 
 
@@ -186,7 +186,7 @@ def _checkpoint(
 
 
 def _parts(tallies: Mapping[str, Tally | None]) -> Iterator[Mapping[str, Tally | None]]:
-    """The tallies in as many parts as can be written in one go; at least one."""
+    """Split the window snapshots into parts that can be written at once; at least one part."""
     items = iter(tallies.items())
     part = dict(islice(items, LARGEST_PART))
     yield part

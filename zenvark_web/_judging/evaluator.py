@@ -1,7 +1,7 @@
-"""Gives circuits reports and time, and runs the health checks that they ask for.
+"""Feeds circuits with reports and time, and runs their health checks.
 
-Everything is decided by `Circuit`; what it decides is handed on. A leader has an evaluator for the
-fleet's circuits; an instance that is cut off from the store has one for itself alone.
+`Circuit` makes all decisions, and the evaluator passes them on. A leader has an evaluator for the
+fleet's circuits; an instance that is cut off from the store has one for itself.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .health import HealthChecks
 from .places import Place, Places
 
 HANGING = 1.0
-"""A health check that takes more seconds than this, and fails, hangs."""
+"""A failed health check that took more seconds than this counts as hanging."""
 
 WANTED_FOR = 10.0
-"""Seconds for which a call that was not let through tells that there are more to make."""
+"""Seconds for which a rejected call indicates demand."""
 
 
 class Keeper(Protocol):
-    """Whoever an evaluator decides for."""
+    """The owner of an evaluator, which receives its decisions."""
 
     def known(self, circuit: str) -> Transition:
-        """A circuit's newest transition, from which the evaluator starts."""
+        """Return a circuit's newest transition, from which the evaluator starts."""
         ...
 
     def decided(self, transition: Transition) -> None:
-        """Put a transition in force. It is signed, and in the shared clock's seconds."""
+        """Apply a transition, which is signed and in seconds of the shared clock."""
         ...
 
     def recalled(self, transition: Transition) -> None:
@@ -48,17 +48,17 @@ class Keeper(Protocol):
 
 
 class Evaluator:
-    """The circuits of one keeper, the timers they set, and the checks they ask for.
+    """The circuits of one keeper, their timers, and their health checks.
 
     Args:
         instance: The instance that evaluates.
-        frame: The seconds by which it does. Transitions come and go in the shared clock's.
-        keeper: Whom it decides for.
+        frame: The evaluator's clock. Transitions enter and leave in seconds of the shared clock.
+        keeper: The receiver of decisions.
         lease: The lease under which it decides, for its signature.
-        changed: Takes the circuits that may have changed.
+        changed: Receives the circuits that may have changed.
 
     Attributes:
-        names: The circuits that are kept count of, now.
+        names: The circuits that are counted now.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Evaluator:
         self._timers = Timers()
 
     def begin(self, name: str) -> None:
-        """Have a circuit, unless its strategy will not let itself be used."""
+        """Create a circuit, unless its strategy raises."""
         self._guarded(name, lambda circuit: None)
 
     def adopt(self, transition: Transition) -> None:
-        """Go on from a transition that is now in force, unless it is this evaluator's own."""
+        """Adopt a transition that is now in force, unless this evaluator made it."""
         name = transition.circuit
         circuit = self._circuits.get(name)
         if circuit is None or not self._is_news(transition, circuit.latest):
@@ -103,13 +103,13 @@ class Evaluator:
         return transition.order > latest.order
 
     def forget(self, name: str) -> None:
-        """Begin a circuit anew when it is heard of again."""
+        """Remove a circuit. Its next report creates it again."""
         self._circuits.pop(name)
         self._timers.discard(name)
         self._note_change(name)
 
     def save(self, name: str) -> Tally | None:
-        """What results have made of a circuit since its newest transition, if there is any."""
+        """Return the window snapshot of a circuit, if there is one."""
         circuit = self._circuits.get(name)
         if circuit is None:
             return None
@@ -123,10 +123,10 @@ class Evaluator:
         return replace(tally, hold=self._frame.leaving(tally.hold))
 
     def restore(self, name: str, tally: Tally) -> bool:
-        """Have a circuit go on from what another judge saved.
+        """Restore a circuit from a window snapshot.
 
         Returns:
-            Whether it does. If not, it has to hear its reports again.
+            Whether it was restored. If not, its reports must be evaluated again.
         """
         try:
             place = self._place(name)
@@ -145,14 +145,14 @@ class Evaluator:
     def apply_report(
         self, sender: str, report: Report, at: float, now: float, *, replayed: bool = False
     ) -> None:
-        """Have a circuit evaluate a report.
+        """Apply a report to its circuit.
 
         Args:
             sender: The instance that sent it.
-            report: Its results, and what else it reports.
-            at: When it arrived, in the seconds of this evaluator's frame: not ahead of `now`.
-            now: The seconds now.
-            replayed: Whether it was there before this evaluator.
+            report: The results and other content.
+            at: The time of arrival, on this evaluator's clock: not ahead of `now`.
+            now: The current time.
+            replayed: Whether the report was there before this evaluator.
         """
         name = report.circuit
 
@@ -165,12 +165,12 @@ class Evaluator:
         self._circuits.reported(name, sender, report)
 
     def reported_at(self, name: str) -> float | None:
-        """When a circuit was last heard of, if it is kept count of."""
+        """Return the time of a circuit's last report, if the circuit is counted."""
         circuit = self._circuits.get(name)
         return None if circuit is None else circuit.heard_at
 
     async def run(self) -> None:
-        """Do what time asks for, for ever."""
+        """Run the timers, forever."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for name in self._timers.due(self._now()):
@@ -180,7 +180,7 @@ class Evaluator:
                 await self._timers.wait(self._now())
 
     def _due(self, name: str) -> Check | None:
-        """Do what time asks for on a circuit; returns a health check to run, if there is one."""
+        """Run a circuit's due timer; return a health check to run, if there is one."""
         if name not in self.names:
             return None
         check = self._guarded(name, lambda circuit: circuit.due(self._now()))
@@ -208,14 +208,14 @@ class Evaluator:
         return Circuit(policy, self._entered(latest), self._now(), self._chance)
 
     def _entered(self, transition: Transition) -> Transition:
-        """A transition in this evaluator's seconds, as if decided now if the store's clock was set
-        back since it was."""
+        """Return a transition on this evaluator's clock. Its time is now, if the store's clock was
+        set back since the decision."""
         at = min(self._frame.entering(transition.at), self._now())
         return replace(transition, at=at)
 
     def _signed(self, transition: Transition) -> Transition:
-        """A transition in the shared clock's seconds, by which it is recognised when it comes back
-        from the store."""
+        """Return a transition on the shared clock, with a signature that identifies it when it is
+        read from the store."""
         return replace(
             transition,
             at=self._frame.leaving(transition.at),
@@ -227,11 +227,11 @@ class Evaluator:
     def _guarded(
         self, name: str, decide: Callable[[Circuit], Transition | Check | Recall | None]
     ) -> Check | None:
-        """Have a circuit decide, and hand on what it does. What a user's strategy or backoff
-        raises stays with its own circuit.
+        """Let a circuit decide, and pass its decisions on. An exception of a user's strategy or
+        backoff affects its own circuit only.
 
         Returns:
-            The health check that the circuit asks for, if it does.
+            The health check that the circuit requests, if any.
         """
         self._note_change(name)
         try:
@@ -251,8 +251,8 @@ class Evaluator:
         return decision if isinstance(decision, Check) else None
 
     def _hand_on(self, place: Place, before: Transition, decision: Transition) -> None:
-        """Put a decision in force. What the store can't hold is not decided: the circuit begins
-        anew from where it was."""
+        """Apply a decision. A decision that the store cannot represent is not made: the circuit
+        restarts from its last state."""
         try:
             self._keeper.decided(self._signed(decision))
         except ValueError:
@@ -307,7 +307,7 @@ class Evaluator:
         self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
 
     def _put_off(self, name: str, check: Check, reason: Exception) -> None:
-        """Have a circuit ask again, and tell that it has to wait."""
+        """Make a circuit request its check again, and report the delay."""
         self._notifier.checks_wait(name, str(reason))
         self._guarded(name, lambda circuit: circuit.put_off(check, self._now()))
 
@@ -316,12 +316,12 @@ class Evaluator:
         return place is not None and place.is_trusted
 
     def _asks(self, name: str, check: Check) -> bool:
-        """Whether a circuit still asks for a check that had to wait."""
+        """Return whether a circuit still requests a delayed check."""
         circuit = self._circuits.get(name)
         return circuit is not None and circuit.latest.generation == check.generation
 
     def _claim(self, name: str) -> Claim:
-        """What a circuit has for itself when it asks for a check."""
+        """Return the priority of a circuit's check."""
         place = self._circuits.place(name)
         if place is None:
             return Claim.UNKNOWN

@@ -1,4 +1,4 @@
-"""Runs health checks, each for a bounded time."""
+"""Runs health checks, each with a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._runtime.threads import NoRoomError, hangs, in_thread
 from ..exceptions import HealthCheckError, described
 
 MAX_CHECKS = 32
-"""So many run at a time, and a few more of those that are known to pass (see `checking`)."""
+"""The maximum number of concurrent checks, besides the reserved slots (see `check_places`)."""
 
 CHECK_TIMEOUT = 10.0
 MAX_ERROR_LENGTH = 200
@@ -30,7 +30,7 @@ class HealthChecks:
     """The health checks of one leader.
 
     Args:
-        instance: Counts checks, and reports those that fail otherwise than before, or are wrong.
+        instance: Counts checks, and reports those that fail differently than before, or are faulty.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -42,19 +42,19 @@ class HealthChecks:
     async def run(
         self, circuit: str, policy: BreakerPolicy, check: Check, *, trusted: bool = False
     ) -> str | None:
-        """Run one check.
+        """Run one health check.
 
         Args:
             circuit: The circuit's name.
-            policy: Its settings.
-            check: What is asked for.
+            policy: The circuit's settings.
+            check: The requested check.
             trusted: Whether the circuit has worked before.
 
         Returns:
-            None if it passed, else its error.
+            None if the check passed, else its error.
 
         Raises:
-            NoRoomError: It was not run, for the checks of others take all threads there are.
+            NoRoomError: The check was not run, because other checks take all threads.
         """
         began = self._monotonic()
         error = await self._outcome(circuit, policy, check, trusted)
@@ -63,7 +63,7 @@ class HealthChecks:
         return error
 
     def hangs(self, circuit: str) -> bool:
-        """Whether a check goes on in its thread, though its time is over."""
+        """Return whether a check still runs in its thread after its time limit."""
         return hangs(self._notifier, circuit)
 
     async def _outcome(
@@ -119,5 +119,5 @@ class HealthChecks:
 
 
 def _kind(told: str) -> str:
-    """An error's text without what differs each time: addresses, ports and times."""
+    """Return an error's text without variable parts: addresses, ports and times."""
     return re.sub(r"0x[0-9a-fA-F]+|\d{5,}", "#", told)

@@ -1,7 +1,7 @@
-"""What the one leader does: judges results, publishes transitions, keeps the store in order.
+"""The work of the leader: evaluates results, publishes transitions, maintains the store.
 
 A leader lasts for one lease. It may believe in its lease for too long (a paused process does not
-notice), so every write is checked against the lease by the store itself.
+notice the time), so the store checks every write against the lease.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ RESULTS_AGE = 600.0
 LONGEST_RESULTS_AGE = 3600.0
 
 FORGET_AFTER = 3600.0
-"""A circuit is no longer kept once nobody has called it for so many seconds since it closed, or
-since it could have recovered by a trial call. Nor do more than the most that are to be kept stay,
-for longer than `QUIET_FOR`: somebody may be making names up."""
+"""Seconds without calls, since a circuit closed or since its next recovery attempt was due, after
+which it is forgotten. Beyond the maximum number of circuits, `QUIET_FOR` applies instead, because
+callers may make up names."""
 
 QUIET_FOR = 60.0
 
 QUIET_IN_A_CROWD = 5.0
-"""The same where there are more than twice as many."""
+"""As `QUIET_FOR`, for more than twice the maximum number of circuits."""
 
 FORGET_AT_ONCE = 10_000
 
 
 class Leader:
-    """One lease's worth of leading.
+    """The leadership of one lease.
 
     Args:
         instance: This instance.
         shard: The shard that it leads.
         epoch: The lease's epoch.
-        watched: Circuits to check when they are quiet, though nobody has called them yet.
-        office: Holds the lease.
+        watched: Circuits with idle checks before their first call.
+        office: The holder of the lease.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Leader:
     # What the reader brings
 
     async def begin(self, snapshot: Snapshot) -> Position:
-        """Start from what the store has.
+        """Start from the content of the store.
 
         Returns:
             The position from which to read results.
@@ -109,24 +109,24 @@ class Leader:
         return position
 
     def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
-        """Write again what the store has lost of the checkpoint."""
+        """Rewrite the parts of the checkpoint that the store has lost."""
         self._checkpointer.check(snapshot)
 
     def rewrite_states(self, lost: Sequence[str]) -> None:
-        """Write again how these circuits stand, which the store has lost."""
+        """Rewrite the states of circuits that the store has lost."""
         for name in lost:
             self._publish(self._table.known(name))
 
     def adopt(self, transition: Transition) -> None:
-        """Go on from a transition that is now in force."""
+        """Adopt a transition that is now in force."""
         self._evaluator.adopt(transition)
 
     def forget(self, circuit: str) -> None:
-        """Begin a circuit anew that is no longer kept."""
+        """Remove a circuit that is no longer stored."""
         self._evaluator.forget(circuit)
 
     def evaluate(self, entry: ResultEntry) -> None:
-        """Judge one entry of the stream of results."""
+        """Evaluate one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
             self._notifier.report_error(entry.item)
         at, told = self._frame.arrived(entry.at)
@@ -142,8 +142,8 @@ class Leader:
             self._report_overload(overloaded)
 
     def _has_time(self, instance: str, report: Report, at: float, now: float) -> bool:
-        """Whether to judge a report: not one of too many circuits that nobody knows, while others
-        wait for their verdicts."""
+        """Return whether to evaluate a report: not one of too many unknown circuits while others
+        wait for their decisions."""
         name = report.circuit
         if report.generation or name in self._evaluator.names or self._table.known(name).generation:
             return True
@@ -163,23 +163,23 @@ class Leader:
 
     @property
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        """What there is to run in order to lead. Not in a task group here: one that is being
-        cancelled does not pass a further cancellation on, and the first may be lost."""
+        """The loops of a leader. They have no task group of their own: a task group that is being
+        cancelled does not pass on a further cancellation, and the first may be lost."""
         return self._publisher.run, self._evaluator.run, self._recalls.run, self._keep_order
 
     # What the evaluator asks for
 
     def known(self, circuit: str) -> Transition:
-        """A circuit's newest transition, also if it is on its way only."""
+        """Return a circuit's newest transition, even before it is published."""
         known, newest = self._table.known(circuit), self._publisher.newest(circuit)
         return known if newest is None or newest.order < known.order else newest
 
     def recalled(self, transition: Transition) -> None:
-        """Ask the holder of a grant for what it does not use."""
+        """Ask the holder of a grant for its unused permits."""
         self._recalls.put(transition)
 
     def decided(self, transition: Transition) -> None:
-        """Publish a transition. One that nobody could read raises, and nothing is decided."""
+        """Publish a transition. An unreadable one raises, and is not decided."""
         check_storable(transition)
         self._publish(replace(transition, position=self._checkpointer.position))
 
@@ -215,7 +215,7 @@ class Leader:
             await self._backend.forget(self._lease, *batch)
 
     def _results_age(self) -> float:
-        """The seconds for which results are kept: as long as a successor may need them."""
+        """Seconds for which results are stored: as long as a successor may need them."""
         policies = self._policies.all()
         needed = [policy.max_retry_after for policy in policies]
         needed += [
@@ -226,9 +226,9 @@ class Leader:
         return min(max(RESULTS_AGE, *needed), LONGEST_RESULTS_AGE)
 
     async def _forgettable(self) -> Sequence[Transition]:
-        """Circuits with generations that no fleet reaches, which somebody else must have written;
-        then those that nobody calls: those long so, and as many more as there are too many, the
-        ones first that were not called for longest."""
+        """Return the circuits to forget: those with generations that no fleet reaches, which
+        another writer must have created; those without calls for long; and the least recently
+        called ones beyond the maximum."""
         time_slice = TimeSlice()
         idle: list[tuple[float, Transition]] = []
         astray: list[Transition] = []
@@ -252,8 +252,8 @@ class Leader:
         return [*astray, *forgettable][:FORGET_AT_ONCE]
 
     def _idle_for(self, transition: Transition) -> float:
-        """For how long a circuit is of no use: nobody calls it, and it is closed or waits for calls
-        to try with or for a check that fails and fails."""
+        """Return the seconds for which a circuit has been useless: it has no calls, and is closed,
+        or waits for calls, or for a check that keeps failing."""
         heard_at = self._evaluator.reported_at(transition.circuit)
         quiet_for = self._frame.now() - (self._leads_since if heard_at is None else heard_at)
         if transition.state is State.CLOSED:
@@ -275,7 +275,7 @@ class Leader:
 
 
 def _without_ages(report: Report) -> Report:
-    """A report for which only the order of entries tells when it was."""
+    """Return a report without ages, for which only the order of entries determines the time."""
     return replace(report, runs=tuple(replace(run, age=0.0) for run in report.runs))
 
 
@@ -285,8 +285,8 @@ def _batches(transitions: Sequence[Transition], most: int) -> Iterator[Sequence[
 
 
 def _newest_counted(checkpoint: Checkpoint) -> float:
-    """The newest time in what was counted. The store may have lost the entries that had it, and
-    one of the leaders before may have counted on from there."""
+    """Return the newest time of the counted results. The store may have lost the entries with that
+    time, and a previous leader may have counted on from there."""
     tallies = checkpoint.tallies.values()
     reached = max([checkpoint.position, *(tally.position for tally in tallies)])
     told = [tally.counted.newest for tally in tallies if tally.counted is not None]

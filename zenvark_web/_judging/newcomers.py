@@ -1,8 +1,8 @@
-"""How many circuits that nobody has heard of an instance may bring a leader that is behind.
+"""Limits the unknown circuits of an instance while the leader is behind.
 
-Whoever makes names up makes a leader work for each. As long as it keeps up with that, it does. When
-it falls behind, everybody's verdicts would come late: then those that an instance brings too fast
-are left out, and its circuits alone stay closed.
+Made-up names cost a leader work for each name. While it can keep up, it evaluates all of them. When
+it falls behind, all decisions would be late: then circuits that an instance creates too fast are
+skipped, and only these circuits stay closed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict
 
 BEHIND = 0.25
-"""Seconds after which a report that is judged is late."""
+"""Seconds of age after which an evaluated report counts as late."""
 
 BURST = 1_000
 RATE = 100.0
-"""So many new names an instance may bring a late leader at once, and in each second."""
+"""The number of new names of an instance that a late leader accepts at once, and in each second."""
 
 MAX_INSTANCES = 10_000
 
@@ -26,15 +26,15 @@ class Newcomers:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def admit(self, instance: str, at: float, now: float) -> bool:
-        """Take note of a new name.
+        """Admit or skip a new name.
 
         Args:
-            instance: Who brings it.
-            at: When it was told.
-            now: Seconds.
+            instance: The instance that reports it.
+            at: The time of the report.
+            now: The current time in seconds.
 
         Returns:
-            Whether there is time for it.
+            Whether to evaluate it.
         """
         left, since = self._left.pop(instance, (float(BURST), at))
         left = min(BURST, left + max(0.0, at - since) * RATE)

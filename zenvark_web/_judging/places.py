@@ -1,9 +1,9 @@
-"""Which circuits a judge keeps count of: bounded, by how much would be lost and by use.
+"""The circuits that an evaluator counts: bounded, and selected by value and use.
 
-Anyone who makes a process call new names fills the places there are. So a circuit that has failures
-counted and is heard of again goes after those that were heard of once, however many these are; and
-one whose state the store keeps can be made again from there. Each choice takes the same short time
-however many circuits there are.
+A process that calls new names can fill all places. Circuits with counted failures and repeated
+reports are therefore kept longer than circuits with one report, whatever their number; and a
+circuit whose state is in the store can be restored from there. The time of a selection does not
+depend on the number of circuits.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from .._core.circuit import Circuit
 from .._core.states import Report, State
 
 SHARED_ADVANTAGE = 60.0
-"""Seconds for which one that several instances call goes after one that a single one calls."""
+"""Seconds by which a circuit that several instances call outlasts one with a single instance."""
 
 LEAST_REMEMBERED = 1_000
 
 
 Memory: TypeAlias = tuple[str, bool]
-"""The instance that was last heard of it, and whether there were several."""
+"""The last reporting instance, and whether there were several."""
 
 
 class Rank(IntEnum):
-    """How much would be lost with a circuit."""
+    """The loss that removing a circuit would cause."""
 
     LIGHT = 0
-    """Nothing, or what was heard once."""
+    """No loss: the circuit has no counts, or a single report."""
     STORED = 1
-    """It is not closed: what matters stands in the store."""
+    """The circuit is not closed: its state is in the store."""
     COUNTING = 2
-    """It counts failures, and was heard of again."""
+    """The circuit counts failures, and was reported repeatedly."""
     SHARED = 3
-    """So do several instances."""
+    """As COUNTING, by several instances."""
 
 
 class Place:
-    """What is known of a circuit that is kept.
+    """The bookkeeping of a counted circuit.
 
     Args:
         circuit: The circuit.
-        before: Its place before it had to go, if it is remembered.
+        before: Its bookkeeping before it was removed, if it is remembered.
 
     Attributes:
-        rank: How much would be lost with it.
-        has_worked: Whether a call of it has ever succeeded here.
-        checks_hang: Whether its last health check failed and took long.
-        wanted_at: When it was last told that calls were not let through.
+        rank: The loss that removing the circuit would cause.
+        has_worked: Whether a call has ever succeeded here.
+        checks_hang: Whether the last health check failed and took long.
+        wanted_at: The time of the last report of rejected calls.
     """
 
     __slots__ = (
@@ -75,11 +75,11 @@ class Place:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it is no name that somebody has made up."""
+        """Whether the name is not made up."""
         return self.has_worked or self._shared
 
     def note_report(self, instance: str, report: Report) -> None:
-        """An instance has something to say of it."""
+        """Record a report of an instance."""
         self._note_sender(instance)
         if report.blocked:
             self.wanted_at = self.circuit.heard_at
@@ -92,18 +92,18 @@ class Place:
         self._instance = instance
 
     def restore(self, instances: Iterable[str]) -> None:
-        """Another judge has counted failures of these instances, and kept them."""
+        """Record the instances in a restored window snapshot."""
         for instance in instances:
             self._note_sender(instance)
             self._reports += 1
 
     @property
     def memory(self) -> Memory:
-        """What to remember of it when it has to go."""
+        """The part to remember when the circuit is removed."""
         return self._instance, self._shared
 
     def weigh(self) -> Rank:
-        """Its rank as it is now."""
+        """Compute the current rank."""
         circuit = self.circuit
         if circuit.latest.state is not State.CLOSED:
             return Rank.STORED
@@ -113,10 +113,10 @@ class Place:
 
 
 class Places:
-    """The circuits that are kept, by name.
+    """The counted circuits, by name.
 
     Args:
-        most: How many.
+        most: The maximum number of circuits.
     """
 
     def __init__(self, most: int) -> None:
@@ -131,20 +131,20 @@ class Places:
 
     @property
     def names(self) -> Set[str]:
-        """Those that are kept."""
+        """The names of the counted circuits."""
         return self._places.keys()
 
     def place(self, name: str) -> Place | None:
-        """A circuit's place, if it has one."""
+        """Return a circuit's bookkeeping, if it is counted."""
         return self._places.get(name)
 
     def get(self, name: str) -> Circuit | None:
-        """A circuit, if it is kept."""
+        """Return a circuit, if it is counted."""
         place = self._places.get(name)
         return None if place is None else place.circuit
 
     def make_room(self) -> str | None:
-        """Let the circuit go with which least is lost, if all places are taken; tells which."""
+        """Remove the circuit with the least loss if all places are taken; return its name."""
         if len(self._places) < self._most:
             return None
         name = self._least()
@@ -155,7 +155,7 @@ class Places:
         return name
 
     def put(self, name: str, circuit: Circuit) -> Place:
-        """Give a circuit a place, that of its predecessor if it had one."""
+        """Add a circuit, with the bookkeeping of its predecessor if there was one."""
         place = self._places.get(name)
         if place is not None:
             place.circuit = circuit
@@ -165,7 +165,7 @@ class Places:
         return place
 
     def use(self, name: str, place: Place) -> None:
-        """A circuit was used, and may be worth more or less now."""
+        """Record a use of a circuit, which may change its rank."""
         rank = place.weigh()
         if rank is not place.rank:
             self._lines[place.rank].pop(name, None)
@@ -175,14 +175,14 @@ class Places:
         line.move_to_end(name)
 
     def reported(self, name: str, instance: str, report: Report) -> None:
-        """An instance has reported on a circuit."""
+        """Record the report of an instance about a circuit."""
         place = self._places.get(name)
         if place is not None:
             place.note_report(instance, report)
             self.use(name, place)
 
     def pop(self, name: str) -> None:
-        """Keep a circuit no longer."""
+        """Remove a circuit."""
         place = self._places.pop(name, None)
         if place is not None:
             del self._lines[place.rank][name]

@@ -1,7 +1,7 @@
-"""Takes a leader's transitions to the store: many in one go, those of circuits in use first.
+"""Publishes a leader's transitions: many at once, circuits in use first.
 
-A round trip for each would make a storm of openings last as many round trips, and let whoever makes
-names up keep everybody's verdicts waiting behind their own.
+With one round trip for each transition, a storm of openings would take that many round trips, and
+made-up names would delay the decisions of all other circuits.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ..exceptions import BackendError, FencedError
 LARGEST_BATCH = 250
 
 LATER = 50
-"""So many places of a full batch are for those whose turn is later, so that none waits for ever."""
+"""The number of places in a full batch for transitions of lower priority, so that none waits
+forever."""
 
 
 class PublicationQueue:
-    """Transitions that wait, in order for each circuit; a batch holds one of each at most, so that
-    it can be written again whatever became of it."""
+    """The pending transitions, in order for each circuit. A batch contains at most one for each
+    circuit, so that it can be repeated whatever happened to it."""
 
     def __init__(self) -> None:
         self._first: dict[str, deque[tuple[int, Transition]]] = {}
@@ -42,7 +43,7 @@ class PublicationQueue:
         return self._waiting
 
     def put(self, transition: Transition) -> None:
-        """Let a transition wait for its turn."""
+        """Add a transition to the queue."""
         name = transition.circuit
         if name in self._first:
             waiting = self._first[name]
@@ -54,13 +55,13 @@ class PublicationQueue:
         self._waiting += 1
 
     def newest(self, circuit: str) -> Transition | None:
-        """What will be a circuit's newest transition, if one waits."""
+        """Return a circuit's newest pending transition, if there is one."""
         waiting = self._first.get(circuit) or self._later.get(circuit)
         newest = waiting[-1] if waiting else self._taken.get(circuit)
         return None if newest is None else newest[1]
 
     def batch(self, most: int) -> Sequence[Transition]:
-        """What goes next: the same as before, or the beginning of it, until that is `done`."""
+        """Return the next batch: the same as before, or its beginning, until it is `done`."""
         if not self._taken:
             self._take(self._first, most - min(LATER, len(self._later), most // 2))
             self._take(self._later, most - len(self._taken))
@@ -78,7 +79,7 @@ class PublicationQueue:
                 line[name] = waiting
 
     def done(self, batch: Sequence[Transition]) -> None:
-        """These stand in the store, or have been overtaken there."""
+        """Remove transitions that are in the store, or were overtaken there."""
         for transition in batch:
             mark, _ = self._taken.pop(transition.circuit)
             self._waiting -= 1
@@ -87,7 +88,8 @@ class PublicationQueue:
             self._none_before.set()
 
     async def passed(self) -> None:
-        """Wait until all that waits now is done, whatever comes meanwhile. One waits at a time."""
+        """Wait until all currently pending transitions are done. Only one caller may wait at a
+        time."""
         self._mark += 1
         self._before_mark = self._waiting
         if self._before_mark:
@@ -96,29 +98,29 @@ class PublicationQueue:
 
 
 class Office(Protocol):
-    """Whoever holds the lease that a leader leads by."""
+    """The holder of a leader's lease."""
 
     def fenced(self) -> None:
-        """The store says that the lease is over."""
+        """Called when the store reports that the lease is over."""
         ...
 
     def overtaken(self) -> None:
-        """The store knows a newer transition than this leader."""
+        """Called when the store has a newer transition than this leader."""
         ...
 
     def present(self, instances: Sequence[Presence]) -> None:
-        """These instances are there."""
+        """Called with the registered instances."""
         ...
 
 
 class Publisher:
-    """The loop that publishes.
+    """The loop that publishes transitions.
 
     Args:
-        instance: Counts what is published, and reports errors.
-        backend: Where to.
+        instance: Counts published transitions, and reports errors.
+        backend: The store.
         lease: The leader's lease.
-        office: Told when the lease turns out to be over, or the store to know more.
+        office: Notified when the lease is over, or the store has newer transitions.
     """
 
     def __init__(self, instance: Instance, backend: Backend, lease: Lease, office: Office) -> None:
@@ -133,20 +135,20 @@ class Publisher:
         self._most = LARGEST_BATCH
 
     def publish(self, transition: Transition) -> None:
-        """Have a transition written as soon as possible."""
+        """Publish a transition as soon as possible."""
         self._queue.put(transition)
         self._something.set()
 
     def newest(self, circuit: str) -> Transition | None:
-        """The newest transition of a circuit among those that are not published yet."""
+        """Return the newest unpublished transition of a circuit."""
         return self._queue.newest(circuit)
 
     async def caught_up(self) -> None:
-        """Wait until all that was decided so far stands in the store."""
+        """Wait until all previous decisions are in the store."""
         await self._queue.passed()
 
     async def run(self) -> None:
-        """Publish as things come, for ever."""
+        """Publish pending transitions, forever."""
         while True:
             await self._something.wait()
             self._something.clear()
@@ -174,9 +176,9 @@ class Publisher:
 
 
 def _is_of_use(transition: Transition) -> bool:
-    """Whether a transition goes before others: several instances call its circuit, or it was known
-    before and lets calls pass from now on, or no longer. (An open one that waits for longer changes
-    nothing for now, and names that somebody makes up are not known before.)"""
+    """Return whether a transition has priority: several instances call its circuit, or the circuit
+    was known before and its admission changes. (An open circuit with a longer wait does not change
+    its admission, and made-up names are not known before.)"""
     if len(transition.reason.instances) > 1:
         return True
     waits_on = transition.previous is State.OPEN and transition.state is State.OPEN

@@ -1,4 +1,4 @@
-"""Asks holders of grants for what they do not use: many in one go, of each circuit only once."""
+"""Recalls unused permits from holders of grants: many at once, and each circuit only once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .publisher import LARGEST_BATCH
 
 
 class Recalls:
-    """The questions that wait, and the loop that asks them.
+    """The pending recalls, and the loop that sends them.
 
     Args:
-        backend: Where they are asked.
+        backend: The store.
         lease: The leader's lease.
     """
 
@@ -28,13 +28,12 @@ class Recalls:
         self._something = asyncio.Event()
 
     def put(self, transition: Transition) -> None:
-        """Have the holder of a transition's grant asked, rather than that of an older one."""
+        """Add the recall of a transition's grant, in place of an older one."""
         self._waiting[transition.circuit] = transition
         self._something.set()
 
     async def run(self) -> None:
-        """Ask as questions come, for ever. One that is lost is asked again by its circuit, if it
-        still matters then."""
+        """Send pending recalls, forever. The circuit repeats a lost recall, if it still matters."""
         while True:
             await self._something.wait()
             self._something.clear()
