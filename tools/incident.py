@@ -160,7 +160,8 @@ class _Scene:
         paint.text(self.x(0), 16, "upstream breaks", colour=colour, size=13)
         paint.text(self.x(self._run.mended), 16, "mended", colour=colour, size=13)
         for at in (0.0, self._run.mended):
-            paint.line(self.x(at), 22, self.x(at), 318, colour, dashed=True)
+            for top, bottom in ((22, 66), (90, 318)):  # not through the captions between
+                paint.line(self.x(at), top, self.x(at), bottom, colour, dashed=True)
         opened, closed = figures["open_after"], figures["closed_after"]
         paint.text(
             self.x(0) + 8, 84, f"all open after {opened * 1000:.0f} ms",
