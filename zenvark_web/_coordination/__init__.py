@@ -1,1 +1,1 @@
-"""The loops of a started coordinator, and what starts and ends them. Nothing here is public."""
+"""The loops of a started coordinator, and their start and end. Nothing here is public."""

@@ -1,7 +1,7 @@
-"""Runs for leadership: heartbeats that renew this instance's lease or take a free one.
+"""The election: heartbeats that renew this instance's lease or take a free one.
 
-A follower asks again at the moment the lease it saw runs out, or when the stream of states says
-that it was given back. With a long lease it asks sooner, but only to stay known.
+A follower sends a heartbeat when the known lease expires, or when the stream of states announces
+its release. With a long lease it sends heartbeats earlier, but only to stay registered.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from ..exceptions import BackendError
 
 RENEWALS_PER_LEASE = 3
 ANNOUNCE_INTERVAL = 5.0
-"""Seconds between two heartbeats that are not brief."""
+"""Seconds between two full heartbeats."""
 
 ABSTENTION = 1.0
-"""Seconds for which an instance does not take a lease again that it has handed over."""
+"""Seconds for which an instance does not take a lease again after it has handed it over."""
 
 GRACE = 0.002
-"""Seconds after the end of a lease at which it has ended for certain."""
+"""Seconds after the expiry of a lease at which it has ended for certain."""
 
 HEARSAY = 1.0
-"""Seconds for which the end of a lease is taken for its renewal: asking again takes time."""
+"""Seconds after the expiry of a lease for which the shard still counts as led: asking takes time."""
 
 MOMENT = 0.001
-"""Seconds of a lease in which nothing can be done any more: nobody tries to."""
+"""The last seconds of a lease, which are too short for any write."""
 
 
 HESITATION = 0.05
-"""Seconds that an instance lets others go first, for each shard that it leads already."""
+"""Seconds that an instance waits for others before it takes a lease, for each shard that it already
+leads."""
 
 
 class LeaseBalancer:
-    """Counts the leases that one instance holds, so that they spread over the fleet.
+    """Balances leases over the fleet: counts the leases of one instance.
 
     Args:
-        shards: How many there are to hold.
-        notifier: Reports that the instance begins to lead, and that it leads nothing any more.
+        shards: The number of shards.
+        notifier: Reports when the instance leads its first shard, and when it leads none.
     """
 
     def __init__(self, shards: int, notifier: Notifier) -> None:
@@ -56,61 +57,61 @@ class LeaseBalancer:
 
     @property
     def role(self) -> Role:
-        """Whether the instance leads."""
+        """The role of the instance."""
         return Role.LEADER if self._held else Role.FOLLOWER
 
     def hesitation(self) -> float:
-        """The seconds to wait before taking one more."""
+        """The seconds to wait before taking another lease."""
         return HESITATION * self._held
 
     def holds_too_many(self, instances: int) -> bool:
-        """Whether the instance holds more than its share among so many."""
+        """Return whether the instance holds more than its share."""
         return self._held > ceil(self._shards / max(1, instances))
 
     def taken(self) -> None:
-        """One more is held."""
+        """Count one more lease."""
         self._held += 1
         if self._held == 1:
             self._notifier.role_changed(Role.LEADER)
 
     def given_up(self) -> None:
-        """One fewer is held."""
+        """Count one lease fewer."""
         self._held -= 1
         if not self._held:
             self._notifier.role_changed(Role.FOLLOWER)
 
 
 class Candidate(Protocol):
-    """Whoever leads when the election is won."""
+    """The receiver of an election's results."""
 
     def elected(self, epoch: int) -> None:
-        """The instance holds the lease of this epoch."""
+        """Called when the instance holds the lease of this epoch."""
         ...
 
     def deposed(self) -> None:
-        """The instance holds no lease any more."""
+        """Called when the instance holds no lease any more."""
         ...
 
     def learned(self, news: News) -> None:
-        """A heartbeat has brought news."""
+        """Called with the reply to a heartbeat."""
         ...
 
 
 def presence_of(instance: Instance) -> Presence:
-    """How an instance announces itself to the fleet."""
+    """Return the announcement of an instance."""
     fingerprint = f"{instance.policies.fingerprint}/{instance.shards}"
     return Presence(instance.id, __version__, fingerprint)
 
 
 class Election:
-    """The loop that keeps this instance known, and a leader if it can be.
+    """The loop that registers this instance, and makes it the leader if possible.
 
     Args:
         instance: This instance.
         shard: The shard to lead.
-        connection: Told how asking goes.
-        balancer: Tells for how long to leave a lease that has become free to others.
-        candidate: Told whether this instance leads, and the news of heartbeats.
+        connection: Receives the results of requests.
+        balancer: Returns the time for which to leave a free lease to others.
+        candidate: Receives the election's results, and the replies to heartbeats.
     """
 
     def __init__(
@@ -142,26 +143,26 @@ class Election:
 
     @property
     def led(self) -> bool:
-        """Whether anybody leads, as far as this instance has heard."""
+        """Whether the shard has a leader, as far as this instance knows."""
         return self.leading or self._clock.monotonic() < self._led_until
 
     async def run(self) -> None:
-        """Send heartbeats, for ever."""
+        """Send heartbeats, forever."""
         while True:
             await self._pause(await (self._yield() if self._yields else self._beat()))
 
     def hurry(self) -> None:
-        """Ask at once, and whatever there is to ask."""
+        """Send a full heartbeat at once."""
         self._announce_at = float("-inf")
         self._nudge.set()
 
     def hand_over(self) -> None:
-        """Give the lease back, and leave it to others for a moment."""
+        """Release the lease, and leave it to others for a moment."""
         self._yields = True
         self._nudge.set()
 
     def leader_changed(self, change: LeaderChange) -> None:
-        """Take note of what the stream of states says of leadership."""
+        """Process an announcement of a leader in the stream of states."""
         if change.epoch > self.epoch + LONGEST_LEAP:
             return  # somebody else's
         if change.leader is None:
@@ -172,17 +173,17 @@ class Election:
             self._followed(change.epoch)
 
     def fenced(self) -> None:
-        """The store says that the lease is over."""
+        """Process the store's report that the lease is over."""
         self._deposed()
         self._nudge.set()
 
     def retire(self) -> None:
-        """Lead no more, and take no lease any more."""
+        """Stop leading, and take no further lease."""
         self._retired = True
         self._deposed()
 
     async def _beat(self) -> float:
-        """Send one heartbeat; tells the seconds to wait for the next."""
+        """Send one heartbeat; return the seconds until the next one."""
         self._asked = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._patience()):
@@ -210,7 +211,7 @@ class Election:
         return min(wait, ANNOUNCE_INTERVAL)
 
     async def _yield(self) -> float:
-        """Give the lease back; tells the seconds to wait for the next heartbeat."""
+        """Release the lease; return the seconds until the next heartbeat."""
         self._yields = False
         self._deposed()
         self._announce_at = float("-inf")  # taking leave has made this instance unknown
@@ -222,7 +223,7 @@ class Election:
         return ABSTENTION
 
     def _patience(self) -> float | None:
-        """A leader must know in time that it no longer is one."""
+        """Return a heartbeat's time limit. A leader must detect the end of its lease in time."""
         return max(0.0, self._held_until - self._clock.monotonic()) if self.leading else None
 
     def _failed(self, error: BackendError | TimeoutError) -> float:

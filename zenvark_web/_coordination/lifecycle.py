@@ -1,12 +1,13 @@
-"""When and where a coordinator runs: as long as it has users, in one event loop at a time.
+"""The lifecycle of a coordinator: it runs as long as it has users, in one event loop at a time.
 
-Users come from anywhere: several blocks in one loop, loops in several threads, synchronous code,
-trio. The first to come decides where it runs: in its own event loop if that is asyncio's, else in
-a thread of the coordinator's own. Others join in. When all users of the event loop that it runs in
-have left it, and others have not, it moves to a thread of its own: their loop may be about to end.
+Users come from several blocks in one loop, loops in several threads, synchronous code, and trio.
+The first user determines where the coordinator runs: in the user's event loop if that is asyncio's,
+else in a thread of its own. Further users join. When all users in the coordinator's event loop have
+left and others remain, it moves to a thread of its own, because that loop may be about to end.
 
-A lock guards who is there and what runs; it is never held while anything is waited for. Whoever
-leaves as the last one asks for the end under it, so that who comes next sees that, and starts anew.
+A lock protects the users and the current session; it is never held during a wait. The last user to
+leave requests the end under the lock, so that the next user sees the request and starts a new
+session.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from .users import Place, Users, place_here
 
 START_PATIENCE = 1.0
 GRACE = 0.5
-"""Seconds that another thread's event loop may take to get round to it."""
+"""Seconds that another thread's event loop may take to respond."""
 GLANCE = 0.005
-"""Seconds between two looks at what another thread's event loop is about to do."""
+"""Seconds between two checks of another thread's event loop."""
 
 
 class Lifecycle:
     """Starts and stops a coordinator's sessions.
 
     Args:
-        owner: The coordinator, to name it in errors.
-        begin: Makes a session in the running loop.
-        ended: Told when one has ended, and whether it was stopped in good order.
-        blocked: Told when its own thread did not end in time.
-        context: Makes the context variables of what runs in the background.
+        owner: The coordinator, named in errors.
+        begin: Creates a session in the running loop.
+        ended: Called when a session has ended, with whether it was stopped properly.
+        blocked: Called when the coordinator's own thread did not end in time.
+        context: Creates the context variables of background work.
     """
 
     def __init__(
@@ -64,12 +65,12 @@ class Lifecycle:
 
     @property
     def session(self) -> Session | None:
-        """The current session, unless its loop was closed under it."""
+        """The current session, unless its loop was closed."""
         session = self.latest  # changes nothing: metrics ask from other threads, too
         return None if session is None or session.loop.is_closed() else session
 
     def abandon(self) -> object:
-        """Let go of what runs in the process from which this one was forked."""
+        """Detach from the session of the process from which this one was forked."""
         inherited = self.latest, self._previous, self._thread
         if self._thread is not None:
             self._thread.disown()
@@ -82,7 +83,7 @@ class Lifecycle:
     # Users
 
     async def start(self) -> None:
-        """Have it run until `stop` is called."""
+        """Run until `stop` is called."""
         self._check_outside()
         with self._lock:
             token = self._users.begin(place_here())
@@ -91,14 +92,14 @@ class Lifecycle:
             self._users.began(token)
 
     async def stop(self) -> None:
-        """Give up what `start` has asked for."""
+        """Undo `start`."""
         self._check_outside()
         with self._lock:
             self._users.stop()
         await self._settle()
 
     async def enter(self) -> None:
-        """Have it run until `leave` is called as often as this."""
+        """Run until `leave` is called once for each `enter`."""
         self._check_outside()
         place = place_here()
         with self._lock:
@@ -106,14 +107,14 @@ class Lifecycle:
         await self._run_or(lambda: self._users.leave(place))
 
     async def leave(self) -> None:
-        """Give up what `enter` has asked for once."""
+        """Undo one `enter`."""
         self._check_outside()
         with self._lock:
             self._users.leave(place_here())
         await self._settle()
 
     def enter_blocking(self) -> None:
-        """The same as `enter`, for synchronous code."""
+        """`enter` for synchronous code."""
         self._check_outside()
         with self._lock:
             self._users.enter(None)
@@ -124,14 +125,14 @@ class Lifecycle:
             raise
 
     def leave_blocking(self) -> None:
-        """The same as `leave`, for synchronous code."""
+        """`leave` for synchronous code."""
         self._check_outside()
         with self._lock:
             self._users.leave(None)
         self._settle_blocking()
 
     async def flush(self, patience: float) -> bool:
-        """Have it send what waits and read what is new; tells whether it has."""
+        """Send pending results and read new states; return whether both were completed."""
         session, place = self.session, place_here()
         if session is None or session.stopping:
             return False
@@ -140,7 +141,7 @@ class Lifecycle:
         return await aside(lambda: self.flush_blocking(patience))
 
     def flush_blocking(self, patience: float) -> bool:
-        """The same for synchronous code, and for other loops."""
+        """`flush` for synchronous code, and for other loops."""
         session = self.session
         if session is None or session.stopping:
             return False
@@ -169,7 +170,7 @@ class Lifecycle:
     # Running
 
     async def _run_or(self, undo: Callable[[], None]) -> None:
-        """See that it runs; if that fails or is cancelled, undo what asked for it."""
+        """Ensure that the coordinator runs; if that fails or is cancelled, undo the request."""
         try:
             await self._run()
         except BaseException as error:
@@ -235,7 +236,7 @@ class Lifecycle:
                 return
 
     def _joined(self, session: Session) -> bool:
-        """Join in with what runs in an event loop; tells whether it still does."""
+        """Join a session in an event loop; return whether it still runs."""
         if session.loop is place_here():
             if session.stopping:
                 raise RuntimeError(
@@ -278,7 +279,7 @@ class Lifecycle:
         return None if self._thread is None or self._thread.over else self._thread
 
     def _expect_end(self, thread: LoopThread) -> None:
-        """Wait for the end of the own thread, whose place is needed."""
+        """Wait for the end of the own thread, which is about to be replaced."""
         if not self._join(thread):
             raise RuntimeError(
                 f"{self._owner!r} is running already, and a callback or health check blocks it"
@@ -291,7 +292,7 @@ class Lifecycle:
     # Ending
 
     async def _settle(self) -> None:
-        """Stop what nobody needs any more; move what only others need."""
+        """Stop a session without users, and move a session whose loop has no users left."""
         place = place_here()
         if place is None:
             await aside(self._settle_blocking)
@@ -321,10 +322,10 @@ class Lifecycle:
             self._over(what)
 
     def _let_go(self, place: Place) -> Session | LoopThread | None:
-        """Ask for the end of what runs, unless it is needed where it runs.
+        """Request the end of the current session, unless users need it in its place.
 
         Args:
-            place: Where somebody has just left.
+            place: The place that a user has just left.
         """
         thread, session, needed = self._own_thread(), self.session, self._users.any()
         if thread is not None:
@@ -340,7 +341,7 @@ class Lifecycle:
         return session
 
     async def _end(self, session: Session) -> None:
-        """See that a session ends."""
+        """Wait for the end of a session."""
         if session.loop is asyncio.get_running_loop():
             await session.stop()
         else:

@@ -1,4 +1,4 @@
-"""Follows the streams: states for everyone, results as well for the leader."""
+"""Reads the streams: states on every instance, and results on the leader."""
 
 from __future__ import annotations
 
@@ -30,55 +30,56 @@ from .reporter import Reporter
 
 WAIT = 2.0
 WAIT_WITH_GRANTS = 0.5
-"""Seconds to wait for news. An instance that holds a grant asks more often: it may use that only as
-long as it knows that nobody else got it."""
+"""Seconds to wait for new entries. An instance with a grant reads more often, because it may use
+its permits only while it knows that no other instance has them."""
 
 FAR_AHEAD = 86_400.0
-"""Seconds ahead of the clock at which no entry of a fleet's stands, even if the clock was set."""
+"""Seconds ahead of the clock that no entry of the fleet reaches, even after a change of the clock.
+"""
 
 
 class ResultReader(Protocol):
-    """What the reader needs of a leader."""
+    """The interface of a leader for the reader."""
 
     async def begin(self, snapshot: Snapshot) -> Position:
-        """Start from these states.
+        """Start from a snapshot of the states.
 
         Returns:
-            The position after which results are wanted.
+            The position after which to read results.
         """
         ...
 
     def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
-        """The store has this checkpoint: write again what it has lost."""
+        """Rewrite the parts of the checkpoint that the store has lost."""
         ...
 
     def rewrite_states(self, lost: Sequence[str]) -> None:
-        """Write again how these circuits stand, which the store has lost."""
+        """Rewrite the states of circuits that the store has lost."""
         ...
 
     def evaluate(self, entry: ResultEntry) -> None:
-        """Take in one entry of the stream of results."""
+        """Evaluate one entry of the stream of results."""
         ...
 
     def adopt(self, transition: Transition) -> None:
-        """Take note of a transition that is now in force."""
+        """Adopt a transition that is now in force."""
         ...
 
     def forget(self, circuit: str) -> None:
-        """Begin a circuit anew."""
+        """Remove a circuit."""
         ...
 
 
 class Reader:
-    """The loop that reads what others wrote.
+    """The loop that reads the streams.
 
     Args:
         instance: This instance.
         shard: The shard whose streams it reads.
-        connection: Told how reading goes.
-        election: Told who leads, as the stream of states says it.
-        reporter: Told which circuits the store has lost, or has in an older state only, if another
-            instance leads; those that are not closed first.
+        connection: Receives the results of requests.
+        election: Receives announcements of leaders from the stream of states.
+        reporter: Receives the circuits that the store has lost, or has in an older state, if
+            another instance leads; circuits that are not closed first.
     """
 
     def __init__(
@@ -107,18 +108,19 @@ class Reader:
         self.loaded = asyncio.Event()
 
     def serve(self, leader: ResultReader | None) -> None:
-        """Read results for a leader, or for none any more."""
+        """Read results for a leader, or stop reading results."""
         self._leader = leader
         self._leader_waits = leader is not None
         self._results = None
 
     def check(self, last_state: Position, circuits: int) -> None:
-        """Start over from a snapshot if the store has lost something.
+        """Restart from a snapshot if the store has lost data.
 
         Args:
-            last_state: Where the stream of states ends. It has begun anew if this reader has
-                come further.
-            circuits: How many circuits the store keeps. Whoever knows more gives them back.
+            last_state: The end of the stream of states. The stream has begun anew if this reader is
+                ahead of it.
+            circuits: The number of stored circuits. An instance that knows more circuits restores
+                them.
         """
         began_anew = last_state < self._states
         lost_some = self._remainder is None and circuits < len(self._table.latest)
@@ -126,14 +128,14 @@ class Reader:
             self.refresh()
 
     def refresh(self) -> None:
-        """Take the states from a snapshot before reading on."""
+        """Load the states from a snapshot before the next read."""
         self._stale = True
 
     async def catch_up(self) -> None:
-        """Learn what is in force now, beside the read that waits for news.
+        """Read the current states, in parallel to the blocking read.
 
         Raises:
-            BackendError: The store does not tell.
+            BackendError: The store does not answer.
         """
         asked = self._clock.monotonic()
         snapshot = await self._backend.load()
@@ -151,7 +153,7 @@ class Reader:
             self._apply(transition, fresh=False)
 
     async def run(self) -> None:
-        """Read as things come, for ever."""
+        """Read new entries, forever."""
         while True:
             try:
                 await self._step()
@@ -193,7 +195,8 @@ class Reader:
             await asyncio.sleep(0)  # what was decided is sent before the next read
 
     def _up_to_date(self, asked: float) -> None:
-        """What the store knew at this monotonic second is known here, unless more is to load."""
+        """Record that the store's knowledge of this monotonic second is loaded, unless more parts
+        follow."""
         if self._remainder is None and not self._stale:
             self._table.confirm_grants(asked)
 
@@ -223,7 +226,7 @@ class Reader:
             await self._end_load(remainder)
 
     async def _load_more(self, remainder: _Remainder) -> None:
-        """Take in a further part of what a large store has, what calls are made of first."""
+        """Load a further part of a large store, circuits with calls first."""
         await self._look_up(remainder, self._table.new_circuits())
         found = await remainder.rest.next() if remainder.rest is not None else None
         if found is None:
@@ -232,7 +235,7 @@ class Reader:
             await self._apply_all(remainder, found)
 
     async def _look_up(self, remainder: _Remainder, names: Iterable[str]) -> None:
-        """Have what a leader is about to leader before all the rest."""
+        """Load the circuits that a leader is about to evaluate before all others."""
         if remainder.rest is not None:
             unknown = [name for name in names if name not in self._table.latest]
             await self._apply_all(remainder, await remainder.rest.of(dict.fromkeys(unknown)))
@@ -250,7 +253,7 @@ class Reader:
                 self._apply(item, fresh=False)
 
     async def _end_load(self, remainder: _Remainder) -> None:
-        """All is known that the store has; tell what it has lost."""
+        """Finish the load, and report what the store has lost."""
         self._remainder = None
         lost = await remainder.lost(self._table)
         if lost and self._leader is not None:
@@ -298,11 +301,11 @@ class Reader:
 
 
 class _Remainder:
-    """What is still to be loaded of a store, and what was known that it may have lost.
+    """The parts of a large store that are not loaded yet, and known circuits that it may have lost.
 
     Args:
-        known: The newest transitions that were known when the store was asked.
-        rest: Gives what is still to be loaded.
+        known: The newest known transitions at the time of the request.
+        rest: Loads the remaining parts.
     """
 
     def __init__(self, known: Mapping[str, Transition], rest: Rest | None) -> None:
@@ -310,7 +313,7 @@ class _Remainder:
         self._known = dict(known)
 
     def found(self, transition: Transition) -> None:
-        """The store has this one."""
+        """Record that the store has this transition."""
         known = self._known.get(transition.circuit)
         if (
             known is not None
@@ -320,8 +323,8 @@ class _Remainder:
             del self._known[transition.circuit]
 
     async def lost(self, table: Table) -> Sequence[str]:
-        """The circuits that the store does not have, or has in an older state, and of which nothing
-        was heard since; those that are not closed first."""
+        """Return the circuits that the store lacks, or has in an older state, without newer
+        transitions since; circuits that are not closed first."""
         lost: list[Transition] = []
         time_slice = TimeSlice()
         for name, transition in self._known.items():
@@ -333,7 +336,7 @@ class _Remainder:
 
 
 def _reported(entries: Iterable[StreamEntry]) -> Iterable[str]:
-    """The circuits of which results tell."""
+    """Return the circuits in results."""
     for entry in entries:
         if isinstance(entry, ResultEntry) and isinstance(entry.item, Batch):
             for report in entry.item.reports:
@@ -341,8 +344,8 @@ def _reported(entries: Iterable[StreamEntry]) -> Iterable[str]:
 
 
 def _overtaken(entries: Iterable[StreamEntry]) -> Collection[Position]:
-    """Where transitions stand that are followed by newer ones of their circuits: an instance that
-    comes back from having decided alone must not show them on the way."""
+    """Return the positions of transitions that newer ones of the same circuits follow: an instance
+    that returns from local decisions must not apply them on the way."""
     newest: dict[str, Position] = {}
     old: set[Position] = set()
     for entry in entries:

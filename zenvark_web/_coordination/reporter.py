@@ -1,4 +1,4 @@
-"""Sends what happened on this instance: failures at once, successes alone within a moment."""
+"""Sends the results of this instance: failures at once, successes after a short wait."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..backends.base import Batch
 from ..exceptions import BackendError
 
 MAX_RUNS_PER_BATCH = 250
-"""The leader judges a batch in one go, and has time for nothing else meanwhile."""
+"""The maximum number of runs in a batch. The leader evaluates a batch without interruption."""
 
 GATHERING = 0.1
-"""Seconds that successes wait for company."""
+"""Seconds that successes wait for further results."""
 
 NOTE_INTERVAL = 1.0
-"""Seconds between two words about a grant that this instance holds."""
+"""Seconds between two reports about a grant of this instance."""
 
 LEADERS_TURN = 0.25
-"""Seconds at most for which the store's losses are left to its leader, which may know all of it."""
+"""The maximum seconds for which restoring lost states is left to the leader, which may know all."""
 
 WORDS_PER_BATCH = 200
 WORDS_APART = 0.05
-"""Seconds between two batches of what the store has lost: one instance's word is enough."""
+"""Seconds between two batches with lost states: the reports of one instance are enough."""
 
 LOOK_INTERVAL = 5.0
-"""Seconds after which it looks whether there is something that nobody told it of."""
+"""Seconds between two checks for unannounced work."""
 
 SHORTEST_INTERVAL = 0.005
 BURST = 20
-"""So many urgent writes may follow each other at once; then they are spaced, so that an upstream
-that fails now and then under load costs Redis no more than two hundred writes a second."""
+"""The number of urgent writes without a pause. Further ones are spaced, so that an upstream with
+occasional failures under load costs Redis at most two hundred writes a second."""
 
 
 class Reporter:
@@ -44,7 +44,7 @@ class Reporter:
     Args:
         instance: This instance.
         shard: The shard whose results it sends. Nothing is sent before its clock is known.
-        connection: Told how sending goes.
+        connection: Receives the results of requests.
     """
 
     def __init__(self, instance: Instance, shard: Shard, connection: ConnectionStatus) -> None:
@@ -67,18 +67,18 @@ class Reporter:
         self._sent_at = shard.clock.monotonic()
 
     def wake(self, urgent: bool) -> None:
-        """There is something to send."""
+        """Wake the loop, because there is something to send."""
         self._something.set()
         if urgent:
             self._urgent.set()
 
     def report_lost(self, lost: Iterable[str]) -> None:
-        """Tell the leader how these circuits stand, which the store has lost."""
+        """Report the states of circuits that the store has lost to the leader."""
         self._lost = {name: self._table.known(name).order for name in lost}
         self._has_lost.set()
 
     async def send_lost(self) -> None:
-        """Tell what the store has lost, unless somebody else does, for ever."""
+        """Report lost states, unless another instance restores them, forever."""
         while True:
             await self._has_lost.wait()
             self._has_lost.clear()
@@ -90,7 +90,7 @@ class Reporter:
                     await asyncio.sleep(WORDS_APART)
 
     def _still_lost(self) -> list[str]:
-        """The next few of the circuits that nobody has written again so far."""
+        """Return the next few circuits that no instance has restored yet."""
         names: list[str] = []
         while self._lost and len(names) < WORDS_PER_BATCH:
             name = next(iter(self._lost))
@@ -99,7 +99,7 @@ class Reporter:
         return names
 
     async def run(self) -> None:
-        """Send as things come, for ever."""
+        """Send results, forever."""
         await self._clock.known.wait()
         while True:
             await self._gather()
@@ -107,7 +107,7 @@ class Reporter:
             await self._send()
 
     async def empty(self) -> None:
-        """Have all sent that waits, without a pause, and wait for that."""
+        """Send all pending results without a pause, and wait for the end."""
         while True:
             self._outbox.handover.drain()
             if self._outbox.builder is None and not self._outbox.waiting:
@@ -118,10 +118,10 @@ class Reporter:
             await self._sent.wait()
 
     async def flush(self) -> None:
-        """Send what waits, once. What is on its way when that fails counts as dropped.
+        """Send pending results once. Results of a failed write count as dropped.
 
         Raises:
-            BackendError: The store did not take it.
+            BackendError: The store did not accept the write.
         """
         if not self._clock.known.is_set():
             return
@@ -151,7 +151,7 @@ class Reporter:
         self._credit -= 1
 
     async def _send(self) -> None:
-        """Send one batch, however long it takes. What comes meanwhile waits its turn."""
+        """Send one batch, for as long as it takes. Later results wait."""
         sent = not (self._outbox.waiting or self._words or self._outbox.builder is not None)
         while not sent:
             try:

@@ -26,10 +26,10 @@ LONGEST_STOP = STOP_PATIENCE + 2 * LEAVE_PATIENCE + 1.0
 
 
 class Kept(Protocol):
-    """The circuits that an instance knows of, whether it runs or not."""
+    """The circuits of an instance, also while it does not run."""
 
     def watched(self) -> Iterable[str]:
-        """Circuits to check when they are quiet, though nobody has called them yet."""
+        """Return the circuits with idle checks before their first call."""
         ...
 
 
@@ -38,9 +38,9 @@ class Session:
 
     Args:
         instance: The instance.
-        shards: The shards it takes part in.
-        kept: The circuits that it knows of, whether it runs or not.
-        others: More loops to run.
+        shards: The shards in which it participates.
+        kept: The circuits of the instance, also while it does not run.
+        others: Further loops to run.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Session:
 
     @property
     def role(self) -> Role:
-        """Whether this instance leads."""
+        """The role of this instance."""
         return self._balancer.role
 
     @property
     def connected(self) -> bool:
-        """Whether the store answered when it was last asked."""
+        """Whether the store answered the last request."""
         return all(runner.connected for runner in self._runners)
 
     @property
@@ -85,37 +85,37 @@ class Session:
 
     @property
     def stopping(self) -> bool:
-        """Whether it is about to end, or has ended."""
+        """Whether the session is stopping or has ended."""
         return self._ending or self._task.done()
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, or its loop, in which it can't go on."""
+        """Whether the session has ended, or its loop was closed."""
         return self._task.done() or not self.loop.is_running()
 
     def runs_this(self) -> bool:
-        """Whether it is one of its own tasks that asks."""
+        """Return whether one of the session's own tasks is calling."""
         return asyncio.current_task() in self._running
 
     def call_when_over(self, function: Callable[[], None]) -> None:
-        """Have something called when it has ended."""
+        """Register a function to call when the session has ended."""
         self._task.add_done_callback(lambda _: function(), context=self._context())
 
     def disown(self) -> None:
-        """Have it leave alone what belongs to the next run, should it still do anything."""
+        """Detach the session from state that belongs to the next run."""
         self._left = True
 
     def leads(self, shard: int) -> bool:
-        """Whether this instance believes that it leads a shard."""
+        """Return whether this instance leads a shard, as far as it knows."""
         return self._runners[shard].leading
 
     def led(self, shard: int) -> bool:
-        """Whether anybody leads a shard, as far as this instance has heard."""
+        """Return whether a shard has a leader, as far as this instance knows."""
         return self._runners[shard].led
 
     async def ready(self, patience: float) -> None:
-        """Wait until the fleet's state is loaded, but no longer than so many seconds, unless the
-        store answers: then it holds very much."""
+        """Wait until the fleet's state is loaded, for a number of seconds at most; longer if the
+        store answers but contains very much."""
         loaded = asyncio.ensure_future(self._all_loaded())
         until = self.loop.time() + LONGEST_LOAD
         loading = True
@@ -134,8 +134,8 @@ class Session:
             await runner.loaded.wait()
 
     async def flush(self, patience: float) -> bool:
-        """Send what waits and read what is new, but no longer than so many seconds; tells whether
-        all of that was done."""
+        """Send pending results and read new states, within a number of seconds; return whether both
+        were completed."""
         work = self.loop.create_task(self._catch_up(), context=self._context())
         try:
             await asyncio.wait({work, self._task}, timeout=patience, return_when=FIRST_COMPLETED)
@@ -151,7 +151,7 @@ class Session:
         await self.flush(THAW_PATIENCE)
 
     def ask_to_end(self) -> None:
-        """Have it stop, from any thread, without waiting for that."""
+        """Request the end of the session, from any thread, without waiting."""
         self._ending = True
         with suppress(RuntimeError):  # the loop was closed
             self.loop.call_soon_threadsafe(self._stop.set, context=self._context())
@@ -189,13 +189,13 @@ class Session:
             await self._leave()
 
     def start(self, loop: Loop) -> asyncio.Task[None] | None:
-        """Start a loop as a task of the run; not at all if the run is about to end."""
+        """Start a loop as a task of the run, unless the run is stopping."""
         if self._tasks is None or self._stop.is_set():
             return None
         return self._create(self._tasks, loop)
 
     def watched(self) -> Iterable[str]:
-        """Circuits to check when they are quiet, though nobody has called them yet."""
+        """Return the circuits with idle checks before their first call."""
         return self._kept.watched()
 
     def _create(self, tasks: asyncio.TaskGroup, loop: Loop) -> asyncio.Task[None]:
@@ -205,7 +205,7 @@ class Session:
         return task
 
     async def _supervised(self, loop: Loop) -> None:
-        """Run a loop for ever: what it did not expect surfaces, and it begins again."""
+        """Run a loop forever: report unexpected exceptions, and restart it."""
         while True:
             try:
                 await loop()

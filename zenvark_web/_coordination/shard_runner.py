@@ -21,25 +21,25 @@ from .slow_calls import SlowCallMonitor
 CANCEL_AGAIN = 0.5
 
 READ_AGAIN = 0.05
-"""Seconds until the store is asked for news again that it did not tell."""
+"""Seconds until the next attempt to read news after a failed one."""
 
 Loop: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Tasks(Protocol):
-    """The run that a shard's loops belong to."""
+    """The run that owns a shard's loops."""
 
     def start(self, loop: Loop) -> asyncio.Task[None] | None:
-        """Start a loop as a task of the run; not at all if the run is about to end."""
+        """Start a loop as a task of the run, unless the run is stopping."""
         ...
 
     def watched(self) -> Iterable[str]:
-        """Circuits to check when they are quiet, though nobody has called them yet."""
+        """Return the circuits with idle checks before their first call."""
         ...
 
 
 class ShardRunner:
-    """Takes part in a shard for as long as its loops run.
+    """Participates in a shard while its loops run.
 
     Args:
         instance: The instance.
@@ -77,37 +77,37 @@ class ShardRunner:
 
     @property
     def connected(self) -> bool:
-        """Whether the store answered when it was last asked."""
+        """Whether the store answered the last request."""
         return self._connection.connected
 
     @property
     def loading(self) -> bool:
-        """Whether the store answers, and has not told all that is not closed so far."""
+        """Whether the store answers, but has not sent all circuits that are not closed."""
         return not self.loaded.is_set() and self._connection.answers
 
     @property
     def leading(self) -> bool:
-        """Whether the instance believes that it leads the shard."""
+        """Whether the instance leads the shard, as far as it knows."""
         return self._election.leading
 
     @property
     def led(self) -> bool:
-        """Whether anybody leads the shard, as far as this instance has heard."""
+        """Whether the shard has a leader, as far as this instance knows."""
         return self._election.led
 
     def open(self) -> None:
-        """Get ready for use in the running loop."""
+        """Prepare for use in the running loop."""
         self._shard.clock.open()
         self._shard.backend.open()
         self._shard.outbox.open(self._reporter.wake, self._monitor)
 
     def retire(self) -> None:
-        """Lead no more."""
+        """Stop leading."""
         self._election.retire()
 
     async def catch_up(self) -> None:
-        """Send what waits and read what is new, both at once and at last: what was asked before the
-        process stood still has no answer any more."""
+        """Send pending results and read new states, in parallel and again from the start: requests
+        from before a freeze get no answer."""
         self._election.hurry()
         await asyncio.gather(self._reporter.empty(), self._read_news())
         self._shard.table.renew_waits()
@@ -122,7 +122,7 @@ class ShardRunner:
                 return
 
     async def leave(self, patience: float) -> None:
-        """Send what is left, give the lease back, let go of the store."""
+        """Send the remaining results, release the lease, and close the store."""
         try:
             async with asyncio.timeout(patience):
                 await self._reporter.flush()
@@ -154,17 +154,17 @@ class ShardRunner:
         self._balancer.given_up()
 
     def learned(self, news: News) -> None:
-        """Look whether the store has lost circuits or results."""
+        """Check whether the store has lost circuits or results."""
         self._reader.check(news.last_state, news.circuits)
         self._shard.outbox.in_flight.review(news.account)
         self._shard.outbox.in_flight.report_losses()
 
     def fenced(self) -> None:
-        """The lease is over."""
+        """Process the end of the lease."""
         self._election.fenced()
 
     def overtaken(self) -> None:
-        """Read what the store knows and this leader does not."""
+        """Read the transitions that the store has and this leader has not."""
         self._reader.refresh()
 
     def present(self, instances: Sequence[Presence]) -> None:
@@ -174,8 +174,8 @@ class ShardRunner:
 
 
 def end(task: asyncio.Task[None]) -> None:
-    """Cancel a task, again and again until it takes it: `asyncio.wait_for`, which redis-py uses
-    under a client that was given to us, loses a cancellation now and then before Python 3.12."""
+    """Cancel a task repeatedly until it ends: `asyncio.wait_for`, which redis-py uses in a client
+    of the user's, occasionally loses a cancellation before Python 3.12."""
     if not task.done():
         task.cancel()
         task.get_loop().call_later(CANCEL_AGAIN, end, task)

@@ -1,7 +1,7 @@
-"""Sees in time that calls under way have passed their circuit's limit.
+"""Detects calls in flight that have exceeded their circuit's limit.
 
-One loop for all circuits, however many calls there are: a circuit is looked at when the oldest of
-its calls could pass the limit, and again after that. While it has none, nobody looks.
+One loop serves all circuits and calls: it checks a circuit when the oldest of its calls can exceed
+the limit, and again after that. A circuit without calls is not checked.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from .._runtime.host import Host
 from .._runtime.waiting import Timers
 
 REMINDER = 1.0
-"""Seconds between two words about calls that are overdue."""
+"""Seconds between two reports of overdue calls."""
 
 LOOKS_APART = 0.05
-"""Seconds at least between two looks at a circuit: calls that began together are told together."""
+"""The minimum seconds between two checks of a circuit: calls that began together are reported
+together."""
 
 
 class SlowCallMonitor:
-    """The loop that looks.
+    """The loop that checks circuits.
 
     Args:
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(self, host: Host) -> None:
@@ -31,13 +32,13 @@ class SlowCallMonitor:
         self._reported: dict[str, tuple[int, float]] = {}
 
     def watch(self, circuit: LocalCircuit) -> None:
-        """A call has begun on a circuit that had none worth a look."""
+        """Watch a circuit on which a call has started."""
         if circuit.name not in self._circuits:
             self._circuits[circuit.name] = circuit
             self._schedule_look(circuit, self._monotonic())
 
     async def run(self) -> None:
-        """Look when it is time, for ever."""
+        """Check circuits when they are due, forever."""
         try:
             while True:
                 now = self._monotonic()
@@ -48,7 +49,7 @@ class SlowCallMonitor:
             self.forget()
 
     def forget(self) -> None:
-        """Look at nothing any more. A call that begins asks again."""
+        """Stop watching all circuits. The next call of a circuit watches it again."""
         for circuit in self._circuits.values():
             circuit.in_flight.watched_in = None
         self._circuits.clear()

@@ -1,7 +1,7 @@
-"""Sees that the process, or the whole machine, has stood still, and is running again.
+"""Detects that the process, or the whole machine, was frozen and runs again.
 
-Functions as a service are frozen between calls, and laptops sleep. Whatever was known then is old,
-and all that waited for an answer has run out of time at once.
+Serverless functions are frozen between calls, and laptops sleep. After that, all known states are
+old, and all pending requests time out at once.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from collections.abc import Awaitable, Callable
 from .._runtime.host import Host
 
 LOOK_INTERVAL = 0.5
-"""Seconds between two looks at the clocks."""
+"""Seconds between two checks of the clocks."""
 
 STOOD_STILL = 2.0
-"""Seconds by which a look comes late, or the day's clock is ahead, only after that."""
+"""Seconds by which a check is late, or the wall clock is ahead, only after a freeze."""
 
 
 class Thaw:
-    """The loop that looks.
+    """The loop that checks the clocks.
 
     Args:
-        host: Has the clocks. Where it is the machine that stands still, the monotonic one does as
-            well, and the day's goes on.
-        thawed: Does what is to be done, and ends by itself.
+        host: The clocks. If the machine is frozen, the monotonic clock stops too, and the wall
+            clock continues.
+        thawed: Called after a freeze; ends by itself.
     """
 
     def __init__(self, host: Host, thawed: Callable[[], Awaitable[object]]) -> None:
@@ -33,7 +33,7 @@ class Thaw:
         self._thawed = thawed
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Check the clocks, forever."""
         while True:
             began, day = self._monotonic(), self._wall()
             await asyncio.sleep(LOOK_INTERVAL)

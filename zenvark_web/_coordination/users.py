@@ -1,4 +1,4 @@
-"""Who needs a coordinator to run: the last one to leave has it stopped."""
+"""The users of a coordinator: the last one to leave stops it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter
 from typing import TypeAlias
 
 Place: TypeAlias = "asyncio.AbstractEventLoop | None"
-"""The event loop of asyncio's that a user runs in; None in synchronous code, and under trio."""
+"""The asyncio event loop of a user; None in synchronous code, and under trio."""
 
 
 class Users:
-    """Blocks (`with`, `async with`), each counted, and whoever has called `start()`: once, however
-    often, until `stop()`. Users whose event loop was closed are none any more."""
+    """The users: each block (`with`, `async with`), and one for all calls of `start()` until
+    `stop()`. Users whose event loop was closed do not count."""
 
     def __init__(self) -> None:
         self._blocks: Counter[Place] = Counter()
@@ -20,42 +20,43 @@ class Users:
         self._started: list[Place] = []
 
     def enter(self, place: Place) -> None:
-        """A block is entered."""
+        """Count an entered block."""
         self._blocks[place] += 1
 
     def leave(self, place: Place) -> None:
-        """A block is left. (In a forked process, it may be one that was entered before.)"""
+        """Count a left block. (In a forked process, the block may have been entered before the
+        fork.)"""
         if self._blocks[place]:
             self._blocks[place] -= 1
 
     def begin(self, place: Place) -> object:
-        """`start()` has been called; tells a token for this call."""
+        """Begin a call of `start()`; return a token for this call."""
         token = object()
         self._starting[token] = place
         return token
 
     def began(self, token: object) -> None:
-        """That call has come to its end; `stop()` may have been called meanwhile."""
+        """End that call successfully; `stop()` may have been called meanwhile."""
         if token in self._starting:
             self._started = [self._starting.pop(token)]
 
     def give_up(self, token: object) -> None:
-        """That call has failed, or was cancelled."""
+        """End that call after a failure or a cancellation."""
         self._starting.pop(token, None)
 
     def stop(self) -> None:
-        """`stop()` has been called. Where nobody has called `start()`, it means everybody."""
+        """Remove the user of `start()`. Without a previous `start()`, remove all users."""
         if not self._starting and not self._started:
             self._blocks.clear()
         self._starting.clear()
         self._started.clear()
 
     def any(self) -> bool:
-        """Whether there are any."""
+        """Return whether there are users."""
         return bool(self._places())
 
     def any_in(self, place: Place) -> bool:
-        """Whether there are any in a place."""
+        """Return whether there are users in a place."""
         return place in self._places()
 
     def _places(self) -> set[Place]:
@@ -65,7 +66,7 @@ class Users:
 
 
 def place_here() -> Place:
-    """Where this is called."""
+    """Return the place of the caller."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

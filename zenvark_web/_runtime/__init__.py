@@ -1,1 +1,1 @@
-"""Who and where this instance is: what every wing needs. Nothing here is public."""
+"""The instance and its surroundings, which every wing needs. Nothing here is public."""

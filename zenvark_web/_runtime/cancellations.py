@@ -1,4 +1,4 @@
-"""What is a cancellation, and whether anybody asked for it."""
+"""Recognition of cancellations, and of cancellations that nobody requested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Whether an error is how asyncio or trio cancels a task."""
+    """Return whether an error is a cancellation by asyncio or trio."""
     if isinstance(error, asyncio.CancelledError):
         return True
     trio = sys.modules.get("trio")  # only who has imported it can be cancelled by it
@@ -15,9 +15,9 @@ def is_cancellation(error: BaseException) -> bool:
 
 
 def nobody_asked_for(error: BaseException) -> bool:
-    """Whether an error is a cancellation of asyncio's that was raised in the current task and not
-    requested of it: something that the task awaited was cancelled under it. (Timeouts, scopes and
-    task groups, anyio's too, request it with `Task.cancel`.)"""
+    """Return whether an error is a cancellation of asyncio that occurs in the current task without
+    a request to cancel it: an object that the task awaited was cancelled. (Timeouts, scopes and
+    task groups, also of anyio, request a cancellation with `Task.cancel`.)"""
     if not isinstance(error, asyncio.CancelledError) or error.__traceback__ is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The one shared clock, as an instance knows it."""
+"""The shared clock, as known to an instance."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import asyncio
 from .host import Host
 
 AHEAD = 1.0
-"""Seconds by which a time stamp is ahead of the shared clock only if that was set back. An instance
-may misjudge it by half of a slow answer's way."""
+"""Seconds by which a time stamp is ahead of the shared clock only after that was set back. An
+instance's error is half of a slow reply's round trip at most."""
 
 LONGEST_LEAD = 1e9
-"""Seconds by which an earlier keeper's may be ahead. Further ahead is nobody's clock."""
+"""The maximum seconds by which an earlier keeper's clock may be ahead."""
 
 
 class SharedClock:
-    """The store's time, carried on between its answers by this host's monotonic clock.
+    """The store's time, extrapolated between replies with this host's monotonic clock.
 
-    Only durations are taken from the host, so its wall clock may say what it likes.
+    Only durations are taken from the host; its wall clock has no influence.
 
     Args:
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(self, host: Host) -> None:
@@ -29,15 +29,15 @@ class SharedClock:
         self._offset = 0.0
 
     def open(self) -> None:
-        """Get ready for use in the running loop."""
+        """Prepare for use in the running loop."""
         self.known = asyncio.Event()
 
     def sync(self, now: float, asked: float) -> None:
-        """Take on what the store said.
+        """Adjust to the store's time.
 
         Args:
             now: The store's time.
-            asked: The monotonic second at which it was asked.
+            asked: The monotonic second of the request.
         """
         answered = self.monotonic()
         # What agrees with an answer stays: then the clock is as exact as the fastest of them, and
@@ -47,26 +47,26 @@ class SharedClock:
         self.known.set()
 
     def now(self) -> float:
-        """The shared clock's seconds."""
+        """Return the shared clock's seconds."""
         return self.monotonic() + self._offset
 
     @property
     def offset(self) -> float:
-        """The seconds by which the shared clock is ahead of the host's monotonic one."""
+        """The seconds by which the shared clock is ahead of the host's monotonic clock."""
         return self._offset
 
     def frame(self) -> Frame:
-        """Seconds that begin at this clock's, and follow no later jump of it."""
+        """Create a frame that starts at this clock's time, and follows no later jump of it."""
         return Frame(self)
 
 
 class Frame:
-    """One keeper's own seconds, in which it counts and waits: they never jump.
+    """A keeper's own clock for counting and waiting, which never jumps.
 
-    The store's clock may be set, or be another's after a failover, and its stream's time stamps
-    may stand still or begin anew. What comes from the store is translated into own seconds where
-    it enters, what goes there where it leaves, each by the clock as it is set at that moment. In
-    between there is one kind of time.
+    The store's clock may be changed, or be another server's after a failover, and the time stamps
+    of its streams may stand still or begin anew. Times of the store are converted into own seconds
+    where they enter, and back where they leave, each with the current setting of the store's clock.
+    Between the two there is only one kind of time.
 
     Args:
         clock: The shared clock.
@@ -78,41 +78,41 @@ class Frame:
         self._arrived = float("-inf")
 
     def now(self) -> float:
-        """The seconds now."""
+        """Return the current time in own seconds."""
         return self._clock.monotonic() + self._offset
 
     def begin_after(self, counted: float) -> None:
-        """Begin after the newest own second of an earlier keeper, from whose windows this one is
-        to count on. (It is ahead of the shared clock if that was set back.)"""
+        """Start after the newest own second of an earlier keeper, whose windows this keeper
+        continues. (That second is ahead of the shared clock if the clock was set back.)"""
         lead = counted - self.now()
         if 0 < lead <= LONGEST_LEAD:
             self._offset += lead
 
     def arrived(self, stamp: float) -> tuple[float, bool]:
-        """When an entry of a stream arrived. Entries are given in order.
+        """Return the arrival time of a stream entry. Entries must be passed in order.
 
         Args:
-            stamp: Its time stamp. Stamps never fall, so they stand still when the store's clock
-                was set back, until that has made up for it. If the store has lost its newest
-                entries as well, they go on below what was read.
+            stamp: The time stamp of the entry. Time stamps never decrease: if the store's clock was
+                set back, they stand still until the clock has caught up. If the store has also lost
+                its newest entries, they continue below entries that were already read.
 
         Returns:
-            Own seconds, never falling and never ahead of now, and whether the stamp told them. If
-            not, only the order of entries tells what came first.
+            The time in own seconds, never decreasing and never ahead of now, and whether the time
+            stamp determined it. If not, only the order of entries is known.
         """
         told = stamp <= self._clock.now() + AHEAD
         self._arrived = min(self.now(), max(self._arrived, stamp - self._ahead))
         return self._arrived, told
 
     def entering(self, shared: float) -> float:
-        """The own seconds of a moment of the shared clock."""
+        """Convert a time of the shared clock into own seconds."""
         return shared - self._ahead
 
     def leaving(self, own: float) -> float:
-        """The shared clock's seconds of an own moment."""
+        """Convert own seconds into a time of the shared clock."""
         return own + self._ahead
 
     @property
     def _ahead(self) -> float:
-        """How far the shared clock is ahead of the own seconds, as it is set now."""
+        """Return the current difference between the shared clock and the own seconds."""
         return self._clock.offset - self._offset

@@ -1,4 +1,4 @@
-"""Whether this instance reaches the store, and how long its loops wait before they try again."""
+"""The connection status of an instance, and the pauses of its loops between attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAUSES = ExponentialBackoff(initial=0.05, multiplier=2, maximum=1.0, jitter=0.5)
 
 
 class Asker(Enum):
-    """A loop that asks the store."""
+    """A loop that sends requests to the store."""
 
     ELECTION = "election"
     READER = "reader"
@@ -25,9 +25,9 @@ class ConnectionStatus:
     """The result of each loop's newest request to the store.
 
     Args:
-        notifier: Reports that all loops are answered again after an outage.
+        notifier: Reports the end of an outage, when all loops have received replies again.
 
-    A request that is still under way changes nothing: a start is no outage.
+    A pending request changes nothing: a start is not an outage.
     """
 
     def __init__(self, notifier: Notifier) -> None:
@@ -38,26 +38,26 @@ class ConnectionStatus:
 
     @property
     def connected(self) -> bool:
-        """Whether the store answered when it was last asked for states and leadership."""
+        """Whether the store answered the last requests for states and for the lease."""
         return self._answered[Asker.ELECTION] and self._answered[Asker.READER]
 
     @property
     def answers(self) -> bool:
-        """Whether the store has answered a loop and has failed none."""
+        """Whether the store has answered at least one loop, and failed none."""
         return any(self._answered.values()) and not self.cut_off
 
     @property
     def cut_off(self) -> bool:
-        """Whether any loop's newest request failed: then this instance's results are not judged,
-        or it does not learn of the verdict."""
+        """Whether any loop's newest request failed: the results of this instance are then not
+        evaluated, or it does not receive the decisions."""
         return any(self._failed.values())
 
     def answered(self, asker: Asker) -> None:
-        """A loop's request was answered."""
+        """Record the reply to a loop's request."""
         self._note(asker, True)
 
     def failed(self, asker: Asker) -> None:
-        """A loop's request failed."""
+        """Record the failure of a loop's request."""
         self._note(asker, False)
 
     def _note(self, asker: Asker, answered: bool) -> None:
@@ -78,10 +78,10 @@ class ConnectionStatus:
 
 
 class RetryBackoff:
-    """Counts a loop's failures in a row.
+    """Counts a loop's consecutive failures.
 
     Args:
-        instance: Reports the first failure of an outage, and each one of another kind.
+        instance: Reports the first failure of an outage, and each failure of a new kind.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -94,7 +94,7 @@ class RetryBackoff:
         """Count a failure.
 
         Returns:
-            The seconds to wait before the next try.
+            The seconds to wait before the next attempt.
         """
         kind = type(error.__cause__)
         if kind is not self._reported:
@@ -104,6 +104,6 @@ class RetryBackoff:
         return PAUSES.delay(self._failures, self._chance())
 
     def over(self) -> None:
-        """The store answers."""
+        """Record that the store answers."""
         self._failures = 0
         self._reported = None

@@ -1,7 +1,7 @@
-"""Which of many errors are told: enough to know each trouble, too few to drown in.
+"""Limits floods of errors: each problem is reported, and repetitions are only counted.
 
-Each class of errors has a limit of its own, and in it each source, so that no trouble hides
-another. All are counted in any case.
+Each class of errors has its own limit, and each source within it, so that no problem hides another.
+All errors are counted in any case.
 """
 
 from __future__ import annotations
@@ -15,37 +15,38 @@ from ..exceptions import ZenvarkError
 from .host import Host
 
 INTERVAL = 10.0
-"""Seconds after which all begins anew for a class of errors."""
+"""Seconds after which the limits of a class are reset."""
 
 PER_SOURCE = 10
-"""Of one class about one source, so many are told within an interval."""
+"""The number of reported errors of one class and source in an interval."""
 
 SOURCES = 200
-"""Of one class, the first errors of so many sources are told within an interval."""
+"""The number of sources of one class whose first error is reported in an interval."""
 
 REPETITIONS = 50
-"""Of one class, so many that are not the first of their source are told within an interval."""
+"""The number of reported errors of one class that are not the first of their source in an interval.
+"""
 
 CHANGES = 1_000
-"""So many changes of circuits that are in use are told within an interval, and of others."""
+"""The number of reported changes of circuits in use in an interval, and of other circuits."""
 
 Source: TypeAlias = Hashable
 
 
 class Verdict(Enum):
-    """Whether an error is told."""
+    """Whether to report an error."""
 
     TOLD = auto()
     HELD_BACK_FIRST = auto()
-    """It is the first of its class and interval that is not told."""
+    """Not reported, as the first of its class and interval."""
     HELD_BACK = auto()
 
 
 class Floods:
-    """Limits what is told. May be asked from any thread.
+    """Limits reported errors. Thread-safe.
 
     Args:
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(self, host: Host) -> None:
@@ -53,11 +54,11 @@ class Floods:
         self._kinds: dict[str, _Interval] = {}
 
     def verdict(self, kind: str, source: Source) -> Verdict:
-        """Whether to tell a trouble.
+        """Decide whether to report an error.
 
         Args:
-            kind: The name of an error's class, or the like, of which there is a bounded number.
-            source: What it is about.
+            kind: The name of the error's class, or another name from a bounded set.
+            source: The affected object.
         """
         now = self._monotonic()
         interval = self._kinds.get(kind)
@@ -67,12 +68,12 @@ class Floods:
 
 
 class ChangeFloods:
-    """Limits how many changes of circuits are told: a process that joins may find thousands open,
-    and whoever makes names up makes as many. Circuits that were known before, or that several
-    instances call, have a share that these do not take.
+    """Limits reported state changes: a process that joins may load thousands of open circuits, and
+    made-up names cause as many. Circuits that were known before, or that several instances call,
+    have a separate limit.
 
     Args:
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(self, host: Host) -> None:
@@ -82,7 +83,7 @@ class ChangeFloods:
         self._held_back = False
 
     def verdict(self, change: StateChange) -> Verdict:
-        """Whether to tell a change."""
+        """Decide whether to report a change."""
         now = self._monotonic()
         if now - self._began >= INTERVAL:
             self._began, self._told, self._held_back = now, {True: 0, False: 0}, False
@@ -95,7 +96,7 @@ class ChangeFloods:
 
 
 class _Interval:
-    """What has been told of one class since the interval began."""
+    """The reports of one class since the interval began."""
 
     __slots__ = ("_held_back", "_repetitions", "_told", "began")
 
@@ -120,7 +121,7 @@ class _Interval:
 
 
 def source_of(error: Exception) -> Source:
-    """What an error is about, and what it comes from."""
+    """Return the affected object and the source of an error."""
     cause = type(error.__cause__)
     if isinstance(error, ZenvarkError):
         return error.circuit, error.source, cause

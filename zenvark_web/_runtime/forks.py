@@ -1,10 +1,10 @@
-"""What is left to do in a child process after a fork.
+"""Reset of state in a child process after a fork.
 
-The child has a copy of all memory, and one thread: the one that forked. Event loops and tasks of
-the parent are there, but run no more, and their sockets and selectors are the parent's, too. So a
-child begins anew. What it has inherited it keeps for good, also while its interpreter ends:
-collected, a connection would take its socket out of the selector that the parent waits on, and
-with TLS say goodbye in the parent's name.
+The child has a copy of all memory and one thread, the forking one. Event loops and tasks of the
+parent exist but do not run, and their sockets and selectors are the parent's too. The child
+therefore starts anew. It keeps the inherited objects for good, even while its interpreter ends: a
+collected connection would remove its socket from the selector on which the parent waits, and would
+end TLS in the parent's name.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _inherited: list[object] = []
 
 
 def watch(owner: T, begin_anew: Callable[[T], object]) -> None:
-    """Have something begin anew in every child process, as long as it lives.
+    """Register an object to reset in every child process, as long as the object lives.
 
     Args:
-        owner: What is to begin anew.
-        begin_anew: Does it. Returns what belongs to the parent, and must never be collected.
+        owner: The object.
+        begin_anew: Resets it. Returns the objects of the parent, which must never be collected.
     """
     _watching[owner] = begin_anew
 

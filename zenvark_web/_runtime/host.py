@@ -1,4 +1,4 @@
-"""What an instance takes from the machine it runs on. The simulation gives it another one."""
+"""The machine of an instance. The simulation replaces it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def _unique_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine as one instance sees it.
+    """A machine as seen by one instance.
 
     Args:
-        monotonic: Seconds that never run backwards. They mean nothing to other hosts.
-        wall: Seconds of the day's clock, which goes on while a machine is frozen, but may be set.
-            Nothing is decided by them: they only tell that it may be time to ask the store.
-        chance: Makes random numbers from 0 to 1.
-        unique_id: Makes a name for an instance that no other has.
-        context: Makes the context variables of what runs in the background: none, for those of
-            whoever happens to start it (a request's id, a trace) have nothing to do with it.
+        monotonic: Seconds that never decrease. They have no meaning on other hosts.
+        wall: Seconds of the wall clock, which continues while a machine is frozen, but may be
+            changed. No
+        decision depends on it: it only indicates that it may be time to read from the store.
+        chance: Returns random numbers from 0 to 1.
+        unique_id: Returns a new unique name for an instance.
+        context: Creates the context variables of background work: none, because those of the code
+            that happens to start it (a request id, a trace) are unrelated.
     """
 
     monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""The name under which an instance takes part: one that no other has, nor has had."""
+"""The unique name of an instance in its fleet."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from threading import Lock
 from .host import Host
 
 STOOD_STILL = 1.0
-"""Seconds by which the clocks of a machine differ only if it stood still, or its clock was set."""
+"""Seconds by which the clocks of a machine differ only after a freeze or a change of its clock."""
 
 
 class Identity:
     """An instance's name.
 
-    It is taken as late as possible: copies of a machine's image, or of a process', would share it,
-    and each take itself for the leader.
+    The name is assigned as late as possible: copies of a machine image, or of a process, would
+    otherwise share it, and each would consider itself the leader.
 
     Args:
-        host: Makes names, and has the clocks.
+        host: Creates names, and has the clocks.
     """
 
     def __init__(self, host: Host) -> None:
@@ -28,7 +28,7 @@ class Identity:
         self.name = ""
 
     def show(self) -> str:
-        """The name, for users, who may have put it down somewhere."""
+        """Return the name to users, who may store it."""
         with self._lock:
             if not self.name:
                 self._take()
@@ -36,11 +36,11 @@ class Identity:
         return self.name
 
     def for_a_run(self, *, bound: bool) -> str:
-        """The name of the run that begins: the same as before if it was shown, unless the machine
-        has stood still in between, as it does when its image is taken.
+        """Return the name for a new run: the same as before if it was shown, unless the machine was
+        frozen meanwhile, as it is when its image is taken.
 
         Args:
-            bound: Whether results are still to be acknowledged under the name before.
+            bound: Whether results under the previous name are still to be acknowledged.
         """
         with self._lock:
             stood_still = abs(self._drift() - self._taken_at) > STOOD_STILL
@@ -49,7 +49,7 @@ class Identity:
         return self.name
 
     def begin_anew(self) -> None:
-        """Have no name in a forked process."""
+        """Remove the name in a forked process."""
         self.name, self._shown = "", False
         self._lock = Lock()
 
@@ -59,6 +59,6 @@ class Identity:
         self._taken_at = self._drift()
 
     def _drift(self) -> float:
-        """The seconds by which the day's clock is ahead of the one that stands still with the
+        """Return the seconds by which the wall clock is ahead of the clock that stops with the
         machine."""
         return self._host.wall() - self._host.monotonic()

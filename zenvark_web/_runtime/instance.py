@@ -1,4 +1,4 @@
-"""Who this instance is: the one value that its circuits and its loops share."""
+"""The value that describes this instance, shared by its circuits and its loops."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .notifier import Notifier
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """One coordinator under one name. A run that takes a new name makes a new value.
+    """One coordinator under one name. A run with a new name creates a new value.
 
     Args:
-        host: The machine that it runs on.
+        host: The machine on which it runs.
         policies: The policies of circuits.
         notifier: Reports errors and events.
-        statistics: Counts what happens.
-        lease_ttl: The seconds that a lease lasts.
-        max_breakers: How many circuits to keep.
-        shards: The number of shards that the circuits are spread over.
-        id: Its name in the fleet; empty until it takes one.
+        statistics: The counters.
+        lease_ttl: The length of a lease in seconds.
+        max_breakers: The maximum number of circuits.
+        shards: The number of shards.
+        id: The name in the fleet; empty until it is assigned.
     """
 
     host: Host

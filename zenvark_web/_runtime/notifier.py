@@ -1,7 +1,7 @@
-"""Where background errors and events come out: callbacks, the log and counters.
+"""The output of background errors and events: callbacks, the log and counters.
 
-Callbacks run one after another in a task of their own, after the fact. One that raises or hangs
-holds up the next callback at most, never a call or a decision.
+Callbacks run one after another in a task of their own, after the fact. A callback that raises or
+hangs delays only the next callback, never a call or a decision.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_WAITING = 1_000
 
 
 def ends_this_task(error: BaseException) -> bool:
-    """Whether something caught around a user's code is no failure of that code, but the end of
-    this task or of the process. (Awaiting a future that was cancelled raises `CancelledError`
-    as well, in a task that nobody has cancelled.)"""
+    """Return whether an exception around user code is the end of this task or of the process,
+    instead of a failure of that code. (Awaiting a cancelled future also raises `CancelledError`, in
+    a task that nobody has cancelled.)"""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is None or task.cancelling() > 0
@@ -40,11 +40,11 @@ def ends_this_task(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What the user wants to be called with.
+    """The callbacks of the user.
 
     Args:
-        on_error: Called with each error of the background.
-        on_state_change: Called with each change of a circuit's state.
+        on_error: Called with each background error.
+        on_state_change: Called with each state change of a circuit.
         on_role_change: Called with each new role.
     """
 
@@ -57,10 +57,10 @@ class Notifier:
     """Reports errors and events to the log, the counters and the user's callbacks.
 
     Args:
-        namespace: The namespace, as the log names it.
+        namespace: The namespace, as named in the log.
         callbacks: The user's callbacks.
         statistics: Counts errors.
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(
@@ -80,26 +80,26 @@ class Notifier:
         self._warned: set[str] = set()
 
     def renewed(self, statistics: Statistics) -> Notifier:
-        """One with the same callbacks, to which nothing was reported so far."""
+        """Create a notifier with the same callbacks and no previous reports."""
         return Notifier(self._namespace, self._callbacks, statistics, self._host)
 
     def name(self, instance: str) -> None:
-        """Have the log name this instance."""
+        """Set the name of this instance in the log."""
         self._log.instance = instance
 
     def open(self) -> None:
-        """Get ready for use in the running loop."""
+        """Prepare for use in the running loop."""
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._warned.clear()
 
     def report_error(self, error: Exception) -> None:
-        """Report an error of the background, from any thread."""
+        """Report a background error. Thread-safe."""
         if self._log_and_count(error) and self._callbacks.on_error is not None:
             self._call(self._callbacks.on_error, error)
 
     def state_changed(self, change: StateChange) -> None:
-        """Tell that a circuit changed its state here."""
+        """Report a state change of a circuit on this instance."""
         verdict = self._changes.verdict(change)
         if verdict is Verdict.TOLD:
             self._log.state_changed(change)
@@ -109,44 +109,44 @@ class Notifier:
             self._call(self._callbacks.on_state_change, change)
 
     def role_changed(self, role: Role) -> None:
-        """Tell that this instance leads now, or no longer."""
+        """Report that this instance has become the leader or a follower."""
         self._log.role_changed(role)
         if self._callbacks.on_role_change is not None:
             self._call(self._callbacks.on_role_change, role)
 
     def connected_again(self) -> None:
-        """Tell that the store answers after an outage."""
+        """Report that the store answers after an outage."""
         self._log.connected_again()
 
     def never_started(self, circuit: str) -> None:
-        """Warn once that results come in which nobody will judge; from any thread."""
+        """Warn once that results are recorded before the coordinator was started. Thread-safe."""
         self._once("never_started", circuit, self._log.never_started)
 
     def not_running(self, circuit: str) -> None:
-        """Warn once that calls of an open circuit pass, as nobody finds out how its upstream is;
-        from any thread."""
+        """Warn once that calls of an open circuit are permitted because the coordinator does not
+        run. Thread-safe."""
         self._once("not_running", circuit, self._log.not_running)
 
     def no_longer_running(self, circuit: str) -> None:
-        """Warn once that results come in after the coordinator has ended; from any thread."""
+        """Warn once that results are recorded after the coordinator has ended. Thread-safe."""
         self._once("no_longer_running", circuit, self._log.no_longer_running)
 
     def too_many_new(self, circuit: str) -> None:
-        """Warn that circuits are not protected, since too many new ones come."""
+        """Warn that circuits are unprotected because too many new ones are requested."""
         self._log.too_many_new(circuit)
 
     def check_fails(self, circuit: str, told: str) -> None:
-        """Tell that a health check fails, after it passed or in another way than before. Of very
-        many, some are only counted."""
+        """Report that a health check fails after a passed one, or in a different way than before.
+        In a flood, some reports are only counted."""
         if self._floods.verdict("check fails", circuit) is Verdict.TOLD:
             self._log.check_fails(circuit, told)
 
     def checks_wait(self, circuit: str, told: str) -> None:
-        """Warn once that health checks are not run, for others hang in all threads there are."""
+        """Warn once that health checks are not run because hanging ones take all threads."""
         self._once("checks_wait", circuit, lambda circuit: self._log.checks_wait(circuit, told))
 
     async def run(self) -> None:
-        """Run callbacks as they come, for ever."""
+        """Run pending callbacks, forever."""
         while True:
             await self.drain()
             await self._arrived.wait()
@@ -192,13 +192,14 @@ class Notifier:
             self._call(on_error, error)
 
     def _once(self, what: str, circuit: str, write: Callable[[str], None]) -> None:
-        """Write a line, the first time since the coordinator was made or started."""
+        """Write a line once, since the coordinator was created or started."""
         if what not in self._warned:
             self._warned.add(what)
             write(circuit)
 
     def _log_and_count(self, error: Exception) -> bool:
-        """Count an error, and log it unless there is a flood of its kind; tells which."""
+        """Count an error, and log it unless there is a flood of its kind; return whether it was
+        logged."""
         name = self._statistics.error_surfaced(error)
         verdict = self._floods.verdict(name, source_of(error))
         if verdict is Verdict.TOLD:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for programs that have none (or another's, as trio's)."""
+"""An event loop in a thread of its own, for programs without asyncio."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 STOP_PATIENCE = 10.0
-"""Seconds that a stop waits for the thread; the loops in it take seven at most by themselves."""
+"""Seconds that a stop waits for the thread; its loops take at most seven seconds by themselves."""
 
 EXIT_PATIENCE = 2.0
-"""Seconds that the end of the process waits for it, if nobody has stopped it."""
+"""Seconds that the end of the process waits for a thread that was not stopped."""
 
 
 class LoopThread:
-    """A daemon thread with an event loop in which one thing is started, runs, and is stopped.
+    """A daemon thread with an event loop, in which one service is started, runs, and is stopped.
 
     Args:
-        start: Starts it, in the loop.
-        stop: Stops it there; also if its start failed.
-        context: The context variables of all that runs there.
+        start: Starts the service, in the loop.
+        stop: Stops the service in the loop, even if its start failed.
+        context: The context variables of the thread.
     """
 
     def __init__(
@@ -51,16 +51,16 @@ class LoopThread:
 
     @property
     def over(self) -> bool:
-        """Whether it has run, and has ended."""
+        """Whether the thread has run and ended."""
         return self._done.is_set()
 
     @property
     def current(self) -> bool:
-        """Whether this is that thread."""
+        """Whether the caller is in this thread."""
         return self._thread is threading.current_thread()
 
     def start(self) -> None:
-        """Start the thread, and the thing in it. What that raises, this raises."""
+        """Start the thread and the service. Exceptions of the start propagate."""
         try:
             self._thread.start()
         except RuntimeError as error:  # there can be no more threads
@@ -71,7 +71,7 @@ class LoopThread:
         self.started.result()
 
     def stop(self) -> bool:
-        """Stop both; tells whether they have ended in time. What stopping raises, this raises."""
+        """Stop both; return whether they have ended in time. Exceptions of the stop propagate."""
         self.disown()
         self.ask_to_end()
         # Not `is_alive`: an interrupt may have come before the thread has told that it lives.
@@ -83,12 +83,12 @@ class LoopThread:
         return self.over
 
     def disown(self) -> None:
-        """Have the process not wait for it any more when it ends."""
+        """Do not wait for the thread at the end of the process."""
         unregister, self._unregister = self._unregister, _nothing
         unregister()
 
     def ask_to_end(self) -> None:
-        """Have it stop, without waiting for that."""
+        """Request the end, without waiting."""
         self.ending = True
         loop = self._loop
         if loop is not None:
@@ -123,8 +123,8 @@ class LoopThread:
 
 
 def _at_the_end(function: Callable[[], None]) -> Callable[[], object]:
-    """Have something done when this process ends, also one of multiprocessing's, whose forked
-    workers run no exit handlers (before Python 3.13); tells how to call that off."""
+    """Register a function for the end of this process, including multiprocessing's, whose forked
+    workers run no exit handlers before Python 3.13; return a function that unregisters it."""
     atexit.register(function)
     if "multiprocessing.util" not in sys.modules:  # so this is none of its workers
         return lambda: atexit.unregister(function)
@@ -144,7 +144,7 @@ def _nothing() -> None:
 
 
 def in_asyncio() -> bool:
-    """Whether this is called where asyncio runs."""
+    """Return whether the caller runs in asyncio."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -153,7 +153,8 @@ def in_asyncio() -> bool:
 
 
 async def aside(function: Callable[[], T]) -> T:
-    """Run what blocks in a worker thread, under asyncio or trio; cancellation waits for it."""
+    """Run a blocking function in a worker thread, under asyncio or trio; cancellation waits for its
+    end."""
     from anyio import CancelScope, to_thread  # comes with httpx and Starlette
 
     results: list[T] = []
@@ -163,8 +164,8 @@ async def aside(function: Callable[[], T]) -> T:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T], context: Context) -> T:
-    """Run clean-up in asyncio to its end, whoever cancels this meanwhile, and however often; only
-    then tell the cancellation. What is done here must end by itself."""
+    """Run a clean-up in asyncio to its end, despite any cancellations, and raise the cancellation
+    afterwards. The clean-up must end by itself."""
     from anyio import CancelScope
 
     cancelled: asyncio.CancelledError | None = None

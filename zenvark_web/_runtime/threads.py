@@ -1,7 +1,7 @@
 """Plain functions of users that may block, each in a thread of its own.
 
-No pool: its threads are joined when the event loop or the interpreter ends, and one that hangs
-would hold both up for ever.
+They use no pool: its threads are joined when the event loop or the interpreter ends, and a hanging
+thread would block both forever.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 from ..exceptions import HealthCheckError, described
 
 MOST_HANGING = 64
-"""Threads of checks that may be alive at the same time in a process ..."""
+"""The maximum number of live check threads in a process ..."""
 
 MOST_TRUSTED = 256
-"""... and further ones, for circuits that have worked before: dead hosts take no room from them."""
+"""... and further ones for circuits that have worked before, apart from those of dead hosts."""
 
 
 class NoRoomError(Exception):
-    """A check was not made, since there is no thread for it. That says nothing of its upstream."""
+    """A check was not run, because there is no thread for it: nothing is known of the upstream."""
 
 
 class CheckThread(threading.Thread):
     """Runs one check.
 
     Args:
-        home: What belongs to one coordinator alone.
-        circuit: The circuit that is checked.
+        home: An object that identifies one coordinator.
+        circuit: The checked circuit.
         trusted: Whether the circuit has worked before.
-        work: What to do.
+        work: The function to run.
     """
 
     def __init__(self, home: object, circuit: str, trusted: bool, work: Callable[[], None]) -> None:
@@ -44,7 +44,7 @@ class CheckThread(threading.Thread):
         self._work = work
 
     def run(self) -> None:
-        """Do it."""
+        """Run the function."""
         self._work()
 
 
@@ -56,18 +56,19 @@ async def in_thread(
     *,
     trusted: bool = False,
 ) -> object:
-    """What a function gives back. Whoever waits for it may be cancelled; the function goes on then.
+    """Run a function in a thread, and return its result. If the caller is cancelled, the function
+    continues.
 
     Args:
-        home: What belongs to one coordinator alone.
-        circuit: The circuit that is checked.
+        home: An object that identifies one coordinator.
+        circuit: The checked circuit.
         function: The function.
         argument: Its argument.
         trusted: Whether the circuit has worked before.
 
     Raises:
-        HealthCheckError: The circuit's check before has not come to an end yet.
-        NoRoomError: Those of too many others have not.
+        HealthCheckError: The circuit's previous check still runs.
+        NoRoomError: Too many other checks still run.
     """
     if hangs(home, circuit):
         raise HealthCheckError("the previous check still runs in its thread")
@@ -103,7 +104,7 @@ async def in_thread(
 
 
 def hangs(home: object, circuit: str) -> bool:
-    """Whether a circuit's check has not come to an end yet, in its thread."""
+    """Return whether a circuit's check still runs in its thread."""
     return any(thread.home is home and thread.circuit == circuit for thread in _alive())
 
 

@@ -1,4 +1,4 @@
-"""Waits that the loops share: for an event, but not for ever; for the next of many timers."""
+"""Waits that the loops share: for an event with a timeout, and for the next of many timers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import heapq
 
 SPARE_TIMERS = 64
-"""The heap may hold so many timers that were overtaken before it is built anew."""
+"""The maximum number of replaced timers in the heap before it is rebuilt."""
 
 
 async def within(event: asyncio.Event, seconds: float | None) -> bool:
-    """Wait for an event, but no longer than so many seconds; returns whether it came."""
+    """Wait for an event with a timeout in seconds; return whether it was set."""
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()
@@ -19,7 +19,7 @@ async def within(event: asyncio.Event, seconds: float | None) -> bool:
 
 
 class Timers:
-    """One timer for each name, and a wait that ends when the first of them is due."""
+    """One timer for each name, and a wait for the first due one."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, str]] = []
@@ -27,7 +27,7 @@ class Timers:
         self._changed = asyncio.Event()
 
     def set(self, name: str, at: float) -> None:
-        """Have a name come due at a second, unless it does sooner."""
+        """Set the timer of a name, unless it has an earlier one."""
         if at >= self._due_at.get(name, float("inf")):
             return
         self._due_at[name] = at
@@ -38,16 +38,16 @@ class Timers:
         self._changed.set()
 
     def discard(self, name: str) -> None:
-        """Stop the timer of a name, if it has one."""
+        """Remove the timer of a name, if it has one."""
         self._due_at.pop(name, None)
 
     def clear(self) -> None:
-        """Stop all timers."""
+        """Remove all timers."""
         self._heap.clear()
         self._due_at.clear()
 
     def due(self, now: float) -> list[str]:
-        """Take out the names that are due, the first one first."""
+        """Remove and return the due names, the earliest first."""
         self._changed.clear()
         names: list[str] = []
         while self._heap and self._heap[0][0] <= now:
