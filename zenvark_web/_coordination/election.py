@@ -31,7 +31,7 @@ GRACE = 0.002
 """Seconds after the expiry of a lease at which it has ended for certain."""
 
 HEARSAY = 1.0
-"""Seconds after the expiry of a lease for which the shard still counts as led: asking takes time."""
+"""Seconds after the expiry of a lease for which the shard counts as led: asking takes time."""
 
 MOMENT = 0.001
 """The last seconds of a lease, which are too short for any write."""
