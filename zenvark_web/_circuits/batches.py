@@ -1,4 +1,4 @@
-"""Batches in flight: those that this instance has sent, and no leader has acknowledged yet."""
+"""Batches in flight: sent by this instance, and not acknowledged by a leader yet."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class InFlightBatches:
 
 
 class _Sent:
-    """A batch on its way: its number, how many results it holds, and when it was taken."""
+    """A batch in flight: its number, its number of results, and when the store took it."""
 
     __slots__ = ("at", "number", "results")
 

@@ -53,14 +53,14 @@ class Checked:
 
 
 def under_way(flow: Flow | None) -> Flow | None:
-    """The innermost call that has not been settled: a task may outlive the call it began in."""
+    """The innermost call that is not settled. A task may outlive the call in which it began."""
     while flow is not None and (flow[WHOSE] is None or (flow[OWNER] and flow[OWNER]() is None)):
         flow = flow[OUTER]
     return flow
 
 
 def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
-    """The flow that a call of a circuit is part of, if there is one.
+    """The flow of the same circuit that a call is part of, or None.
 
     Args:
         flow: The innermost flow.
@@ -78,14 +78,14 @@ def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
 
 
 def begun(circuit: object, generation: int, owner: object = None) -> Flow:
-    """Begin a flow here. `left` ends it, and so does the loss of its owner, if it has one."""
+    """Begin a flow in this context. It ends with `left`, or when its owner is lost."""
     flow: Flow = [circuit, generation, under_way(current.get()), None, owner and ref(owner)]
     current.set(flow)
     return flow
 
 
 def entered(flow: Flow) -> None:
-    """Go on with a flow that was begun before, here or elsewhere."""
+    """Resume a flow that was begun before, in this context or another one."""
     inner = current.get()
     seen = inner
     while seen is not None and seen is not flow:
@@ -96,19 +96,19 @@ def entered(flow: Flow) -> None:
 
 
 def left(flow: Flow) -> None:
-    """Go back to the flow further out. Nothing is done in another context than where the flow
-    began: a generator may be resumed, or thrown away, in any."""
+    """Return to the outer flow. Nothing happens outside the context in which the flow began,
+    because a generator may be resumed or closed in any context."""
     if under_way(current.get()) is flow:
         current.set(flow[OUTER])
 
 
 def owner(flow: Flow) -> Any:
-    """The permit that carries a flow along, if there is one still."""
+    """The permit that carries a flow, if it still exists."""
     return flow[OWNER] and flow[OWNER]()
 
 
 def told(flow: Flow, outcome: Outcome, label: str, error: BaseException | None) -> None:
-    """Take note of how a call inside a flow ended.
+    """Record the outcome of a call inside a flow.
 
     Args:
         flow: The flow.
@@ -124,7 +124,7 @@ def told(flow: Flow, outcome: Outcome, label: str, error: BaseException | None) 
 
 
 def ignored(flow: Flow | None) -> tuple[BaseException, ...]:
-    """The errors of calls inside a flow that told nothing."""
+    """The errors of ignored calls inside a flow."""
     return () if flow is None or flow[WORD] is None else flow[WORD][2]
 
 

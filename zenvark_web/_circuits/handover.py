@@ -1,7 +1,7 @@
-"""Hands work over to the loop's thread: a line of functions, bounded in length.
+"""Runs work in the loop's thread: a bounded queue of functions.
 
-What happens in another thread is appended to the line, and one wake-up fetches whatever stands in
-it. What happens in the loop's thread is done at once.
+Work of another thread is appended to the queue, and one wake-up runs the whole queue. Work of the
+loop's thread runs at once.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ COLLECTING = 0.02
 
 
 class Owner(Protocol):
-    """Whoever the work is for."""
+    """The object that receives the work."""
 
     def closed(self) -> None:
-        """The loop has ended, or is about to: nothing more is taken in."""
+        """The loop has ended or is about to end. Nothing more is run."""
         ...
 
 
 class Handover:
-    """The way from any thread to the loop's thread.
+    """The queue from any thread to the loop's thread.
 
     Args:
         host: Makes the context variables of what runs in the loop's thread.
@@ -57,7 +57,7 @@ class Handover:
         self._lock = threading.RLock()
 
     def open(self, owner: Owner, run: object) -> None:
-        """Take in from now on, in the running loop.
+        """Run work in the running loop from now on.
 
         Args:
             owner: Told when that ends.
@@ -70,7 +70,7 @@ class Handover:
         self.drain()  # a call may have ended in another thread just as the last run did
 
     def close(self) -> None:
-        """Take in nothing any more."""
+        """Stop running work."""
         with self._lock:  # any thread may be the first to see that the loop was closed
             owner, self._owner = self._owner, None
             self.thread = self._loop = self.run = None
@@ -79,7 +79,7 @@ class Handover:
 
     @property
     def served(self) -> bool:
-        """Whether a loop runs that takes in."""
+        """Whether a loop runs the work."""
         loop = self._loop
         if loop is None or not loop.is_closed():
             return loop is not None
@@ -87,8 +87,8 @@ class Handover:
         return False
 
     def here(self, function: Callable[..., None], *arguments: object) -> None:
-        """Run something in the loop's thread: now, or soon if this is another one; not at all if
-        no loop runs. What one thread hands over stays in order."""
+        """Run a function in the loop's thread: at once in that thread, soon from another one, and
+        not at all if no loop runs. The order of one thread's functions is kept."""
         loop = self._loop
         if loop is None:
             return
@@ -98,7 +98,7 @@ class Handover:
             self._put(True, function, arguments)
 
     def hand_over(self, urgent: bool, function: Callable[..., None], *arguments: object) -> bool:
-        """Run something in the loop's thread, like `here`, unless the line is full.
+        """Run a function in the loop's thread, like `here`, unless the queue is full.
 
         Args:
             urgent: Whether it should run soon; otherwise it may wait for company.
@@ -120,12 +120,12 @@ class Handover:
         return True
 
     def turn_away(self) -> None:
-        """Count a result of another thread for which the line had no room."""
+        """Count a result of another thread that found the queue full."""
         with self._lock:
             self._turned_away += 1
 
     def drain(self) -> None:
-        """Run what stands in line; in the loop's thread."""
+        """Run the queue. Must be called in the loop's thread."""
         # First the flags, then the line: what is appended from now on calls again.
         self._called = self._called_now = False
         if self._turned_away:
@@ -145,8 +145,8 @@ class Handover:
             self._call(urgent)
 
     def _call(self, now: bool) -> None:
-        """Have the line taken in: now, or in a while. (If this gets lost with a thread that is
-        ended in the midst of it, the reporter still looks now and then.)"""
+        """Wake the loop's thread, now or in a while. If a wake-up is lost with its thread, the
+        reporter drains the queue at its next look."""
         self._called = True
         if now:
             self._called_now = True
@@ -167,7 +167,7 @@ class Handover:
 
 
 class Nowhere(Handover):
-    """Where results of circuits go that are not protected: they are thrown away."""
+    """Discards the results of circuits that are not protected."""
 
     def here(self, function: Callable[..., None], *arguments: object) -> None:
         pass

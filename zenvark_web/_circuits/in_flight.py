@@ -1,15 +1,15 @@
-"""Calls under way on one circuit: how many of them have passed its limit.
+"""Calls in flight on one circuit: how many of them exceed its limit.
 
-Only circuits with a `slow_call` keep track of theirs. All have the same limit, so those that pass
-it next are those that began first, and a dict in order of insertion is all that it takes. Calls
-begin and end in any thread; each touches the dict once, in one step of the interpreter.
+Only circuits with a `slow_call` track their calls. All calls have the same limit, so the oldest
+calls exceed it first, and a dict in insertion order is enough. Calls begin and end in any thread;
+each changes the dict once, in one step of the interpreter.
 """
 
 from __future__ import annotations
 
 
 class InFlight:
-    """The calls of one circuit that are under way.
+    """The calls in flight of one circuit.
 
     Args:
         limit: The seconds after which a call is slow.
@@ -29,12 +29,12 @@ class InFlight:
         self.began: dict[int, tuple[int, float]] = {}
 
     def end(self, call: int) -> None:
-        """A call has ended, or its time counts no longer."""
+        """Remove a call that has ended, or whose duration no longer counts."""
         self.began.pop(call, None)
 
     def count_slow(self, generation: int, now: float) -> tuple[int, float | None]:
-        """How many calls of a generation have passed the limit, and when the next call will (None
-        if no other is under way)."""
+        """The number of a generation's calls that exceed the limit, and the time at which the next
+        call will (None without further calls)."""
         overdue = 0
         # A list at one go: other threads, and the garbage collector, go on meanwhile.
         for theirs, began in list(self.began.values()):

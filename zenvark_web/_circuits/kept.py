@@ -1,8 +1,8 @@
-"""The local circuits that somebody holds, by name: theirs are the references that keep them.
+"""The local circuits in use, by name. Only their users' references keep them alive.
 
-Circuits are made in any thread and let go of by the garbage collector at any moment, while the
-event loop's thread walks over all of them. So nobody walks over the dict itself, and what the
-collector lets go of is noted down, and taken out of the dict by whoever puts the next one in.
+Circuits are created in any thread, and the garbage collector removes them at any moment, while the
+loop's thread iterates over all of them. So iterations use a copy. The collector's removals are
+queued, and the next insertion applies them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .local import LocalCircuit
 
 
 class LocalCircuits:
-    """Local circuits by name, each for as long as someone holds it."""
+    """Local circuits by name, each for as long as it is referenced."""
 
     def __init__(self) -> None:
         self._lock: AbstractContextManager[bool] = threading.RLock()
@@ -24,25 +24,25 @@ class LocalCircuits:
         self._gone: deque[tuple[str, ref[LocalCircuit]]] = deque()
 
     def get(self, name: str) -> LocalCircuit | None:
-        """The circuit of a name, if someone holds it."""
+        """The circuit of a name, if it is in use."""
         circuit = self._circuits.get(name)
         return None if circuit is None else circuit()
 
     def add(self, circuit: LocalCircuit) -> None:
-        """Keep a circuit for as long as someone holds it."""
+        """Keep a circuit for as long as it is referenced."""
         name, gone = circuit.name, self._gone
         with self._lock:
             self._tidy()
             self._circuits[name] = ref(circuit, lambda it: gone.append((name, it)))
 
     def all(self) -> list[LocalCircuit]:
-        """Those that someone holds now."""
+        """The circuits that are in use now."""
         with self._lock:
             kept = tuple(self._circuits.values())
         return [circuit for it in kept if (circuit := it()) is not None]
 
     def taken_over(self) -> LocalCircuits:
-        """The same in a forked process, where whoever had the lock is no more."""
+        """A copy for a forked process, with a new lock."""
         circuits = LocalCircuits()
         for it in tuple(self._circuits.values()):
             if (circuit := it()) is not None:

@@ -1,7 +1,7 @@
-"""A circuit as this instance sees it: what passes, what happened, what has yet to be reported.
+"""A circuit on this instance: which calls pass, and which results are not reported yet.
 
-`LocalCircuit.succeeded` runs on nearly every call. It adds to a run of equal results if it can,
-and only wakes the reporter when a new run begins.
+`LocalCircuit.succeeded` runs on nearly every call. It adds to a run of equal results if possible,
+and wakes the reporter only when a new run begins.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ MAX_LABEL = 64
 
 
 class Listener(Protocol):
-    """Whoever is told what happens on a circuit, in the loop's thread."""
+    """Receives the events of a circuit, in the loop's thread."""
 
     def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """Results wait (`LocalCircuit.waiting`). Successes that are added to a run of successes
-        are not told."""
+        """Results wait in `LocalCircuit.waiting`. Successes that extend a run of successes are not
+        reported."""
         ...
 
     def leaving(self, circuit: LocalCircuit) -> None:
-        """The results that wait are about to be taken."""
+        """The waiting results are about to be removed."""
         ...
 
     def blocked(self, circuit: LocalCircuit) -> None:
@@ -54,12 +54,12 @@ class Listener(Protocol):
         ...
 
     def began(self, circuit: LocalCircuit) -> None:
-        """A call has begun that nobody looks after yet."""
+        """A call has begun, and no monitor watches the circuit."""
         ...
 
 
 class Home(Listener, Protocol):
-    """What the local circuits of a shard share; it listens to them, unless another one does."""
+    """What the local circuits of a shard share. It is their listener by default."""
 
     instance: Instance
     handover: Handover
@@ -68,7 +68,7 @@ class Home(Listener, Protocol):
 
 
 class LocalCircuit:
-    """One circuit's local side. Its `Breaker` is the handle that users hold.
+    """The local side of one circuit. Its `Breaker` is the users' handle.
 
     Args:
         name: The circuit's name.
@@ -138,15 +138,15 @@ class LocalCircuit:
         self._report_at = float("-inf")
 
     def listen(self, listener: Listener) -> None:
-        """Tell someone else what happens from now on."""
+        """Send further events to another listener."""
         self._listener = listener
 
     def begin_anew(self, home: Home) -> None:
-        """Go on in a forked process: with nothing that belongs to the one it comes from."""
+        """Continue in a forked process, with nothing of the parent's runs."""
         self._connect(home)
 
     def succeeded(self, generation: int, ended: float, elapsed: float) -> None:
-        """Take in one call's success, from any thread.
+        """Record a successful call, from any thread.
 
         Args:
             generation: The generation in which the call began.
@@ -174,7 +174,7 @@ class LocalCircuit:
     def record(
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
     ) -> None:
-        """Take in one call's result, from any thread.
+        """Record a call's result, from any thread.
 
         Args:
             generation: The generation in which the call began.
@@ -217,7 +217,7 @@ class LocalCircuit:
         self._listener.recorded(self, urgent=failed or slow or not self.admission.closed)
 
     def unseen(self) -> list[PendingRun]:
-        """Hand out, to a listener that judges them, the results that it has not seen."""
+        """Return the results that a listener which evaluates them has not seen yet."""
         unseen: list[PendingRun] = []
         for run in self._runs:
             if run.shown < run.count:
@@ -238,8 +238,8 @@ class LocalCircuit:
         return True
 
     def extend_retry_after(self, seconds: float, now: float) -> None:
-        """Apply a Retry-After, from any thread; before the result of the call that received it,
-        which may open the circuit.
+        """Apply a Retry-After, from any thread. It comes before the result of its call, which may
+        open the circuit.
 
         Args:
             seconds: Its seconds. Negative and infinite values are ignored.
@@ -253,11 +253,11 @@ class LocalCircuit:
         self._retry_after_until = max(self._retry_after_until, until)
 
     def retry_after_left(self, now: float) -> float | None:
-        """The seconds that are left of the latest Retry-After, if any are."""
+        """The remaining seconds of the latest Retry-After deadline, or None."""
         return self._retry_after_until - now if now < self._retry_after_until else None
 
     def begin(self, call: int, generation: int, began: float) -> None:
-        """A call begins whose time matters, in any thread.
+        """Track a call whose duration matters, from any thread.
 
         Args:
             call: A number that no other call under way has.
@@ -282,7 +282,7 @@ class LocalCircuit:
         self._listener.slow(self, urgent=urgent)
 
     def block(self, now: float) -> None:
-        """Count a rejected call: it tells that there are calls to make."""
+        """Count a rejected call, which shows demand for an attempt to recover."""
         self.handover.hand_over(now >= self._report_at, self._block, now)
 
     def _block(self, now: float) -> None:
@@ -316,20 +316,20 @@ class LocalCircuit:
         self._listener.trial_changed(self)
 
     def note(self) -> TrialNote | None:
-        """How far this instance has come with a grant, if it holds one."""
+        """The progress of this instance's grant, or None without a grant."""
         with self.lock:
             return self.admission.note()
 
     def recall(self, generation: int) -> None:
-        """Give back the permits of a grant that are not used, if there is one."""
+        """Return the unused permits of a grant."""
         with self.lock:
             recalled = self.admission.recall(generation)
         if recalled:
             self._listener.trial_changed(self)
 
     def abandoned(self, now: float) -> bool:
-        """Whether a call passes though the circuit is not closed: its wait is over, and no
-        coordinator runs here that would hear of its recovery."""
+        """Whether a call passes an open circuit because its wait is over and no coordinator runs
+        that could learn of its recovery."""
         if self.handover.served or not self.admission.due(now):
             return False
         if self._idle is not None:
@@ -348,7 +348,7 @@ class LocalCircuit:
         return self._runs
 
     def take(self) -> list[PendingRun]:
-        """Hand out the results that wait."""
+        """Remove and return the waiting results."""
         if self._runs and self._listener is not self._home:
             self._listener.leaving(self)
         runs, self._runs, self._newest = self._runs, [], None
@@ -357,22 +357,22 @@ class LocalCircuit:
         return runs
 
     def take_blocked(self) -> int:
-        """Hand out the number of calls blocked since the last time."""
+        """Return the number of calls blocked since the last time."""
         blocked, self._blocked_since = self._blocked_since, 0
         return blocked
 
     def forget(self) -> None:
-        """Throw away what waits; it counts as dropped."""
+        """Drop the waiting results, and count them."""
         self._blocked_since = 0
         self._budget.statistics.dropped += sum(run.count for run in self.take())
 
     @property
     def can_be_evicted(self) -> bool:
-        """Whether nothing would be lost if this circuit were forgotten here."""
+        """Whether removing this circuit loses nothing."""
         return self.admission.closed and not self._runs
 
 
 def _storable(label: str) -> str:
-    """A label that can be written down: UTF-8 has no lone surrogates."""
+    """A label that can be encoded: UTF-8 has no lone surrogates."""
     label = label[:MAX_LABEL]
     return label if label.isascii() else label.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The circuits of a shard that have something to report, until the reporter sends it."""
+"""The circuits of a shard with something to report, until the reporter sends it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .runs import PendingRun, RunBudget
 
 
 class Monitor(Protocol):
-    """Whoever notices that calls in flight become slow."""
+    """Detects calls in flight that become slow."""
 
     def watch(self, circuit: LocalCircuit) -> None:
-        """Look at a circuit before a call that has just begun can be slow."""
+        """Look at a circuit before a new call can become slow."""
         ...
 
     def forget(self) -> None:
-        """Look at no circuit any more, until asked again."""
+        """Watch no circuit until asked again."""
         ...
 
 
@@ -70,7 +70,7 @@ class Outbox:
         self.handover.open(self, run=monitor)
 
     def closed(self) -> None:
-        """Forget what waits: there is no reporter any more. It counts as dropped."""
+        """Drop what waits, and count it: no reporter runs any more."""
         self._wake = _nobody
         if self._monitor is not None:
             self._monitor.forget()
@@ -82,12 +82,12 @@ class Outbox:
         self.budget.used = 0
 
     def next_number(self) -> int:
-        """A number for a batch, never given before (nor in an earlier run)."""
+        """The next number of a batch, unique across runs."""
         self._number += 1
         return self._number
 
     def unsent(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
-        """The results that wait or are under way."""
+        """The results that wait or are in flight."""
         if self.builder is not None:
             yield from self.builder.runs
         for circuit in self.waiting.values():
@@ -101,7 +101,7 @@ class Outbox:
         self._wake(urgent)
 
     def leaving(self, circuit: LocalCircuit) -> None:
-        """Results are taken: by the reporter, which has them now."""
+        """The reporter removes the results."""
 
     def blocked(self, circuit: LocalCircuit) -> None:
         """Calls were rejected."""
@@ -116,10 +116,10 @@ class Outbox:
         self.recorded(circuit, urgent=urgent)
 
     def began(self, circuit: LocalCircuit) -> None:
-        """A call has begun that nobody looks after yet."""
+        """Have the monitor watch a circuit."""
         if self._monitor is not None:
             self._monitor.watch(circuit)
 
 
 def _nobody(*_: object) -> None:
-    """There is no reporter to wake."""
+    """Wakes nothing while no reporter runs."""

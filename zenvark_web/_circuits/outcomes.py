@@ -40,7 +40,7 @@ class Outcomes:
     ) -> tuple[Outcome, str]:
         """The outcome of a call that raised, and its label if it is a failure.
 
-        Of a group, rejections do not count; one failure among the others is one of the call.
+        In a group, rejections do not count, and one failure among the others fails the call.
 
         Args:
             error: What it raised.
@@ -54,8 +54,8 @@ class Outcomes:
         return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
 
     def _of_leaf(self, error: BaseException) -> Outcome:
-        """The outcome of one error. What is no `Exception` (a cancellation) does not count, unless
-        nobody has asked for the cancellation."""
+        """The outcome of one error. An error that is no `Exception`, such as a cancellation, does
+        not count, unless nobody requested the cancellation."""
         if nobody_asked_for(error):
             return Outcome.FAILURE
         if not isinstance(error, Exception):
@@ -65,12 +65,12 @@ class Outcomes:
         return self._classified(self._classify, error, Outcome.FAILURE)
 
     def cancelled_late(self, error: BaseException, elapsed: float) -> bool:
-        """Whether a call was cancelled when it had become slow. Where calls are bounded by
-        `asyncio.timeout`, an upstream that hangs causes nothing but cancellations."""
+        """Whether a call was cancelled after it had become slow. Under `asyncio.timeout`, an
+        upstream that hangs causes nothing but cancellations."""
         return elapsed > self.slow_after and _is_cancelled(error)
 
     def _classified(self, classify: Classify, ended: object, otherwise: Outcome) -> Outcome:
-        """The outcome by the user's classifier, or another one if that fails."""
+        """The outcome of the user's classifier, or the default one if the classifier fails."""
         try:
             outcome: object = classify(ended)
             if isinstance(outcome, Outcome):
@@ -90,6 +90,6 @@ def _weight(ended: tuple[Outcome, str]) -> int:
 
 
 def _is_cancelled(error: BaseException) -> bool:
-    """Whether nothing but cancellations counts in an error."""
+    """Whether only cancellations count in an error."""
     counted = list(leaves_that_count(error))
     return bool(counted) and all(map(is_cancellation, counted))

@@ -58,7 +58,7 @@ class Table:
         self.is_cut_off: bool = False
 
     def take_over(self, inherited: Table) -> None:
-        """Go on from what was known, and for the same local circuits, in a forked process."""
+        """Continue with the known transitions and the same local circuits in a forked process."""
         self.latest = inherited.latest
         self._locals = inherited._locals.taken_over()
         for circuit in self._locals.all():
@@ -67,7 +67,7 @@ class Table:
             self._admit(circuit)
 
     def join(self, name: str) -> None:
-        """Take part under a name, by which this instance recognises its grants."""
+        """Take a name, by which this instance recognises its grants."""
         if name == self._name:
             return
         with self._joining:
@@ -78,7 +78,7 @@ class Table:
                 self._admit(circuit)
 
     def local(self, name: str) -> LocalCircuit:
-        """The local side of a circuit, made on first use."""
+        """The local side of a circuit, created on first use."""
         circuit = self._locals.get(name)
         if circuit is None:
             circuit = LocalCircuit(name, self._policies[name], Admission(self._name), self._home)
@@ -93,25 +93,25 @@ class Table:
         return circuit
 
     def knows(self, name: str) -> bool:
-        """Whether a circuit is known already, to the fleet or here."""
+        """Whether the fleet or this instance knows a circuit."""
         return name in self.latest or self._locals.get(name) is not None
 
     def known(self, name: str) -> Transition:
-        """The newest transition of a circuit (generation 0 if there has been none)."""
+        """The newest transition of a circuit (generation 0 without any)."""
         return self.latest.get(name) or Transition(circuit=name)
 
     def in_force(self, name: str) -> Transition:
-        """The transition by which this instance goes: the fleet's newest, unless it has decided
-        for itself since."""
+        """The transition that this instance applies: its own decision while it is cut off,
+        otherwise the fleet's newest."""
         return self._alone.get(name) or self.known(name)
 
     def new_circuits(self) -> Sequence[str]:
-        """The local circuits made since this was asked for last, of which the fleet had not told
-        anything so far; the newest ones, if there are many."""
+        """The local circuits created since the last call without a transition of the fleet; the
+        newest ones, if there are many."""
         return [self._new_circuits.popleft() for _ in range(len(self._new_circuits))]
 
     def word(self, name: str) -> Word | None:
-        """How a circuit stands in the fleet's newest generation that is known here."""
+        """A circuit's state in the newest known generation of the fleet."""
         transition = self.latest.get(name)
         if transition is None:
             return None
@@ -123,7 +123,7 @@ class Table:
         return Word(transition.state, transition.attempt, transition.delay, left, transition.grant)
 
     def apply(self, transition: Transition) -> bool:
-        """Take on a transition, unless it is no news; tells whether it was."""
+        """Apply a transition if it is newer than the known one; returns whether it was."""
         name = transition.circuit
         known = self.known(name)
         if transition.order <= known.order:
@@ -146,8 +146,8 @@ class Table:
         return True
 
     def cut_off(self, stand_in: StandIn | None) -> None:
-        """Have circuits that ask for it (`cut_off="local"`) listened to by a stand-in for the
-        fleet, until it is replaced by None: then the fleet's newest transitions hold again."""
+        """Let a stand-in for the fleet listen to circuits with `cut_off="local"`. With None, the
+        fleet's newest transitions apply again."""
         with self._joining:
             self._stand_in = stand_in
             self.is_cut_off = stand_in is not None
@@ -161,14 +161,14 @@ class Table:
                 self._report(before, self.known(name))
 
     def renew_waits(self) -> None:
-        """Have the waits of circuits end when they do by the shared clock: this host's own has
-        stood still if the host has."""
+        """Recompute the waits of open circuits by the shared clock, because this host's clock stood
+        still with the host."""
         for circuit in self._locals.all():
             if not circuit.admission.closed:
                 self._admit(circuit)
 
     def decide_alone(self, transition: Transition) -> None:
-        """Take on what this instance has decided for itself."""
+        """Apply a decision of this instance alone."""
         self._count(transition)
         before = self.in_force(transition.circuit)
         self._alone[transition.circuit] = transition
@@ -199,19 +199,19 @@ class Table:
             )
 
     def recall(self, name: str, generation: int) -> None:
-        """Give back the unused permits of a grant."""
+        """Return the unused permits of a grant."""
         circuit = self._locals.get(name)
         if circuit is not None:
             circuit.recall(generation)
 
     def confirm_grants(self, asked: float) -> None:
-        """All is known that the store knew when it was asked, at this monotonic second: grants that
-        are held here may be used for a while."""
+        """Extend the use of this instance's grants: everything that the store knew at this
+        monotonic second is known here."""
         for circuit in self.trials():
             circuit.admission.heard(asked)
 
     def forget(self, name: str, generation: int) -> None:
-        """Begin a circuit anew that the fleet has forgotten, unless it has moved on."""
+        """Reset a circuit that the fleet has forgotten, unless it has a newer generation."""
         if self.known(name).generation == generation:
             self.latest.pop(name, None)
             self._put_in_force(name)
@@ -243,7 +243,7 @@ class Table:
             self._holding.pop(circuit.name, None)
 
     def _left(self, transition: Transition) -> float:
-        """The seconds left of a circuit's wait. It ends in time whatever the clock does."""
+        """The remaining seconds of a circuit's wait, at most its whole wait."""
         if not self._clock.known.is_set():
             return transition.delay
         return min(transition.delay, max(0.0, transition.retry_at - self._clock.now()))

@@ -168,7 +168,7 @@ class ShardRunner:
         self._reader.refresh()
 
     def present(self, instances: Sequence[Presence]) -> None:
-        """Hand the lease over if others hold fewer."""
+        """Hand the lease over if other instances hold fewer."""
         if self._balancer.holds_too_many(len(instances)):
             self._election.hand_over()
 
