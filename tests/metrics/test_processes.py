@@ -22,7 +22,7 @@ from tests.helpers.waiting import PATIENCE, eventually
 from tests.metrics.scraping import Scrape
 from zenvark_web.metrics import _files
 from zenvark_web.metrics._dead import forget_dead_processes
-from zenvark_web.metrics._places import OTHER_CIRCUITS
+from zenvark_web.metrics._slots import OTHER_CIRCUITS
 
 CALLS = "zenvark_call_duration_seconds"
 

@@ -22,7 +22,7 @@ from zenvark_web import (
     State,
 )
 from zenvark_web.metrics import PrometheusMetrics
-from zenvark_web.metrics._places import OTHER_CIRCUITS, Places
+from zenvark_web.metrics._slots import OTHER_CIRCUITS, SeriesSlots
 
 CALLS = "zenvark_call_duration_seconds_count"
 LASTING = BreakerPolicy(strategy=ConsecutiveFailures(2), backoff=ConstantBackoff(60))
@@ -199,7 +199,7 @@ def test_unusable_numbers_of_circuits(
 @settings(max_examples=100, deadline=None)
 def test_places(most: int, lasting: bool, data: st.DataObject) -> None:
     """They are bounded, and nobody who came too late gets one while it stays."""
-    places = Places(most, lasting=lasting)
+    places = SeriesSlots(most, lasting=lasting)
     circuits = [("shop", name) for name in "abcdefgh"]
     without: set[tuple[str, str]] = set()
     for _ in range(data.draw(st.integers(1, 20))):

@@ -1,11 +1,11 @@
-"""Prometheus metrics, with the names and labels of the Node Zenvark's.
+"""Prometheus metrics, with the names and labels of the Node Zenvark.
 
-A call pays nothing for them: breakers and coordinators keep plain numbers anyway, and those are
-read when Prometheus asks.
+Calls do not pay for them: breakers and coordinators keep plain numbers anyway, which are read at
+each scrape.
 
-Where several processes answer as one (`PROMETHEUS_MULTIPROC_DIR`), whoever is asked must know
-the numbers of all. There each process adds once a second what it has counted since to the value
-files of prometheus_client, which its `MultiProcessCollector` reads.
+With several processes behind one endpoint (`PROMETHEUS_MULTIPROC_DIR`), the scraped process needs
+the numbers of all. Each process adds its new counts once a second to the value files of
+prometheus_client, which `MultiProcessCollector` reads.
 """
 
 from ._prometheus import PrometheusMetrics

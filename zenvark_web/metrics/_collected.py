@@ -1,4 +1,4 @@
-"""The numbers of a process as they are at the moment somebody asks."""
+"""The numbers of one process at the time of a scrape."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 from ..coordinator import Coordinator
 from ._families import Families, Family, Labels, Numbers
-from ._places import OTHER_CIRCUITS, Places
 from ._reading import (
     Count,
     counts,
@@ -19,31 +18,32 @@ from ._reading import (
     kept_breakers,
     levels,
 )
+from ._slots import OTHER_CIRCUITS, SeriesSlots
 
 Shown: TypeAlias = Mapping[Family, Mapping[Labels, Numbers]]
 
 
 class Collected:
-    """Collects what one process shows.
+    """Collects the series of one process.
 
-    Circuits without a place share a series, which must not go back when one of them is evicted: it
-    is added up here, with what each has counted since the last time.
+    Circuits without a slot share a series, which must not decrease when one of them is evicted: it
+    accumulates the new counts of each.
 
     Args:
         families: The metrics.
-        most: How many circuits have series of their own.
+        most: The number of circuits with series of their own.
     """
 
     def __init__(self, families: Families, most: int) -> None:
         self._families = families
-        self._places = Places(most, lasting=False)
+        self._slots = SeriesSlots(most, lasting=False)
         self._counted: WeakKeyDictionary[object, dict[tuple[Family, Labels], Numbers]]
         self._counted = WeakKeyDictionary()
         self._others: dict[Family, dict[Labels, Numbers]] = {}
         self._lock = Lock()  # scrapes may come in several threads
 
     def begin_anew(self) -> None:
-        """In a child process after a fork: no thread holds the lock."""
+        """Replace the lock in a forked process, where another thread may have held it."""
         self._lock = Lock()
 
     def collect(self, coordinators: Iterable[Coordinator]) -> Shown:
@@ -55,7 +55,7 @@ class Collected:
             of_circuits = [
                 count for member in members for count in counts_of_circuits(member, self._families)
             ]
-            self._places.keep_only(
+            self._slots.keep_only(
                 [(member.namespace, each.name) for member, breakers in kept for each in breakers]
                 + [(labels[0], labels[1]) for _, _, labels, _ in of_circuits]
             )
@@ -64,7 +64,7 @@ class Collected:
                     self._take(series, counts_of_breaker(member.namespace, breaker, self._families))
             self._take(series, of_circuits)
             self._show_others(series, {member.namespace for member in members})
-            for family, labels, numbers, *_ in levels(members, self._places):
+            for family, labels, numbers, *_ in levels(members, self._slots):
                 series[family][labels] = numbers
         for member in members:
             for _, family, labels, numbers in counts(member):
@@ -74,7 +74,7 @@ class Collected:
     def _take(self, series: dict[Family, dict[Labels, Numbers]], counted: Iterable[Count]) -> None:
         for count in counted:
             _, family, labels, numbers = count
-            if self._places.has((labels[0], labels[1])):
+            if self._slots.has((labels[0], labels[1])):
                 _add(series[family], labels, numbers)
             else:
                 self._take_other(count)

@@ -1,5 +1,5 @@
-"""Takes back what dead processes said of themselves, as `mark_process_dead` of prometheus_client
-does where a server has a place to call it."""
+"""Removal of the value files of dead processes, as `mark_process_dead` of prometheus_client does
+for servers that have a hook for it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 
 LIVE = re.compile(r"gauge_live\w*_(\d+)\.db")
-"""Files of numbers that hold as long as their process lives, named by its id."""
+"""Files of gauges that apply as long as their process lives, named by its id."""
 
 
 def forget_dead_processes(directory: Path) -> None:
-    """Remove what is true only while a process lives, of each that does not live any more.
+    """Remove the files of live gauges of processes that have ended.
 
-    Does nothing where files are not named by process ids (prometheus_client lets a server choose
-    something else): then nobody can tell whose they are.
+    Does nothing if files are not named by process ids (prometheus_client lets a server choose
+    another name): their owners are then unknown.
     """
     files: dict[int, list[Path]] = {}
     for path in directory.iterdir():
@@ -34,6 +34,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # of another user
         return True
     return True

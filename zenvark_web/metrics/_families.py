@@ -1,4 +1,4 @@
-"""The metrics: their names, their labels, and what a series of each consists of."""
+"""The metrics: their names, labels and cells."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CIRCUIT = "breaker_id"
 
 Labels: TypeAlias = tuple[str, ...]
 Numbers: TypeAlias = tuple[float, ...]
-"""The value of one series: a number for each of its family's cells."""
+"""The values of one series, one for each cell of its family."""
 
 
 class Cell(NamedTuple):
-    """What one number of a series is: a suffix of the family's name, and perhaps a label."""
+    """One number of a series: a suffix of the family's name, optionally with a label."""
 
     suffix: str = ""
     label: Labels = ()
@@ -38,10 +38,10 @@ class Family:
 
     Args:
         name: Its name, without the prefix.
-        text: What it tells.
+        text: Its description.
         labels: Its labels, after that of the namespace.
-        cells: What the numbers of a series are.
-        mode: How prometheus_client makes one gauge of several processes' gauges.
+        cells: The numbers of a series.
+        mode: How prometheus_client merges the gauges of several processes.
     """
 
     kind: ClassVar[str]
@@ -56,12 +56,12 @@ class Family:
         self.mode = mode
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
-        """The metric as it is shown: its full name, and its numbers by the labels' values."""
+        """The exported metric: its full name, and its numbers by label values."""
         raise NotImplementedError
 
 
 class Counter(Family):
-    """Something counted."""
+    """A counter."""
 
     kind = "counter"
 
@@ -69,7 +69,7 @@ class Counter(Family):
         super().__init__(name, text, labels, [Cell("_total")])
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
-        """The metric as it is shown."""
+        """The exported metric."""
         metric = CounterMetricFamily(name, self.text, labels=labels)
         for case, (number,) in series.items():
             metric.add_metric(case, number)
@@ -77,7 +77,7 @@ class Counter(Family):
 
 
 class Gauge(Family):
-    """Something that is so now. With cases, each has a series of its own."""
+    """A gauge. With cases, each has a series of its own."""
 
     kind = "gauge"
 
@@ -88,7 +88,7 @@ class Gauge(Family):
         super().__init__(name, text, labels, cells, mode)
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
-        """The metric as it is shown."""
+        """The exported metric."""
         metric = GaugeMetricFamily(name, self.text, labels=(*labels, *self.cells[0].label))
         for case, numbers in series.items():
             for cell, number in zip(self.cells, numbers, strict=True):
@@ -97,15 +97,15 @@ class Gauge(Family):
 
 
 class Durations(Family):
-    """How long something took."""
+    """Durations."""
 
     def numbers(self, distribution: Distribution) -> Numbers:
-        """What it shows of a distribution."""
+        """The exported numbers of a distribution."""
         raise NotImplementedError
 
 
 class Histogram(Durations):
-    """The count of each bucket by itself, and the sum."""
+    """A histogram: the count of each bucket, and the sum."""
 
     kind = "histogram"
 
@@ -115,7 +115,7 @@ class Histogram(Durations):
         super().__init__(name, text, labels, [*buckets, Cell("_sum")])
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
-        """The metric as it is shown."""
+        """The exported metric."""
         metric = HistogramMetricFamily(name, self.text, labels=labels)
         for case, (*counts, total) in series.items():
             buckets = list(zip(self._bounds, accumulate(counts), strict=True))
@@ -128,10 +128,10 @@ class Histogram(Durations):
 
 
 class Summary(Durations):
-    """Only how many there were, and the sum: of the same names as those of a histogram.
+    """A summary with the names of a histogram: the number, and the sum.
 
     Args:
-        histogram: What it takes the place of.
+        histogram: The histogram that it replaces.
     """
 
     kind = "summary"
@@ -141,7 +141,7 @@ class Summary(Durations):
         super().__init__(histogram.name, histogram.text, histogram.labels[1:], cells)
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
-        """The metric as it is shown."""
+        """The exported metric."""
         metric = SummaryMetricFamily(name, self.text, labels=labels)
         for case, (count, total) in series.items():
             metric.add_metric(case, int(count), total)
@@ -201,7 +201,7 @@ DELAY = Histogram(
 
 
 class Families(NamedTuple):
-    """All metrics, with how durations are shown.
+    """All metrics.
 
     Args:
         calls: The durations of calls.

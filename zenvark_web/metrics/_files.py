@@ -1,4 +1,4 @@
-"""The numbers of a process in prometheus_client's value files, for other processes to read."""
+"""The numbers of a process in the value files of prometheus_client, for other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ..breaker import Breaker
 from ..coordinator import Coordinator
 from ._dead import forget_dead_processes
 from ._families import CIRCUIT, Families, Family, Labels, Numbers
-from ._places import OTHER_CIRCUITS, Places
 from ._reading import (
     Count,
     Level,
@@ -25,20 +24,20 @@ from ._reading import (
     kept_breakers,
     levels,
 )
+from ._slots import OTHER_CIRCUITS, SeriesSlots
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 BUDGET = 0.01
-"""Seconds of the event loop that going through many breakers may take each time. What is left has
-its turn the next time."""
+"""Seconds of the event loop for the breakers of one update. The others follow in the next."""
 
-FUNERALS = 5.0
-"""Seconds between two looks for processes that have died."""
+DEAD_PROCESS_INTERVAL = 5.0
+"""Seconds between two searches for dead processes."""
 
 NEVER = 0.0
 LONG_AGO = 1.0
-"""Times for a state. Of what several processes say, the most recent is shown: nothing that was
-said never, and what was said long ago only if there is nothing else."""
+"""Timestamps of a state. prometheus_client exports the most recent of several processes: never one
+of NEVER, and one of LONG_AGO only if there is no other."""
 
 Series: TypeAlias = tuple[Family, Labels]
 
@@ -56,22 +55,21 @@ class Value(Protocol):
 
 
 def wanted() -> bool:
-    """Whether prometheus_client was told to use value files."""
+    """Whether prometheus_client is configured for value files."""
     return values.ValueClass is not values.MutexValue
 
 
 class ValueFiles:
-    """What one process has written.
+    """The value files of one process.
 
-    Counts are added to what the files hold: a process may go on with the file of one that has
-    ended, and after a fork with an empty one. No entry of a file can be removed, so places in them
-    are for ever.
+    Counts are added to the values in the files: a process may continue the file of one that has
+    ended, or begin an empty one after a fork. Entries cannot be removed, so slots are never freed.
 
     Args:
         families: The metrics.
-        prefix: What the metrics' names begin with.
-        labels: The labels on each of them.
-        most: How many circuits have series of their own.
+        prefix: The prefix of the metrics' names.
+        labels: Labels of all series.
+        most: The number of circuits with series of their own.
     """
 
     def __init__(
@@ -81,24 +79,24 @@ class ValueFiles:
         self._prefix = prefix
         self._labels = tuple(labels)
         self._cases = tuple(labels.values())
-        self._places = Places(most, lasting=True)
+        self._slots = SeriesSlots(most, lasting=True)
         self._values: dict[Series, list[Value]] = {}
         self._counted: WeakKeyDictionary[object, dict[Series, Numbers]] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[object, Numbers] = WeakKeyDictionary()
         self._kept: WeakKeyDictionary[Coordinator, set[Breaker]] = WeakKeyDictionary()
         self._pending: WeakKeyDictionary[Coordinator, dict[Breaker, None]] = WeakKeyDictionary()
-        self._told: dict[Series, Level] = {}
-        self._funerals_at = 0.0
+        self._written: dict[Series, Level] = {}
+        self._search_at = 0.0
 
     def write(
         self, coordinator: Coordinator, coordinators: Iterable[Coordinator], *, whole: bool = False
     ) -> None:
-        """Add what a coordinator has counted since the last time, and tell what is so now.
+        """Add the new counts of a coordinator, and set the gauges.
 
         Args:
             coordinator: The coordinator.
-            coordinators: All that run.
-            whole: Whether to do so for all breakers, however long that takes.
+            coordinators: All running coordinators.
+            whole: Whether to write all breakers, however long that takes.
         """
         until = float("inf") if whole else time.perf_counter() + BUDGET
         self._write_breakers(coordinator, until, whole=whole)
@@ -106,9 +104,9 @@ class ValueFiles:
             self._add(count)
         for count in counts(coordinator):
             self._add(count)
-        self._tell(levels(coordinators, self._places), until)
-        if time.monotonic() >= self._funerals_at:
-            self._funerals_at = time.monotonic() + FUNERALS
+        self._set(levels(coordinators, self._slots), until)
+        if time.monotonic() >= self._search_at:
+            self._search_at = time.monotonic() + DEAD_PROCESS_INTERVAL
             if directory := os.environ.get(DIRECTORY):
                 forget_dead_processes(Path(directory))
 
@@ -116,7 +114,7 @@ class ValueFiles:
         kept = kept_breakers(coordinator)
         gone = self._kept.get(coordinator, set()).difference(kept)
         self._kept[coordinator] = set(kept)
-        for breaker in gone:  # an evicted one has a last word
+        for breaker in gone:  # the last counts of evicted ones
             self._write_breaker(coordinator.namespace, breaker)
         pending = self._pending.get(coordinator)
         if not pending or whole:
@@ -133,7 +131,7 @@ class ValueFiles:
                 self._add(count)
 
     def _is_news(self, source: object, numbers: Numbers) -> bool:
-        """Whether something has been counted: of many sources, few have since a second ago."""
+        """Whether a source has new counts. Within a second, few of many sources have."""
         if self._marks.get(source) == numbers:
             return False
         self._marks[source] = numbers
@@ -146,28 +144,28 @@ class ValueFiles:
         if numbers == before:
             return
         counted[family, labels] = numbers
-        if CIRCUIT in family.labels and not self._places.has((labels[0], labels[1])):
+        if CIRCUIT in family.labels and not self._slots.has((labels[0], labels[1])):
             labels = (labels[0], OTHER_CIRCUITS, *labels[2:])
         olds = before or [0.0] * len(numbers)
         for value, number, old in zip(self._at(family, labels), numbers, olds, strict=True):
             if number != old:
                 value.inc(number - old)
 
-    def _tell(self, levels: Iterable[Level], until: float) -> None:
-        before, now = self._told, dict[Series, Level]()
+    def _set(self, levels: Iterable[Level], until: float) -> None:
+        before, now = self._written, dict[Series, Level]()
         for level in levels:
             series = level.family, level.labels
-            told = before.get(series)
-            # A circuit of which nothing is known is taken for closed. Others may know better.
-            guessed = told is None and level.generation == 0
+            written = before.get(series)
+            # A circuit without a transition is assumed to be closed. Other processes may know more.
+            guessed = written is None and level.generation == 0
             if guessed and series not in self._values and time.perf_counter() > until:
                 continue
             now[series] = level
-            if level != told or level.insists:
+            if level != written or level.insists:
                 timestamp = LONG_AGO if guessed else time.time()
                 for value, number in zip(self._at(*series), level.numbers, strict=True):
                     value.set(number, timestamp)
-        self._told = now
+        self._written = now
         for series in before.keys() - now.keys():
             for value in self._at(*series):
                 value.set(0.0, NEVER)

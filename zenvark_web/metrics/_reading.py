@@ -1,4 +1,4 @@
-"""Reads the numbers that coordinators and breakers keep, from any thread."""
+"""Reads the numbers of coordinators and breakers, from any thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ._families import (
     Labels,
     Numbers,
 )
-from ._places import OTHER_CIRCUITS, Places
+from ._slots import OTHER_CIRCUITS, SeriesSlots
 
 T = TypeVar("T")
 
@@ -42,15 +42,15 @@ OWN_ERRORS = tuple(
     and issubclass(error, ZenvarkError)
     and error not in {ZenvarkError, exceptions.CircuitOpenError}
 )
-"""Shown before they happen, as 0, so that a rate sees the first one too."""
+"""Exported as 0 before they happen, so that a rate includes the first one."""
 
 STATES = {state: tuple(float(case is state) for case in State) for state in State}
 
-GRAVITY = (State.CLOSED, State.HALF_OPEN, State.OPEN)
+SEVERITY = (State.CLOSED, State.HALF_OPEN, State.OPEN)
 
 
 class Count(NamedTuple):
-    """How much has been counted, and by what: a new source begins at zero."""
+    """A count and its source. A new source begins at zero."""
 
     source: object
     family: Family
@@ -59,12 +59,13 @@ class Count(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What is so now.
+    """The values of a gauge.
 
     Args:
-        family, labels, numbers: What is shown.
-        generation: Of a circuit's state, its number.
-        insists: Whether it is told again and again, against others who tell the same less gravely.
+        family, labels, numbers: The series.
+        generation: The generation of a circuit's state.
+        insists: Whether it is written each time, because other processes may write a less severe
+            state into the same series.
     """
 
     family: Family
@@ -75,18 +76,18 @@ class Level(NamedTuple):
 
 
 def kept_breakers(coordinator: Coordinator) -> list[Breaker]:
-    """The breakers a coordinator keeps now."""
+    """The breakers of a coordinator."""
     return copied(coordinator.breakers.values())
 
 
 def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> Iterator[Count]:
-    """What one breaker has counted."""
+    """The counts of a breaker."""
     name, source, calls = breaker.name, breaker.successes, families.calls
     # The source lasts as long as all its numbers.
     yield Count(source, calls, (namespace, name, "success"), calls.numbers(breaker.successes))
     yield Count(source, calls, (namespace, name, "failure"), calls.numbers(breaker.failures))
     yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
-    for cause in OPENING_CAUSES:  # there before it opens, so that a rate sees the first opening
+    for cause in OPENING_CAUSES:  # exported as 0, so that a rate includes the first opening
         yield Count(source, OPENINGS, (namespace, name, cause.value), (0,))
 
 
@@ -95,13 +96,13 @@ def counts_of_circuits(
     families: Families,
     is_news: Callable[[object, Numbers], bool] = lambda source, numbers: True,
 ) -> Iterator[Count]:
-    """What a coordinator has counted of its circuits, besides their calls.
+    """The counts of a coordinator by circuit, except calls.
 
     Args:
         coordinator: The coordinator.
         families: The metrics.
-        is_news: Tells whether a source has counted something. Those that have done so last come
-            first, so the first that has not is the end.
+        is_news: Whether a source has new counts. The most recent sources come first, so the first
+            one without ends the search.
     """
     namespace, statistics, checks = coordinator.namespace, coordinator.statistics, families.checks
     for name, openings in reversed(copied(statistics.openings.items())):
@@ -117,7 +118,7 @@ def counts_of_circuits(
 
 
 def counts(coordinator: Coordinator) -> Iterator[Count]:
-    """What a coordinator has counted of all circuits together."""
+    """The counts of a coordinator for all circuits together."""
     namespace, statistics = coordinator.namespace, coordinator.statistics
     yield Count(statistics, RECORDED, (namespace,), (statistics.recorded,))
     yield Count(statistics, EVALUATED, (namespace,), (statistics.evaluated,))
@@ -132,15 +133,15 @@ def counts(coordinator: Coordinator) -> Iterator[Count]:
     yield Count(statistics, DELAY, (namespace,), DELAY.numbers(statistics.effect))
 
 
-def levels(coordinators: Iterable[Coordinator], places: Places) -> Iterator[Level]:
-    """What is so now, as far as these coordinators know."""
+def levels(coordinators: Iterable[Coordinator], slots: SeriesSlots) -> Iterator[Level]:
+    """The gauges of these coordinators."""
     members: dict[str, list[Coordinator]] = {}
     for coordinator in coordinators:
         members.setdefault(coordinator.namespace, []).append(coordinator)
     for namespace, its in members.items():
         yield from _leadership(namespace, its)
         yield Level(CONNECTED, (namespace,), (sum(member.connected for member in its),))
-        yield from _states(namespace, its, places)
+        yield from _states(namespace, its, slots)
 
 
 def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Level]:
@@ -158,23 +159,23 @@ def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Leve
         yield Level(LED, (namespace, shard), (led[shard],))
 
 
-def _states(namespace: str, members: Iterable[Coordinator], places: Places) -> Iterator[Level]:
-    hidden, gravest = False, State.CLOSED
+def _states(namespace: str, members: Iterable[Coordinator], slots: SeriesSlots) -> Iterator[Level]:
+    hidden, most_severe = False, State.CLOSED
     for breaker in _newest(members):
         circuit, state = (namespace, breaker.name), breaker.state
-        if places.shows(circuit, state):
+        if slots.shows(circuit, state):
             yield Level(STATE, circuit, STATES[state], breaker.generation)
             continue
         hidden = True
         if state is not State.CLOSED:
-            gravest = max(gravest, state, key=GRAVITY.index)
+            most_severe = max(most_severe, state, key=SEVERITY.index)
     if hidden:
-        insists = gravest is not State.CLOSED
-        yield Level(STATE, (namespace, OTHER_CIRCUITS), STATES[gravest], insists, insists)
+        insists = most_severe is not State.CLOSED
+        yield Level(STATE, (namespace, OTHER_CIRCUITS), STATES[most_severe], insists, insists)
 
 
 def _newest(members: Iterable[Coordinator]) -> Iterable[Breaker]:
-    """Of each circuit the breaker that knows it best."""
+    """The breaker with the latest generation of each circuit."""
     views = [kept_breakers(member) for member in members]
     if len(views) == 1:
         return views[0]
@@ -188,9 +189,9 @@ def _newest(members: Iterable[Coordinator]) -> Iterable[Breaker]:
 
 
 def copied(things: Iterable[T]) -> list[T]:
-    """A copy of what another thread may be changing."""
+    """A copy of a collection that another thread may change."""
     while True:
         try:
             return list(things)
-        except RuntimeError:  # their number has changed meanwhile
+        except RuntimeError:  # it has changed its size meanwhile
             pass

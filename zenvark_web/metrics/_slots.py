@@ -1,4 +1,4 @@
-"""Which circuits have series of their own, so that a scrape is bounded."""
+"""The circuits with series of their own. Their number is bounded, and with it each scrape."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from typing import TypeAlias
 from .._core.states import State
 
 OTHER_CIRCUITS = "_other"
-"""What circuits without series of their own are shown as, all together."""
+"""The label for the sum of all circuits without series of their own."""
 
 Circuit: TypeAlias = tuple[str, str]
 """A circuit's namespace and name."""
 
 
-class Places:
-    """Gives places to circuits, first come, first served.
+class SeriesSlots:
+    """Slots for circuits, first come, first served.
 
-    Who has a place keeps it; who came too late never gets one, while it stays: what it has counted
-    is in the sum of all that have none, and no counter may go back.
+    A circuit keeps its slot. A circuit that came too late gets none as long as it exists: its
+    counts are in the sum of the others, and a counter must never decrease.
 
-    That a circuit is not closed must be seen nevertheless: as many more have a state of their own
-    while they are not.
+    Circuits that are not closed must be visible nevertheless: as many more have a series for their
+    state while they are not closed.
 
     Args:
-        most: How many circuits have a place.
-        lasting: Whether a place is never free again, since what was written stays.
+        most: The number of slots.
+        lasting: Whether a slot is never freed, because written values stay.
     """
 
     def __init__(self, most: int, *, lasting: bool) -> None:
         self._most = most
         self._lasting = lasting
-        self._placed: set[Circuit] = set()
+        self._holders: set[Circuit] = set()
         self._late: set[Circuit] = set()
         self._states: set[Circuit] = set()
 
     def keep_only(self, present: Iterable[Circuit]) -> None:
-        """Give the places of circuits that are gone to others."""
+        """Free the slots of all other circuits."""
         if not self._lasting:
             here = set(present)
-            self._placed &= here
+            self._holders &= here
             self._late &= here
             self._states &= here
 
     def has(self, circuit: Circuit) -> bool:
-        """Whether a circuit has series of its own."""
-        if circuit in self._placed:
+        """Whether a circuit has a slot. It gets one if there is a free one."""
+        if circuit in self._holders:
             return True
-        if len(self._placed) >= self._most or circuit in self._late:
+        if len(self._holders) >= self._most or circuit in self._late:
             if not self._lasting:
                 self._late.add(circuit)
             return False
-        self._placed.add(circuit)
+        self._holders.add(circuit)
         return True
 
     def shows(self, circuit: Circuit, state: State) -> bool:
-        """Whether a circuit's state has series of its own."""
+        """Whether a circuit has a series for its state."""
         if self.has(circuit):
             return True
         if state is State.CLOSED:
