@@ -1,4 +1,4 @@
-"""An answer of no library in particular, as fallbacks make it."""
+"""Responses independent of any library."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Payload: TypeAlias = bytes | str | dict[str, Any] | list[Any]
-"""A body: as it is, as text, or as JSON."""
+"""A body: bytes, text, or JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response of no library in particular.
+    """A response independent of any library.
 
     Args:
-        content: The body: bytes as they are, a string as text, a dict or list as JSON.
+        content: The body: bytes, a string as text, a dict or list as JSON.
         status: The status.
         headers: By name, or pairs.
     """

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 from .._core.states import Outcome
 from .._rejections import EXTENSION, leaves_that_count, told_by
 from ..exceptions import ClassifierError
-from .errors import goodbye_in, is_in_good_order, is_local_limit, label_of
+from .errors import goaway_in, is_graceful, is_local_limit, label_of
 from .protocols import HasStatus
 
 # A faster look-up.
@@ -149,8 +149,8 @@ class HttpClassifier:
             if kind in self.ignored_errors:
                 return False
             if kind in self.failure_errors:
-                goodbye = goodbye_in(error)
-                graceful = goodbye is not None and is_in_good_order(goodbye)
+                goaway = goaway_in(error)
+                graceful = goaway is not None and is_graceful(goaway)
                 return not graceful and not is_local_limit(error)
         return False
 

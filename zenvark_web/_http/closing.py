@@ -1,4 +1,4 @@
-"""Closing what several transports share."""
+"""Closing of transports that several transports share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextvars import ContextVar
 from typing import TypeAlias
 
 First: TypeAlias = Callable[[object], bool]
-"""Whether a transport is to be closed now: nobody has begun to in this closing."""
+"""Whether a transport has to be closed now: this closing has not reached it before."""
 
-_begun: ContextVar[set[int] | None] = ContextVar("what this closing has begun to close")
+_begun: ContextVar[set[int] | None] = ContextVar("transports that this closing has reached")
 
 
 @contextmanager
 def each_once() -> Generator[First]:
-    """Close each transport once, also where transports within each other share one. Closing again
-    later closes it again."""
+    """Close each transport once, even if nested transports share it. A later closing closes it
+    again."""
     begun = _begun.get(None)
     token = None
     if begun is None:

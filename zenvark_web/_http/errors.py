@@ -1,4 +1,4 @@
-"""What an error says besides its class: it stands in its chain of causes."""
+"""Causes of transport errors, found in their chains."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 LONGEST_CHAIN = 50
-"""Errors that are looked at: chains may be endless, and groups wide."""
+"""How many errors are inspected: chains may be endless, and groups wide."""
 
 LOCAL_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL})
-"""What a process runs out of itself: files, buffers, ports."""
+"""Limits of this process: files, buffers, ports."""
 
 UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
 NO_ERROR = 0
-"""The code of a connection that a server closes in good order (RFC 9113, section 7)."""
+"""The code of a graceful shutdown (RFC 9113, section 7)."""
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or holds, the nearest first.
+    """An error, and the errors that it was raised from or contains, nearest first.
 
-    What was merely being handled meanwhile (`__context__`) may be the caller's. httpcore cuts the
-    chain (`raise ... from None`), but its errors have what they stand for as their argument.
+    `__context__` is not followed: it may be an error of the caller. httpcore cuts the chain
+    (`raise ... from None`), but its errors have the original one as their argument.
     """
     waiting: list[BaseException] = [error]
     seen = 0
@@ -42,7 +42,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def label_of(error: BaseException) -> str:
-    """What a failure is called: the error's class, and why, if it failed to connect."""
+    """The name of a failure: the error's class, and the reason if connecting failed."""
     name = type(error).__name__
     if any(cls.__name__ == "ConnectError" for cls in type(error).__mro__):
         for cause in causes(error):
@@ -66,13 +66,13 @@ def _why(cause: BaseException) -> str:
 
 
 def is_local_limit(error: BaseException) -> bool:
-    """Whether the call failed because this process ran out of something."""
+    """Whether the call failed by a limit of this process."""
     return any(_errno(cause) in LOCAL_LIMITS for cause in causes(error))
 
 
-def goodbye_in(error: BaseException) -> Any:
-    """The event of an HTTP/2 GOAWAY that ended a call, as h2 tells it, or None. All calls of a
-    connection get the same one."""
+def goaway_in(error: BaseException) -> Any:
+    """The h2 event of the HTTP/2 GOAWAY that ended a call, or None. All calls of a connection have
+    the same event."""
     for cause in causes(error):
         event = cause.args[0] if cause.args else None
         if type(event).__name__ == "ConnectionTerminated":
@@ -81,21 +81,21 @@ def goodbye_in(error: BaseException) -> Any:
 
 
 def end_of_connection(error: BaseException) -> object:
-    """What ended a connection and with it all calls on it, an HTTP/2 event or an error of
-    httpcore's, or None. A timeout is each call's own, though it ends the connection as well."""
-    goodbye = goodbye_in(error)
-    if goodbye is not None:
-        return goodbye
+    """The event or error that ended a connection with all its calls, or None. A timeout is each
+    call's own, though it ends the connection as well."""
+    goaway = goaway_in(error)
+    if goaway is not None:
+        return goaway
     cause = error.__cause__
     if cause is None or not type(cause).__module__.startswith("httpcore"):
         return None
     return None if any("Timeout" in cls.__name__ for cls in type(cause).__mro__) else cause
 
 
-def is_in_good_order(goodbye: Any) -> bool:
-    """Whether a server that closed a connection says that it has processed nothing that is
-    without an answer, so that all may be sent again (RFC 9113, section 6.8)."""
-    return goodbye.error_code == NO_ERROR and not goodbye.last_stream_id
+def is_graceful(goaway: Any) -> bool:
+    """Whether a server closed a connection without having processed the open requests, so that all
+    can be sent again (RFC 9113, section 6.8)."""
+    return goaway.error_code == NO_ERROR and not goaway.last_stream_id
 
 
 def _errno(cause: BaseException) -> int | None:

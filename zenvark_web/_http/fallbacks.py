@@ -31,7 +31,7 @@ class FixedResponse:
         BreakerTransport(coordinator, fallback=FixedResponse({"items": []}))
 
     Args:
-        content: The body: bytes as they are, a string as text, a dict or list as JSON.
+        content: The body: bytes, a string as text, a dict or list as JSON.
         status: The status.
         headers: More headers.
 

@@ -1,4 +1,4 @@
-"""The health check, but for the names of its library."""
+"""The health check of both libraries."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .messages import redacted
 
 
 class UrlHealthCheck:
-    """What both libraries' `HttpHealthCheck` do."""
+    """The `HttpHealthCheck` of both libraries."""
 
     _module: Any  # the client library
 
     def __init__(
         self, url: str, *, expect: Container[int] = range(200, 400), timeout: float = 5.0
     ) -> None:
-        """Ask a URL.
+        """Check a URL.
 
         Args:
-            url: Where to ask. `{name}` in it stands for the circuit's name (a host and perhaps a
-                port, with the default mapping), so that one check serves many circuits.
-            expect: The statuses that mean well.
-            timeout: Seconds for the whole exchange; the connection may take half of them.
+            url: The URL. `{name}` in it is replaced by the circuit's name (a host, optionally with
+                a port, if circuits are named by host), so that one check serves many circuits.
+            expect: The statuses that pass.
+            timeout: Seconds for the whole exchange; half of them for the connection.
 
         Raises:
             TypeError, ValueError: A setting is not usable.
@@ -48,10 +48,13 @@ class UrlHealthCheck:
         """The check of one circuit.
 
         Raises:
-            ValueError: The circuit's name can't stand in a URL.
+            ValueError: The circuit's name cannot be part of a URL.
         """
         if "{name}" in self._url and not re.fullmatch(r"[A-Za-z0-9._~:\[\]-]+", name):
-            raise ValueError(f"the circuit's name {name!r} can't stand in a URL")
+            raise ValueError(
+                f"the name of circuit {name!r} cannot be part of the URL of its health check: give "
+                "it a policy with a check of its own"
+            )
         url = self._url.replace("{name}", name)
 
         async def check(_: HealthCheckType) -> None:
@@ -60,18 +63,17 @@ class UrlHealthCheck:
         return check
 
     async def __call__(self, type_: HealthCheckType) -> None:
-        """Ask the URL; for one without `{name}`.
+        """Check the URL, if it is one without `{name}`.
 
         Raises:
-            HTTPError, TimeoutError: There was no answer (the library's error), or not in time.
-            HealthCheckError: It had another status.
+            HTTPError, TimeoutError: No response (the library's error), or not in time.
+            HealthCheckError: The response has another status.
         """
         await self._check(self._url)
 
     async def _check(self, url: str) -> None:
         verify = self._verify(url)
-        # A TLS handshake ends by this limit, before it is cancelled: httpx closes its socket only
-        # then.
+        # This limit ends a TLS handshake before it is cancelled: only then httpx closes its socket.
         limits = self._module.Timeout(self._timeout, connect=self._timeout / 2)
         async with (
             asyncio.timeout(self._timeout),
@@ -82,7 +84,7 @@ class UrlHealthCheck:
                 raise HealthCheckError(f"status {response.status_code}")
 
     def _verify(self, url: str) -> ssl.SSLContext | bool:
-        """One TLS context for all checks: making one takes a while."""
+        """One TLS context for all checks: creating one is slow."""
         if not url.startswith("https:"):
             return False
         if self._tls is None:

@@ -1,4 +1,4 @@
-"""The answer of an open circuit: 503 with a problem document (RFC 9457) and `Retry-After`."""
+"""The response of an open circuit: 503 with a problem document (RFC 9457) and `Retry-After`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ STATUS = 503
 MEDIA_TYPE = "application/problem+json"
 
 LONGEST = 2**31
-"""The most seconds that every reader of HTTP can take in (RFC 9111, section 1.2.2)."""
+"""The largest number of seconds that every HTTP client supports (RFC 9111, section 1.2.2)."""
 
 SPREAD = 0.2
-"""By which part of the wait `Retry-After` may be longer."""
+"""The share of the wait by which `Retry-After` may be longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A kind of problem, as `docs/problems.md` tells it. Its texts never depend on the request.
+    """A problem type, documented in `docs/problems.md`. Its texts never depend on the request.
 
     Args:
-        uri: Its name for programs. It never changes; there is nothing to be fetched from it.
-        title: Its name for people.
-        detail: What it means for the request.
+        uri: The identifier for programs. It never changes and cannot be fetched.
+        title: The name for people.
+        detail: The meaning for the request.
     """
 
     uri: str
@@ -49,12 +49,12 @@ ROUTE_UNAVAILABLE = ProblemType(
 
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
-    """What `response.extensions["breaker"]` tells of a response that a breaker made.
+    """The breaker that made a response, as `response.extensions["breaker"]`.
 
     Args:
         name: The circuit's name.
-        state: What it let pass when the call was rejected.
-        retry_after: Seconds until its next attempt to recover.
+        state: The circuit's state when the call was rejected.
+        retry_after: Seconds until the next attempt to recover.
     """
 
     name: str
@@ -63,14 +63,14 @@ class BreakerStatus:
 
 
 def retry_seconds(remaining: float, chance: Callable[[], float] = random.random) -> int:
-    """What `Retry-After` says: at least 1, and never before the next attempt.
+    """The value of `Retry-After`: at least 1, and never before the next attempt.
 
-    Up to a fifth of the wait is added by chance, so that clients do not all return at once; then
-    it is rounded up to whole seconds.
+    Up to a fifth of the wait is added at random, so that clients do not all return at once. The
+    sum is rounded up to whole seconds.
 
     Args:
         remaining: Seconds until the next attempt to recover.
-        chance: Makes random numbers from 0 to 1.
+        chance: Returns random numbers from 0 to 1.
     """
     wait = min(max(0.0, remaining), LONGEST)
     return min(max(1, math.ceil(wait * (1 + SPREAD * chance()))), LONGEST)
@@ -79,13 +79,13 @@ def retry_seconds(remaining: float, chance: Callable[[], float] = random.random)
 def problem(
     retry_after: float, circuit: str | None = None, kind: ProblemType = CIRCUIT_OPEN
 ) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the answer.
+    """The headers and the body of the response.
 
     Args:
         retry_after: Seconds until the next attempt to recover.
-        circuit: The circuit's name, where the reader may know it; it can be the name of an
-            internal host.
-        kind: What kind of problem it is.
+        circuit: The circuit's name, unless it must stay secret: it can be the name of an internal
+            host.
+        kind: The problem type.
     """
     seconds = retry_seconds(retry_after)
     document: dict[str, object] = {

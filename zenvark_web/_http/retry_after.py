@@ -1,4 +1,4 @@
-"""An upstream's own `Retry-After` (RFC 9110, section 10.2.3)."""
+"""The `Retry-After` of an upstream (RFC 9110, section 10.2.3)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ A_YEAR = 31_536_000.0
 
 
 def seconds_to_wait(headers: Any) -> float | None:
-    """The seconds that a response's headers ask for, at most a year.
+    """The seconds in the headers of a response, at most a year. None without a valid field.
 
-    A date is read against the response's own `Date`: no two hosts' clocks are compared. Of
-    several fields the longest wait holds. None if there is none that can be understood.
+    A date is relative to the response's own `Date`: clocks of different hosts are never compared.
+    If there are several fields, the longest wait applies.
     """
     sent = headers.get("date")
     waits = [_seconds(value.strip(), sent) for value in headers.get_list("retry-after")]
@@ -24,7 +24,7 @@ def seconds_to_wait(headers: Any) -> float | None:
 
 def _seconds(value: str, sent: str | None) -> float | None:
     if re.fullmatch(r"[0-9]+", value):
-        return min(float(value), A_YEAR)  # `int` refuses more than some thousand digits
+        return min(float(value), A_YEAR)  # `int` refuses thousands of digits
     until, since = _timestamp(value), _timestamp(sent or "")
     if until is None or since is None:
         return None
@@ -38,8 +38,8 @@ def _timestamp(value: str) -> int | None:
         if parsed is None:
             return None
         year, month, day, hour, minute, second = parsed[:6]
-        # A second may be the 60th, which `datetime` does not know.
+        # `datetime` does not accept a leap second.
         moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
         return int(moment.timestamp()) - (parsed[9] or 0)
-    except Exception:  # strangers' texts find each gap in a parser
+    except Exception:  # untrusted text may trigger any bug of the parser
         return None
