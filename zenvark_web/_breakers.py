@@ -1,7 +1,7 @@
-"""The breakers that an instance keeps: bounded in number, and in how fast new ones come.
+"""The breakers of an instance: bounded in number and in the rate of new ones.
 
-All of it is under one lock, for calls come from any thread. The lock may be taken twice by one
-thread: the garbage collector may run a user's code, which asks for a breaker, in the midst of it.
+One lock protects everything, because calls come from any thread. The lock is reentrant: the garbage
+collector may run user code that requests a breaker at any point.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from .breaker import Breaker
 EVICTION_TRIES = 100
 
 LEAST_BURST = 1_000
-"""As many new names may come at once as are kept, and at least this many."""
+"""The minimum number of new names at once; the limit is the number of kept breakers."""
 
 NEW_PER_SECOND = 100.0
-"""So many more may come in each further second."""
+"""The number of new names in each further second."""
 
 REMEMBERED_PER_KEPT = 4
-"""Of the names that were let go of, so many are still no new ones when they come back."""
+"""The number of remembered evicted names for each kept breaker; they do not count as new when they
+return."""
 
 
 class Registry:
     """Breakers by name, in order of use.
 
     Args:
-        most: How many to keep.
-        host: Has the monotonic seconds.
+        most: The maximum number of breakers.
+        host: The monotonic clock.
     """
 
     def __init__(self, most: int, host: Host) -> None:
@@ -49,7 +50,7 @@ class Registry:
         return len(self._breakers)
 
     def get(self, name: str) -> Breaker | None:
-        """The breaker of a circuit, if it is kept. It is the one used last from now on."""
+        """Return a circuit's breaker, if it is kept, and make it the most recently used one."""
         with self._lock:
             breaker = self._breakers.get(name)
             if breaker is not None:
@@ -59,13 +60,13 @@ class Registry:
     def keep(
         self, name: str, make: Callable[[], Breaker], can_be_evicted: Callable[[Breaker], bool]
     ) -> Breaker:
-        """The breaker of a circuit, made if there is none. With all places taken by breakers that
-        are needed, it works but is not kept.
+        """Return the breaker of a circuit, and create it if necessary. If all places are taken by
+        breakers in use, the breaker works but is not kept.
 
         Args:
             name: The circuit.
-            make: Makes a breaker.
-            can_be_evicted: Tells whether one may be let go of.
+            make: Creates a breaker.
+            can_be_evicted: Returns whether a breaker may be evicted.
         """
         with self._lock:
             breaker = self.get(name)
@@ -77,12 +78,13 @@ class Registry:
             return breaker
 
     def snapshot(self) -> Mapping[str, Breaker]:
-        """The breakers that are kept now, the one used last at the end."""
+        """Return the kept breakers, the most recently used one last."""
         with self._lock:
             return MappingProxyType(dict(self._breakers))
 
     def affords(self, name: str) -> bool:
-        """Whether one more new name may come. One that was here lately is no new one."""
+        """Return whether the limit permits one more new name. A name that was evicted recently is
+        not new."""
         with self._lock:
             if name in self._gone:
                 return True
@@ -97,15 +99,15 @@ class Registry:
 
     @property
     def at_rest(self) -> bool:
-        """Whether as many new names may come at once as ever."""
+        """Return whether the full number of new names at once is permitted again."""
         return self._credit >= self._burst - 1
 
     def begin_anew(self) -> None:
-        """Go on in a forked process, in which nobody can be at it any more."""
+        """Continue in a forked process, in which no other thread uses the registry."""
         self._lock = threading.RLock()
 
     def _evict(self, can_be_evicted: Callable[[Breaker], bool]) -> bool:
-        """Let go of the breaker not used for longest, but of none that is needed."""
+        """Evict the least recently used breaker that is not in use."""
         for _ in range(min(EVICTION_TRIES, len(self._breakers))):
             name, breaker = self._breakers.popitem(last=False)
             if can_be_evicted(breaker):

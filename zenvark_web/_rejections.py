@@ -1,8 +1,8 @@
-"""What is a rejection, in whatever form it arrives further out.
+"""Recognises rejections in every form in which they reach an outer layer.
 
-A call that an open circuit did not let through tells nothing of any other upstream. It reaches an
-outer circuit, a middleware or a caller as itself, in the exception group of a task group, as the
-cause of another error, or as the HTTP error that a client made of our own 503.
+A call that an open circuit has rejected says nothing about any other upstream. The rejection
+reaches an outer circuit, a middleware or a caller as itself, in the exception group of a task
+group, as the cause of another error, or as the HTTP error that a client raised for our own 503.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, TypeAlias, cast
 from .exceptions import CircuitOpenError
 
 EXTENSION = "breaker"
-"""The key under which the extensions of a response tell that a breaker made it."""
+"""The key in the extensions of a response that a breaker made."""
 
 LONGEST_CHAIN = 100
-"""Causes that are looked at: a chain may have been made endless by hand."""
+"""The maximum number of causes to follow: a chain may be endless."""
 
 Known: TypeAlias = "dict[tuple[int, int], CircuitOpenError | None]"
-"""The rejections that groups are, by identity and the number of causes to look at: one group may
-be the cause of many errors, in many groups that are."""
+"""Known rejections in groups, by identity and remaining causes: one group may be the cause of many
+errors in many groups."""
 
 
 def rejection_in(error: BaseException) -> CircuitOpenError | None:
-    """The rejection that an error is: the error itself, the one that it was raised from, the one
-    that an HTTP response in it tells of, or of a group of nothing but rejections that with the
-    longest wait. None if there is anything else in it.
+    """Return the rejection in an error: the error itself, its cause, the rejection of its HTTP
+    response, or, in a group of only rejections, the one with the longest wait. None if the error
+    contains anything else.
 
     Args:
-        error: What arrived.
+        error: The error that arrived.
     """
     known: Known = {}
     if isinstance(error, BaseExceptionGroup):
@@ -40,14 +40,14 @@ def rejection_in(error: BaseException) -> CircuitOpenError | None:
 
 
 def leaves_that_count(error: BaseException) -> Iterator[BaseException]:
-    """The errors in a group, however deep, that are no rejections, each once; of what is no group,
-    the error itself, unless it is one."""
+    """Return the errors of a group at any depth that are not rejections, each once; for a single
+    error, the error itself, unless it is a rejection."""
     known: Known = {}
     return (leaf for leaf in _leaves(error) if _rejection_of(leaf, LONGEST_CHAIN, known) is None)
 
 
 def stems_from(error: BaseException, others: Sequence[BaseException]) -> bool:
-    """Whether an error is one of others, or was raised from one."""
+    """Return whether an error is one of others, or was raised from one of them."""
     seen: BaseException | None = error
     for _ in range(LONGEST_CHAIN):
         if seen is None:
@@ -59,7 +59,7 @@ def stems_from(error: BaseException, others: Sequence[BaseException]) -> bool:
 
 
 def told_by(response: object) -> CircuitOpenError | None:
-    """The rejection of which a response tells that a breaker made, or a fallback in its place."""
+    """Return the rejection of a response that a breaker made, or a fallback in its place."""
     try:
         extensions: object = getattr(response, "extensions", None)
         known = isinstance(extensions, Mapping)
@@ -70,15 +70,15 @@ def told_by(response: object) -> CircuitOpenError | None:
 
 
 class Rejections:
-    """The rejections met in one request, wherever they were caught.
+    """The rejections in one request, including caught ones.
 
     Args:
-        outer: Those of a request that this one is part of.
+        outer: The rejections of an outer request.
 
     Attributes:
-        count: How many.
-        longest: That of the circuit that stays open for longest, without its traceback.
-        handled: Whether one was answered for by the app, with what is made for that.
+        count: The number of rejections.
+        longest: The rejection of the circuit with the longest wait, without its traceback.
+        handled: Whether the app has responded to a rejection with the functions for this purpose.
     """
 
     __slots__ = ("__weakref__", "_outer", "count", "handled", "longest")
@@ -90,7 +90,7 @@ class Rejections:
         self.handled = False
 
     def add(self, name: str, retry_after: float) -> None:
-        """Take note of one."""
+        """Add a rejection."""
         self.count += 1
         if self.longest is None or retry_after > self.longest.retry_after:
             self.longest = CircuitOpenError(name, retry_after)
@@ -98,7 +98,7 @@ class Rejections:
             self._outer.add(name, retry_after)
 
     def replaced(self) -> None:
-        """One of them has come to nothing: something as good took the place of the call."""
+        """Remove a rejection: a fallback replaced the call with a good response."""
         self.count -= 1
         if not self.count:
             self.longest = None
@@ -106,15 +106,15 @@ class Rejections:
             self._outer.replaced()
 
     def handling(self, name: str, retry_after: float) -> None:
-        """Take note of one that the app answers for."""
+        """Record that the app responds to a rejection."""
         self.add(name, retry_after)
         self.handled = True
         if self._outer is not None:
             self._outer.handled = True
 
     def end(self) -> None:
-        """Go without those further out from now on. A server may begin a connection's next request
-        inside the last message of the one before: else each would keep all before it."""
+        """Detach from the outer request. A server may begin the next request of a connection inside
+        the last message of the previous one: each would otherwise keep all previous ones."""
         self._outer = None
 
 
@@ -123,8 +123,8 @@ _collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections"
 
 @contextmanager
 def collecting() -> Generator[Rejections]:
-    """Collect the rejections met from here on, in the tasks and threads, too, that are begun
-    inside the block and take its context variables with them."""
+    """Collect the rejections from here on, including tasks and threads that are started inside the
+    block with its context variables."""
     rejections = Rejections(_collecting.get())
     token = _collecting.set(rejections)
     try:
@@ -135,7 +135,7 @@ def collecting() -> Generator[Rejections]:
 
 
 def rejected(name: str, retry_after: float) -> CircuitOpenError:
-    """The error for a call that is not let through. Whoever collects them is told."""
+    """Create the error of a rejected call, and add it to the collected rejections."""
     rejections = _collecting.get()
     if rejections is not None:
         rejections.add(name, retry_after)
@@ -143,15 +143,15 @@ def rejected(name: str, retry_after: float) -> CircuitOpenError:
 
 
 def replaced() -> None:
-    """Whoever collects rejections is told that one has come to nothing: a fallback gave a response
-    in the place of the call's, and no error."""
+    """Remove a rejection from the collected ones: a fallback returned a response without an error
+    in place of the call's."""
     rejections = _collecting.get()
     if rejections is not None and rejections.count:
         rejections.replaced()
 
 
 def handling(error: CircuitOpenError) -> None:
-    """Whoever collects rejections is told that the app answers for one."""
+    """Record in the collected rejections that the app responds to one."""
     rejections = _collecting.get()
     if rejections is not None:
         rejections.handling(error.name, error.retry_after)

@@ -1,4 +1,4 @@
-"""What a coordinator keeps from one run to the next: its instance, its shards, its breakers."""
+"""The state of a coordinator that outlives a run: its instance, its shards, its breakers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WITHOUT = BreakerPolicy()
 
 
 class CoordinatorState:
-    """What outlives a run.
+    """The state that outlives a run.
 
     Args:
         instance: The instance, which has no name yet.
@@ -48,13 +48,13 @@ class CoordinatorState:
 
     @property
     def name(self) -> str:
-        """This instance's name, as it is told to users."""
+        """This instance's name, for users."""
         name = self.identity.show()
         self.instance.notifier.name(name)
         return name
 
     def begin_run(self) -> Instance:
-        """Take a name for the run that begins."""
+        """Assign a name for the run that begins."""
         bound = any(len(shard.outbox.in_flight) for shard in self.shards)
         name = self.identity.for_a_run(bound=bound)
         self.instance = replace(self.instance, id=name)
@@ -65,11 +65,11 @@ class CoordinatorState:
         return self.instance
 
     def begin_anew(self) -> object:
-        """Take no part any more in a forked process, and have nothing to do with what is under
-        way in the one it comes from; what is known stays known.
+        """Reset the state in a forked process: detach from the parent's run, and keep the known
+        transitions.
 
         Returns:
-            What belongs to the other process.
+            The objects of the parent process.
         """
         inherited = self.shards
         statistics = Statistics()
@@ -85,7 +85,7 @@ class CoordinatorState:
         return inherited
 
     def breaker(self, name: str) -> Breaker:
-        """The breaker of a circuit, made on first use, from any thread."""
+        """Return the breaker of a circuit, created on first use, from any thread."""
         breaker = self._registry.get(name)
         if breaker is not None:
             return breaker
@@ -93,8 +93,8 @@ class CoordinatorState:
         return self._protected(name) or self._unprotected(name)
 
     def _protected(self, name: str) -> Breaker | None:
-        """The breaker of a circuit, unless it is one new circuit too many. Those that have
-        settings of their own are as many as somebody has written down, and never too many."""
+        """Return the protected breaker of a circuit, unless it exceeds the limit for new names.
+        Circuits that `policies` names are bounded by the settings, and never exceed it."""
         table = self._table(name)
         if not (name in self.instance.policies.exact or table.knows(name) or self._affords(name)):
             return None
@@ -117,16 +117,17 @@ class CoordinatorState:
 
     @property
     def kept(self) -> int:
-        """How many breakers are kept."""
+        """The number of kept breakers."""
         return len(self._registry)
 
     def watched(self) -> Iterable[str]:
-        """Circuits to check when they are quiet, though nobody has called them yet."""
+        """Return the circuits with idle checks before their first call."""
         names = dict.fromkeys((*self.breakers, *self.instance.policies.exact))
         return [name for name in names if self.instance.policies[name].idle_interval is not None]
 
     def _affords(self, name: str) -> bool:
-        """Whether one more new circuit may come. Before the start it costs the fleet nothing."""
+        """Return whether the limit permits one more new circuit. Before the start, a new circuit
+        costs the fleet nothing."""
         if not self.shards[0].outbox.handover.served:
             return True
         affords = self._registry.affords(name)

@@ -1,1 +1,2 @@
-"""What calls touch, in any thread: the local circuits, and no loop. Nothing here is public."""
+"""The part that calls use, in any thread: the local circuits, without loops. Nothing here is
+public."""

@@ -1,4 +1,4 @@
-"""Builds a batch of reports from what local circuits have recorded."""
+"""Builds a batch of reports from the results of local circuits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .table import Table
 
 
 class BatchBuilder:
-    """What goes into one batch. It is kept until it is written, so that it can be sent again.
+    """The content of one batch. It is kept until it is written, so that it can be sent again.
 
     Args:
         number: The batch's number.
-        statistics: Counts the results that are too old.
+        statistics: Counts expired results.
 
     Attributes:
-        words: The circuits whose state is sent, though they have no results.
-        sent_at: The monotonic second at which it was first sent.
+        words: The circuits whose state is sent without results.
+        sent_at: The monotonic second of the first send.
     """
 
     def __init__(self, number: int, statistics: Statistics) -> None:
@@ -32,7 +32,7 @@ class BatchBuilder:
         self.words: Iterable[str] = ()
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
-        """Take a circuit's results, but for those that are too old; returns how many runs."""
+        """Take a circuit's results except expired ones; return the number of runs."""
         runs: list[PendingRun] = []
         for run in circuit.take():
             if run.generation < 0:  # begun and judged while this instance was alone
@@ -49,24 +49,24 @@ class BatchBuilder:
         return len(runs)
 
     def stored(self) -> None:
-        """The store has the batch; perhaps its first copy, whose reply was lost."""
+        """Record that the store has the batch, or its first copy, whose reply was lost."""
         for circuit, _, _, note in self._parts:
             if note is not None:
                 circuit.admission.told(note.generation, self.sent_at)
 
     @property
     def runs(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:
-        """The results in it."""
+        """The results in the batch."""
         return [(circuit, runs) for circuit, runs, *_ in self._parts]
 
     @property
     def results(self) -> int:
-        """How many results are in it. The number does not change, since the store may have a copy
+        """The number of results in the batch. It does not change, because the store may have a copy
         whose reply was lost."""
         return sum(run.count for _, runs, *_ in self._parts for run in runs)
 
     def reports(self, now: float, table: Table) -> tuple[Report, ...]:
-        """The reports as they are at the monotonic second `now`.
+        """Return the reports as of the monotonic second `now`.
 
         Args:
             now: The second.
@@ -104,5 +104,5 @@ class BatchBuilder:
 
 
 def _with_word(report: Report, table: Table) -> Report:
-    """A report with its circuit's state, unless that is as it began."""
+    """Add its circuit's state to a report, unless that is the initial state."""
     return replace(report, word=table.word(report.circuit)) if report.generation else report

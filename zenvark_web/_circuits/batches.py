@@ -11,18 +11,18 @@ from ..exceptions import ResultsLostError
 MAX_BATCHES = 10_000
 
 GIVEN_UP_AFTER = 30.0
-"""Seconds after which a batch that was sent and not acknowledged is lost. (Leaders acknowledge
-within ten; what they find later has expired.)"""
+"""Seconds after which a batch without acknowledgement counts as lost. (Leaders acknowledge within
+ten seconds; results that they find later have expired.)"""
 
 LOSSES_INTERVAL = 10.0
-"""Lost results are reported at most once in so many seconds; the counters have each."""
+"""The minimum seconds between two reports of lost results; the counters contain each."""
 
 
 class InFlightBatches:
-    """The batches of this instance whose results no leader has acknowledged yet.
+    """The batches of this instance that no leader has acknowledged yet.
 
     Args:
-        instance: Counts what becomes of results, and reports losses.
+        instance: Counts the fate of results, and reports losses.
     """
 
     def __init__(self, instance: Instance) -> None:
@@ -38,25 +38,25 @@ class InFlightBatches:
         return len(self._batches)
 
     def add(self, number: int, results: int) -> None:
-        """A batch is about to be sent for the first time."""
+        """Add a batch that is about to be sent for the first time."""
         self._batches.append(_Sent(number, results))
         if len(self._batches) > MAX_BATCHES:  # nobody has led for long
             oldest = self._batches.popleft()
             self._batches[0].results += oldest.results
 
     def sent(self) -> None:
-        """The store has the batch that was added last."""
+        """Record that the store has the last added batch."""
         if self._batches:
             self._batches[-1].at = self._monotonic()
 
     def give_up(self) -> None:
-        """Count the batch that was added last as dropped: it is not sent again."""
+        """Count the last added batch as dropped: it is not sent again."""
         if self._batches:
             self._statistics.dropped += self._batches.pop().results
 
     def review(self, account: Account | None) -> None:
-        """Apply the account that stands in the store, if there is one, and count as dropped what
-        it should have acknowledged by now."""
+        """Apply the stored account, if there is one, and count as dropped the results that it
+        should contain by now."""
         if account is not None:
             self.acknowledge(account)
         before = self._monotonic() - GIVEN_UP_AFTER
@@ -64,8 +64,8 @@ class InFlightBatches:
             self._statistics.dropped += self._batches.popleft().results
 
     def acknowledge(self, account: Account) -> None:
-        """Count what leaders have made of the batches up to now. Results that are missing in the
-        account never reached a leader: the store has lost them, or never kept them."""
+        """Count the results that leaders have acknowledged. Results that are missing in the account
+        never reached a leader: the store has lost them, or never stored them."""
         known = self._acknowledged
         if account.first == known.first and account.last <= known.last:
             return
@@ -86,7 +86,7 @@ class InFlightBatches:
         return results
 
     def report_losses(self) -> None:
-        """Report what was lost since the last report, unless that was a moment ago."""
+        """Report losses since the last report, unless that was a moment ago."""
         lost = (self._statistics.dropped, self._statistics.expired)
         now = self._monotonic()
         if lost == self._reported or now - self._reported_at < LOSSES_INTERVAL:

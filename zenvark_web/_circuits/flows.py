@@ -1,12 +1,11 @@
-"""Calls of a circuit inside a permitted call of the same circuit are part of that one.
+"""Calls of a circuit inside a permitted call of the same circuit are part of that call.
 
-A guarded function calls another one under the same circuit, or a client whose transport has the
-circuit of that name. The call further out was let through, so those inside it are: they need no
-permit of their own, which a half-open circuit would not have, and all of them count once, as the
-call further out.
+A guarded function calls another one of the same circuit, or a client whose transport has the same
+circuit. The outer call was permitted, so inner calls are too: they need no permit of their own,
+which a half-open circuit would not have, and all of them count once, as the outer call.
 
-A *flow* is what such a call carries along in a context variable. It is a list and no object,
-since nearly all calls make one and a list takes a third of the time.
+A *flow* is the record of such a call in a context variable. It is a list instead of an object,
+because nearly every call creates one, and a list takes a third of the time.
 """
 
 from __future__ import annotations
@@ -20,28 +19,30 @@ from .._core.states import Outcome
 Flow: TypeAlias = list[Any]
 
 WHOSE = 0
-"""The circuit, a `Checked`, or None once the call has been settled."""
+"""The circuit, a `Checked`, or None after the call is settled."""
 GENERATION = 1
 """The generation in which the call began."""
 OUTER = 2
-"""The flow that this one began in, or None."""
+"""The outer flow, or None."""
 WORD = 3
-"""What the calls inside it have told, or None: how the last one ended of which something is known,
-as an outcome and a label, and the errors of those that told nothing."""
+"""The results of inner calls, or None: the last informative outcome with its label, and the errors
+of ignored inner calls."""
 OWNER = 4
-"""A weak reference to the permit that carries it along, or None: it is over once that is lost."""
+"""A weak reference to the permit that carries the flow, or None. The flow ends when the permit is
+lost."""
 
 MOST_IGNORED = 8
-"""So many errors are kept of those that told nothing, the last ones: one may leave the call."""
+"""The maximum number of kept errors of ignored inner calls, the latest ones: one of them may leave
+the call."""
 
 current: ContextVar[Flow | None] = ContextVar("zenvark_web.flow", default=None)
 
 
 class Checked:
-    """The circuit whose health check is under way.
+    """The circuit of a running health check.
 
     Args:
-        home: What belongs to one coordinator alone.
+        home: An object that identifies one coordinator.
         name: The circuit's name.
     """
 
@@ -129,9 +130,9 @@ def ignored(flow: Flow | None) -> tuple[BaseException, ...]:
 
 
 def last_word(flow: Flow, outcome: Outcome, label: str) -> tuple[Outcome, str]:
-    """Settle a flow: how its call ended, if those inside it are heard as well. A failure that was
-    the last to be told inside is one of the call, and a success is no more than an answer, if that
-    was the last."""
+    """Settle a flow: return the outcome of its call, including inner calls. If the last informative
+    inner call failed, the call is a failure; if it was answered, a success of the call counts as
+    answered."""
     flow[WHOSE] = None
     word, flow[WORD] = flow[WORD], None  # the errors in it are kept no longer
     if word is not None and (

@@ -16,10 +16,10 @@ from .._runtime.host import Host
 from .runs import RunBudget
 
 MAX_INCOMING = 100_000
-"""The most results of other threads to keep in line, while the loop's thread has no time."""
+"""The maximum number of queued results of other threads, while the loop's thread is busy."""
 
 COLLECTING = 0.02
-"""Seconds that successes of other threads wait in line for company."""
+"""Seconds that successes of other threads wait in the queue for further results."""
 
 
 class Owner(Protocol):

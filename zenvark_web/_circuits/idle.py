@@ -1,4 +1,4 @@
-"""Warns, once, that calls are made though their coordinator does not run: nothing protects them."""
+"""Warns once if calls are made while their coordinator does not run and nothing protects them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .._runtime.host import Host
 from .._runtime.notifier import Notifier
 
 LATE = 5.0
-"""Seconds after a stop in good order in which results may still come: a program that ends."""
+"""Seconds after a proper stop in which results may still arrive, because a program ends."""
 
 LOST_RESULTS, OPEN_PASSES = "lost results", "open passes"
 
@@ -16,12 +16,12 @@ LOST_RESULTS, OPEN_PASSES = "lost results", "open passes"
 class IdleWarnings:
     """The warnings of a coordinator that does not run.
 
-    There are two, each logged once until the coordinator runs again, not once for each circuit:
-    that results are lost, and that open circuits let calls pass. Their remedies differ.
+    There are two, each logged once until the coordinator runs again, and not once for each circuit:
+    results are lost, and open circuits permit calls. Their remedies differ.
 
     Args:
         notifier: Logs the warnings.
-        host: Has the monotonic seconds.
+        host: The monotonic clock.
     """
 
     def __init__(self, notifier: Notifier, host: Host) -> None:
@@ -33,17 +33,17 @@ class IdleWarnings:
         self._quiet_until = float("-inf")
 
     def started(self) -> None:
-        """The coordinator runs."""
+        """Record that the coordinator runs."""
         self._logged.clear()
         self._has_run = True
         self._quiet_until = float("-inf")
 
     def stopped(self) -> None:
-        """The coordinator was stopped."""
+        """Record that the coordinator was stopped."""
         self._quiet_until = self._monotonic() + LATE
 
     def lost_result(self, circuit: str) -> None:
-        """A call has ended, and its result goes nowhere."""
+        """Warn that the result of a call is lost."""
         if (
             LOST_RESULTS not in self._logged
             and self._monotonic() >= self._quiet_until
@@ -55,7 +55,7 @@ class IdleWarnings:
                 self._notifier.never_started(circuit)
 
     def open_passes(self, circuit: str) -> None:
-        """A call passes an open circuit, since nobody finds out whether its upstream is well."""
+        """Warn that an open circuit permits a call, because its recovery would not be noticed."""
         if OPEN_PASSES not in self._logged and self._first(OPEN_PASSES):
             self._notifier.not_running(circuit)
 

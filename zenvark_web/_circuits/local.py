@@ -42,15 +42,15 @@ class Listener(Protocol):
         ...
 
     def blocked(self, circuit: LocalCircuit) -> None:
-        """Calls were rejected."""
+        """Called when calls were rejected."""
         ...
 
     def trial_changed(self, circuit: LocalCircuit) -> None:
-        """This instance's part in a trial has changed."""
+        """Called when this instance's part in a trial has changed."""
         ...
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """The number of calls in flight that are slow already has changed."""
+        """Called when the number of slow calls in flight has changed."""
         ...
 
     def began(self, circuit: LocalCircuit) -> None:
@@ -274,11 +274,12 @@ class LocalCircuit:
         self._listener.began(self)
 
     def slow_in_flight(self, now: float) -> tuple[int, float | None]:
-        """How many calls in flight are slow already, and when the next one will be."""
+        """Return the number of slow calls in flight, and the time at which the next one becomes
+        slow."""
         return self.in_flight.count_slow(self.admission.generation, now)
 
     def report_slow(self, *, urgent: bool) -> None:
-        """Report how many calls in flight are slow already."""
+        """Report the number of slow calls in flight."""
         self._listener.slow(self, urgent=urgent)
 
     def block(self, now: float) -> None:
@@ -300,7 +301,7 @@ class LocalCircuit:
 
         Args:
             generation: The generation in which it began.
-            returned: Whether its permit comes back unused.
+            returned: Whether its permit is returned unused.
         """
         if self.handover.thread is None:
             self._end_trial(generation, returned)
@@ -337,14 +338,14 @@ class LocalCircuit:
         return True
 
     def retry_after(self, now: float) -> float:
-        """Seconds until the next attempt to recover; 0 if the next call passes."""
+        """Return the seconds until the next recovery attempt; 0 if the next call is permitted."""
         if not self.handover.served and self.admission.due(now):
             return 0.0
         return self.admission.retry_after(now)
 
     @property
     def waiting(self) -> Sequence[PendingRun]:
-        """The results that wait to be sent."""
+        """Return whether results are pending."""
         return self._runs
 
     def take(self) -> list[PendingRun]:

@@ -31,12 +31,12 @@ class Outbox:
 
     Args:
         instance: The instance.
-        idle: Warns of results that nobody will send.
-        handover: The way to the reporter's thread.
+        idle: Warns about results that are not sent.
+        handover: The queue to the reporter's thread.
 
     Attributes:
         waiting: The circuits with something to report, by name.
-        builder: The batch that is under way, if there is one.
+        builder: The current batch, if there is one.
         in_flight: The batches that no leader has acknowledged yet.
     """
 
@@ -62,7 +62,7 @@ class Outbox:
 
         Args:
             wake: Called, with whether it is urgent, when there is something to send.
-            monitor: Looks after calls in flight.
+            monitor: Watches calls in flight.
         """
         self._wake = wake
         self._monitor = monitor
@@ -96,7 +96,7 @@ class Outbox:
     # What the circuits report
 
     def recorded(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """Results wait."""
+        """Add a circuit with pending results."""
         self.waiting[circuit.name] = circuit
         self._wake(urgent)
 
@@ -104,15 +104,15 @@ class Outbox:
         """The reporter removes the results."""
 
     def blocked(self, circuit: LocalCircuit) -> None:
-        """Calls were rejected."""
+        """Add a circuit with rejected calls."""
         self.recorded(circuit, urgent=True)
 
     def trial_changed(self, circuit: LocalCircuit) -> None:
-        """This instance's part in a trial has changed."""
+        """Add a circuit whose trial has changed."""
         self.recorded(circuit, urgent=True)
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
-        """The number of calls in flight that are slow already has changed."""
+        """Add a circuit whose number of slow calls in flight has changed."""
         self.recorded(circuit, urgent=urgent)
 
     def began(self, circuit: LocalCircuit) -> None:

@@ -1,4 +1,4 @@
-"""The outcome of a call, from its result or its error."""
+"""The outcome of a call, from its result or its exception."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Outcomes:
         self.notifier: Notifier = notifier
 
     def of_result(self, result: object) -> Outcome:
-        """The outcome of a call that returned."""
+        """Return the outcome of a call that returned."""
         if self._classify is None:
             return Outcome.SUCCESS
         return self._classified(self._classify, result, Outcome.SUCCESS)

@@ -1,4 +1,4 @@
-"""Runs: results in a row that ended alike, as they wait to be sent, and how many may wait."""
+"""Runs of consecutive results with the same outcome, until they are sent, and their limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MAX_AGE = 10.0
 MAX_RUNS = 10_000
 
 RUN_SPAN = 1.0
-"""Seconds that a run may span, so that its age is true for all of its calls."""
+"""The maximum length of a run in seconds, so that its age applies to all of its calls."""
 
 
 class PendingRun:
-    """Results in a row that ended alike and have not been sent."""
+    """A run of consecutive results with the same outcome that has not been sent."""
 
     __slots__ = ("count", "ended", "failed", "generation", "label", "shown", "slow", "until")
 
@@ -30,11 +30,11 @@ class PendingRun:
 
 
 class RunBudget:
-    """How many runs of all circuits of a shard wait to be sent.
+    """The number of pending runs of all circuits of a shard.
 
     Args:
-        statistics: Counts the results for which there was no room.
-        limit: The most runs that may wait.
+        statistics: Counts the results that exceeded the limit.
+        limit: The maximum number of pending runs.
     """
 
     __slots__ = ("limit", "statistics", "used")
@@ -45,6 +45,6 @@ class RunBudget:
         self.used: int = 0
 
     def lost(self, results: int) -> None:
-        """Count results for which there is no room."""
+        """Count results that exceeded the limit."""
         self.statistics.recorded += results
         self.statistics.dropped += results

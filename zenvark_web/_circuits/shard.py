@@ -1,7 +1,7 @@
-"""An instance's part in one shard: what it knows of the circuits there, and what waits to be sent.
+"""An instance's part in one shard: its knowledge of the circuits, and its pending results.
 
-Circuits are spread over the shards of a namespace by their names. Each shard has keys, a lease
-and a leader of its own, and nothing in common with the others.
+The circuits of a namespace are distributed over its shards by name. Each shard has its own keys,
+lease and leader, and shares nothing with the others.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .table import Table
 
 
 class Shard:
-    """What outlives a run. The loops of a run are in `ShardRunner`.
+    """The part of a shard that outlives a run. `ShardRunner` contains the loops of a run.
 
     Args:
         instance: The instance.
         backend: The shard's store.
-        idle: Warns of calls while no run is under way.
+        idle: Warns about calls while no run is active.
         number: The shard's number, from zero.
     """
 
@@ -37,10 +37,10 @@ class Shard:
         self.table = Table(instance, self.outbox, self.clock)
 
     def holds(self, circuit: str) -> bool:
-        """Whether a circuit belongs here."""
+        """Return whether a circuit belongs to this shard."""
         return shard_of(circuit, self._of) == self._number
 
 
 def shard_of(circuit: str, shards: int) -> int:
-    """The number of the shard that a circuit belongs to; the same in every process."""
+    """Return the number of a circuit's shard, which is the same in every process."""
     return crc32(circuit.encode()) % shards

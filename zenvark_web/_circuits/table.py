@@ -1,4 +1,4 @@
-"""What this instance knows of the fleet's circuits: their newest transitions, applied in order."""
+"""The known states of the fleet's circuits: their newest transitions, applied in order."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MOST_NEW = 1_000
 
 
 class StandIn(Listener, Protocol):
-    """Whoever decides for this instance while it is cut off from the fleet."""
+    """The substitute for the leader while this instance is cut off."""
 
     def overruled(self, name: str) -> None:
-        """The fleet has decided on a circuit."""
+        """Called when the fleet has a new transition of a circuit."""
         ...
 
 
 class Table:
-    """Newest transitions by circuit, and the local circuits they apply to.
+    """The newest transitions by circuit, and the local circuits to which they apply.
 
-    It outlives a coordinator's runs: what was known stays known. It holds local circuits weakly;
-    they live as long as someone holds their breaker.
+    The table outlives a coordinator's runs, with all known transitions. It holds local circuits
+    weakly; they live as long as their breaker is referenced.
 
     Args:
-        instance: The instance; it has no name until it takes part.
-        home: What the local circuits share.
+        instance: The instance; it has no name until it participates.
+        home: The shared part of the local circuits.
         clock: The shared clock.
     """
 
@@ -175,7 +175,7 @@ class Table:
         self._take_effect(before, transition)
 
     def _count(self, transition: Transition) -> None:
-        """Count an opening that was decided here."""
+        """Count an opening that was decided on this instance."""
         if transition.previous is State.CLOSED and transition.state is State.OPEN:
             self._statistics.opened(transition.circuit, transition.reason.cause)
 
@@ -218,11 +218,11 @@ class Table:
 
     @property
     def holds_grants(self) -> bool:
-        """Whether this instance holds any grant."""
+        """Whether this instance holds a grant."""
         return bool(self._holding)
 
     def trials(self) -> Iterator[LocalCircuit]:
-        """The local circuits on which this instance holds a grant."""
+        """The local circuits with a grant of this instance."""
         for name in tuple(self._holding):
             circuit = self._locals.get(name)
             if circuit is None:
