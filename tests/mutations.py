@@ -114,7 +114,7 @@ MUTATIONS = (
         5,
         "a new leader ignores the window snapshots of the last one",
         "_core/circuit.py",
-        "        return tally.counted is None or self._counting.restore(tally.counted)\n",
+        "        return snapshot.window is None or self._counting.restore(snapshot.window)\n",
         "        return True\n",
         "tests/coordination/test_checkpoints.py"
         "::test_failures_on_both_sides_of_a_takeover_open_together",
@@ -140,8 +140,8 @@ MUTATIONS = (
         5,
         "Retry-After deadlines are not reported to the leader",
         "_circuits/batch_builder.py",
-        "            hold=circuit.retry_after_left(now),\n",
-        "            hold=None,\n",
+        "            retry_after=circuit.retry_after_left(now),\n",
+        "            retry_after=None,\n",
         "tests/cluster/test_retry_after_and_slow_calls.py::test_takeover_keeps_it",
     ),
     Mutation(

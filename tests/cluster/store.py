@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from tests.helpers.servers import ServerHandle
-from zenvark_web._core.states import Tally, Transition
+from zenvark_web._core.states import CircuitSnapshot, Transition
 from zenvark_web.backends import _decoding
 
 
@@ -37,10 +37,10 @@ class Store:
         stored = self._ask("HGETALL", "circuits")
         return {name: _decoding.decode_transition(text) for name, text in stored.items()}
 
-    def tallies(self) -> dict[str, Tally]:
+    def snapshots(self) -> dict[str, CircuitSnapshot]:
         """What a new leader would go on from."""
         stored = self._ask("HGETALL", "tallies")
-        return {name: _decoding.decode_tally(text) for name, text in stored.items() if name}
+        return {name: _decoding.decode_snapshot(text) for name, text in stored.items() if name}
 
     def lose_results(self) -> None:
         """Trim all of them."""

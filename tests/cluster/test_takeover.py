@@ -102,8 +102,8 @@ async def test_killed_leaders_checkpoint_is_taken_up(
 
 def failures_in(store: Store) -> Sequence[tuple[str, str, int]]:
     """Those that a checkpoint holds."""
-    tally = store.tallies().get("upstream")
-    return () if tally is None or tally.counted is None else tally.counted.failures
+    snapshot = store.snapshots().get("upstream")
+    return () if snapshot is None or snapshot.window is None else snapshot.window.failures
 
 
 async def test_leader_that_stops_hands_over_at_once(

@@ -16,12 +16,12 @@ from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Coordinator
 from zenvark_web._core.order import Position
-from zenvark_web._core.states import Tally
+from zenvark_web._core.states import CircuitSnapshot
 from zenvark_web.backends import RedisBackend
 from zenvark_web.backends.base import START, Account, Checkpoint, LeaderChange
 from zenvark_web.backends.redis import KEYS
 
-WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": CircuitSnapshot(1)})
 
 SECRET = "s3cret"
 UNUSED_PORT = 1

@@ -21,14 +21,14 @@ from tests.contract.stores import (
 )
 from zenvark_web import BackendError, MalformedEntryError
 from zenvark_web._core.order import Lease, Position
-from zenvark_web._core.states import Tally
+from zenvark_web._core.states import CircuitSnapshot
 from zenvark_web.backends import Backend
 from zenvark_web.backends._decoding import MAX_ENTRY_LENGTH
 from zenvark_web.backends._encoding import encode_batch, encode_transition
 from zenvark_web.backends.base import START, Account, Batch, Checkpoint, LeaderChange
 from zenvark_web.backends.redis import KEYS
 
-WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": CircuitSnapshot(1)})
 
 Fields = Mapping[str, str | bytes]
 
@@ -265,13 +265,13 @@ async def test_tallies(redis_store: RedisStore, field: str, rubbish: str | bytes
     """What is readable stays, but whoever leads next counts from the beginning."""
     backend = redis_store.open()
     beat = await lead(backend)
-    tallies = {"c": Tally(1, Position(7)), "d": Tally(2, Position(7))}
-    await backend.checkpoint(beat, Checkpoint(Position(7), {"web-1": Account(1, 2)}, tallies))
+    snapshots = {"c": CircuitSnapshot(1, Position(7)), "d": CircuitSnapshot(2, Position(7))}
+    await backend.checkpoint(beat, Checkpoint(Position(7), {"web-1": Account(1, 2)}, snapshots))
     redis_store.command("HSET", "tallies", field, rubbish)
     snapshot = await backend.load(leading=True)
     assert snapshot.checkpoint.position == START
     assert snapshot.checkpoint.accounts == {"web-1": Account(1, 2)}
-    assert snapshot.checkpoint.tallies == {k: v for k, v in tallies.items() if k != field}
+    assert snapshot.checkpoint.snapshots == {k: v for k, v in snapshots.items() if k != field}
     assert len(snapshot.malformed) == 1
     assert (await backend.load()).malformed == ()
 
@@ -289,8 +289,8 @@ async def test_checkpoint_that_cannot_be_written_whole_goes_no_further(
     beat = await lead(backend)
 
     async def write(ms: int, last: int) -> None:
-        accounts, tallies = {"web-1": Account(1, last)}, {"c": Tally(last)}
-        await backend.checkpoint(beat, Checkpoint(Position(ms), accounts, tallies))
+        accounts, snapshots = {"web-1": Account(1, last)}, {"c": CircuitSnapshot(last)}
+        await backend.checkpoint(beat, Checkpoint(Position(ms), accounts, snapshots))
 
     await write(7, 1)
     redis_store.command("DEL", "accounts")
@@ -298,7 +298,7 @@ async def test_checkpoint_that_cannot_be_written_whole_goes_no_further(
     with pytest.raises(BackendError, match="WRONGTYPE"):
         await write(8, 2)
     assert (await backend.load(leading=True)).checkpoint == Checkpoint(
-        Position(7), {}, {"c": Tally(1)}
+        Position(7), {}, {"c": CircuitSnapshot(1)}
     )
 
 
@@ -451,5 +451,5 @@ async def use_all(backend: Backend) -> None:
     beat = await lead(backend)
     await backend.append(batch())
     await publish(backend, transition(beat))
-    accounts, tallies = {"web-1": Account(1, 1)}, {"payments": Tally(1)}
-    await backend.checkpoint(beat, Checkpoint(Position(1, 1), accounts, tallies))
+    accounts, snapshots = {"web-1": Account(1, 1)}, {"payments": CircuitSnapshot(1)}
+    await backend.checkpoint(beat, Checkpoint(Position(1, 1), accounts, snapshots))

@@ -22,7 +22,7 @@ from tests.contract.stores import (
 from tests.helpers.waiting import eventually
 from zenvark_web import Backend, Cause, FencedError, Reason, State
 from zenvark_web._core.order import Lease, Position
-from zenvark_web._core.states import Tally, Transition
+from zenvark_web._core.states import CircuitSnapshot, Transition
 from zenvark_web.backends.base import (
     Account,
     Checkpoint,
@@ -182,7 +182,8 @@ async def test_nothing_is_written_without_the_lease(backend: Backend, lease: obj
             await forget(backend, *many)
     with pytest.raises(FencedError):
         await backend.checkpoint(
-            beat, Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"payments": Tally(1)})
+            beat,
+            Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"payments": CircuitSnapshot(1)}),
         )
     assert await kept(backend) == []
     assert (await backend.load(leading=True)).checkpoint == Checkpoint()

@@ -317,14 +317,14 @@ async def test_what_the_store_has_lost_is_written_again() -> None:
         await judged(coordinator, store)
         await store.is_written_down()
         before = (await store.kept()).checkpoint
-        store_of(store)._tallies.clear()
+        store_of(store)._snapshots.clear()
         store_of(store)._accounts.clear()
         store_of(store)._checkpoint = START
         reader_of(coordinator).refresh()
         await sender.fail(1, "other")
         await store.is_written_down()
         after = (await store.kept()).checkpoint
-        assert after.tallies["upstream"].counted == before.tallies["upstream"].counted
+        assert after.snapshots["upstream"].window == before.snapshots["upstream"].window
         assert after.accounts.keys() >= before.accounts.keys()
 
 
@@ -336,7 +336,7 @@ async def test_tallies_that_are_lost_alone_are_counted_anew() -> None:
         await sender.fail(4)
         await judged(coordinator, store)
         await store.is_written_down()
-    store_of(store)._tallies.clear()
+    store_of(store)._snapshots.clear()
     store_of(store)._checkpoint = START
     for _ in range(2):
         async with leader(store) as coordinator:
@@ -419,11 +419,11 @@ async def test_nothing_is_kept_of_circuits_that_are_gone(monkeypatch: pytest.Mon
                 await store.is_written_down()
         await judged(coordinator, store)
         await store.is_written_down()
-        assert len((await store.kept()).checkpoint.tallies) <= 10
+        assert len((await store.kept()).checkpoint.snapshots) <= 10
         await sender.fail(100)
         await opens(coordinator)
         await store.is_written_down()
-        assert "upstream" not in (await store.kept()).checkpoint.tallies
+        assert "upstream" not in (await store.kept()).checkpoint.snapshots
 
 
 async def test_a_tally_of_an_earlier_generation_goes() -> None:
@@ -433,7 +433,7 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         await sender.fail(1)
         await judged(coordinator, store)
         await store.is_written_down()
-        stale = (await store.kept()).checkpoint.tallies["upstream"]
+        stale = (await store.kept()).checkpoint.snapshots["upstream"]
         await sender.fail(4)
         await opens(coordinator)
         await store.is_written_down()
@@ -445,7 +445,7 @@ async def test_a_tally_of_an_earlier_generation_goes() -> None:
         await judged(coordinator, store)
         assert coordinator.breaker("upstream").generation == 1
         await store.is_written_down()
-        assert "upstream" not in (await store.kept()).checkpoint.tallies
+        assert "upstream" not in (await store.kept()).checkpoint.snapshots
 
 
 async def test_a_leader_that_always_has_something_to_publish_writes_checkpoints() -> None:
@@ -482,7 +482,7 @@ async def test_the_tallies_of_very_many_circuits_are_written_in_parts(
         await Sender(store).send(*(failures(THRESHOLD - 1, name) for name in names))
         await store.is_written_down()
     kept = await store.kept()
-    assert kept.checkpoint.tallies.keys() == set(names)
+    assert kept.checkpoint.snapshots.keys() == set(names)
     assert kept.checkpoint.accounts["elsewhere"].evaluated == (THRESHOLD - 1) * len(names)
     assert store.written >= 4
     async with leader(store) as second:

@@ -45,7 +45,7 @@ class Keeper:
         """The failures in a row that a circuit has counted."""
         circuit = self.places.get(name)
         saved = None if circuit is None else circuit.save(self.now)
-        counted = None if saved is None else saved.counted
+        counted = None if saved is None else saved.window
         return 0 if counted is None else sum(count for *_, count in counted.failures)
 
 

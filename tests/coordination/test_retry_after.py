@@ -127,7 +127,7 @@ async def test_what_the_leader_knows_survives_its_own_transitions() -> None:
             return None
 
         permit = await eventually(trial, what="a trial")
-        told = Report("upstream", hold=100.0)
+        told = Report("upstream", retry_after=100.0)
         await store.append(Batch("elsewhere", 1, await store.now(), (told,)))
         permit.record(Outcome.SUCCESS)
         await eventually(lambda: breaker.state is State.CLOSED)
@@ -178,7 +178,7 @@ async def test_it_is_told_with_each_report_while_it_lasts() -> None:
         await eventually(lambda: not held(breaker))
         fail(breaker)
         await eventually(lambda: len(store.appended) == 3)
-    holds = [report.hold for batch in store.appended for report in batch.reports]
+    holds = [report.retry_after for batch in store.appended for report in batch.reports]
     assert holds[0] is holds[2] is None
     assert holds[1] is not None
     assert 0 < holds[1] <= 0.5

@@ -149,7 +149,7 @@ async def test_failures_count_after_what_a_checkpoint_tells_of_lost_results(
         await succeeds(one)
 
         async def written_down() -> bool:
-            return "upstream" in (await backend.load(leading=True)).checkpoint.tallies
+            return "upstream" in (await backend.load(leading=True)).checkpoint.snapshots
 
         await eventually(written_down)
     clock.offset -= HOUR

@@ -18,18 +18,18 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination import election
-from zenvark_web._core.order import Lease
+from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import (
     Cause,
-    Counted,
+    CircuitSnapshot,
     Grant,
+    KnownState,
     Report,
     Run,
-    Tally,
     Transition,
     TrialNote,
     TrialResults,
-    Word,
+    WindowSnapshot,
 )
 from zenvark_web._judging import leader
 from zenvark_web.backends import RedisBackend, _encoding, _slices
@@ -53,13 +53,13 @@ def listed(what: str) -> list[str]:
 
 
 REPORT = listed("A report is")
-WORD = listed("for each report, how its circuit stands:")
+KNOWN_STATE = listed("for each report, how its circuit stands:")
 RUN = listed("`runs`: a list of")
 NOTE = listed("- `trial`:")
 GRANT = listed(r"\| `grant` \|")
 ACCOUNT = listed("field in `accounts` is")
-TALLY = listed("A circuit's field is")
-COUNTED = listed("what a closed circuit has counted,")
+SNAPSHOT = listed("A circuit's field is")
+WINDOW = listed("the window of a closed circuit,")
 RESULTS_OF_TRIAL = listed("how the trial calls of a half-open circuit have ended,")
 TRANSITION = [name for row in rows(PAGE, "## An entry of `states`") for name in words(row[0])]
 RESULTS = [name for row in rows(PAGE, "## An entry of `results`") for name in words(row[0])]
@@ -75,8 +75,8 @@ def sample(hint: Any) -> Any:
         hint = get_args(hint)[0]
     if get_origin(hint) is tuple:
         return (sample(get_args(hint)[0]),)
-    if hint is Word:
-        return Word(State.OPEN)
+    if hint is KnownState:
+        return KnownState(State.OPEN)
     if hint in {Run, TrialNote}:
         return hint(**{name: sample(of) for name, of in get_type_hints(hint).items()})
     return {bool: True, int: 7, float: 7.0, str: "other"}[hint]
@@ -108,7 +108,9 @@ PLAIN = Report("payments", (Run(0, failed=False, slow=False, count=1),), trial=T
 LONGEST = max(map(packed, changes(PLAIN).values()), key=len)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Report) if field.name != "word"])
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields(Report) if field.name != "known_state"]
+)
 def test_elements_of_a_report(name: str) -> None:
     changed = changes(PLAIN)[name]
     assert differences(packed(PLAIN), packed(changed)) == [REPORT.index(name)]
@@ -146,9 +148,11 @@ def test_elements_of_the_small_lists() -> None:
     version, *sums = ACCOUNT
     assert [field.name for field in fields(Account)] == sums
     assert json.loads(_encoding.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
-    assert [field.name for field in fields(Word)] == WORD
-    word = Word(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1))
-    batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, word=word))))
+    assert [field.name for field in fields(KnownState)] == KNOWN_STATE
+    word = KnownState(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1))
+    batch = _encoding.encode_batch(
+        Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, known_state=word)))
+    )
     assert json.loads(batch["words"]) == [None, ["half_open", 2, 1500, 500, ["web-1", 2, 1]]]
     note, grant = TrialNote(1, 2, 3), Grant(holder="web-1", permits=2, passed=1)
     assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
@@ -157,14 +161,14 @@ def test_elements_of_the_small_lists() -> None:
 
 
 def test_elements_of_a_tally() -> None:
-    version, *names = TALLY
+    version, *names = SNAPSHOT
     assert version == _encoding.VERSION
-    assert [field.name for field in fields(Tally)] == names
-    assert [field.name for field in fields(Counted)] == COUNTED
+    assert [field.name for field in fields(CircuitSnapshot)] == names
+    assert [field.name for field in fields(WindowSnapshot)] == WINDOW
     assert [field.name for field in fields(TrialResults)] == RESULTS_OF_TRIAL
-    counted = Counted("strategy", "window", (("web-1", "boom", 2),), 6.0001)
-    tally = Tally(1, "7-0", counted, TrialResults(3, 4, {"boom": 4}), 5.5)
-    assert json.loads(_encoding.encode_tally(tally)) == [
+    window = WindowSnapshot("strategy", "window", (("web-1", "boom", 2),), 6.0001)
+    snapshot = CircuitSnapshot(1, Position(7), window, TrialResults(3, 4, {"boom": 4}), 5.5)
+    assert json.loads(_encoding.encode_snapshot(snapshot)) == [
         version,
         1,
         "7-0",
@@ -172,7 +176,7 @@ def test_elements_of_a_tally() -> None:
         [3, 4, {"boom": 4}],
         5500,
     ]
-    described = [words(item)[0] for item in items(PAGE, "## Tallies")]
+    described = [words(item)[0] for item in items(PAGE, "## Window snapshots")]
     assert described == names
 
 
@@ -342,7 +346,7 @@ async def test_what_a_server_holds(stored: Stored) -> None:
     for text in stored.hashes["accounts"].values():
         assert len(json.loads(text)) == len(ACCOUNT)
     for circuit, text in stored.hashes["tallies"].items():
-        assert circuit == POSITION or len(json.loads(text)) == len(TALLY)
+        assert circuit == POSITION or len(json.loads(text)) == len(SNAPSHOT)
     assert re.fullmatch(r"\d+-\d+", stored.hashes["tallies"][POSITION])
     for text in stored.hashes["instances"].values():
         assert re.fullmatch(r"\d+ (leader|follower) \{.*\}", text)

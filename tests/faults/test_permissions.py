@@ -14,12 +14,12 @@ from tests.faults.fleet import Fleet
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import BackendError
 from zenvark_web._core.order import Position
-from zenvark_web._core.states import Tally
+from zenvark_web._core.states import CircuitSnapshot
 from zenvark_web.backends import Backend, RedisBackend
 from zenvark_web.backends._slices import whole
 from zenvark_web.backends.base import START, Account, Checkpoint
 
-WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": Tally(1)})
+WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": CircuitSnapshot(1)})
 
 PAGE = (Path(__file__).parents[2] / "docs/deployment.md").read_text()
 [LINE] = re.findall(r"^ACL SETUSER shop .*$", PAGE, re.MULTILINE)

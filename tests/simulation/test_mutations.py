@@ -124,11 +124,11 @@ def no_memory_of_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_giving_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leader.Leader, "rewrite_states", lambda self, lost: None)
     monkeypatch.setattr(Reporter, "report_lost", lambda self, lost: None)
-    monkeypatch.setattr(Table, "word", lambda self, name: None)
+    monkeypatch.setattr(Table, "known_state", lambda self, name: None)
 
 
 def no_word_of_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Table, "word", lambda self, name: None)
+    monkeypatch.setattr(Table, "known_state", lambda self, name: None)
 
 
 def no_accounts(monkeypatch: pytest.MonkeyPatch) -> None:

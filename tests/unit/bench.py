@@ -7,12 +7,12 @@ from zenvark_web._core.circuit import Check, Circuit, Recall
 from zenvark_web._core.states import (
     TRANSITIONS,
     Cause,
+    KnownState,
     Report,
     Run,
     State,
     Transition,
     TrialNote,
-    Word,
 )
 
 BACKOFF = ExponentialBackoff(initial=1, multiplier=2, maximum=60, jitter=0)
@@ -89,7 +89,7 @@ class Bench:
 
     def hold(self, seconds: float, by: str = "a", **more: Any) -> Transition | None:
         """A report that the upstream wants to be left alone."""
-        return self.say(by=by, hold=seconds, **more)
+        return self.say(by=by, retry_after=seconds, **more)
 
     def overdue(self, count: int, by: str = "a", **more: Any) -> Transition | None:
         """A report of calls under way that are slow already."""
@@ -135,12 +135,12 @@ class Bench:
         before = self.latest
         return self._seen(before, self.circuit.checked(asked, error, self.now))
 
-    def repair(self, seen: int, word: Word | None = None) -> Transition | None:
+    def repair(self, seen: int, known: KnownState | None = None) -> Transition | None:
         """A report of an instance that knows more than the store."""
         before = self.latest
-        report = Report(before.circuit, generation=seen, word=word)
+        report = Report(before.circuit, generation=seen, known_state=known)
         moved = self.circuit.repair(report, at=self.now, now=self.now)
-        if word is not None:
+        if known is not None:
             return moved
         assert moved is None or moved.generation == seen + 1
         return self._seen(before, moved)

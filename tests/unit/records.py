@@ -5,17 +5,17 @@ from hypothesis import strategies as st
 from zenvark_web._core.order import Position
 from zenvark_web._core.states import (
     Cause,
-    Counted,
+    CircuitSnapshot,
     Grant,
+    KnownState,
     Reason,
     Report,
     Run,
     State,
-    Tally,
     Transition,
     TrialNote,
     TrialResults,
-    Word,
+    WindowSnapshot,
 )
 from zenvark_web.backends._decoding import MAX_COUNT, MAX_DELAY, MAX_HOLD
 from zenvark_web.backends.base import Batch
@@ -39,7 +39,7 @@ runs = st.builds(
 notes = st.builds(TrialNote, generation=counts, unused=counts, held=counts)
 grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
 words = st.builds(
-    lambda state, attempt, delay, share, grant: Word(
+    lambda state, attempt, delay, share, grant: KnownState(
         state, attempt, delay / 1000, delay * share // 10 / 1000, grant
     ),
     state=st.sampled_from(State),
@@ -55,9 +55,9 @@ reports = st.builds(
     blocked=counts,
     trial=st.none() | notes,
     generation=counts,
-    hold=st.none() | st.integers(0, MAX_HOLD).map(lambda ms: ms / 1000),
+    retry_after=st.none() | st.integers(0, MAX_HOLD).map(lambda ms: ms / 1000),
     overdue=counts,
-    word=st.none() | words,
+    known_state=st.none() | words,
 )
 batches = st.builds(
     Batch,
@@ -94,20 +94,20 @@ transitions = st.builds(
     leader=st.text(max_size=255),
 )
 
-counted = st.builds(
-    Counted,
+window_snapshots = st.builds(
+    WindowSnapshot,
     strategy=st.text(),
-    window=st.none() | st.text(),
+    saved=st.none() | st.text(),
     failures=st.lists(st.tuples(names, st.text(max_size=64), positive), max_size=3).map(tuple),
 )
 trial_results = st.builds(TrialResults, passed=counts, failed=counts, failures=numbers_by_name)
-tallies = st.builds(
-    Tally,
+snapshots = st.builds(
+    CircuitSnapshot,
     generation=counts,
     position=positions,
-    counted=st.none() | counted,
+    window=st.none() | window_snapshots,
     trial=st.none() | trial_results,
-    hold=seconds,
+    retry_after_until=seconds,
 )
 
 json_values = st.recursive(

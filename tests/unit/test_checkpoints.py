@@ -14,7 +14,7 @@ from tests.unit.test_strategies import Calls, count_windows, record, run_lists, 
 from zenvark_web import ConsecutiveFailures, CountWindow, State, Strategy, TimeWindow, Trip
 from zenvark_web._core.failure_sample import MAX_SUMMARY
 from zenvark_web._core.policy import described
-from zenvark_web._core.states import Counted, Tally, TrialNote
+from zenvark_web._core.states import CircuitSnapshot, TrialNote, WindowSnapshot
 from zenvark_web._core.windows import LookAhead, Savable
 
 STRATEGIES = [
@@ -95,7 +95,7 @@ def successor(bench: Bench, **settings: Any) -> Bench:
     return Bench(bench.latest, now=bench.now, **settings)
 
 
-def saved(bench: Bench) -> Tally:
+def saved(bench: Bench) -> CircuitSnapshot:
     tally = bench.circuit.save(bench.now)
     assert tally is not None
     return tally
@@ -153,21 +153,21 @@ class TestClosed:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda counted: Counted("CountWindow", counted.window),
-            lambda counted: Counted("ConsecutiveFailures(6.0)", counted.window),
-            lambda counted: Counted(counted.strategy, None),
+            lambda counted: WindowSnapshot("CountWindow", counted.saved),
+            lambda counted: WindowSnapshot("ConsecutiveFailures(6.0)", counted.saved),
+            lambda counted: WindowSnapshot(counted.strategy, None),
         ],
         ids=["other strategy", "other settings", "not saved"],
     )
     def test_what_was_counted_in_another_way_is_counted_again(
-        self, change: Callable[[Counted], Counted]
+        self, change: Callable[[WindowSnapshot], WindowSnapshot]
     ) -> None:
         bench = Bench()
         bench.fail(4)
         tally = saved(bench)
-        assert tally.counted is not None
+        assert tally.window is not None
         other = successor(bench)
-        assert not other.circuit.restore(Tally(0, counted=change(tally.counted)), bench.now)
+        assert not other.circuit.restore(CircuitSnapshot(0, window=change(tally.window)), bench.now)
         assert other.fail(4) is None
 
     def test_window_that_cannot_save_itself_is_counted_again(self) -> None:
@@ -181,14 +181,14 @@ class TestClosed:
         bench = Bench(strategy=Mine())
         bench.fail()
         tally = saved(bench)
-        assert tally.counted == Counted(
+        assert tally.window == WindowSnapshot(
             "TestClosed.test_window_that_cannot_save_itself_is_counted_again.<locals>.Mine",
             None,
             (("a", "", 1),),
             bench.now,
         )
         assert not successor(bench, strategy=Mine()).circuit.restore(tally, bench.now)
-        claimed = Tally(0, counted=Counted(tally.counted.strategy, "window"))
+        claimed = CircuitSnapshot(0, window=WindowSnapshot(tally.window.strategy, "window"))
         assert not successor(bench, strategy=Mine()).circuit.restore(claimed, bench.now)
 
     @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ class TestClosed:
     )
     def test_rubbish_leaves_nothing_behind(self, strategy: Strategy, broken: str) -> None:
         bench = Bench(strategy=strategy)
-        counted = Counted(described(strategy), broken, (("web-1", "boom", 4),))
+        counted = WindowSnapshot(described(strategy), broken, (("web-1", "boom", 4),))
         with pytest.raises(ValueError, match=r"."):
-            bench.circuit.restore(Tally(0, counted=counted), bench.now)
+            bench.circuit.restore(CircuitSnapshot(0, window=counted), bench.now)
         assert bench.fail(4, by="a") is None
         moved = bench.fail(by="a")
         assert moved is not None
@@ -227,9 +227,9 @@ class TestClosed:
         bench = Bench(strategy=strategy)
         for number in range(5_000):
             bench.calls(1, failed=bool(number % 2))
-        counted = saved(bench).counted
+        counted = saved(bench).window
         assert counted is not None
-        assert counted.window is None
+        assert counted.saved is None
         assert not successor(bench, strategy=strategy).circuit.restore(saved(bench), bench.now)
 
     def test_window_that_saves_something_else_than_text_is_told(self) -> None:
@@ -256,7 +256,7 @@ class TestClosed:
         for number in range(200):
             bench.fail(by=f"web-{number}", label="boom")
             bench.fail(by="web-0", label="boom")
-        counted = saved(bench).counted
+        counted = saved(bench).window
         assert counted is not None
         assert len(counted.failures) == MAX_SUMMARY
         assert counted.failures[-1][0] == "web-0"
@@ -310,7 +310,7 @@ class TestHold:
         bench.wait(10)
         other = successor(bench)
         assert other.circuit.restore(tally, other.now)
-        assert other.circuit.deadline == pytest.approx(tally.hold)
+        assert other.circuit.deadline == pytest.approx(tally.retry_after_until)
 
     def test_is_no_longer_saved_when_it_is_over(self) -> None:
         bench = Bench()
@@ -320,7 +320,7 @@ class TestHold:
 
     def test_absurd_one_is_cut(self) -> None:
         bench = Bench(max_retry_after=60)
-        assert bench.circuit.restore(Tally(0, hold=1e12), bench.now)
+        assert bench.circuit.restore(CircuitSnapshot(0, retry_after_until=1e12), bench.now)
         moved = bench.fail(5)
         assert moved is not None
         assert moved.delay == pytest.approx(60)

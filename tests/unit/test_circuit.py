@@ -21,7 +21,7 @@ from zenvark_web import (
 )
 from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, STEADY, Check
 from zenvark_web._core.failure_sample import MAX_SAMPLE
-from zenvark_web._core.states import TRANSITIONS, Grant, Run, Transition, Word
+from zenvark_web._core.states import TRANSITIONS, Grant, KnownState, Run, Transition
 
 
 def half_open_with_a_check() -> Bench:
@@ -483,7 +483,7 @@ class TestRepair:
 
     def test_goes_on_as_the_instance_tells_it(self) -> None:
         bench = Bench(backoff=ConstantBackoff(5))
-        moved = bench.repair(7, Word(State.OPEN, attempt=3, delay=20.0, left=12.5))
+        moved = bench.repair(7, KnownState(State.OPEN, attempt=3, delay=20.0, left=12.5))
         assert moved is not None
         assert (moved.generation, moved.state, moved.attempt) == (7, State.OPEN, 3)
         assert (moved.delay, moved.retry_at) == (20.0, bench.now + 12.5)
@@ -496,7 +496,7 @@ class TestRepair:
 
     def test_recovery_by_a_health_check_goes_on(self) -> None:
         bench = Bench(health_check=check)
-        bench.repair(7, Word(State.OPEN, attempt=1, delay=5.0, left=3.0))
+        bench.repair(7, KnownState(State.OPEN, attempt=1, delay=5.0, left=3.0))
         began = bench.now
         asked = bench.wait_for_check()
         assert (bench.now, asked.generation) == (began + 3.0, 7)
@@ -507,7 +507,7 @@ class TestRepair:
     def test_permits_that_are_out_stay_with_their_holder(self) -> None:
         bench = Bench()
         grant = Grant(holder="b", permits=1)
-        moved = bench.repair(7, Word(State.HALF_OPEN, attempt=1, delay=1.0, grant=grant))
+        moved = bench.repair(7, KnownState(State.HALF_OPEN, attempt=1, delay=1.0, grant=grant))
         assert moved is not None
         assert moved.grant == grant
         closed = bench.trial(True, by="b")
@@ -516,20 +516,20 @@ class TestRepair:
 
     def test_closed_circuit_of_a_later_generation_closes_what_is_of_an_earlier_one(self) -> None:
         bench = opened(Bench())
-        moved = bench.repair(7, Word(State.CLOSED, attempt=2, delay=4.0))
+        moved = bench.repair(7, KnownState(State.CLOSED, attempt=2, delay=4.0))
         assert moved is not None
         assert (moved.generation, moved.state, moved.attempt) == (7, State.CLOSED, 2)
         assert bench.fail(5) is not None
 
     def test_word_of_what_is_known_or_absurd_is_left_alone(self) -> None:
         bench = opened(Bench())
-        assert bench.repair(1, Word(State.CLOSED)) is None
-        assert bench.repair(1 + LONGEST_LEAP + 1, Word(State.CLOSED)) is None
+        assert bench.repair(1, KnownState(State.CLOSED)) is None
+        assert bench.repair(1 + LONGEST_LEAP + 1, KnownState(State.CLOSED)) is None
 
     def test_less_is_never_decided_against_more(self) -> None:
         """One instance has not heard yet that the circuit has opened, when the store is lost."""
         bench = Bench()
-        bench.repair(6, Word(State.CLOSED))
-        moved = bench.repair(7, Word(State.OPEN, attempt=1, delay=5.0, left=5.0))
+        bench.repair(6, KnownState(State.CLOSED))
+        moved = bench.repair(7, KnownState(State.OPEN, attempt=1, delay=5.0, left=5.0))
         assert moved is not None
         assert (moved.generation, moved.state) == (7, State.OPEN)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.circuit import LEAST_LENGTHENING, Check, Circuit, Recall
-from zenvark_web._core.states import TRANSITIONS, Grant, Report, Run, Tally, Transition
+from zenvark_web._core.states import TRANSITIONS, CircuitSnapshot, Grant, Report, Run, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 
 WAIT = 2.0
@@ -98,7 +98,9 @@ class Instance:
     def write(self, now: float) -> None:
         note = self.door.note()
         self.outbox.append(
-            Report("c", tuple(self.runs), self.blocked, note, hold=self.held_until)  # at what time
+            Report(
+                "c", tuple(self.runs), self.blocked, note, retry_after=self.held_until
+            )  # at what time
         )
         self.runs, self.blocked = [], 0
 
@@ -107,8 +109,8 @@ class Instance:
         report = self.outbox.popleft()
         if report.trial is not None:
             self.door.told(report.trial.generation, now)
-        left = (report.hold or 0.0) - now
-        return replace(report, hold=left if left > 0 else None)
+        left = (report.retry_after or 0.0) - now
+        return replace(report, retry_after=left if left > 0 else None)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -129,7 +131,10 @@ class Fleet(RuleBasedStateMachine):
         self.wait_began = 0  # the generation in which the circuit opened
         self.disturbed = False  # in this wait permits were taken from a silent holder
         self.held_until = 0.0  # as far as any report has told
-        self.saved: tuple[Tally | None, int] = (None, 0)  # and how much of the log is in it
+        self.saved: tuple[CircuitSnapshot | None, int] = (
+            None,
+            0,
+        )  # and how much of the log is in it
 
     @initialize(
         trial_calls=st.integers(1, 3),
@@ -230,7 +235,7 @@ class Fleet(RuleBasedStateMachine):
             name, report, _ = data.draw(st.sampled_from(self._notes()))
             self._report(name, Report("c", trial=report.trial))
 
-    def _change_leader(self, tally: Tally | None, length: int) -> None:
+    def _change_leader(self, tally: CircuitSnapshot | None, length: int) -> None:
         """A new one starts from the newest transition, and reads on from what was saved, or all
         results again."""
         self.circuit = self._lead()
@@ -338,7 +343,7 @@ class Fleet(RuleBasedStateMachine):
         self.log.append((name, report, self.now))
         if report.trial is not None and report.trial.generation == self.newest.generation:
             self.heard_at[name] = self.now
-        self.held_until = max(self.held_until, self.now + (report.hold or 0.0))
+        self.held_until = max(self.held_until, self.now + (report.retry_after or 0.0))
         self._take(self.circuit.report(name, report, at=self.now, now=self.now))
 
     def _wait(self, seconds: float) -> None:

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.records import batches, json_values, positions, tallies, transitions
+from tests.unit.records import batches, json_values, positions, snapshots, transitions
 from zenvark_web import Cause, MalformedEntryError, Reason, State
 from zenvark_web._core.order import Position
 from zenvark_web._core.states import (
-    Counted,
+    CircuitSnapshot,
     Grant,
+    KnownState,
     Report,
     Run,
-    Tally,
     Transition,
     TrialNote,
     TrialResults,
-    Word,
+    WindowSnapshot,
 )
 from zenvark_web.backends._decoding import (
     MAX_COUNT,
@@ -34,8 +34,8 @@ from zenvark_web.backends._decoding import (
     decode_batch,
     decode_position,
     decode_presence,
+    decode_snapshot,
     decode_state_entry,
-    decode_tally,
     decode_transition,
     readable,
 )
@@ -43,7 +43,7 @@ from zenvark_web.backends._encoding import (
     VERSION,
     encode_batch,
     encode_presence,
-    encode_tally,
+    encode_snapshot,
     encode_transition,
 )
 from zenvark_web.backends.base import Batch, Forgotten, LeaderChange, Presence
@@ -58,10 +58,12 @@ BATCH = Batch(
             (Run(3, True, False, 2, 0.25, "ReadTimeout"), Run(3, False, True, 1)),
             4,
             TrialNote(3, 1, 0),
-            hold=60.5,
+            retry_after=60.5,
             overdue=2,
             generation=3,
-            word=Word(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1)),
+            known_state=KnownState(
+                State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1)
+            ),
         ),
     ),
 )
@@ -114,9 +116,9 @@ class TestRoundTrip:
         presence = Presence(instance, version, fingerprint)
         assert decode_presence(instance, encode_presence(presence)) == presence
 
-    @given(tallies)
-    def test_tally(self, tally: Tally) -> None:
-        assert decode_tally(encode_tally(tally)) == tally
+    @given(snapshots)
+    def test_tally(self, snapshot: CircuitSnapshot) -> None:
+        assert decode_snapshot(encode_snapshot(snapshot)) == snapshot
 
     @given(positions)
     def test_position(self, position: Position) -> None:
@@ -151,19 +153,19 @@ class TestRoundTrip:
 
     @pytest.mark.parametrize(("late", "left"), [("1500", 59.0), ("60500", 0.0), ("999999", 0.0)])
     def test_time_under_way_is_taken_from_a_hold(self, late: str, left: float) -> None:
-        assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].hold == left
+        assert decode_batch({**encode_batch(BATCH), "late": late}).reports[0].retry_after == left
 
     @pytest.mark.parametrize(("late", "left"), [("0", 0.5), ("200", 0.3), ("9999", 0.0)])
     def test_time_under_way_is_taken_from_what_is_left_of_a_wait(
         self, late: str, left: float
     ) -> None:
-        word = decode_batch({**encode_batch(BATCH), "late": late}).reports[0].word
+        word = decode_batch({**encode_batch(BATCH), "late": late}).reports[0].known_state
         assert word is not None
         assert word.left == left
 
     def test_words_of_an_older_version_are_not_missed(self) -> None:
         older = {name: text for name, text in encode_batch(BATCH).items() if name != "words"}
-        assert decode_batch(older).reports[0] == replace(BATCH.reports[0], word=None)
+        assert decode_batch(older).reports[0] == replace(BATCH.reports[0], known_state=None)
 
 
 class TestWhatIsCut:
@@ -266,9 +268,9 @@ class TestHalvesOfCharacters:
         text = encode_transition(replace(TRANSITION, reason=reason))
         assert "\\ud83d" not in text
         assert decode_transition(text).reason.detail == "boom \ufffd"
-        counted = Counted("s", None, (("web-1", half, 1),))
-        tally = Tally(1, counted=counted, trial=TrialResults(0, 1, {half: 1}))
-        assert "\\ud83d" not in encode_tally(tally)
+        counted = WindowSnapshot("s", None, (("web-1", half, 1),))
+        snapshot = CircuitSnapshot(1, window=counted, trial=TrialResults(0, 1, {half: 1}))
+        assert "\\ud83d" not in encode_snapshot(snapshot)
 
     def test_are_replaced_on_their_way_in(self) -> None:
         runs = decode_batch(batch_with((*RUN, 4), "boom \ud83d")).reports[0].runs
@@ -332,7 +334,7 @@ class TestRubbish:
 
     @given(rubbish)
     def test_tally_and_position(self, text: str) -> None:
-        reads_or_refuses(decode_tally, text)
+        reads_or_refuses(decode_snapshot, text)
         reads_or_refuses(decode_position, text)
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", "NaN", "[" * 100_000, "\ud800"])
@@ -375,8 +377,8 @@ class TestRefused:
             decode_batch(batch_with(what, count))
 
     def test_hold_that_no_policy_allows(self) -> None:
-        assert decode_batch(batch_with((0, 5), MAX_HOLD)).reports[0].hold == MAX_HOLD / 1000
-        assert decode_batch(batch_with((0, 5), None)).reports[0].hold is None
+        assert decode_batch(batch_with((0, 5), MAX_HOLD)).reports[0].retry_after == MAX_HOLD / 1000
+        assert decode_batch(batch_with((0, 5), None)).reports[0].retry_after is None
         with pytest.raises(MalformedEntryError):
             decode_batch(batch_with((0, 5), MAX_HOLD + 1))
 

@@ -15,7 +15,7 @@ def bench_with(**settings: Any) -> Bench:
 
 
 def held_report(seconds: float) -> Report:
-    return Report("c", hold=seconds)
+    return Report("c", retry_after=seconds)
 
 
 class TestWhileClosed:
@@ -33,7 +33,7 @@ class TestWhileClosed:
 
     def test_the_failure_that_opens_may_bring_it(self) -> None:
         bench = bench_with()
-        opening = bench.say(Run(0, True, False, 1), hold=60)
+        opening = bench.say(Run(0, True, False, 1), retry_after=60)
         assert opening is not None
         assert opening.delay == 60
 
@@ -72,7 +72,7 @@ class TestWhileClosed:
         bench = bench_with(health_check=check)
         opened(bench)
         bench.answer(bench.wait_for_check())
-        bench.say(Run(0, True, False, 1), hold=60)
+        bench.say(Run(0, True, False, 1), retry_after=60)
         assert bench.state is State.CLOSED
         assert opened(bench).latest.delay == 60
 
@@ -112,7 +112,7 @@ class TestWhileOpen:
 
     def test_calls_that_began_earlier_may_bring_it(self) -> None:
         bench = opened(bench_with())
-        moved = bench.say(Run(0, True, False, 3), hold=60)
+        moved = bench.say(Run(0, True, False, 3), retry_after=60)
         assert moved is not None
         assert moved.reason.cause is Cause.RETRY_AFTER
 
@@ -184,7 +184,7 @@ class TestWhileOpen:
 class TestWhileHalfOpen:
     def test_a_failed_trial_may_bring_it(self) -> None:
         bench = half_opened(bench_with())
-        moved = bench.trial(False, hold=60)
+        moved = bench.trial(False, retry_after=60)
         assert moved is not None
         assert (moved.state, moved.attempt, moved.delay) == (State.OPEN, 2, 60)
 

@@ -184,7 +184,7 @@ class TestCircuit:
 
     def test_upstream_that_asked_to_be_left_alone_is(self) -> None:
         bench = bench_with()
-        opening = bench.overdue(10, hold=60)
+        opening = bench.overdue(10, retry_after=60)
         assert opening is not None
         assert opening.delay == 60
 

@@ -29,7 +29,7 @@ class BatchBuilder:
         self.sent_at = float("inf")
         self._statistics = statistics
         self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
-        self.words: Iterable[str] = ()
+        self.known_states: Iterable[str] = ()
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
         """Take a circuit's results except expired ones; return the number of runs."""
@@ -72,12 +72,12 @@ class BatchBuilder:
             now: The second.
             table: Has the circuits' states.
         """
-        reports = [_with_word(self._report(*part, now), table) for part in self._parts]
+        reports = [_with_state(self._report(*part, now), table) for part in self._parts]
         named = {report.circuit for report in reports}
-        for name in self.words:
+        for name in self.known_states:
             if name not in named:
                 report = Report(name, generation=table.known(name).generation)
-                reports.append(_with_word(report, table))
+                reports.append(_with_state(report, table))
         return tuple(reports)
 
     def _report(
@@ -98,11 +98,13 @@ class BatchBuilder:
             ),
             blocked=blocked,
             trial=note,
-            hold=circuit.retry_after_left(now),
+            retry_after=circuit.retry_after_left(now),
             overdue=0 if alone else circuit.slow_in_flight(now)[0],
         )
 
 
-def _with_word(report: Report, table: Table) -> Report:
+def _with_state(report: Report, table: Table) -> Report:
     """Add its circuit's state to a report, unless that is the initial state."""
-    return replace(report, word=table.word(report.circuit)) if report.generation else report
+    if not report.generation:
+        return report
+    return replace(report, known_state=table.known_state(report.circuit))

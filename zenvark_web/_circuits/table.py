@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from .._core.admission import Admission
-from .._core.states import State, Transition, Word
+from .._core.states import KnownState, State, Transition
 from .._runtime.clock import SharedClock
 from .._runtime.instance import Instance
 from ..events import StateChange
@@ -110,7 +110,7 @@ class Table:
         newest ones, if there are many."""
         return [self._new_circuits.popleft() for _ in range(len(self._new_circuits))]
 
-    def word(self, name: str) -> Word | None:
+    def known_state(self, name: str) -> KnownState | None:
         """A circuit's state in the newest known generation of the fleet."""
         transition = self.latest.get(name)
         if transition is None:
@@ -120,7 +120,9 @@ class Table:
             left = self._left(transition)
         else:  # counted by this host's own clock since it was heard of
             left = max(0.0, circuit.admission.retry_at - self._clock.monotonic())
-        return Word(transition.state, transition.attempt, transition.delay, left, transition.grant)
+        return KnownState(
+            transition.state, transition.attempt, transition.delay, left, transition.grant
+        )
 
     def apply(self, transition: Transition) -> bool:
         """Apply a transition if it is newer than the known one; returns whether it was."""

@@ -220,7 +220,7 @@ class Reader:
         self.loaded.set()
         self._remainder = remainder
         if leader is not None and leader is self._leader:
-            await self._look_up(remainder, snapshot.checkpoint.tallies)
+            await self._look_up(remainder, snapshot.checkpoint.snapshots)
             await self._start_leader(leader, snapshot)
         if remainder.rest is None:
             await self._end_load(remainder)

@@ -32,22 +32,23 @@ from typing import Any
 
 from .backoff import ExponentialBackoff, wait_of
 from .counting import Counting
+from .order import START
 from .policy import BreakerPolicy
 from .retry_after import RetryAfterDeadline
 from .rotation import Rotation
 from .states import (
     LONGEST_LEAP,
     Cause,
+    CircuitSnapshot,
     Grant,
     HealthCheckType,
+    KnownState,
     Reason,
     Report,
     Run,
     State,
-    Tally,
     Transition,
     TrialNote,
-    Word,
 )
 from .trial import Demand, Trial
 
@@ -164,7 +165,7 @@ class Circuit:
             to an earlier generation then, and are left out.
         """
         self.heard_at = now
-        self._retry_after.extend(report.hold, at)
+        self._retry_after.extend(report.retry_after, at)
         if not replayed:
             self._note_callers(instance, report, now)
         for run in report.runs:
@@ -242,53 +243,54 @@ class Circuit:
             return None
         detail = f"an instance knew generation {seen}, the store only {known}"
         reason = Reason(cause=Cause.REPAIRED, detail=detail)
-        if report.word is None:  # from a version that does not report the state
+        if report.known_state is None:  # from a version that does not report the state
             return self._move(reason, now, generation=seen + 1)
-        return self._restore_word(report.word, reason, seen, at, now)
+        return self._restore_state(report.known_state, reason, seen, at, now)
 
-    def _restore_word(
-        self, word: Word, reason: Reason, generation: int, at: float, now: float
+    def _restore_state(
+        self, known: KnownState, reason: Reason, generation: int, at: float, now: float
     ) -> Transition:
         """Continue in the state that an instance reports, in the same generation."""
         return self._move(
             reason,
             now,
             generation=generation,
-            state=word.state,
-            at=at + word.left - word.delay,
+            state=known.state,
+            at=at + known.left - known.delay,
             since=now,
-            attempt=word.attempt,
-            delay=word.delay,
-            grant=word.grant,
+            attempt=known.attempt,
+            delay=known.delay,
+            grant=known.grant,
         )
 
     # Window snapshots, from one leader to the next
 
-    def save(self, now: float) -> Tally | None:
+    def save(self, now: float) -> CircuitSnapshot | None:
         """What it has counted since its latest transition, if anything."""
-        counted = self._counting.save() if self._counting.has_begun else None
+        window = self._counting.save() if self._counting.has_begun else None
         trial = None if self._trial is None else self._trial.save()
-        hold = self._retry_after.until if self._retry_after.until > now else 0.0
-        if counted or trial or hold:
-            return Tally(self.latest.generation, counted=counted, trial=trial, hold=hold)
+        deadline = self._retry_after.until if self._retry_after.until > now else 0.0
+        if window or trial or deadline:
+            generation = self.latest.generation
+            return CircuitSnapshot(generation, START, window, trial, deadline)
         return None
 
-    def restore(self, tally: Tally, now: float) -> bool:
+    def restore(self, snapshot: CircuitSnapshot, now: float) -> bool:
         """Continue from what another leader's circuit has saved.
 
         Args:
-            tally: What it has saved. Of another generation, only the Retry-After deadline applies.
+            snapshot: What it has saved. Of another generation, only the Retry-After deadline.
             now: The leader's seconds.
 
         Returns:
             Whether everything was restored. If not, the results must be counted again.
         """
-        self._retry_after.extend(tally.hold - now, now)
-        if tally.generation != self.latest.generation:
+        self._retry_after.extend(snapshot.retry_after_until - now, now)
+        if snapshot.generation != self.latest.generation:
             return True
-        if tally.trial is not None and self._trial is not None:
-            self._trial.restore(tally.trial)
-        return tally.counted is None or self._counting.restore(tally.counted)
+        if snapshot.trial is not None and self._trial is not None:
+            self._trial.restore(snapshot.trial)
+        return snapshot.window is None or self._counting.restore(snapshot.window)
 
     # Transitions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .failure_sample import FailureSample
 from .overdue import Overdue
 from .policy import described
-from .states import Counted, Reason, Run
+from .states import Reason, Run, WindowSnapshot
 from .strategies import Strategy
 from .windows import LookAhead, Savable, checked
 
@@ -71,11 +71,11 @@ class Counting:
         """Whether any counted call has failed."""
         return len(self._sample) > 0
 
-    def save(self) -> Counted:
+    def save(self) -> WindowSnapshot:
         """The counts, without calls in flight, which instances report again."""
         self._description = self._description or described(self._strategy)
         summary = self._sample.summary()
-        return Counted(self._description, self._saved_window(), summary, self._newest)
+        return WindowSnapshot(self._description, self._saved_window(), summary, self._newest)
 
     def _saved_window(self) -> str | None:
         if not isinstance(self._window, Savable):
@@ -85,21 +85,21 @@ class Counting:
             raise TypeError(f"save() of a window must return a str, not {type(saved).__name__}")
         return saved if len(saved) <= LONGEST_WINDOW else None
 
-    def restore(self, counted: Counted) -> bool:
+    def restore(self, snapshot: WindowSnapshot) -> bool:
         """Continue from counts of another leader, if a strategy with the same settings made them.
 
         Returns:
             Whether that was possible. If not, the results must be counted again.
         """
         window = self._strategy.window()  # a new one: `restore` may raise half-way
-        if counted.window is None or counted.strategy != described(self._strategy):
+        if snapshot.saved is None or snapshot.strategy != described(self._strategy):
             return False
         if not isinstance(window, Savable):
             return False
-        window.restore(counted.window)
+        window.restore(snapshot.saved)
         self._window, self._sample = window, FailureSample()
-        for instance, label, count in counted.failures:
+        for instance, label, count in snapshot.failures:
             self._sample.add(instance, label, count)
-        self._newest = counted.newest
+        self._newest = snapshot.newest
         self.has_begun = True
         return True

@@ -92,7 +92,7 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
     }
 )
 """All legal transitions. Any other raises and changes nothing. (A repair also leads to any state
-that an instance reports: see `Word`.)"""
+that an instance reports: see `KnownState`.)"""
 
 
 LONGEST_LEAP = 2**32
@@ -214,15 +214,15 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Calls in a row on one instance that ended alike.
+    """Consecutive calls on one instance with the same outcome.
 
     Args:
-        generation: The generation in which they began.
+        generation: The generation in which they started.
         failed: Whether they failed.
         slow: Whether they were slow.
-        count: How many.
-        age: The seconds between the end of the last of them and its arrival in the store.
-        label: What a failure was (an exception's name, a status), empty otherwise.
+        count: The number of calls.
+        age: The seconds between the end of the last call and its arrival in the store.
+        label: The name of the failure (of an exception, or a status); empty otherwise.
     """
 
     generation: int
@@ -235,14 +235,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TrialNote:
-    """How far the holder of a grant has come, told again with each report.
+    """The use of a grant, which its holder sends with each report.
+
+    Permits that are neither unused, nor held, nor settled by a result were returned.
 
     Args:
         generation: The grant's generation.
-        unused: Permits that may still be taken.
-        held: Trial calls under way.
-
-    Permits that are neither unused, nor held, nor settled by a result have been given back.
+        unused: Permits that can still be taken.
+        held: Trial calls in flight.
     """
 
     generation: int
@@ -251,16 +251,16 @@ class TrialNote:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """How a circuit stands, as an instance knows it: for a leader that knows less, because the
-    store has lost what was in it.
+class KnownState:
+    """The state of a circuit as an instance knows it, for a leader to restore what the store has
+    lost.
 
     Args:
         state: The circuit's state.
-        attempt: The number of its last wait.
+        attempt: The number of its latest wait.
         delay: The seconds of that wait.
-        left: The seconds that are left of it.
-        grant: In `HALF_OPEN`, who may try.
+        left: The remaining seconds of that wait.
+        grant: In `HALF_OPEN`, the grant.
     """
 
     state: State
@@ -272,19 +272,18 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one instance has to say about one circuit.
+    """What one instance reports about one circuit.
 
     Args:
         circuit: The circuit's name.
         runs: Results, oldest first.
-        blocked: Calls that were not let through since the last report.
+        blocked: The number of rejected calls since the last report.
         trial: The holder's note on its grant.
-        generation: The newest generation that the instance knows.
-        hold: The seconds for which the upstream still wants no calls, as far as the instance has
-            been told; None if it has not. Told again with each report.
-        overdue: Calls of that generation that are under way for longer than `slow_call`, at the
-            moment.
-        word: How the circuit stands in that generation. None: as it began, or it is not told.
+        generation: The latest generation that the instance knows.
+        retry_after: The seconds until the Retry-After deadline that the instance knows; None if it
+            knows none. Each report repeats it.
+        overdue: The number of slow calls of that generation that are in flight.
+        known_state: The circuit's state in that generation. None: the initial one, or not reported.
     """
 
     circuit: str
@@ -292,36 +291,36 @@ class Report:
     blocked: int = 0
     trial: TrialNote | None = None
     generation: int = 0
-    hold: float | None = None
+    retry_after: float | None = None
     overdue: int = 0
-    word: Word | None = None
+    known_state: KnownState | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What a closed circuit has counted.
+class WindowSnapshot:
+    """The window of a closed circuit.
 
     Args:
-        strategy: What made the window.
-        window: The window as it saved itself; None if it can't.
-        failures: The newest failures: whose they were, what, and how many.
-        newest: The newest time that the window was told, in that leader's own seconds.
+        strategy: The strategy that made the window.
+        saved: The window as it saved itself; None if it cannot.
+        failures: The newest failures, each with its instance, label and number.
+        newest: The newest time in the window, in that leader's own seconds.
     """
 
     strategy: str
-    window: str | None
+    saved: str | None
     failures: tuple[tuple[str, str, int], ...] = ()
     newest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResults:
-    """How the trial calls of the current grant have ended so far.
+    """The results of the trial calls of the current grant.
 
     Args:
-        passed: How many passed.
-        failed: How many failed.
-        failures: The failures by what they were.
+        passed: The number of passed calls.
+        failed: The number of failed calls.
+        failures: The failures by label.
     """
 
     passed: int
@@ -330,19 +329,19 @@ class TrialResults:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What results have made of a circuit since its newest transition, for whoever leads next.
+class CircuitSnapshot:
+    """What a circuit has counted since its latest transition, for the next leader.
 
     Args:
-        generation: Since which transition.
-        position: The result entry up to which they are in it.
-        counted: What it has counted, if it is closed.
-        trial: How its trial goes, if it is half-open.
-        hold: Until when the upstream wants to be left alone, in the shared clock's seconds.
+        generation: The generation of that transition.
+        position: The result entry up to which results are in it.
+        window: Its window, if it is closed.
+        trial: The results of its trial calls, if it is half-open.
+        retry_after_until: The Retry-After deadline in seconds of the shared clock, or 0.
     """
 
     generation: int
     position: Position = START
-    counted: Counted | None = None
+    window: WindowSnapshot | None = None
     trial: TrialResults | None = None
-    hold: float = 0.0
+    retry_after_until: float = 0.0

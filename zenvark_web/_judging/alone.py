@@ -158,7 +158,7 @@ class Alone:
         now = self._clock.monotonic()
         generation = self._inner_generation(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
-        self._apply(Report(circuit.name, runs=(result,), hold=circuit.retry_after_left(now)))
+        self._apply(Report(circuit.name, runs=(result,), retry_after=circuit.retry_after_left(now)))
 
     def blocked(self, circuit: LocalCircuit) -> None:
         """Evaluate the demand for calls."""
@@ -177,8 +177,10 @@ class Alone:
         now = self._clock.monotonic()
         generation = max(0, self._inner_generation(circuit.name, circuit.admission.generation))
         overdue, _ = circuit.slow_in_flight(now)
-        hold = circuit.retry_after_left(now)
-        self._apply(Report(circuit.name, generation=generation, hold=hold, overdue=overdue))
+        retry_after = circuit.retry_after_left(now)
+        self._apply(
+            Report(circuit.name, generation=generation, retry_after=retry_after, overdue=overdue)
+        )
 
     def began(self, circuit: LocalCircuit) -> None:
         """Monitor a call that has started."""

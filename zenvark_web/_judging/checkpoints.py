@@ -15,7 +15,7 @@ from itertools import islice
 
 from .._circuits.runs import MAX_AGE
 from .._core.order import START, Lease, Position
-from .._core.states import Report, Tally
+from .._core.states import CircuitSnapshot, Report
 from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Account,
@@ -66,27 +66,27 @@ class Checkpointer:
         self._there_before = snapshot.results
         self._accounts = Accounts(checkpoint.accounts)
         self._written = checkpoint.position
-        restored = await self._restore(checkpoint.tallies)
+        restored = await self._restore(checkpoint.snapshots)
         if checkpoint.position > self._there_before:
             return START  # the stream has begun anew, and all in it is new
         self._counted_up_to = restored
-        # Accounts may be left where the tallies are lost: then they know of what is not counted.
+        # Accounts may be left where the snapshots are lost: then they know of what is not counted.
         complete = checkpoint.position != START or not checkpoint.accounts
-        if not complete or len(restored) < len(checkpoint.tallies):
+        if not complete or len(restored) < len(checkpoint.snapshots):
             self._writes_from = self._there_before  # to write less than there was would lose some
             return START
         self._numbers = {name: account.last for name, account in checkpoint.accounts.items()}
         self.position = checkpoint.position
         return checkpoint.position
 
-    async def _restore(self, tallies: Mapping[str, Tally]) -> Mapping[str, Position]:
+    async def _restore(self, snapshots: Mapping[str, CircuitSnapshot]) -> Mapping[str, Position]:
         """Return the positions of the circuits that could be restored."""
         restored: dict[str, Position] = {}
         time_slice = TimeSlice()
-        for circuit, tally in tallies.items():
+        for circuit, snapshot in snapshots.items():
             await time_slice.yield_if_over()
-            if self._evaluator.restore(circuit, tally):
-                restored[circuit] = tally.position
+            if self._evaluator.restore(circuit, snapshot):
+                restored[circuit] = snapshot.position
         return restored
 
     def check(self, snapshot: Snapshot) -> None:
@@ -151,9 +151,9 @@ class Checkpointer:
         names = list(changed)
         changed.clear()
         try:
-            tallies = await self._tallies(names)
+            snapshots = await self._snapshots(names)
             await caught_up()
-            *parts, last = _parts(tallies)
+            *parts, last = _parts(snapshots)
             for part in parts:
                 await backend.checkpoint(lease, _checkpoint(self._written, {}, part))
             await backend.checkpoint(lease, _checkpoint(position, accounts, last))
@@ -163,14 +163,14 @@ class Checkpointer:
         self._accounts.written(accounts)
         self._written = position
 
-    async def _tallies(self, names: Iterable[str]) -> Mapping[str, Tally | None]:
-        tallies: dict[str, Tally | None] = {}
+    async def _snapshots(self, names: Iterable[str]) -> Mapping[str, CircuitSnapshot | None]:
+        snapshots: dict[str, CircuitSnapshot | None] = {}
         time_slice = TimeSlice()
         for name in names:
             await time_slice.yield_if_over()
-            tally = self._evaluator.save(name)
-            tallies[name] = tally and replace(tally, position=self._reached(name))
-        return tallies
+            snapshot = self._evaluator.save(name)
+            snapshots[name] = snapshot and replace(snapshot, position=self._reached(name))
+        return snapshots
 
     def _reached(self, circuit: str) -> Position:
         """Return the entry up to which a circuit's results are counted: a restored snapshot may be
@@ -179,15 +179,19 @@ class Checkpointer:
 
 
 def _checkpoint(
-    position: Position, accounts: Mapping[str, Account], tallies: Mapping[str, Tally | None]
+    position: Position,
+    accounts: Mapping[str, Account],
+    snapshots: Mapping[str, CircuitSnapshot | None],
 ) -> Checkpoint:
-    kept = {name: tally for name, tally in tallies.items() if tally is not None}
-    return Checkpoint(position, accounts, kept, without=tallies.keys() - kept)
+    kept = {name: snapshot for name, snapshot in snapshots.items() if snapshot is not None}
+    return Checkpoint(position, accounts, kept, without=snapshots.keys() - kept)
 
 
-def _parts(tallies: Mapping[str, Tally | None]) -> Iterator[Mapping[str, Tally | None]]:
+def _parts(
+    snapshots: Mapping[str, CircuitSnapshot | None],
+) -> Iterator[Mapping[str, CircuitSnapshot | None]]:
     """Split the window snapshots into parts that can be written at once; at least one part."""
-    items = iter(tallies.items())
+    items = iter(snapshots.items())
     part = dict(islice(items, LARGEST_PART))
     yield part
     while part := dict(islice(items, LARGEST_PART)):

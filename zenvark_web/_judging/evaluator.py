@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .._core.circuit import Check, Circuit, Recall
 from .._core.order import Lease
-from .._core.states import Counted, Report, Tally, Transition
+from .._core.states import CircuitSnapshot, Report, Transition, WindowSnapshot
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task
@@ -108,21 +108,21 @@ class Evaluator:
         self._timers.discard(name)
         self._note_change(name)
 
-    def save(self, name: str) -> Tally | None:
+    def save(self, name: str) -> CircuitSnapshot | None:
         """Return the window snapshot of a circuit, if there is one."""
         circuit = self._circuits.get(name)
         if circuit is None:
             return None
         try:
-            tally = circuit.save(self._now())
+            snapshot = circuit.save(self._now())
         except BaseException as error:
             self._failed(name, "be saved", error)
-            return Tally(circuit.latest.generation, counted=Counted("", None))
-        if tally is None or not tally.hold:
-            return tally
-        return replace(tally, hold=self._frame.leaving(tally.hold))
+            return CircuitSnapshot(circuit.latest.generation, window=WindowSnapshot("", None))
+        if snapshot is None or not snapshot.retry_after_until:
+            return snapshot
+        return replace(snapshot, retry_after_until=self._frame.leaving(snapshot.retry_after_until))
 
-    def restore(self, name: str, tally: Tally) -> bool:
+    def restore(self, name: str, snapshot: CircuitSnapshot) -> bool:
         """Restore a circuit from a window snapshot.
 
         Returns:
@@ -130,12 +130,14 @@ class Evaluator:
         """
         try:
             place = self._place(name)
-            if place.circuit.latest.generation != tally.generation:
+            if place.circuit.latest.generation != snapshot.generation:
                 self._note_change(name)
-            hold = self._frame.entering(tally.hold)
-            restored = place.circuit.restore(replace(tally, hold=hold), self._now())
-            if tally.counted is not None:
-                place.restore([instance for instance, *_ in tally.counted.failures])
+            deadline = self._frame.entering(snapshot.retry_after_until)
+            restored = place.circuit.restore(
+                replace(snapshot, retry_after_until=deadline), self._now()
+            )
+            if snapshot.window is not None:
+                place.restore([instance for instance, *_ in snapshot.window.failures])
                 self._circuits.use(name, place)
             return restored
         except BaseException as error:

@@ -287,7 +287,7 @@ def _batches(transitions: Sequence[Transition], most: int) -> Iterator[Sequence[
 def _newest_counted(checkpoint: Checkpoint) -> float:
     """Return the newest time of the counted results. The store may have lost the entries with that
     time, and a previous leader may have counted on from there."""
-    tallies = checkpoint.tallies.values()
-    reached = max([checkpoint.position, *(tally.position for tally in tallies)])
-    told = [tally.counted.newest for tally in tallies if tally.counted is not None]
+    snapshots = checkpoint.snapshots.values()
+    reached = max([checkpoint.position, *(snapshot.position for snapshot in snapshots)])
+    told = [snapshot.window.newest for snapshot in snapshots if snapshot.window is not None]
     return max([reached.seconds, *told])

@@ -18,17 +18,17 @@ from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.states import (
     Cause,
-    Counted,
+    CircuitSnapshot,
     Grant,
+    KnownState,
     Reason,
     Report,
     Run,
     State,
-    Tally,
     Transition,
     TrialNote,
     TrialResults,
-    Word,
+    WindowSnapshot,
 )
 from ..exceptions import MalformedEntryError
 from ._encoding import VERSION, milliseconds, well_formed
@@ -88,9 +88,9 @@ def _unpack_report(packed: Any, word: Any, late: float) -> Report:
         runs=tuple(_unpack_run(run, late) for run in runs),
         blocked=_whole(blocked),
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
-        hold=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
+        retry_after=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
         overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
-        word=None if word is None else _unpack_word(word, late),
+        known_state=None if word is None else _unpack_state(word, late),
     )
 
 
@@ -108,9 +108,9 @@ def _unpack_run(packed: Any, late: float) -> Run:
     )
 
 
-def _unpack_word(packed: Any, late: float) -> Word:
+def _unpack_state(packed: Any, late: float) -> KnownState:
     state, attempt, delay, left, grant = packed
-    return Word(
+    return KnownState(
         state=State(state),
         attempt=_whole(attempt),
         delay=_whole(delay, most=MAX_DELAY) / 1000,
@@ -251,32 +251,32 @@ def decode_account(text: str) -> Account:
     return _guarded("account", text, decode)
 
 
-def decode_tally(text: str) -> Tally:
-    """The tally in a text.
+def decode_snapshot(text: str) -> CircuitSnapshot:
+    """The snapshot in a text.
 
     Raises:
         MalformedEntryError: It is of another version, or none.
     """
 
-    def decode() -> Tally:
-        version, generation, position, counted, trial, hold = _parse_json(text, list)
+    def decode() -> CircuitSnapshot:
+        version, generation, position, window, trial, retry_after = _parse_json(text, list)
         _check_version({"v": version})
-        return Tally(
+        return CircuitSnapshot(
             _whole(generation),
             _valid_position(position),
-            None if counted is None else _unpack_counted(counted),
+            None if window is None else _unpack_window(window),
             None if trial is None else _unpack_trial(trial),
-            _whole(hold) / 1000,
+            _whole(retry_after) / 1000,
         )
 
-    return _guarded("tally", text, decode)
+    return _guarded("snapshot", text, decode)
 
 
-def _unpack_counted(packed: Any) -> Counted:
-    strategy, window, failures, newest = packed
-    return Counted(
+def _unpack_window(packed: Any) -> WindowSnapshot:
+    strategy, saved, failures, newest = packed
+    return WindowSnapshot(
         _string(strategy),
-        None if window is None else _string(window),
+        None if saved is None else _string(saved),
         tuple(
             (_valid_name(who), _string(what)[:64], _whole(count, least=1))
             for who, what, count in failures

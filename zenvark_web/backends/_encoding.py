@@ -11,7 +11,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._core.states import Counted, Grant, Report, Run, Tally, Transition, Word
+from .._core.states import (
+    CircuitSnapshot,
+    Grant,
+    KnownState,
+    Report,
+    Run,
+    Transition,
+    WindowSnapshot,
+)
 from .base import Account, Batch, Presence
 
 VERSION = "1"
@@ -22,6 +30,7 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 def encode_batch(batch: Batch) -> dict[str, str]:
     """One entry of the stream of results. Ages and times are whole milliseconds."""
     reports = [_pack_report(report) for report in batch.reports]
+    states = [report.known_state for report in batch.reports]
     return {
         "v": VERSION,
         "instance": batch.instance,
@@ -29,7 +38,7 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         "sent": str(milliseconds(batch.sent)),
         "reports": _dump(reports),
         # A field of its own: older versions read the others, and pass over it.
-        "words": _dump([report.word and _pack_word(report.word) for report in batch.reports]),
+        "words": _dump([known and _pack_state(known) for known in states]),
     }
 
 
@@ -41,7 +50,7 @@ def _pack_report(report: Report) -> list[Any]:
         report.blocked,
         None if note is None else [note.generation, note.unused, note.held],
         report.generation,
-        None if report.hold is None else milliseconds(report.hold),
+        None if report.retry_after is None else milliseconds(report.retry_after),
         report.overdue,
     ]
 
@@ -51,13 +60,13 @@ def _pack_run(run: Run) -> list[Any]:
     return [run.generation, milliseconds(run.age), kind, run.count, well_formed(run.label)]
 
 
-def _pack_word(word: Word) -> list[Any]:
-    grant = _pack_grant(word.grant)
+def _pack_state(known: KnownState) -> list[Any]:
+    grant = _pack_grant(known.grant)
     return [
-        word.state.value,
-        word.attempt,
-        milliseconds(word.delay),
-        milliseconds(word.left),
+        known.state.value,
+        known.attempt,
+        milliseconds(known.delay),
+        milliseconds(known.left),
         grant,
     ]
 
@@ -104,25 +113,25 @@ def encode_account(account: Account) -> str:
     return _dump([VERSION, *numbers])
 
 
-def encode_tally(tally: Tally) -> str:
-    """What the hash of tallies holds of a circuit."""
-    counted, trial = tally.counted, tally.trial
+def encode_snapshot(snapshot: CircuitSnapshot) -> str:
+    """The field of a circuit in the hash `tallies`."""
+    window, trial = snapshot.window, snapshot.trial
     return _dump(
         [
             VERSION,
-            tally.generation,
-            str(tally.position),
-            counted and _pack_counted(counted),
+            snapshot.generation,
+            str(snapshot.position),
+            window and _pack_window(window),
             trial and [trial.passed, trial.failed, _well_formed_counts(trial.failures)],
-            milliseconds(tally.hold),
+            milliseconds(snapshot.retry_after_until),
         ]
     )
 
 
-def _pack_counted(counted: Counted) -> list[Any]:
-    newest = math.ceil(counted.newest * 1000)  # what is told after it must not stand before it
-    failures = [(who, well_formed(what), count) for who, what, count in counted.failures]
-    return [counted.strategy, counted.window, failures, newest]
+def _pack_window(window: WindowSnapshot) -> list[Any]:
+    newest = math.ceil(window.newest * 1000)  # what is told after it must not stand before it
+    failures = [(who, well_formed(what), count) for who, what, count in window.failures]
+    return [window.strategy, window.saved, failures, newest]
 
 
 def milliseconds(seconds: float) -> int:

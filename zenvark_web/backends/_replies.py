@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from .._core.order import START, Position
-from .._core.states import Tally
+from .._core.states import CircuitSnapshot
 from ..exceptions import MalformedEntryError
 from . import _decoding
 from ._time_slices import TimeSlice
@@ -61,7 +61,7 @@ async def checkpoint(
     """The checkpoint in two hashes. Errors of unreadable fields are added to a list."""
     reached = START
     known: dict[str, Account] = {}
-    counted: dict[str, Tally] = {}
+    counted: dict[str, CircuitSnapshot] = {}
     for instance, stored in accounts.items():
         try:
             known[instance] = _decoding.decode_account(stored)
@@ -75,7 +75,7 @@ async def checkpoint(
             if circuit == POSITION:
                 reached = _decoding.decode_position(stored)
             else:
-                counted[circuit] = _decoding.decode_tally(stored)
+                counted[circuit] = _decoding.decode_snapshot(stored)
         except MalformedEntryError as error:
             malformed.append(error)
             complete = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._core.order import START, Lease, Position
-from .._core.states import Report, Tally, Transition
+from .._core.states import CircuitSnapshot, Report, Transition
 from ..exceptions import MalformedEntryError
 
 
@@ -103,15 +103,15 @@ class Checkpoint:
     """The position up to which results have been counted, and what they came to.
 
     Args:
-        position: All results up to here are in the tallies and the accounts.
+        position: All results up to here are in the snapshots and the accounts.
         accounts: By instance.
-        tallies: By circuit. Each names its own position, which may be a later one.
-        without: Circuits that have no tally any more; for `Backend.checkpoint`.
+        snapshots: By circuit. Each names its own position, which may be a later one.
+        without: Circuits that have no snapshot any more; for `Backend.checkpoint`.
     """
 
     position: Position = START
     accounts: Mapping[str, Account] = field(default_factory=dict[str, Account])
-    tallies: Mapping[str, Tally] = field(default_factory=dict[str, Tally])
+    snapshots: Mapping[str, CircuitSnapshot] = field(default_factory=dict[str, CircuitSnapshot])
     without: Collection[str] = ()
 
 
@@ -313,7 +313,7 @@ class Backend(Protocol):
 
         Args:
             lease: The leader's lease.
-            checkpoint: The new position, and the changed accounts and tallies; the others stay.
+            checkpoint: The new position, and the changed accounts and snapshots; the others stay.
 
         Raises:
             FencedError: The lease is not the current one.

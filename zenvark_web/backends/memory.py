@@ -61,7 +61,7 @@ class MemoryStore:
         self._instances: dict[str, tuple[float, Presence]] = {}
         self._checkpoint = START
         self._accounts: dict[str, Account] = {}
-        self._tallies: dict[str, str] = {}
+        self._snapshots: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
@@ -122,8 +122,10 @@ class MemoryStore:
         )
 
     def _load_checkpoint(self) -> Checkpoint:
-        tallies = {name: _decoding.decode_tally(text) for name, text in self._tallies.items()}
-        return Checkpoint(self._checkpoint, dict(self._accounts), tallies)
+        snapshots = {
+            name: _decoding.decode_snapshot(text) for name, text in self._snapshots.items()
+        }
+        return Checkpoint(self._checkpoint, dict(self._accounts), snapshots)
 
     def append(self, batch: Batch) -> float:
         now = self._clock()
@@ -174,10 +176,10 @@ class MemoryStore:
         self._check_lease(lease)
         self._checkpoint = checkpoint.position
         self._accounts.update(checkpoint.accounts)
-        for name, tally in checkpoint.tallies.items():
-            self._tallies[name] = _encoding.encode_tally(tally)
+        for name, snapshot in checkpoint.snapshots.items():
+            self._snapshots[name] = _encoding.encode_snapshot(snapshot)
         for name in checkpoint.without:
-            self._tallies.pop(name, None)
+            self._snapshots.pop(name, None)
 
     def read(self, states: Position, results: Position | None) -> Sequence[StreamEntry]:
         """The entries after these positions, without waiting."""

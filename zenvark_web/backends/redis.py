@@ -176,9 +176,9 @@ class RedisBackend:
         for instance, account in checkpoint.accounts.items():
             pairs += instance, _encoding.encode_account(account)
         time_slice = TimeSlice()
-        for circuit, tally in checkpoint.tallies.items():
+        for circuit, snapshot in checkpoint.snapshots.items():
             await time_slice.yield_if_over()
-            pairs += circuit, _encoding.encode_tally(tally)
+            pairs += circuit, _encoding.encode_snapshot(snapshot)
         for circuit in checkpoint.without:
             pairs += circuit, ""
         pairs += _replies.POSITION, str(checkpoint.position)
