@@ -29,7 +29,7 @@ class BatchBuilder:
         self.sent_at = float("inf")
         self._statistics = statistics
         self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
-        self.known_states: Iterable[str] = ()
+        self.words: Iterable[str] = ()
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
         """Take a circuit's results except expired ones; return the number of runs."""
@@ -74,7 +74,7 @@ class BatchBuilder:
         """
         reports = [_with_state(self._report(*part, now), table) for part in self._parts]
         named = {report.circuit for report in reports}
-        for name in self.known_states:
+        for name in self.words:
             if name not in named:
                 report = Report(name, generation=table.known(name).generation)
                 reports.append(_with_state(report, table))
