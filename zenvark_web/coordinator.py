@@ -31,7 +31,7 @@ METRICS_INTERVAL = 1.0
 MAX_SHARDS = 256
 
 Store: TypeAlias = "str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None"
-Answer: TypeAlias = Awaitable[object] | object
+CallbackResult: TypeAlias = Awaitable[object] | object
 
 
 class MetricsRecorder(Protocol):
@@ -111,9 +111,9 @@ class Coordinator:
         max_breakers: int = 10_000,
         shards: int = 1,
         metrics: MetricsRecorder | None = None,
-        on_error: Callable[[Exception], Answer] | None = None,
-        on_state_change: Callable[[StateChange], Answer] | None = None,
-        on_role_change: Callable[[Role], Answer] | None = None,
+        on_error: Callable[[Exception], CallbackResult] | None = None,
+        on_state_change: Callable[[StateChange], CallbackResult] | None = None,
+        on_role_change: Callable[[Role], CallbackResult] | None = None,
     ) -> None:
         check_name("namespace", namespace)
         if "/" in namespace:

@@ -58,9 +58,9 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx2.TransportError):
     """
 
     def __init__(self, name: str, retry_after: float, state: State = State.OPEN) -> None:
-        httpx2.TransportError.__init__(self, "")
+        httpx2.TransportError.__init__(self, "")  # `request` is set by the client
         exceptions.CircuitOpenError.__init__(self, name, retry_after)
-        Exception.__init__(self, name, retry_after)
+        Exception.__init__(self, name, retry_after)  # the arguments of `repr`
         self.state = state
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ FallbackFunction: TypeAlias = Callable[
 Fallback: TypeAlias = FallbackFunction[RequestT, ErrorT, ResponseT] | OtherUpstream
 
 
+# Compared by identity, since it is a weak key of resolved settings.
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
     """A circuit's name, with settings that override the transport's.

@@ -112,6 +112,7 @@ class HttpCall:
     def needs_body(self, response: ResponseLike, breaker: Breaker) -> bool:
         """Judge the headers of a response, and return whether its body has to be watched."""
         undecided = self._is_undecided(response)
+        # A failure must not replace the last good response.
         if self.good and self._settings.fallbacks.record:
             fallbacks = self._settings.fallbacks
             self.recorder = fallbacks.recorder(breaker.name, self._request, response)
@@ -127,6 +128,7 @@ class HttpCall:
         permit = self._permit
         if permit is None:
             return False
+        # Reading the body is up to the caller, and makes no slow call.
         permit.stop_clock()
         self._waiting = False
         outcome = (
@@ -153,6 +155,7 @@ class HttpCall:
 
     def finished(self) -> None:
         """Settle: the body has been read to its end."""
+        # Taken first, so that nothing settles the call twice, whatever recording it raises.
         permit, self._permit = self._permit, None
         if permit is not None:
             permit.record(SUCCESS)

@@ -20,6 +20,7 @@ def by_host(request: RequestLike) -> str | None:
     """The circuit of a request: its host, with the port if that is not the scheme's default."""
     url: URLLike = request.url
     netloc = url.netloc
+    # Cached, because decoding a host would be a large part of a call.
     name = _names.get(netloc)
     if name is None:
         host, port = host_and_port(url)
@@ -60,6 +61,7 @@ def fitting_name(name: str) -> str:
     """A circuit's name of bounded length and printable characters for a text of any kind."""
     if len(name) <= MAX_NAME_LENGTH and name.isprintable():
         return name
+    # Texts that differ beyond the cut must not share a circuit.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     shown = "".join(character for character in name[:200] if character.isprintable())
     return f"{shown}~{digest}"

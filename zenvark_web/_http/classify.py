@@ -130,6 +130,7 @@ class HttpClassifier:
         status = ended.status_code
         outcome = self._listed(status)
         if outcome is None and not 100 <= status <= 599:
+            # After the lists: they may contain the invalid status itself.
             outcome = self._listed(INVALID_COUNTS_AS)
         return outcome or SUCCESS
 

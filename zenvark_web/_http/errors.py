@@ -29,6 +29,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     waiting: list[BaseException] = [error]
     seen = 0
     while waiting and seen < LONGEST_CHAIN:
+        # Breadth first, so that the nearest cause comes first.
         error = waiting.pop(0)
         seen += 1
         yield error

@@ -116,8 +116,10 @@ class OtherUpstream:
         own = request.extensions.get("breaker")
         if isinstance(own, Mapping) and "classify" in own:
             kept["classify"] = own["classify"]
+        # Without a fallback: two upstreams could send a request to each other endlessly.
         extensions["breaker"] = {**kept, "fallback": None}
         headers = request.headers.copy()
+        # The client has set it for the first upstream.
         headers["Host"] = url.netloc.decode("ascii")
         return type(request)(
             request.method, url, headers=headers, stream=request.stream, extensions=extensions

@@ -85,6 +85,7 @@ class UrlHealthCheck:
 
     def _verify(self, url: str) -> ssl.SSLContext | bool:
         """One TLS context for all checks: creating one is slow."""
+        # Plain HTTP needs no certificates, which take a while to load.
         if not url.startswith("https:"):
             return False
         if self._tls is None:

@@ -37,6 +37,7 @@ class Incidents:
     def closing(self) -> Generator[None]:
         """Close the transport. Calls that began before the end of this block are broken by it; a
         later call uses the transport anew."""
+        # Counted at both ends, so that a call notices a closing that began or ended meanwhile.
         self.closings += 1
         try:
             yield

@@ -231,6 +231,7 @@ class LastGoodResponse:
         """Store a response."""
         key, variant = which
         with self._lock:
+            # Dropped first, so that it becomes the most recent entry.
             self._drop(which)
             self._stored[which] = stored
             self._varying[key] = tuple(name for name, _ in variant)
@@ -247,6 +248,7 @@ class LastGoodResponse:
         stored = self._stored.pop(which, None)
         if stored is not None:
             self._bytes -= len(stored.body)
+            # Rarely, because it walks over all entries.
             if len(self._varying) > 2 * self._max_entries:
                 kept = {key for key, _ in self._stored}
                 self._varying = {key: self._varying[key] for key in kept}

@@ -87,6 +87,7 @@ def problem(
             host.
         kind: The problem type.
     """
+    # Once, so that header and document agree.
     seconds = retry_seconds(retry_after)
     document: dict[str, object] = {
         "type": kind.uri,

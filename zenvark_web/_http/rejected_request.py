@@ -53,6 +53,7 @@ class RejectedRequest:
             CircuitOpenError: `when_open` is `"raise"`.
         """
         if when_open == "raise":
+            # Its cause would be the same rejection.
             raise self.error from None
         headers, body = problem(self._status.retry_after, self._status.name)
         # SDKs of language models would sleep for as long as Retry-After says, again and again.

@@ -42,6 +42,7 @@ class CircuitResolver:
     ) -> None:
         self._coordinator = coordinator
         self._settings = settings
+        # Weak: a function may create a route for each request.
         self._by_route: WeakKeyDictionary[AnyRoute, ResolvedSettings] = WeakKeyDictionary()
         self._find = self._finder(circuits, client)
 
@@ -65,6 +66,7 @@ class CircuitResolver:
             if "breaker" in extensions:
                 return self._resolve_own(request, extensions["breaker"])
             target = self._find(request)
+            # The common case, without further checks.
             if target.__class__ is str:
                 return self._coordinator.breaker(target), self._settings
             return self._resolve_target(target)

@@ -19,12 +19,14 @@ class AsyncResponseBody(WatchedStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
+        # The exact type first: `isinstance` with an abstract class is slow.
         if type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator):
             return _AsyncGeneratorReading(chunks, self._call)
         return _AsyncReading(chunks, self._call)
 
     async def aclose(self) -> None:
         """Settle the call, then close the wrapped body."""
+        # Before closing, whose own errors are not the upstream's.
         self._call.closed()
         await self._stream.aclose()
 

@@ -162,6 +162,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         response = None
         if isinstance(fallback, OtherUpstream):
             other = fallback.readdressed(rejected.request, settings.overrides)
+            # Through this transport again: the other upstream has a circuit as well.
             sender = self if fallback.transport is None else fallback.transport
             response = rejected.response(await sender.handle_async_request(other))
         elif fallback is not None:
@@ -187,6 +188,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
     async def aclose(self) -> None:
         """Close the transports that asynchronous clients have used."""
         async with self._closing_async() as first:
+            # A transport may serve both kinds of clients: close what this kind has opened.
             wrapped = self._wrapped.open_async
             if wrapped is not None and first(wrapped):
                 await wrapped.aclose()

@@ -45,6 +45,7 @@ class TrialFlows:
         Raises:
             CircuitOpenError: The circuit does not let it pass.
         """
+        # The cheap check first: there is a flow only while a circuit recovers.
         if self._some and breaker.state is State.HALF_OPEN and self._goes_on(breaker, request):
             return further(breaker)
         return breaker.acquire()
@@ -62,6 +63,7 @@ class TrialFlows:
         with self._lock:
             step = self._on_trial.get(flow, {}).get(breaker.name)
             self._some = len(self._on_trial) > 0
+        # A flow that began in an earlier generation belongs to a trial that is over.
         if step is None or step[0] != breaker.generation:
             return False
         return flow is not request or step[1] != _step(request)

@@ -39,6 +39,7 @@ class AsyncUpload(Upload):
                     call.go_on()
                 yield chunk
         finally:
+            # Left to the collector, the generator would clean up late.
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
 

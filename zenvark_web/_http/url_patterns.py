@@ -72,6 +72,7 @@ class UrlPatterns(Generic[T]):
             origin, path = _parsed(pattern, parse)
             by_path.setdefault(origin, {}).setdefault(path, target)
             self._segments = max(self._segments, path.count("/"))
+        # Sorting is stable: of equally specific patterns, the one that stands first decides.
         ordered = sorted(by_path, key=lambda origin: origin.specificity, reverse=True)
         self._origins = [(origin.matching(), by_path[origin]) for origin in ordered]
         self._by_host: OrderedDict[tuple[str, bytes], list[dict[str, T]]] = OrderedDict()
@@ -106,6 +107,7 @@ class UrlPatterns(Generic[T]):
         matching = self._by_host.get(key)
         if matching is None:
             host, port = host_and_port(url)
+            # URLs omit the default port, which a pattern may state.
             port = port or DEFAULT_PORTS.get(url.scheme)
             matching = [found for fits, found in self._origins if fits(url.scheme, host, port)]
             if len(host) <= MAX_HOST:

@@ -38,6 +38,7 @@ class Collected:
         self._families = families
         self._slots = SeriesSlots(most, lasting=False)
         self._counted: WeakKeyDictionary[object, dict[tuple[Family, Labels], Numbers]]
+        # By source: a breaker that is evicted and made again counts from zero.
         self._counted = WeakKeyDictionary()
         self._others: dict[Family, dict[Labels, Numbers]] = {}
         self._lock = Lock()  # scrapes may come in several threads
@@ -55,6 +56,7 @@ class Collected:
             of_circuits = [
                 count for member in members for count in counts_of_circuits(member, self._families)
             ]
+            # First, so that new circuits get the slots of those that are gone.
             self._slots.keep_only(
                 [(member.namespace, each.name) for member, breakers in kept for each in breakers]
                 + [(labels[0], labels[1]) for _, _, labels, _ in of_circuits]
@@ -66,6 +68,7 @@ class Collected:
             self._show_others(series, {member.namespace for member in members})
             for family, labels, numbers, *_ in levels(members, self._slots):
                 series[family][labels] = numbers
+        # Of all circuits together: these need no slots.
         for member in members:
             for _, family, labels, numbers in counts(member):
                 _add(series[family], labels, numbers)

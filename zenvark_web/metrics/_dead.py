@@ -21,6 +21,7 @@ def forget_dead_processes(directory: Path) -> None:
     for path in directory.iterdir():
         if found := LIVE.fullmatch(path.name):
             files.setdefault(int(found[1]), []).append(path)
+    # This process has a file; if it is not found by its id, names have another meaning.
     if os.getpid() not in files:
         return
     for process, its in files.items():

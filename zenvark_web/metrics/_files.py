@@ -107,6 +107,7 @@ class ValueFiles:
         self._set(levels(coordinators, self._slots), until)
         if time.monotonic() >= self._search_at:
             self._search_at = time.monotonic() + DEAD_PROCESS_INTERVAL
+            # Where prometheus_client looks for it as well.
             if directory := os.environ.get(DIRECTORY):
                 forget_dead_processes(Path(directory))
 
@@ -117,6 +118,7 @@ class ValueFiles:
         for breaker in gone:  # the last counts of evicted ones
             self._write_breaker(coordinator.namespace, breaker)
         pending = self._pending.get(coordinator)
+        # All again only after all have had their turn: else the last would starve.
         if not pending or whole:
             pending = self._pending[coordinator] = dict.fromkeys(kept)
         while pending:
@@ -162,6 +164,7 @@ class ValueFiles:
                 continue
             now[series] = level
             if level != written or level.insists:
+                # Any real statement about the circuit, also an older one, overrides a guess.
                 timestamp = LONG_AGO if guessed else time.time()
                 for value, number in zip(self._at(*series), level.numbers, strict=True):
                     value.set(number, timestamp)

@@ -98,6 +98,7 @@ class PrometheusMetrics:
             )
         if self._files is not None:
             with self._lock:
+                # All of it: nobody writes for this coordinator any more.
                 self._files.write(coordinator, self._coordinators, whole=True)
 
     def describe(self) -> Iterator[Metric]:

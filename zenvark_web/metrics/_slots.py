@@ -62,6 +62,7 @@ class SeriesSlots:
             if not self._lasting:
                 self._states.discard(circuit)
             return False
+        # Bounded as well: in an outage all circuits may be open.
         if circuit not in self._states:
             if len(self._states) >= self._most:
                 return False
