@@ -38,7 +38,7 @@ class Child:
             stdout=stdout,
             stderr=stderr,
             env=env,
-            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it does one system call
+            preexec_fn=_prepare(),  # noqa: PLW1509 - it does two system calls
         )
         _children.append(self)
 
@@ -74,12 +74,22 @@ class Child:
             self.kill()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def _prepare() -> Callable[[], None]:
+    dies_with_parent = _dies_with_parent()
+
+    def prepare() -> None:
+        # A shell starts what runs in its background with this signal ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if dies_with_parent:
+            _ask_for_death_signal()
+
+    return prepare
+
+
+def _dies_with_parent() -> bool:
     # The kernel ties the signal to the thread that forks, so a worker thread's end would kill
     # the child: only the main thread's lasts as long as the test run.
-    if _LIBC is None or threading.current_thread() is not threading.main_thread():
-        return None
-    return _ask_for_death_signal
+    return _LIBC is not None and threading.current_thread() is threading.main_thread()
 
 
 def _ask_for_death_signal() -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import pytest
+
 from tests.helpers.inside import circuit_of, connection_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
@@ -170,6 +172,7 @@ async def test_calls_are_judged_in_order_however_they_are_taken_note_of() -> Non
         way.up = True
 
 
+@pytest.mark.slow
 async def test_a_call_takes_no_longer_while_it_is_cut_off() -> None:
     way = Way(Shared())
 

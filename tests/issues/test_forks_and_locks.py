@@ -12,6 +12,11 @@ SCRIPT = Path(__file__).with_name("locked.py")
 def test_no_lock_of_the_parent_is_held_in_a_child(start_child: StartChild) -> None:
     """Whichever it is."""
     told = start_child(SCRIPT).receive(within=PATIENCE)
-    ours = {"Flows._lock", "Incidents._lock", "Inner._making", "LastGoodResponse._lock"}
+    ours = {
+        "TrialFlows._lock",
+        "Incidents._lock",
+        "WrappedTransport._making",
+        "LastGoodResponse._lock",
+    }
     assert ours | {"Awakening._turn", "Registry._lock", "Handover._lock"} <= set(told["found"])
     assert told["stuck"] == []

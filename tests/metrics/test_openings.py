@@ -184,8 +184,10 @@ async def test_leaders_are_shown_shard_by_shard(shards: int) -> None:
     assert coordinator.shards_led == [False] * shards
 
 
-async def test_a_follower_knows_whether_anybody_leads(fresh_server: RedisServer) -> None:
-    first, second = (Coordinator(fresh_server.url, lease_ttl=0.5, policy=trips()) for _ in range(2))
+async def test_a_follower_knows_whether_anybody_leads(
+    patient_commands: None, fresh_server: RedisServer
+) -> None:
+    first, second = (Coordinator(fresh_server.url, lease_ttl=3.0, policy=trips()) for _ in range(2))
     async with first:
         await eventually(lambda: first.role is Role.LEADER)
         async with second:
