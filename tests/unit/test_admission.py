@@ -95,7 +95,7 @@ class TestPermits:
         assert door.take(100.0)
         door.apply(opened(generation=-3), 101.0, 5.0)
         door.apply(granted(generation=-4, permits=1), 101.0, 0.0)
-        door.settle(2, returned=False)
+        door.release(2, unused=False)
         assert door.note() == TrialNote(-4, unused=1, held=0)
         door.apply(granted(generation=2, permits=2), 102.0, 0.0)
         assert door.note() == TrialNote(2, unused=1, held=0)
@@ -105,26 +105,26 @@ class TestPermits:
     def test_settled_ones_are_gone(self) -> None:
         made = admission(opened(), granted())
         assert made.take(100)
-        made.settle(2, returned=False)
+        made.release(2, unused=False)
         assert made.note() == TrialNote(2, unused=0, held=0)
         assert not made.take(100)
 
     def test_returned_ones_can_be_taken_again(self) -> None:
         made = admission(opened(), granted())
         assert made.take(100)
-        made.settle(2, returned=True)
+        made.release(2, unused=True)
         assert made.note() == TrialNote(2, unused=1, held=0)
         assert made.take(100)
 
     def test_late_end_of_an_earlier_trial_changes_nothing(self) -> None:
         made = admission(opened(), granted(2), opened(3), granted(4))
-        made.settle(2, returned=True)
+        made.release(2, unused=True)
         assert made.note() == TrialNote(4, unused=1, held=0)
         assert made.take(100)
-        made.settle(2, returned=True)
+        made.release(2, unused=True)
         assert made.note() == TrialNote(4, unused=0, held=1)
         made = admission(opened(), granted(2), closed(3))
-        made.settle(2, returned=True)
+        made.release(2, unused=True)
         assert made.note() is None
 
     def test_same_grant_written_again_gives_no_more(self) -> None:
@@ -134,7 +134,7 @@ class TestPermits:
         made.apply(granted(2, epoch=2), 101, 0)
         assert made.note() == TrialNote(2, unused=0, held=1)
         assert not made.take(101)
-        made.settle(2, returned=False)
+        made.release(2, unused=False)
         assert made.note() == TrialNote(2, unused=0, held=0)
 
     def test_other_grant_of_the_same_generation_counts_from_the_start(self) -> None:
@@ -142,7 +142,7 @@ class TestPermits:
         made = admission(opened(), granted(2))
         assert made.take(100)
         made.apply(granted(2, permits=3, epoch=2), 101, 0)
-        made.settle(2, returned=False)  # of the grant that lost
+        made.release(2, unused=False)  # of the grant that lost
         assert made.note() == TrialNote(2, unused=3, held=0)
 
 
@@ -198,7 +198,7 @@ class TestUse:
         assert made.recall(2)
         assert made.note() == TrialNote(2, unused=0, held=1)
         assert not made.take(100)
-        made.settle(2, returned=False)
+        made.release(2, unused=False)
         assert made.note() == TrialNote(2, unused=0, held=0)
 
     def test_a_recall_reaches_what_is_held_while_the_instance_is_alone(self) -> None:
@@ -233,7 +233,7 @@ def test_permits_are_conserved(steps: list[str], permits: int) -> None:
             assert note.held == held
             assert 0 <= note.unused <= permits - used - held
         elif held:
-            made.settle(2, returned=step == "returned")
+            made.release(2, unused=step == "returned")
             held -= 1
             used += step == "used"
         assert 0 <= held + used <= permits

@@ -93,7 +93,7 @@ class Instance:
     def settle(self, call: Call, *, returned: bool = False) -> None:
         self.calls.remove(call)
         if call.trial:
-            self.door.settle(call.generation, returned=returned)
+            self.door.release(call.generation, unused=returned)
 
     def write(self, now: float) -> None:
         note = self.door.note()

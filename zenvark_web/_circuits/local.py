@@ -310,7 +310,7 @@ class LocalCircuit:
 
     def _end_trial(self, generation: int, returned: bool) -> None:
         with self.lock:
-            self.admission.settle(generation, returned=returned)
+            self.admission.release(generation, unused=returned)
         self.handover.here(self._report_trial)
 
     def _report_trial(self) -> None:

@@ -117,15 +117,15 @@ class Admission:
         granted.unused = 0
         return True
 
-    def settle(self, generation: int, *, returned: bool) -> None:
-        """End a trial call; a permit that is returned unused can be taken again."""
+    def release(self, generation: int, *, unused: bool) -> None:
+        """Release the permit of a trial call; an unused one can be taken again."""
         trial = self._trial
         if trial is None or trial.generation != generation:
             trial = self._granted
         if trial is None or trial.generation != generation or not trial.held:
             return  # the fleet has moved on
         trial.held -= 1
-        trial.unused += returned
+        trial.unused += unused
 
     def note(self) -> TrialNote | None:
         """The use of this instance's grant, for the next report."""

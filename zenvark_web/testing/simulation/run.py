@@ -85,7 +85,7 @@ class Simulation:
                 host.start()
             self._run_until(COMES_UP)
             self._let_faults_happen()
-            self._settle()
+            self._await_agreement()
             self._end()
         finally:
             self._bury()
@@ -140,7 +140,7 @@ class Simulation:
             self._disturbances += more
             self._calm_since = float("inf") if self._disturbances else self._loop.now
 
-    def _settle(self) -> None:
+    def _await_agreement(self) -> None:
         self.world.tell("FAULT", "no more")
         patience = CALM + ENOUGH_CALLS * self.world.settings.circuits / self.world.settings.calls
         until = self._loop.now + patience
