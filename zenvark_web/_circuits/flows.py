@@ -114,8 +114,8 @@ def told(flow: Flow, outcome: Outcome, label: str, error: BaseException | None) 
     Args:
         flow: The flow.
         outcome: The outcome.
-        label: What a failure was.
-        error: What the call raised, if it did.
+        label: The name of a failure.
+        error: The exception of the call, if it raised one.
     """
     last, its_label, ignored = flow[WORD] or (Outcome.IGNORED, "", ())
     if outcome is not Outcome.IGNORED:

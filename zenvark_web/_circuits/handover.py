@@ -34,12 +34,12 @@ class Handover:
     """The queue from any thread to the loop's thread.
 
     Args:
-        host: Makes the context variables of what runs in the loop's thread.
-        budget: Counts the results for which there was no room in the line.
+        host: Creates the context variables of work in the loop's thread.
+        budget: Counts the results that exceeded the queue.
 
     Attributes:
         thread: The loop's thread, or None while no loop runs.
-        run: Stands for the loop's current run, or None likewise.
+        run: Identifies the loop's current run, or None while no loop runs.
     """
 
     def __init__(self, host: Host, budget: RunBudget) -> None:
@@ -60,8 +60,8 @@ class Handover:
         """Run work in the running loop from now on.
 
         Args:
-            owner: Told when that ends.
-            run: Stands for this run; no other one has the same.
+            owner: Notified when the loop ends.
+            run: Identifies this run uniquely.
         """
         self._loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()

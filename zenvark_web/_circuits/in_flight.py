@@ -15,10 +15,10 @@ class InFlight:
         limit: The seconds after which a call is slow.
 
     Attributes:
-        began: The generation and the monotonic second in which each began, by a number that no
-            other call under way has.
-        watched_in: Stands for the run in which somebody looks in time for the next call to pass
-            the limit; None if nobody does.
+        began: The generation and the start of each call in monotonic seconds, by a number that is
+            unique among the calls in flight.
+        watched_in: Identifies the run whose monitor watches the next call to exceed the limit; None
+            if there is none.
     """
 
     __slots__ = ("began", "limit", "watched_in")

@@ -59,7 +59,7 @@ class Listener(Protocol):
 
 
 class Home(Listener, Protocol):
-    """What the local circuits of a shard share. It is their listener by default."""
+    """The shared part of a shard's local circuits, and their default listener."""
 
     instance: Instance
     handover: Handover
@@ -73,8 +73,8 @@ class LocalCircuit:
     Args:
         name: The circuit's name.
         policy: Its settings on this instance.
-        admission: Decides which calls pass.
-        home: What it shares with others.
+        admission: Decides which calls are permitted.
+        home: The part that it shares with other circuits.
     """
 
     __slots__ = (
@@ -179,9 +179,9 @@ class LocalCircuit:
         Args:
             generation: The generation in which the call began.
             failed: Whether it failed.
-            label: What the failure was.
-            ended: The monotonic second at which it ended.
-            elapsed: The seconds it took.
+            label: The name of the failure.
+            ended: The end of the call in monotonic seconds.
+            elapsed: The duration in seconds.
         """
         urgent = failed or elapsed > self.slow_after or not self.admission.closed
         result = (generation, failed, _storable(label), ended, elapsed)

@@ -43,8 +43,8 @@ class Outcomes:
         In a group, rejections do not count, and one failure among the others fails the call.
 
         Args:
-            error: What it raised.
-            ignored: Errors that do not count, nor does what was raised from one of them.
+            error: The exception.
+            ignored: Errors that do not count, nor do errors that were raised from them.
         """
         outcomes = [
             (self._of_leaf(leaf), type(leaf).__name__)
@@ -54,8 +54,8 @@ class Outcomes:
         return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
 
     def _of_leaf(self, error: BaseException) -> Outcome:
-        """The outcome of one error. An error that is no `Exception`, such as a cancellation, does
-        not count, unless nobody requested the cancellation."""
+        """The outcome of one error. An error that is not an `Exception`, such as a cancellation,
+        does not count, unless nobody requested the cancellation."""
         if nobody_asked_for(error):
             return Outcome.FAILURE
         if not isinstance(error, Exception):

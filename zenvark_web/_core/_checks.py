@@ -25,10 +25,10 @@ def check_number(
     most: float | None = None,
     unit: str = "",
 ) -> None:
-    """Refuse what is no finite real number in the given range.
+    """Refuse a value that is not a finite real number in the given range.
 
     Raises:
-        TypeError: It is no number (a `bool` is none either).
+        TypeError: It is not a number (a `bool` is not one either).
         ValueError: It is out of range, infinite or not a number.
     """
     if not is_number(value):
@@ -37,22 +37,22 @@ def check_number(
 
 
 def check_whole(what: str, value: object, *, least: int = 1, most: int | None = None) -> None:
-    """Refuse what is no whole number in the given range (the same errors)."""
+    """Refuse a value that is not a whole number in the given range (with the same errors)."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be a whole number, not {value!r}")
     _check_range(what, value, least=least, most=most)
 
 
 def check_rate(what: str, value: object) -> None:
-    """Refuse what is no share above 0 and up to 1 (the same errors)."""
+    """Refuse a value that is not a share above 0 and up to 1 (with the same errors)."""
     check_number(what, value, above=0, most=1)
 
 
 def check_call(what: str, function: object, takes: str, *arguments: object) -> None:
-    """Refuse what can't be called with such arguments, as far as that can be told.
+    """Refuse a value that cannot be called with such arguments, as far as its signature is known.
 
     Raises:
-        TypeError: It can't be called at all, or takes others, or is a generator.
+        TypeError: It is not callable, takes other arguments, or is a generator.
     """
     if not callable(function):
         raise TypeError(f"{what} must be callable, not {function!r}")

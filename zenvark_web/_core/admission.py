@@ -155,6 +155,6 @@ class _Permits:
 
     @property
     def until(self) -> float:
-        """Until when the permits may be used. An instance that decides alone (in generations below
-        zero) reports to nobody."""
+        """The time until which the permits may be used. An instance that decides alone (in
+        generations below zero) has no such limit."""
         return float("inf") if self.generation < 0 else min(self.heard, self.told) + CUT_OFF

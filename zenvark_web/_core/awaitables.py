@@ -19,12 +19,12 @@ from typing import Any
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling something gives a coroutine, as far as can be told without a call."""
+    """Whether calling an object returns a coroutine, as far as can be determined without a call."""
     return iscoroutinefunction(function) or iscoroutinefunction(_called(function))
 
 
 def makes_generators(function: Callable[..., Any]) -> bool:
-    """Whether calling something gives a generator, as far as can be told without a call."""
+    """Whether calling an object returns a generator, as far as can be determined without a call."""
     called = _called(function)
     return isgeneratorfunction(called) or isasyncgenfunction(called)
 

@@ -20,7 +20,7 @@ BUCKETS = 30
 
 
 class Rates(Protocol):
-    """The settings of a window that judges by shares."""
+    """The settings of a window with rates."""
 
     @property
     def failure_rate(self) -> float:
@@ -29,7 +29,7 @@ class Rates(Protocol):
 
     @property
     def minimum_calls(self) -> int:
-        """No verdict on fewer calls."""
+        """The minimum number of calls for a decision."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Rates(Protocol):
 
 
 def _too_slow(rates: Rates, count: int, calls: int, failures: int, slow: int) -> Trip | None:
-    """The verdict on a window that would hold these, `count` of them still under way."""
+    """The decision of a window that would contain these calls, `count` of them in flight."""
     if rates.slow_rate is None or calls < rates.minimum_calls:
         return None
     return Trip(count, calls, failures, slow) if slow / calls >= rates.slow_rate else None
@@ -152,7 +152,7 @@ class CountBasedWindow:
                 self._push(mark)
 
     def _oldest(self, count: int) -> bytearray:
-        """The calls that give way to so many more."""
+        """The oldest calls, which a number of new calls displaces."""
         end = self._next + count
         return self._ring[self._next : end] + self._ring[: max(0, end - len(self._ring))]
 

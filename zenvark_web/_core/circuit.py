@@ -53,8 +53,8 @@ from .states import (
 from .trial import Demand, Trial
 
 STEADY = 10.0
-"""A closed circuit resets the number of its waits after so many seconds, or after twice its last
-wait if that is longer (so that it cannot alternate between open and closed at short waits)."""
+"""Seconds after which a closed circuit resets its attempt number, or twice its last wait if that is
+longer (so that it cannot alternate between open and closed at short waits)."""
 
 LEAST_LENGTHENING = 1.0
 """A wait that is extended by fewer seconds is not published again, but the extension is kept."""
@@ -186,7 +186,7 @@ class Circuit:
         return transition
 
     def due(self, now: float) -> Transition | Check | Recall | None:
-        """Do what is due.
+        """Make the due decision.
 
         Returns:
             A transition, a health check to run (its result goes to `checked`), a recall, or None.
@@ -266,7 +266,7 @@ class Circuit:
     # Window snapshots, from one leader to the next
 
     def save(self, now: float) -> CircuitSnapshot | None:
-        """What it has counted since its latest transition, if anything."""
+        """Return the window snapshot since the latest transition, if anything was counted."""
         window = self._counting.save() if self._counting.has_begun else None
         trial = None if self._trial is None else self._trial.save()
         deadline = self._retry_after.until if self._retry_after.until > now else 0.0

@@ -15,10 +15,10 @@ ones are not saved."""
 
 
 class Counting:
-    """A window, and the failures that explain its verdict.
+    """A window, and the failures that explain its decision.
 
     Args:
-        strategy: Makes the window.
+        strategy: Creates the window.
     """
 
     __slots__ = (
@@ -45,7 +45,7 @@ class Counting:
         self._overdue.note(instance, overdue, now)
 
     def record(self, instance: str, run: Run, at: float, faults: list[Exception]) -> Reason | None:
-        """Count results. Returns the reason to open, if there is one. Invalid numbers in a verdict
+        """Count results. Returns the reason to open, if there is one. Invalid numbers in a decision
         add an error to the faults."""
         self.has_begun = True
         self._newest = max(self._newest, at)

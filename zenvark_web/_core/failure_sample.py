@@ -16,7 +16,7 @@ MAX_SUMMARY = 32
 
 
 class FailureSample:
-    """The newest failures, each with its instance and what it was."""
+    """The newest failures, each with its instance and its label."""
 
     __slots__ = ("_failures",)
 
@@ -42,9 +42,9 @@ class FailureSample:
         """The reason for a trip.
 
         Args:
-            trip: The window's verdict.
+            trip: The window's decision.
             strategy: The strategy that made the window.
-            in_flight: Slow calls that were counted but had not ended, by instance.
+            in_flight: Slow calls in flight that were counted, by instance.
         """
         instances: Counter[str] = Counter(in_flight)
         failures: Counter[str] = Counter()

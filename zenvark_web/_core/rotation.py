@@ -18,8 +18,8 @@ class Rotation:
         self._as_expected = 0
 
     def note(self, instance: str, calls: int) -> None:
-        """Record calls of an instance. Several at once have no order, and where there are so many,
-        it matters little."""
+        """Record calls of an instance. Several calls at once have no order, which hardly matters at
+        such a rate."""
         if calls > 1:
             self._callers.clear()
             self._as_expected = 0

@@ -96,8 +96,8 @@ that an instance reports: see `KnownState`.)"""
 
 
 LONGEST_LEAP = 2**32
-"""No circuit gets ahead of what is known of it by more generations than this, not even of one that
-is not known at all: who claims it is none of the fleet."""
+"""The maximum number of generations by which a transition may be ahead of the known one, or of
+none: a larger one is not the fleet's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,10 +181,10 @@ class Transition:
         return self.at + self.delay
 
     def next(self, reason: Reason, **changes: Any) -> Transition:
-        """The transition that follows for a reason; nobody has written it yet.
+        """Create the transition that follows for a reason, which is not written yet.
 
         Args:
-            reason: Why the circuit moves.
+            reason: The reason of the transition.
             changes: The fields that differ from this transition, or from the usual next one.
 
         Raises:
@@ -203,12 +203,12 @@ class Transition:
         return replace(self, **made | changes)
 
     def leaps(self, known: Transition) -> bool:
-        """Whether it is ahead of what is known by more generations than any fleet ever gets."""
+        """Whether the transition is implausibly far ahead of the known one."""
         return self.generation > known.generation + LONGEST_LEAP
 
     @property
     def order(self) -> tuple[int, int]:
-        """What makes one transition of a circuit newer than another."""
+        """The order of a circuit's transitions."""
         return self.generation, self.epoch
 
 

@@ -53,8 +53,8 @@ class Demand:
         self._blocked.pop(instance, None)
 
     def likeliest(self, now: float) -> str | None:
-        """The instance that is most likely to have the next call: the one with the most blocked
-        calls lately (of several, the last one), if there is any."""
+        """The instance that is most likely to have the next call: the one with the most recently
+        rejected calls, and among equals the last one, if there is any."""
         fresh = [
             (number, place, instance)
             for place, (instance, (at, number)) in enumerate(self._blocked.items())
@@ -68,10 +68,11 @@ class Trial:
 
     Args:
         grant: The grant.
-        reported_at: When the grant was made.
+        reported_at: The time of the grant.
         recalls: The number of recalls since the circuit became half-open. Each one doubles the
-            holder's time and requires one more call of other instances: with as many calls on
-            each, permits would be recalled for ever and never used.
+            holder's
+        time and requires one more call of other instances: with equally many calls on each, permits
+            would otherwise be recalled forever and never used.
     """
 
     __slots__ = (

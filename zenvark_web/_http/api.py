@@ -91,8 +91,8 @@ def default_classify(request: object, ended: HasStatus | Exception) -> Outcome:
     """The outcome of an exchange by the default rules, those of `HttpClassifier()`.
 
     Failures are transport errors, timeouts, bodies that break, and the statuses 408, 429 and all
-    from 500 except 501 and 505. Errors of the caller, limits of this process such as
-    `PoolTimeout`, and responses of a breaker further in are ignored. The other 4xx prove that the
-    upstream is reachable, not that it is healthy (`Outcome.ANSWERED`). All else is a success.
+    from 500 except 501 and 505. Errors of the caller, limits of this process such as `PoolTimeout`,
+    and responses of an inner breaker are ignored. The other 4xx prove that the upstream is
+    reachable, not that it is healthy (`Outcome.ANSWERED`). Any other response is a success.
     """
     return DEFAULT(request, ended)

@@ -84,7 +84,7 @@ class HttpCall:
             self._request.stream = self._upload = watching(body, self)
 
     def __enter__(self) -> None:
-        """Begin to send. A breaker further in may have the same circuit."""
+        """Begin to send. An inner breaker may have the same circuit."""
         self._carrier.carry()
 
     def __exit__(
@@ -110,7 +110,7 @@ class HttpCall:
             self._permit.resume_clock()
 
     def needs_body(self, response: ResponseLike, breaker: Breaker) -> bool:
-        """Judge the headers of a response, and return whether its body has to be watched."""
+        """Classify the headers of a response, and return whether its body has to be watched."""
         undecided = self._is_undecided(response)
         # A failure must not replace the last good response.
         if self.good and self._settings.fallbacks.record:

@@ -52,7 +52,7 @@ FOREIGN_ERRORS = frozenset(
         "TooSlowError",
     }
 )
-"""Transport errors by another name, which wrapped transports let through (httpcore, h11, h2,
+"""Transport errors by another name, which wrapped transports raise (httpcore, h11, h2,
 python-socks, aiohttp, trio, anyio, asyncio's streams, http.client)."""
 
 IGNORED_ERRORS: tuple[ErrorKind, ...] = (
@@ -211,7 +211,7 @@ def _readable(items: Collection[object]) -> str:
 
 
 def is_rejection(response: object) -> bool:
-    """Whether a breaker further in, or its fallback, made this response."""
+    """Whether an inner breaker, or its fallback, made this response."""
     extensions: Any = getattr(response, "extensions", None)
     return bool(extensions) and EXTENSION in extensions and told_by(response) is not None
 

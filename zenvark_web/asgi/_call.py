@@ -90,7 +90,7 @@ class RouteCall:
             permit.record(outcome, label)
 
     def sent(self, message: Message) -> None:
-        """Judge a message from the app."""
+        """Process a message from the app."""
         kind = message["type"]
         if kind in PARTS:
             if not message.get("more_body", False) and not self._doubtful:
@@ -121,11 +121,11 @@ class RouteCall:
 
     @property
     def _failure(self) -> Outcome:
-        """The outcome of a failure: it does not count after a rejection further in."""
+        """The outcome of a failure: it does not count after a rejection by an inner circuit."""
         return Outcome.IGNORED if self._met.count else Outcome.FAILURE
 
     def received(self, message: Message) -> None:
-        """Judge a message from the server: a client that disconnects does not count."""
+        """Process a message from the server: a client that disconnects does not count."""
         if message["type"] in DISCONNECTS:
             self.settle(Outcome.IGNORED)
         if not message.get("more_body", False):

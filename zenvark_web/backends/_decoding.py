@@ -300,7 +300,7 @@ def decode_position(text: str) -> Position:
 
 
 def readable(decode: Callable[[S], T], stored: S) -> T | MalformedEntryError:
-    """What a stored thing holds, or the error that it is unreadable."""
+    """Return the content of a stored record, or the error that it is unreadable."""
     try:
         return decode(stored)
     except MalformedEntryError as error:
@@ -308,7 +308,7 @@ def readable(decode: Callable[[S], T], stored: S) -> T | MalformedEntryError:
 
 
 def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:
-    """What a decoder makes of a stored record.
+    """Return the result of decoding a stored record.
 
     Raises:
         MalformedEntryError: The decoder raised; the message shows the record.

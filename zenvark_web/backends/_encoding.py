@@ -72,7 +72,7 @@ def _pack_state(known: KnownState) -> list[Any]:
 
 
 def encode_transition(transition: Transition) -> str:
-    """What the hash of circuits and the stream of states hold of a transition."""
+    """Encode a transition for the hash of circuits and the stream of states."""
     reason = transition.reason
     return _dump(
         {
@@ -103,12 +103,12 @@ def _pack_grant(grant: Grant | None) -> list[Any] | None:
 
 
 def encode_presence(me: Presence) -> str:
-    """What the hash of instances holds, but for the time, which the store adds."""
+    """Encode an announcement for the hash of instances, without the time, which the store adds."""
     return _dump({"version": me.version, "fingerprint": me.fingerprint})
 
 
 def encode_account(account: Account) -> str:
-    """What the hash of accounts holds."""
+    """Encode an account for the hash of accounts."""
     numbers = (account.first, account.last, account.evaluated, account.expired)
     return _dump([VERSION, *numbers])
 

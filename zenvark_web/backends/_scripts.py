@@ -38,7 +38,7 @@ local function generation_in(stored)
 end
 
 """
-"""What scripts have in common. It stands before each of them."""
+"""The common beginning of all scripts."""
 
 
 def load_scripts() -> Mapping[str, tuple[str, str]]:

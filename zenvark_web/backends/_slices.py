@@ -41,7 +41,7 @@ class ClosedCircuits:
         return await transitions(fields[1::2])
 
     async def of(self, names: Iterable[str]) -> Sequence[Transition | MalformedEntryError]:
-        """The circuits of these names, whatever their states."""
+        """The circuits of these names, in any state."""
         wanted = list(names)
         found: list[Transition | MalformedEntryError] = []
         for start in range(0, len(wanted), NAMES_AT_ONCE):

@@ -129,7 +129,7 @@ class Rest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What an instance starts from.
+    """The starting point of an instance.
 
     Args:
         now: Seconds of the shared clock.

@@ -34,7 +34,7 @@ UPSTREAM_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSettings:
-    """What an app is told.
+    """The settings of an app.
 
     Args:
         name: Its name.
@@ -53,9 +53,9 @@ class App:
     """An app with its coordinator.
 
     Args:
-        settings: What it is told.
-        store: Where the fleet meets: a Redis URL or a backend.
-        transport: How to reach the upstream, if not over the network.
+        settings: Its settings.
+        store: The shared store: a Redis URL or a backend.
+        transport: The transport to the upstream, if not over the network.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class App:
             yield
 
     async def _answer(self, request: Request) -> Response:
-        """Pass on what the upstream says. An open circuit raises, and the middleware answers."""
+        """Pass the upstream's response on. For an open circuit, the middleware responds."""
         headers = {ASKED: f"{self.name} {self._breaker.state} {time.monotonic()}"}
         try:
             response = await self._client.get("/", headers=headers)
@@ -118,7 +118,7 @@ class App:
         return Response(response.content, 200 if response.is_success else 502)
 
     async def _status(self, request: Request) -> Response:
-        """How things are, and the events after the first so many."""
+        """Return the app's state, and the events after a given number."""
         return JSONResponse(
             {
                 "instance": self.coordinator.instance_id,

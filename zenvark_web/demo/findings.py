@@ -14,23 +14,23 @@ from .upstream import Hit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """An incident in numbers; times are seconds.
+    """An incident in numbers; times are in seconds.
 
     Args:
         apps: The apps that took part.
-        survivors: Those that took part to the end.
-        open_after: From the first failure to the circuit being open in the last app.
-        decided_after: The same from the failure that decided, as the fleet's metrics tell it.
-        closed_after: From the upstream's mending to the circuit being closed in the last app.
+        survivors: The apps that took part to the end.
+        open_after: From the first failure to the open circuit in the last app.
+        decided_after: The same from the deciding failure, according to the fleet's metrics.
+        closed_after: From the upstream's recovery to the closed circuit in the last app.
         takeover: From the leader's end to the next leader.
         spared: Calls that an open circuit kept from the upstream.
         failed: Failures that were passed on to callers.
-        checks: Health checks.
-        checkers: Who made them, in order.
-        trials: Trial calls.
-        trials_allowed: Trial calls that were granted.
-        strays: Calls that reached the upstream though their app knew that the circuit was open.
-        unanswered: Calls that got no answer from their app.
+        checks: The number of health checks.
+        checkers: The apps that ran them, in order.
+        trials: The number of trial calls.
+        trials_allowed: The number of granted trial calls.
+        strays: Calls that reached the upstream although their app knew that the circuit was open.
+        unanswered: Calls without a response from their app.
     """
 
     apps: Sequence[str]

@@ -16,14 +16,13 @@ CATCH_UP = 0.5
 
 @dataclass(slots=True)
 class Calls:
-    """How an app's callers fared.
+    """The results of an app's callers.
 
     Args:
-        answered: Calls with a good answer.
-        failed: Calls that got the upstream's failure passed on.
-        rejected: Calls that were answered with 503 by an open circuit: what the upstream was
-            spared.
-        unanswered: Calls without any answer.
+        answered: Calls with a good response.
+        failed: Calls that received the upstream's failure.
+        rejected: Calls with a 503 from an open circuit, which the upstream did not receive.
+        unanswered: Calls without a response.
     """
 
     answered: int = 0

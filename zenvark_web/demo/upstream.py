@@ -1,4 +1,5 @@
-"""The service that all apps call. It breaks when it is told to, and logs who called it when."""
+"""The service that all apps call. It breaks on request, and logs each call with its caller and
+time."""
 
 from __future__ import annotations
 

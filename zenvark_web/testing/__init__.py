@@ -1,10 +1,9 @@
-"""The fleet in virtual time: for this package's own tests, and for those of its users.
+"""The fleet in virtual time, for the tests of this package and of its users.
 
-`Fleet` makes coordinators that share a store in memory, and a clock that goes on when it is told
-to: for tests of what is built upon a coordinator. `zenvark_web.testing.pytest` has it as a
-fixture.
+`Fleet` provides coordinators that share a store in memory and a manual clock, for tests of code
+that uses a coordinator. `zenvark_web.testing.pytest` provides it as a fixture.
 
-`simulate` runs a whole fleet through faults, and checks what must always hold after every step.
+`simulate` runs a whole fleet through faults, and checks the invariants after every step.
 """
 
 from ._fleet import Fleet

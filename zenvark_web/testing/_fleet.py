@@ -1,4 +1,4 @@
-"""Coordinators for the tests of what is built upon them: in memory, on a clock that waits."""
+"""Coordinators for the tests of code that uses them: in memory, on a manual clock."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ CALLS_PER_MOMENT = 5
 
 
 class Fleet:
-    """Coordinators that share a store in memory, and a clock that goes on when it is told to.
+    """Coordinators that share a store in memory and a manual clock.
 
         with Fleet(policy=BreakerPolicy()) as fleet:
             coordinator = fleet.coordinator()
             fleet.trip("payments")
             assert coordinator.breaker("payments").state is State.OPEN
 
-    They are real coordinators, and can be used from any test: plain or async, whatever runs its
-    event loop. What they do in the background, they do while `advance` (or `trip`, `recover`)
-    runs, and at no other time: calls that fail open a circuit with the next `advance`.
+    The coordinators are real, and work in any test, plain or async, with any event loop. Their
+    background work runs during `advance` (or `trip`, `recover`), and at no other time: failed calls
+    open a circuit at the next `advance`.
 
-    No health check of a policy is ever run, since it could reach nothing from there: those of
-    the circuits in `down` fail, all others pass.
+    The fleet never runs the health checks of a policy, which would have no server to reach: checks
+    of circuits in `down` fail, and all others pass.
 
     Args:
-        policy: For every circuit without one of its own, as `Coordinator` has it.
-        policies: By circuit name, as `Coordinator` has them.
-        lease_ttl: Seconds after which a leader that has vanished is replaced.
+        policy: The policy of all circuits that `policies` does not name, as for `Coordinator`.
+        policies: Policies by circuit name, as for `Coordinator`.
+        lease_ttl: Seconds until a dead leader is replaced.
 
     Attributes:
-        down: The circuits whose health checks fail. `trip` adds to it, `recover` takes away.
+        down: The circuits whose health checks fail. `trip` adds to it, and `recover` removes from
+            it.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Fleet:
 
     @property
     def now(self) -> float:
-        """The seconds that `advance` has let pass."""
+        """The current time: the seconds by which `advance` has moved the clock."""
         return self._loop.now
 
     def coordinator(
@@ -94,12 +95,12 @@ class Fleet:
         policies: Mapping[str, BreakerPolicy] | None = None,
         **settings: Any,
     ) -> Coordinator:
-        """One more instance, started.
+        """Create and start one more instance.
 
         Args:
-            policy: Instead of the fleet's.
-            policies: Instead of the fleet's.
-            settings: What else `Coordinator` takes: callbacks, metrics.
+            policy: Replaces the fleet's policy.
+            policies: Replaces the fleet's policies.
+            settings: Further settings of `Coordinator`: callbacks, metrics.
         """
         name = f"instance-{len(self._members) + 1}"
         way = Way(self._chance)
@@ -121,18 +122,19 @@ class Fleet:
         return coordinator
 
     def advance(self, seconds: float = MOMENT) -> None:
-        """Let time pass for all coordinators, and have them do all that falls due.
+        """Advance the clock of all coordinators, and run their due work.
 
         Args:
-            seconds: How long. The default is enough for all to learn what one has seen.
+            seconds: The time to add. By default, enough for a result on one instance to reach all.
         """
         self._thread.submit(self._run_until, self._loop.now + seconds).result()
 
     def trip(self, circuit: Breaker | str) -> None:
-        """Open a circuit on all coordinators that run: its calls fail there until it opens.
+        """Open a circuit on all running coordinators: its calls fail there until it opens.
 
         Raises:
-            RuntimeError: Its policy does not open it for that, or there is no coordinator.
+            RuntimeError: The policy does not open the circuit for these failures, or no coordinator
+                runs.
         """
         name = _name(circuit)
         self.down.add(name)
@@ -147,11 +149,11 @@ class Fleet:
         raise RuntimeError(f"circuit {name!r} does not open, though {MOST_CALLS} calls failed")
 
     def recover(self, circuit: Breaker | str) -> None:
-        """Have a circuit close again on all coordinators that run: lets time pass until it tries
-        to recover, and has its health check or trial calls pass.
+        """Close a circuit on all running coordinators: advance the clock to its recovery attempts,
+        and let its health check or trial calls pass.
 
         Raises:
-            RuntimeError: It does not close, or there is no coordinator.
+            RuntimeError: The circuit does not close, or no coordinator runs.
         """
         name = _name(circuit)
         self.down.discard(name)
@@ -165,13 +167,13 @@ class Fleet:
         raise RuntimeError(f"circuit {name!r} does not close")
 
     def cut_off(self, coordinator: Coordinator) -> None:
-        """Keep a coordinator from reaching the store, as a broken network does. It notices with
-        its next question: `advance` by a few seconds."""
+        """Disconnect a coordinator from the store, like a broken network. It detects the loss at
+        its next request: `advance` by a few seconds."""
         way = self._way(coordinator)
         way.requests = way.replies = False
 
     def reconnect(self, coordinator: Coordinator) -> None:
-        """Let a coordinator reach the store again. It tries within about ten seconds."""
+        """Reconnect a coordinator to the store. It retries within about ten seconds."""
         self._way(coordinator).heal()
 
     def close(self) -> None:
@@ -227,9 +229,9 @@ class Fleet:
 
 
 class _FleetCoordinator(SimulatedCoordinator):
-    """Starting and stopping it is the fleet's business, whoever asks for it: an app's lifespan,
-    in whatever event loop, finds it started. The first block that is entered takes it over, so that
-    it stops when the last one is left."""
+    """A coordinator that only the fleet starts and stops: an app's lifespan, in any event loop,
+    finds it started. The first entered block takes it over, so that it stops when the last block is
+    left."""
 
     def __init__(
         self, fleet: Fleet, host: Host, backend: SimulatedBackend, **settings: Any

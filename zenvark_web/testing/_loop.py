@@ -1,4 +1,4 @@
-"""An event loop on virtual time: nobody waits, and the same steps come in the same order."""
+"""An event loop on virtual time, without waiting and with a reproducible order of steps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Ts = TypeVarTuple("Ts")
 
 
 class Machine(Protocol):
-    """What a simulated host does to the code that runs on it."""
+    """The effects of a simulated host on the code that runs on it."""
 
     def local(self, now: float) -> float:
         """The host's monotonic seconds at a moment of virtual time."""
         ...
 
     def moment(self, local: float) -> float:
-        """The virtual time at which the host's clock shows so many seconds."""
+        """Return the virtual time at which the host's clock shows a number of seconds."""
         ...
 
     def admits(self, step: Step) -> bool:
@@ -50,10 +50,10 @@ class Step(asyncio.TimerHandle):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Runs what is due, then moves the clock to what is due next. It knows no files or sockets.
+    """Runs due steps, then moves the clock to the next due step. It supports no files or sockets.
 
-    Steps run in the order in which they become due; those of the same moment in the order in
-    which they were asked for.
+    Steps run in the order of their due times; steps of the same moment run in the order of their
+    requests.
 
     Attributes:
         now: Virtual seconds.
@@ -95,7 +95,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> Step:
-        """The same: it runs only while it is told to, which no other thread does meanwhile."""
+        """Schedule a callback, as `call_soon` does: no other thread uses the loop while it runs."""
         return self.call_soon(callback, *args, context=context)
 
     def call_at(
@@ -117,8 +117,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._due, (max(when, self.now), next(self._order), step))
 
     def deliver(self, delay: float, callback: Callable[[], object]) -> None:
-        """Run something after so many seconds on no host: whatever befalls the host that asks, a
-        message on its way arrives."""
+        """Run a function after a number of seconds, on no host: a message in transit arrives,
+        whatever happens to its sender."""
         step = Step(self.now + delay, callback, (), self, Context())
         step.machine = None
         self.put(self.now + delay, step)
@@ -161,7 +161,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # How it runs
 
     def step(self, until: float) -> bool:
-        """Run the next step, unless it is due only after `until`; tells whether there was one."""
+        """Run the next step, unless it is due after `until`; return whether there was one."""
         if not self._due or self._due[0][0] > until:
             self.now = max(self.now, until)
             return False

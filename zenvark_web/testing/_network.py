@@ -1,4 +1,4 @@
-"""A store on virtual time, and a network that delays, loses, repeats and reorders what is sent."""
+"""A store on virtual time, and a network that delays, loses, repeats and reorders messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_DELAY = 3.0
 
 
 class Observer(Protocol):
-    """Sees what a server takes, as it takes it."""
+    """An observer of the commands of a server."""
 
     def published(self, server: Server, transition: Transition) -> None:
         """A transition is in force now."""
@@ -40,18 +40,18 @@ class Observer(Protocol):
 
 
 class Server:
-    """A store's server. Each command is carried out in one step.
+    """A store's server. Each command is one step.
 
     Args:
-        loop: Where time comes from.
-        observer: Sees what it takes.
+        loop: The source of time.
+        observer: Observes the commands.
 
     Attributes:
-        store: What it holds.
+        store: The content.
         up: Whether it accepts commands.
         hangs: Whether it keeps commands waiting.
         ahead: Seconds by which its clock is ahead of virtual time.
-        lives: How often its data were lost or replaced.
+        lives: The number of times that its data were lost or replaced.
     """
 
     def __init__(self, loop: VirtualLoop, observer: Observer | None = None) -> None:
@@ -79,11 +79,11 @@ class Server:
         return self._loop.now + self.ahead
 
     def save(self) -> None:
-        """Keep a copy of what it holds now."""
+        """Keep a copy of the current content."""
         self._copy = copy.deepcopy(self.store)
 
     def restart(self, *, empty: bool) -> None:
-        """Come back, empty or with the copy that was kept."""
+        """Restart, empty or with the kept copy."""
         if empty or self._copy is None:
             self.store = self._empty()
         else:
@@ -94,7 +94,7 @@ class Server:
         self._readers.clear()
 
     def resume(self) -> None:
-        """Carry out what has waited."""
+        """Run the commands that have waited."""
         self.hangs = False
         queue, self._queue = self._queue, []
         for command in queue:

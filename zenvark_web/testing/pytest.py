@@ -2,8 +2,7 @@
 
     def test_shop_without_payments(zenvark_fleet, zenvark_coordinator): ...
 
-`zenvark_settings` says what the fleet is like: override it where a test or a module wants policies
-of its own.
+Override `zenvark_settings` in a test or a module to set policies.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def zenvark_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def zenvark_fleet(zenvark_settings: dict[str, Any]) -> Generator[Fleet]:
-    """A fleet without coordinators, whose clock goes on when it is told to."""
+    """A fleet without coordinators, with a manual clock."""
     with Fleet(**zenvark_settings) as fleet:
         yield fleet
 

@@ -1,21 +1,19 @@
-"""What must hold of a simulated fleet. Each check runs at every step that can have broken it.
+"""The checks of a simulated fleet. Each check runs after every step that can violate it.
 
-By the numbers of the design's invariants:
+By the numbers of the invariants:
 
-1.  A call made through `Breaker.execute` comes to its end without ever giving way (`hosts`).
-2.  Under one epoch one instance writes, under a lease that is over none, and only legal moves.
-3.  What an instance knows of a circuit only grows newer. Nobody makes more trial calls than were
-    granted to it.
-4.  After the last fault, all agree before long, with each other and with the upstreams.
-5.  Results that are in the stream and open a circuit do open it within a while of calm, whoever
-    leads; the accounts of all results close.
-6.  No circuit opens by fewer failures than its own generation had, nor closes without a success
-    of its trial's own: what ended in earlier generations, came twice, or was cancelled by its
-    caller (11) never counts.
-7.  After a store came back empty, nothing is numbered below what the leader knew, and no circuit is
-    closed that anybody knew not to be, unless it has recovered.
-8.  What waits, streams, batches in flight and tasks stay within their bounds.
-10. Whatever a user's callback raises is surfaced.
+1.  A call through `Breaker.execute` completes without yielding to the event loop (`hosts`). 2.
+Under one epoch, one instance writes; under an expired lease, none; and only legal transitions. 3.
+An instance's knowledge of a circuit never becomes older. No instance makes more trial calls than it
+was granted. 4.  After the last fault, all instances soon agree with each other and with the
+upstreams. 5.  Results in the stream that must open a circuit open it within a while of calm,
+whichever instance leads; the accounts of all results are complete. 6.  No circuit opens with fewer
+failures than its own generation had, or closes without a success of
+    its own trial: results of earlier generations, repeated results and calls that their caller
+        cancelled (11) never count. 7.  After a store came back empty, no number is below what the
+        leader knew, and no circuit is closed that any instance knew to be open, unless it has
+        recovered. 8.  Pending results, streams, batches in flight and tasks stay within their
+        bounds. 10. Exceptions of a user's callbacks are reported.
 """
 
 from __future__ import annotations

@@ -31,24 +31,25 @@ class FaultKind(Enum):
     SERVER_HANGS = "server hangs"
     """A server keeps commands waiting."""
     SERVER_LOSES_ALL = "server loses all"
-    """A server starts anew with nothing, at once."""
+    """A server restarts empty, at once."""
     NEWCOMER_LEADS = "newcomer leads"
     """A server loses all, and the first to lead is a process that has just started; the others
     cannot ask for a while."""
     SERVER_COMES_BACK_OLD = "server comes back old"
-    """A server starts anew in the end, with what it held in the beginning."""
+    """A server restarts at the end of the fault, with its content from the beginning of the fault.
+    """
     SERVER_CLOCK_JUMPS = "server clock jumps"
     """A server's clock goes ahead, or falls back."""
     HOST_IS_CUT_OFF = "host is cut off"
     """No message gets through."""
     HOST_CANNOT_ASK = "host cannot ask"
-    """What a host asks does not arrive."""
+    """Requests of a host do not arrive."""
     HOST_HEARS_NOTHING = "host hears nothing"
-    """What a host asks is done, but no answer arrives."""
+    """Requests of a host are executed, but no reply arrives."""
     NETWORK_IS_BAD = "network is bad"
     """All hosts' messages are late, lost, repeated and out of order."""
     HOST_SLEEPS = "host sleeps"
-    """A host stands still."""
+    """A host is frozen."""
     HOST_DIES = "host dies"
     """A host is gone; another one starts in its place."""
     PROCESS_RESTARTS = "process restarts"
@@ -61,15 +62,15 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, repr=False)
 class Fault:
-    """Something that happens at a time.
+    """A fault at a given time.
 
     Args:
-        at: Seconds after the fleet has come up.
-        kind: What happens.
-        target: The number of the host, server or circuit; counted on from the first after the
-            last one. Below zero: the host that leads, if one does.
-        lasts: Seconds until it is put right, where there is something to put right.
-        amount: From -1 to 1: how far a clock is off.
+        at: Seconds after the start of the fleet.
+        kind: The kind of fault.
+        target: The number of the host, server or circuit, modulo their number. Negative: the host
+            that leads, if there is one.
+        lasts: Seconds until the fault ends, for faults that end.
+        amount: From -1 to 1: the size of a clock error.
     """
 
     at: float

@@ -84,16 +84,16 @@ class SimulatedHost:
     """A host and its coordinator.
 
     Args:
-        world: What the host lives in.
-        name: Its name, which no other ever has.
-        observer: Sees what becomes of the calls that it makes.
+        world: The world of the host.
+        name: Its unique name.
+        observer: Observes the calls that it makes.
 
     Attributes:
-        way: How it reaches the servers.
-        alive: Whether it is there.
-        paused: Whether it stands still.
-        rate: Seconds of its clock in one of virtual time.
-        broken: How often a user's callback has failed here.
+        way: Its connection to the servers.
+        alive: Whether it exists.
+        paused: Whether it is frozen.
+        rate: Seconds of its clock in one virtual second.
+        broken: The number of failures of a user's callback here.
     """
 
     def __init__(self, world: World, name: str, observer: HostObserver) -> None:
@@ -187,7 +187,7 @@ class SimulatedHost:
         return True
 
     def wake_up(self) -> None:
-        """Do what has become due while it stood still."""
+        """Run the steps that have become due during a freeze."""
         if self.alive:
             self._go_on()
 

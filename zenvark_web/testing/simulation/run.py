@@ -35,17 +35,17 @@ MOST_CANCELLATIONS = 20
 
 
 class Simulation:
-    """One run. `simulate` makes and runs one.
+    """One run. `simulate` creates and runs one.
 
     Args:
-        seed: Chooses everything that is left to chance.
-        settings: What to simulate.
+        seed: Determines all random choices.
+        settings: The settings of the simulation.
         schedule: The faults.
 
     Attributes:
-        world: What it runs in.
-        checks: What must hold.
-        hosts: The hosts that are there now.
+        world: The world of the run.
+        checks: The invariant checks.
+        hosts: The current hosts.
     """
 
     def __init__(self, seed: int, settings: SimulationSettings, schedule: Iterable[Fault]) -> None:
@@ -208,17 +208,17 @@ def simulate(
     """Run a fleet through faults.
 
     Args:
-        seed: Chooses all that is left to chance. With the same settings and schedule, the same
-            one gives the same run, step by step.
-        settings: What to simulate.
-        schedule: The faults. Default: the seed chooses them.
+        seed: Determines all random choices. The same seed, settings and schedule produce the same
+            run, step by step.
+        settings: The settings of the simulation.
+        schedule: The faults. Default: chosen by the seed.
 
     Returns:
-        What it came to, with its history.
+        The summary of the run, with its history.
 
     Raises:
-        ViolationError: Something did not hold that must. Its message tells what and when, the
-            call of `simulate` that shows it again, and what happened before.
+        ViolationError: An invariant was violated. The message contains the violation and its time,
+            the call of `simulate` that reproduces it, and the preceding events.
     """
     faults = schedule_of(seed, settings) if schedule is None else schedule
     return Simulation(seed, settings, faults).run()

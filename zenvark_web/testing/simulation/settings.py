@@ -11,8 +11,8 @@ from ..._core.policy import BreakerPolicy
 
 
 class ViolationError(AssertionError):
-    """Something did not hold that must. The message tells what and when, how to do it again, and
-    what happened before."""
+    """An invariant was violated. The message contains the violation and its time, the call that
+    reproduces it, and the preceding events."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +57,15 @@ class SimulationSettings:
 
 @dataclass
 class SimulationSummary:
-    """What a run came to.
+    """The summary of a run.
 
     Args:
         seconds: Virtual seconds.
-        steps: Steps of code that were run.
-        calls: Calls that were made, let through or not.
-        transitions: Transitions that were published.
-        faults: Faults that happened.
-        history: Its newest lines.
+        steps: The number of executed steps.
+        calls: The number of calls, permitted or rejected.
+        transitions: The number of published transitions.
+        faults: The number of faults.
+        history: The newest lines of the history.
     """
 
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What a simulated fleet lives in: time, chance, servers, upstreams, and what is written down."""
+"""The world of a simulated fleet: time, chance, servers, upstreams, and the history."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ KEPT = 400
 
 
 class World:
-    """All that the parts of one run have in common.
+    """The shared state of one run.
 
     Args:
-        seed: Chooses everything that is left to chance.
-        settings: What to simulate.
-        schedule: The faults, to name with what did not hold.
+        seed: Determines all random choices.
+        settings: The settings of the simulation.
+        schedule: The faults, for the message of a violation.
 
     Attributes:
-        chance: Where chance comes from.
-        loop: Where time comes from.
-        circuits: Their names.
+        chance: The source of random numbers.
+        loop: The source of time.
+        circuits: The circuits' names.
         down: The circuits whose upstreams are down.
-        touched: The circuits whose upstreams ever were.
+        touched: The circuits whose upstreams were ever down.
         servers: The stores' servers, one for each shard.
-        summary: What the run has come to.
-        history: What has happened, the newest lines.
-        violation: What did not hold, once something has not.
+        summary: The summary of the run.
+        history: The events, the newest lines.
+        violation: The violation, once there is one.
     """
 
     def __init__(self, seed: int, settings: SimulationSettings, schedule: Iterable[object]) -> None:
