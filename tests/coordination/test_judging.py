@@ -256,6 +256,6 @@ async def test_a_permit_is_recorded_once(told_twice):
         permit = coordinator.breaker("upstream").acquire()
         permit.record(Outcome.SUCCESS)
         if told_twice:
-            with pytest.raises(RuntimeError, match="once"):
+            with pytest.raises(RuntimeError, match="recorded already"):
                 permit.record(Outcome.SUCCESS)
         assert permit.recorded

@@ -175,6 +175,13 @@ class Reader:
         entries = await self._backend.read(self._states, self._results, self._wait)
         if self._remainder is not None and self._leader is not None:
             await self._look_up(self._remainder, _reported(entries))
+        await self._apply_entries(entries)
+        if self._remainder is None and not self._stale:  # all is known that the store knew then
+            self._table.confirm_grants(asked)
+        if entries:
+            await asyncio.sleep(0)  # what was decided is sent before the next read
+
+    async def _apply_entries(self, entries: Sequence[StreamEntry]) -> None:
         old = _overtaken(entries) if self._table.is_cut_off else ()
         astray = self._clock.now() + FAR_AHEAD
         time_slice = TimeSlice()
@@ -190,15 +197,6 @@ class Reader:
             elif self._leader is not None and self._results is not None:
                 self._results = entry.position
                 self._leader.evaluate(entry)
-        self._up_to_date(asked)
-        if entries:
-            await asyncio.sleep(0)  # what was decided is sent before the next read
-
-    def _up_to_date(self, asked: float) -> None:
-        """Record that the store's knowledge of this monotonic second is loaded, unless more parts
-        follow."""
-        if self._remainder is None and not self._stale:
-            self._table.confirm_grants(asked)
 
     @property
     def _wait(self) -> float:

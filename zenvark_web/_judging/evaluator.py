@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Set
 from dataclasses import replace
-from typing import Protocol
+from typing import Concatenate, ParamSpec, Protocol
 
 from .._core.circuit import Check, Circuit, Recall
 from .._core.order import Lease
@@ -23,6 +23,8 @@ from ..exceptions import StrategyError
 from .check_places import CheckPlaces, Claim
 from .health import HealthChecks
 from .places import Place, Places
+
+P = ParamSpec("P")
 
 HANGING = 1.0
 """A failed health check that took more seconds than this counts as hanging."""
@@ -86,21 +88,19 @@ class Evaluator:
 
     def begin(self, name: str) -> None:
         """Create a circuit, unless its strategy raises."""
-        self._guarded(name, lambda circuit: None)
+        self._guarded(name, _nothing)
 
     def adopt(self, transition: Transition) -> None:
         """Adopt a transition that is now in force, unless this evaluator made it."""
         name = transition.circuit
         circuit = self._circuits.get(name)
-        if circuit is None or not self._is_news(transition, circuit.latest):
+        if circuit is None:
             return
-        entered = self._entered(transition)
-        self._guarded(name, lambda circuit: circuit.adopt(entered, self._now()))
-
-    def _is_news(self, transition: Transition, latest: Transition) -> bool:
-        if Lease(transition.epoch, transition.leader) == self._lease:
-            return transition.generation > latest.generation
-        return transition.order > latest.order
+        latest = circuit.latest
+        is_own = (transition.epoch, transition.leader) == (self._lease.epoch, self._lease.holder)
+        # Its own decisions are signed on their way out only, so their order is higher than here.
+        if transition.generation > latest.generation if is_own else transition.order > latest.order:
+            self._guarded(name, Circuit.adopt, self._entered(transition), self._now())
 
     def forget(self, name: str) -> None:
         """Remove a circuit. Its next report creates it again."""
@@ -130,6 +130,7 @@ class Evaluator:
         """
         try:
             place = self._place(name)
+            self._set_timer(name, place.circuit)
             if place.circuit.latest.generation != snapshot.generation:
                 self._note_change(name)
             deadline = self._frame.entering(snapshot.retry_after_until)
@@ -157,13 +158,9 @@ class Evaluator:
             replayed: Whether the report was there before this evaluator.
         """
         name = report.circuit
-
-        def apply(circuit: Circuit) -> Transition | Recall | None:
-            return circuit.report(sender, report, at=at, now=now, replayed=replayed)
-
         if report.generation:  # one that knows no transition can't know more
-            self._guarded(name, lambda circuit: circuit.repair(report, at=at, now=now))
-        self._guarded(name, apply)
+            self._guarded(name, Circuit.repair, report, at=at, now=now)
+        self._guarded(name, Circuit.report, sender, report, at=at, now=now, replayed=replayed)
         self._circuits.reported(name, sender, report)
 
     def reported_at(self, name: str) -> float | None:
@@ -185,7 +182,7 @@ class Evaluator:
         """Run a circuit's due timer; return a health check to run, if there is one."""
         if name not in self.names:
             return None
-        check = self._guarded(name, lambda circuit: circuit.due(self._now()))
+        check = self._guarded(name, Circuit.due, self._now())
         # A circuit that was forgotten while it is being checked begins anew, and asks again: the
         # check under way answers it.
         if check is None or self._checking.get(name) == check.generation:
@@ -202,12 +199,11 @@ class Evaluator:
                 self._timers.discard(gone)
                 self._note_change(gone)
             place = self._circuits.put(name, circuit)
-            self._set_timer(name, circuit)
         return place
 
     def _make(self, latest: Transition) -> Circuit:
-        policy = self._policies[latest.circuit]
-        return Circuit(policy, self._entered(latest), self._now(), self._chance)
+        entered, now = self._entered(latest), self._now()
+        return Circuit(self._policies[latest.circuit], entered, now, self._chance)
 
     def _entered(self, transition: Transition) -> Transition:
         """Return a transition on this evaluator's clock. Its time is now, if the store's clock was
@@ -227,7 +223,11 @@ class Evaluator:
         )
 
     def _guarded(
-        self, name: str, decide: Callable[[Circuit], Transition | Check | Recall | None]
+        self,
+        name: str,
+        decide: Callable[Concatenate[Circuit, P], Transition | Check | Recall | None],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Check | None:
         """Let a circuit decide, and pass its decisions on. An exception of a user's strategy or
         backoff affects its own circuit only.
@@ -239,14 +239,17 @@ class Evaluator:
         try:
             place = self._place(name)
             before = place.circuit.latest
-            decision = decide(place.circuit)
+            decision = decide(place.circuit, *args, **kwargs)
             self._report_faults(place.circuit)
             if isinstance(decision, Transition):
                 self._hand_on(place, before, decision)
-            self._circuits.use(name, place)
             self._set_timer(name, place.circuit)
+            self._circuits.use(name, place)
         except BaseException as error:
             self._failed(name, "evaluate results", error)
+            circuit = self._circuits.get(name)
+            if circuit is not None:
+                self._set_timer(name, circuit)
             return None
         if isinstance(decision, Recall):
             self._keeper.recalled(self._signed(decision.transition))
@@ -306,12 +309,12 @@ class Evaluator:
             place.has_worked = place.has_worked or error is None
             slow = self._now() - began > HANGING or self._checks.hangs(name)
             place.checks_hang = error is not None and slow
-        self._guarded(name, lambda circuit: circuit.checked(check, error, self._now()))
+        self._guarded(name, Circuit.checked, check, error, self._now())
 
     def _put_off(self, name: str, check: Check, reason: Exception) -> None:
         """Make a circuit request its check again, and report the delay."""
         self._notifier.checks_wait(name, str(reason))
-        self._guarded(name, lambda circuit: circuit.put_off(check, self._now()))
+        self._guarded(name, Circuit.put_off, check, self._now())
 
     def _is_trusted(self, name: str) -> bool:
         place = self._circuits.place(name)
@@ -333,3 +336,7 @@ class Evaluator:
             return Claim.HANGING
         wanted = self._now() - place.wanted_at < WANTED_FOR
         return Claim.WANTED if wanted else Claim.UNKNOWN
+
+
+def _nothing(circuit: Circuit) -> None:
+    """Decides nothing."""
