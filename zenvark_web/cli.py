@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from ._version import __version__
 
 DEMO = """\
-Runs a small fleet on this machine and lets an incident happen: several app
-processes call one upstream through their breakers; it breaks and is mended.
-A live table shows what every app knows and does, a timeline shows when. It
-ends by itself after about 15 seconds and leaves nothing behind.
+Run a small fleet on this machine through an incident: several app processes
+call one upstream through their breakers, and the upstream breaks and recovers.
+A live table shows the state of each app, a timeline shows each change. The
+demo ends after about 15 seconds and leaves nothing behind.
 """
 
 EXIT_CODES = """\
 exit code: 0 if the fleet behaved; 1 if it did not (the reason is printed);
-2 if the demo could not start; 130 after Ctrl-C.
+2 if the demo could not start (the remedy is printed); 130 after Ctrl-C.
 """
 
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: Its arguments; default: the process'.
+        argv: The arguments. Default: those of the process.
 
     Returns:
         The exit code.
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _demo(arguments)
-    except KeyboardInterrupt:  # before the demo itself listens for it
+    except KeyboardInterrupt:  # before the demo installs its own handler
         return 130
 
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(
         commands.add_parser(
             "demo",
-            help="watch a fleet meet an incident",
+            help="run a fleet through an incident",
             description=DEMO,
             epilog=EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,7 +65,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--instances", type=_whole(1, 32), default=4, metavar="N", help="app processes (default: 4)"
+        "--instances",
+        type=_whole(1, 32),
+        default=4,
+        metavar="N",
+        help="number of app processes (default: 4)",
     )
     parser.add_argument(
         "--rate",
@@ -79,19 +83,19 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         type=_number(1, 600),
         default=5.0,
         metavar="SECONDS",
-        help="how long the upstream stays broken (default: 5)",
+        help="duration of the incident (default: 5)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--redis",
         metavar="URL",
-        help="use this Redis or Valkey, in a namespace of its own that is erased afterwards "
-        "(default: a private server)",
+        help="use this Redis or Valkey, in a separate namespace that is erased afterwards "
+        "(default: start a private server)",
     )
     where.add_argument(
         "--no-server",
         action="store_true",
-        help="run everything in this one process, without server and sockets",
+        help="run everything in one process, without a server or sockets",
     )
     parser.add_argument(
         "--trial",
@@ -103,11 +107,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="kill the leader's process during the incident",
     )
+    parser.add_argument("--forever", action="store_true", help="repeat the incident until Ctrl-C")
     parser.add_argument(
-        "--forever", action="store_true", help="one incident after another, until Ctrl-C"
-    )
-    parser.add_argument(
-        "--plain", action="store_true", help="a line per event, as when the output is no terminal"
+        "--plain", action="store_true", help="print one line per event, as without a terminal"
     )
 
 
@@ -133,7 +135,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     except* SetupError as errors:
         print(f"zenvark-web demo: {errors.exceptions[0]}", file=sys.stderr)
         code = 2
-    except* BrokenPipeError:  # as with `| head`: nobody reads any further
+    except* BrokenPipeError:  # the reader has closed the pipe, such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     return code
@@ -143,7 +145,7 @@ def _number(least: float, most: float) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = float(text)
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"from {least:g} to {most:g}, not {text}")
+            raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {text}")
         return value
 
     return number
@@ -153,7 +155,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     def whole_number(text: str) -> int:
         value = int(text)
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"from {least} to {most}, not {text}")
+            raise argparse.ArgumentTypeError(f"must be from {least} to {most}, not {text}")
         return value
 
     return whole_number

@@ -150,5 +150,5 @@ def test_the_first_failure_is_a_call_and_no_health_check() -> None:
 
 
 def test_a_circuit_that_opens_without_a_failure_is_a_problem() -> None:
-    with pytest.raises(MisbehaviourError, match="failed no call"):
+    with pytest.raises(MisbehaviourError, match="no call of the upstream had failed"):
         first_failure([check(101.0, ok=False), call(102.0, ok=True)])

@@ -87,7 +87,7 @@ def _listening() -> socket.socket:
     try:
         return socket.create_server((HOST, 0))
     except OSError as error:
-        raise SetupError(f"no port to be had on {HOST}: {error}") from error
+        raise SetupError(f"no port is available on {HOST}: {error}") from error
 
 
 def _when_dismissed(loop: asyncio.AbstractEventLoop, dismiss: Callable[[], None]) -> None:

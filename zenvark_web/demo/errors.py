@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class SetupError(Exception):
-    """Something the demo needs is not there. The message says what to do about it."""
+    """A prerequisite of the demo is missing. The message says what to do."""
 
 
 class MisbehaviourError(Exception):
-    """The fleet did not do what it should."""
+    """The fleet misbehaved."""

@@ -101,7 +101,7 @@ def first_failure(hits: Sequence[Hit]) -> Hit:
     """
     failed = [hit for hit in hits if hit.app and not hit.ok]
     if not failed:
-        raise MisbehaviourError("the circuit opened although the upstream had failed no call")
+        raise MisbehaviourError("the circuit opened although no call of the upstream had failed")
     return min(failed, key=lambda hit: hit.answered)
 
 

@@ -189,7 +189,7 @@ async def _check_redis(url: str, namespace: str) -> None:
     except (BackendError, ValueError) as error:
         raise SetupError(
             f"the given Redis can't be used: {error.__cause__ or error}\n"
-            "Without --redis, the demo brings a server of its own."
+            "Without --redis, the demo starts a private server."
         ) from error
 
 

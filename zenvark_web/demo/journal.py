@@ -1,4 +1,4 @@
-"""What happened in one app, with the times it happened at.
+"""The events of one app, with their times.
 
 Times are monotonic seconds, which all processes of a host share.
 """
@@ -19,7 +19,7 @@ KEPT = 1_000
 
 
 class EventKind(StrEnum):
-    """What an event is about; its `value` is a state, a role, or whether a check passed."""
+    """The kind of an event; its `value` is a state, a role, or whether a check passed."""
 
     STATE = "state"
     ROLE = "role"
@@ -29,12 +29,12 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened in an app.
+    """An event in an app.
 
     Args:
-        at: When.
-        app: Where.
-        kind: What.
+        at: When it happened.
+        app: The app.
+        kind: Its kind.
         value: The new state or role, or how a check ended.
         detail: Why, for people.
         generation: The number of the transition.
@@ -51,7 +51,7 @@ class Event:
 
 
 class Journal:
-    """Takes down the events of one app.
+    """Records the events of one app.
 
     Args:
         app: Its name.
@@ -64,7 +64,7 @@ class Journal:
         self.written: int = 0
 
     def after(self, seen: int) -> Sequence[Event]:
-        """The events that follow the first so many."""
+        """The events after the first `seen`."""
         new = min(self.written - seen, len(self._events))
         return list(self._events)[len(self._events) - new :]
 
@@ -85,7 +85,7 @@ class Journal:
     def watching(
         self, check: Callable[[HealthCheckType], Awaitable[object]]
     ) -> Callable[[HealthCheckType], Awaitable[None]]:
-        """A health check that also takes down how it ended."""
+        """A health check that also records its result."""
 
         async def watched(type_: HealthCheckType) -> None:
             try:

@@ -1,4 +1,4 @@
-"""Runs the demo from its first process to its last, whatever happens in between."""
+"""Runs the demo, and ends everything that it has started."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def run(settings: DemoSettings) -> int:
         that ended it.
 
     Raises:
-        SetupError: Something it needs is not there.
+        SetupError: A prerequisite is missing.
     """
     _check_installed(settings)
-    # What apps in this process log is shown as events.
+    # The timeline shows what apps in this process log.
     logging.getLogger("zenvark_web").addHandler(logging.NullHandler())
     demo = _Demo(settings)
     try:
@@ -49,7 +49,7 @@ class _Demo:
         self.stopped_by: int | None = None
 
     async def run(self) -> int:
-        self._heed_signals()
+        self._handle_signals()
         self.screen.text(starting(self._settings), "dim")
         async with running(self._settings) as fleet:
             self.screen.text(heading(self._settings, fleet.store))
@@ -71,8 +71,8 @@ class _Demo:
             showing.cancel()
         return scenario, problem
 
-    def _heed_signals(self) -> None:
-        """End in good order. The first signal counts: cleaning up can't be hurried."""
+    def _handle_signals(self) -> None:
+        """Stop gracefully at the first signal; later ones do not speed up the cleanup."""
         task = asyncio.current_task()
 
         def stop(number: int) -> None:
@@ -102,7 +102,7 @@ def _check_installed(settings: DemoSettings) -> None:
     ]
     if missing:
         raise SetupError(
-            f"the demo needs {' and '.join(missing)}, not installed here; this brings it:\n\n"
+            f"the demo needs {' and '.join(missing)}; install with:\n\n"
             f"    pip install {' '.join(missing)}\n\n"
-            "Without: `zenvark-web demo --no-server --plain` runs the same in one process."
+            "`zenvark-web demo --no-server --plain` runs without it, in one process."
         )

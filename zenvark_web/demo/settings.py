@@ -1,4 +1,4 @@
-"""What the command line says."""
+"""The settings of the demo."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ CIRCUIT = "payments"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoSettings:
-    """The demo's settings.
+    """The settings of the demo.
 
     Args:
-        instances: How many apps there are.
-        rate: Calls per second to each of them.
-        incident: Seconds for which the upstream stays broken.
+        instances: The number of apps.
+        rate: Calls per second to each app.
+        incident: The seconds for which the upstream fails.
         redis: A URL, or None for a private server.
-        processes: Whether the apps are processes. If not, all run in this one, without a server.
-        trial: Whether the circuit recovers by trial calls, and not by a health check.
-        kill_leader: Whether the leader is killed during the incident.
-        forever: Whether one incident follows another.
-        plain_output: Whether to print one line per event, even to a terminal.
+        processes: Whether each app has its own process. If not, all run in this process, without
+            a server.
+        trial: Whether the circuit recovers by trial calls instead of a health check.
+        kill_leader: Whether to kill the leader during the incident.
+        forever: Whether to repeat the incident.
+        plain_output: Whether to print one line per event even to a terminal.
 
     Raises:
-        SetupError: They don't go together.
+        SetupError: Two settings exclude each other.
     """
 
     instances: int = 4
@@ -40,6 +41,6 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         if self.kill_leader and not self.processes:
-            raise SetupError("--kill-leader needs processes: leave out --no-server")
+            raise SetupError("--kill-leader needs app processes: leave out --no-server")
         if self.kill_leader and (self.instances < 2 or self.forever):
-            raise SetupError("--kill-leader needs another instance to go on, and one incident only")
+            raise SetupError("--kill-leader needs --instances 2 or more, and excludes --forever")

@@ -14,12 +14,12 @@ def seconds(duration: float) -> str:
 
 
 def everywhere(apps: Sequence[str]) -> str:
-    """Where something happened that happened in all of these."""
+    """All of these apps, in words."""
     return f"all {len(apps)} apps" if len(apps) > 1 else apps[0]
 
 
 def starting(settings: DemoSettings) -> str:
-    """What is being started."""
+    """The line while the demo starts."""
     if not settings.processes:
         return f"Starting {settings.instances} apps in this process ..."
     parts = " and an upstream" if settings.redis else ", an upstream and a Redis-compatible server"
@@ -27,7 +27,7 @@ def starting(settings: DemoSettings) -> str:
 
 
 def heading(settings: DemoSettings, store: str) -> str:
-    """What is about to be seen."""
+    """The heading of the demo."""
     apps = "app processes" if settings.processes else "apps in one process"
     return (
         f"{settings.instances} {apps} call one upstream and share one circuit through {store}.\n"
@@ -36,7 +36,7 @@ def heading(settings: DemoSettings, store: str) -> str:
 
 
 def summary(findings: Findings) -> Sequence[str]:
-    """The findings, a line each."""
+    """The findings, one line each."""
     opened, closed = everywhere(findings.apps), everywhere(findings.survivors)
     facts = [
         (f"first failure -> open in {opened}", seconds(findings.open_after)),
