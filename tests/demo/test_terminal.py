@@ -59,6 +59,7 @@ def _read(terminal: int, until: str | None) -> str:
     return written.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_table_and_gets_its_cursor_back() -> None:
     written, code = on_terminal(TABLE)
     assert code == 130

@@ -172,6 +172,7 @@ def _eventually_is(client: httpx.Client, path: str, expected: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_several_workers(fresh_server: RedisServer, start_child: StartChild) -> None:
     with serving(start_child, "several_workers.py", REDIS_URL=fresh_server.url) as client:
         seen = _collect(client, lambda workers: len(workers) == 3)

@@ -96,9 +96,7 @@ def calls_of(coordinator: Coordinator) -> dict[str, Callable[[], Any]]:
 @pytest.mark.parametrize("handled", [True, False], ids=["handled", "bare"])
 @pytest.mark.parametrize(
     "how",
-    spanning(
-        ["by_breaker", "by_transport", "by_status", "in_a_group"], {"by_transport", "in_a_group"}
-    ),
+    spanning(["by_breaker", "by_transport", "by_status", "in_a_group"], {"in_a_group"}),
 )
 async def test_open_circuit_is_answered_and_blames_no_route(
     coordinator: Coordinator, make: Make, handled: bool, how: str

@@ -501,7 +501,7 @@ async def test_scrapes_in_another_thread(
     def scrape_often() -> set[int]:
         return {
             len(family.samples)
-            for _ in range(50)
+            for _ in range(20)
             for family in registry.collect()
             if family.name == "zenvark_blocked_requests"
         }

@@ -154,6 +154,7 @@ def test_nothing_is_missing_after_a_stop(start_worker: StartWorker, tmp_path: Pa
     assert seen.series("zenvark_state") == []
 
 
+@pytest.mark.slow
 async def test_each_number_is_written_when_it_alone_has_changed(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ async def test_each_number_is_written_when_it_alone_has_changed(
     assert written() == [1, 5, 2]
 
 
+@pytest.mark.slow
 async def test_a_process_that_knows_nothing_yet_is_not_believed(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -197,6 +199,7 @@ async def test_a_process_that_knows_nothing_yet_is_not_believed(
     )
 
 
+@pytest.mark.slow
 async def test_the_state_told_last_is_shown(start_worker: StartWorker, tmp_path: Path) -> None:
     """Also against a process that was killed, however far its circuit had got: generations begin
     anew when a circuit is forgotten."""
@@ -274,6 +277,7 @@ async def test_series_are_bounded(start_worker: StartWorker, tmp_path: Path) -> 
         assert shown == calls.keys()
 
 
+@pytest.mark.slow
 async def test_a_circuit_without_series_is_seen_while_it_is_open(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -303,6 +307,7 @@ async def test_a_circuit_without_series_is_seen_while_it_is_open(
     await eventually(lambda: states() == {"a": 1, "b": 1, OTHER_CIRCUITS: 1}, within=PATIENCE)
 
 
+@pytest.mark.slow
 async def test_an_open_circuit_without_series_is_not_hidden_by_another_process(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -394,6 +399,7 @@ def test_files_that_name_no_process_are_left_alone(tmp_path: Path) -> None:
     assert all(path.exists() for path in own)
 
 
+@pytest.mark.slow
 async def test_many_breakers_are_written_in_portions(
     start_worker: StartWorker, tmp_path: Path
 ) -> None:
@@ -420,6 +426,7 @@ def test_after_a_fork(start_child: StartChild, tmp_path: Path) -> None:
     assert merged(tmp_path).value(f"{CALLS}_count", result="success") == 3 + 4 + 5
 
 
+@pytest.mark.slow
 async def test_uvicorn_with_two_workers(
     start_child: StartChild, redis_server: ServerHandle, tmp_path: Path, namespace: str
 ) -> None:

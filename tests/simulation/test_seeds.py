@@ -22,6 +22,7 @@ def test_faults_of_a_seed(seed: int) -> None:
     assert summary.transitions > 10
 
 
+@pytest.mark.slow
 def test_many_instances_and_circuits() -> None:
     fleet = SimulationSettings(instances=40, circuits=400, seconds=10.0, calls=2.0, lease_ttl=10.0)
     summary = simulate(1, fleet)
