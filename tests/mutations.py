@@ -215,7 +215,7 @@ MUTATIONS = (
         8,
         "window snapshots of removed circuits are kept forever",
         "_judging/evaluator.py",
-        "                self._note_change(gone)\n",
+        "                self._note_change(gone)  # the checkpoint drops its window\n",
         "",
         "tests/coordination/test_checkpoints.py::test_nothing_is_kept_of_circuits_that_are_gone",
     ),

@@ -88,6 +88,7 @@ class Registry:
         with self._lock:
             if name in self._gone:
                 return True
+            # A token bucket: a start with all known names is no flood.
             now = self._monotonic()
             self._credit += (now - self._counted_at) * NEW_PER_SECOND
             self._credit = min(self._credit, self._burst)
@@ -113,7 +114,7 @@ class Registry:
             if can_be_evicted(breaker):
                 self._remember(name)
                 return True
-            self._breakers[name] = breaker
+            self._breakers[name] = breaker  # at the end, so that the next search begins elsewhere
         return False
 
     def _remember(self, name: str) -> None:

@@ -55,6 +55,7 @@ class CoordinatorState:
 
     def begin_run(self) -> Instance:
         """Assign a name for the run that begins."""
+        # An account in the store belongs to the name under which the batches were sent.
         bound = any(len(shard.outbox.in_flight) for shard in self.shards)
         name = self.identity.for_a_run(bound=bound)
         self.instance = replace(self.instance, id=name)
@@ -79,6 +80,7 @@ class CoordinatorState:
             replace(self.instance, id="", statistics=statistics, notifier=notifier),
             [shard.backend for shard in inherited],
         )
+        # Users keep their breakers, so the local circuits behind them stay the same objects.
         for shard, before in zip(self.shards, inherited, strict=True):
             shard.table.take_over(before.table)
         self._registry.begin_anew()

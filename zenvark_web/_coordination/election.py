@@ -228,6 +228,7 @@ class Election:
 
     def _failed(self, error: BackendError | TimeoutError) -> float:
         self._connection.failed(Asker.ELECTION)
+        # A store that comes back empty does not know this instance.
         self._announce_at = float("-inf")
         if self.leading and self._clock.monotonic() >= self._held_until - MOMENT:
             self._deposed()
@@ -241,12 +242,14 @@ class Election:
     def _elected(self, epoch: int) -> None:
         if epoch < self.epoch or self._retired:
             return
+        # Counted from the request: the store's term began later, so it ends later as well.
         self._held_until = self._asked + self._ttl
         if self.leading and epoch == self.epoch:
             return
         self._deposed()
         self.epoch = epoch
         self.leading = True
+        # A leader needs to know at once what the store has lost.
         self._announce_at = float("-inf")
         self._candidate.elected(epoch)
 

@@ -82,6 +82,7 @@ class Reporter:
         while True:
             await self._has_lost.wait()
             self._has_lost.clear()
+            # At random, so that not all instances send the same.
             await asyncio.sleep(LEADERS_TURN * self._instance.host.chance())
             while self._lost:
                 self._words += self._still_lost()
@@ -136,13 +137,16 @@ class Reporter:
 
     async def _gather(self) -> None:
         interval = NOTE_INTERVAL if self._table.holds_grants else LOOK_INTERVAL
+        # Only successes wait for others: a failure may be the one that opens the circuit.
         if await within(self._something, interval):
             await within(self._urgent, GATHERING)
         self._outbox.handover.drain()
+        # A holder reports even without results: one that is silent loses its grant.
         for circuit in self._table.trials():
             self._outbox.waiting[circuit.name] = circuit
 
     async def _space(self) -> None:
+        # A token bucket: single failures are sent at once, those of a loaded upstream are spaced.
         now = self._clock.monotonic()
         self._credit = min(BURST, self._credit + (now - self._sent_at) / SHORTEST_INTERVAL)
         self._sent_at = now
@@ -175,6 +179,7 @@ class Reporter:
         if builder is None:
             builder = self._outbox.builder = self._begin_batch()
         asked = self._clock.monotonic()
+        # The store may have the first copy, whose reply was lost; so notes in it are that old.
         builder.sent_at = min(builder.sent_at, asked)
         reports = builder.reports(asked, self._table)
         batch = Batch(self._instance.id, builder.number, self._clock.now(), reports)
@@ -182,10 +187,12 @@ class Reporter:
         self._instance.statistics.batches += 1
         self._in_flight.sent()
         builder.stored()
-        self._outbox.builder = None
+        if self._outbox.builder is builder:  # no later run has begun in another loop
+            self._outbox.builder = None
         self._sent.set()
 
     def _begin_batch(self) -> BatchBuilder:
+        # Before the circuits are taken: results that come from now on wake the loop again.
         self._something.clear()
         self._urgent.clear()
         builder = BatchBuilder(self._outbox.next_number(), self._instance.statistics)

@@ -179,6 +179,7 @@ class Session:
                 loops += [loop for runner in self._runners for loop in runner.loops]
                 for loop in loops:
                     self._create(tasks, loop)
+                # Not the tasks that these start meanwhile: a leader's end with its term.
                 running = list(self._running)
                 await self._stop.wait()
                 for runner in self._runners:

@@ -37,6 +37,7 @@ class Thaw:
         while True:
             began, day = self._monotonic(), self._wall()
             await asyncio.sleep(LOOK_INTERVAL)
+            # A stopped process shows in the monotonic clock, a suspended machine in the wall clock.
             slept, passed = self._monotonic() - began, self._wall() - day
             if max(slept, passed) > LOOK_INTERVAL + STOOD_STILL:
                 await self._thawed()

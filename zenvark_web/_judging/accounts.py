@@ -35,6 +35,7 @@ class Accounts:
     def add(self, batch: Batch, expired: int) -> None:
         """Account for a batch, once."""
         known = self._known.get(batch.instance, Account(batch.number, batch.number - 1))
+        # After a takeover, batches since the checkpoint are read again.
         if batch.number <= known.last:
             return
         results = sum(run.count for report in batch.reports for run in report.runs)

@@ -148,6 +148,7 @@ class Checkpointer:
         position, accounts, changed = self.position, dict(self._accounts.unwritten), self._changed
         if position < self._writes_from or not (accounts or changed):
             return
+        # Before the first wait: what changes meanwhile belongs to the next checkpoint.
         names = list(changed)
         changed.clear()
         try:
@@ -157,7 +158,7 @@ class Checkpointer:
             for part in parts:
                 await backend.checkpoint(lease, _checkpoint(self._written, {}, part))
             await backend.checkpoint(lease, _checkpoint(position, accounts, last))
-        except BaseException:
+        except BaseException:  # a cancellation as well: the next attempt writes them
             changed.update(names)
             raise
         self._accounts.written(accounts)

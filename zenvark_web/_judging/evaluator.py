@@ -197,7 +197,7 @@ class Evaluator:
             gone = self._circuits.make_room()
             if gone is not None:
                 self._timers.discard(gone)
-                self._note_change(gone)
+                self._note_change(gone)  # the checkpoint drops its window
             place = self._circuits.put(name, circuit)
         return place
 

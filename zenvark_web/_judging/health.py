@@ -111,6 +111,7 @@ class HealthChecks:
 
     def _is_news(self, circuit: str, told: str) -> bool:
         kind = _kind(told)
+        # Removed and added again: the dict is in the order of the newest failures.
         known = self._failing.pop(circuit, None)
         if len(self._failing) >= MAX_FAILING:
             del self._failing[next(iter(self._failing))]

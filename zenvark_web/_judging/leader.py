@@ -100,6 +100,7 @@ class Leader:
         self._frame.begin_after(_newest_counted(snapshot.checkpoint))
         position = await self._checkpointer.begin(snapshot)
         time_slice = TimeSlice()
+        # These have timers, whether anybody reports them or not.
         for name, transition in tuple(self._table.latest.items()):
             await time_slice.yield_if_over()
             if transition.state is not State.CLOSED:
@@ -129,6 +130,7 @@ class Leader:
         """Evaluate one entry of the stream of results."""
         if isinstance(entry.item, MalformedEntryError):
             self._notifier.report_error(entry.item)
+        # In this order: an arrival is never ahead of now.
         at, told = self._frame.arrived(entry.at)
         now = self._frame.now()
         overloaded = ""
@@ -138,7 +140,7 @@ class Leader:
                 continue
             heard = report if told else _without_ages(report)
             self._evaluator.apply_report(instance, heard, at, now, replayed=replayed)
-        if overloaded:
+        if overloaded:  # one error for the entry, however many circuits are in it
             self._report_overload(overloaded)
 
     def _has_time(self, instance: str, report: Report, at: float, now: float) -> bool:

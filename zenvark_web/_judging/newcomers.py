@@ -36,6 +36,7 @@ class Newcomers:
         Returns:
             Whether to evaluate it.
         """
+        # A token bucket for each instance. Names on time are admitted even without a token.
         left, since = self._left.pop(instance, (float(BURST), at))
         left = min(BURST, left + max(0.0, at - since) * RATE)
         admitted = left >= 1 or now - at <= BEHIND

@@ -71,7 +71,7 @@ class PublicationQueue:
     def _take(self, line: dict[str, deque[tuple[int, Transition]]], most: int) -> None:
         for name in list(islice(line, most)):
             waiting = line.pop(name)
-            if name in self._taken:
+            if name in self._taken:  # its next one waits for the batch after this
                 line[name] = waiting
                 continue
             self._taken[name] = waiting.popleft()

@@ -63,6 +63,7 @@ class ConnectionStatus:
     def _note(self, asker: Asker, answered: bool) -> None:
         if self._answered[asker] is answered and self._failed[asker] is not answered:
             return
+        # Only a change wakes whoever waits, however many loops fail.
         before = self.cut_off
         self._answered[asker] = answered
         self._failed[asker] = not answered
@@ -96,6 +97,7 @@ class RetryBackoff:
         Returns:
             The seconds to wait before the next attempt.
         """
+        # A refused connection after a timeout tells more; a hundred timeouts tell nothing.
         kind = type(error.__cause__)
         if kind is not self._reported:
             self._reported = kind

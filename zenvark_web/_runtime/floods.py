@@ -107,6 +107,7 @@ class _Interval:
         self._held_back = False
 
     def verdict(self, source: Source) -> Verdict:
+        # A source's first error has room of its own, which repetitions of others do not take.
         told = self._told.get(source, 0)
         if told:
             room = told < PER_SOURCE and self._repetitions < REPETITIONS

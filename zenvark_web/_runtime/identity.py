@@ -43,6 +43,7 @@ class Identity:
             bound: Whether results under the previous name are still to be acknowledged.
         """
         with self._lock:
+            # A restored image: the monotonic clock stopped, and the wall clock did not.
             stood_still = abs(self._drift() - self._taken_at) > STOOD_STILL
             if not (self.name and (self._shown or bound)) or stood_still:
                 self._take()

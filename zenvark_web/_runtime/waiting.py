@@ -31,6 +31,7 @@ class Timers:
         if at >= self._due_at.get(name, float("inf")):
             return
         self._due_at[name] = at
+        # The later entry of the name stays in the heap, and is skipped when it is due.
         heapq.heappush(self._heap, (at, name))
         if len(self._heap) > 2 * len(self._due_at) + SPARE_TIMERS:
             self._heap = [(at, name) for name, at in self._due_at.items()]
