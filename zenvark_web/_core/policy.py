@@ -174,7 +174,7 @@ class PolicyBook:
             )
         self._default = default
         self._patterns = NamePatterns("policies", policies)
-        self.exact = self._patterns.exact
+        self.exact: Mapping[str, BreakerPolicy] = self._patterns.exact
         for name, policy in policies.items():
             _check_policy(f"policies[{name!r}]", policy)
 
