@@ -341,7 +341,7 @@ MUTATIONS = (
         11,
         "a permit that is returned unused is lost",
         "_core/admission.py",
-        "        trial.unused += returned\n",
+        "        trial.unused += unused\n",
         "",
         "tests/unit/test_admission.py::TestPermits::test_returned_ones_can_be_taken_again",
     ),
