@@ -127,7 +127,7 @@ class Permit:
             TypeError: An argument has a wrong type; nothing is recorded.
         """
         if self.recorded:
-            raise RuntimeError(f"the outcome of {self!r} can be recorded only once")
+            raise RuntimeError(f"the outcome of {self!r} has been recorded already")
         if (
             outcome.__class__ is not Outcome
             or label.__class__ is not str
