@@ -7,7 +7,6 @@ import random
 import re
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 def _unique_id() -> str:
     name = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:40]
-    return f"{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
