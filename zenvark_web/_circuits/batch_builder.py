@@ -35,7 +35,7 @@ class BatchBuilder:
         """Take a circuit's results except expired ones; return the number of runs."""
         runs: list[PendingRun] = []
         for run in circuit.take():
-            if run.generation < 0:  # begun and judged while this instance was alone
+            if run.generation < 0:  # begun and evaluated while this instance was alone
                 self._statistics.evaluated += run.count
             elif now - run.ended > MAX_AGE:
                 self._statistics.expired += run.count

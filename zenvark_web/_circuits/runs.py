@@ -24,7 +24,7 @@ class PendingRun:
         self.slow: bool = slow
         self.label: str = label
         self.count: int = 1
-        self.shown: int = 0  # of these, how many a listener has taken to judge them here
+        self.shown: int = 0  # of these, how many a listener has seen
         self.ended: float = ended
         self.until: float = ended + RUN_SPAN
 

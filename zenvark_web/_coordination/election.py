@@ -37,7 +37,7 @@ MOMENT = 0.001
 """The last seconds of a lease, which are too short for any write."""
 
 
-HESITATION = 0.05
+DELAY_PER_LEASE = 0.05
 """Seconds that an instance waits for others before it takes a lease, for each shard that it already
 leads."""
 
@@ -60,9 +60,9 @@ class LeaseBalancer:
         """The role of the instance."""
         return Role.LEADER if self._held else Role.FOLLOWER
 
-    def hesitation(self) -> float:
+    def delay(self) -> float:
         """The seconds to wait before taking another lease."""
-        return HESITATION * self._held
+        return DELAY_PER_LEASE * self._held
 
     def holds_too_many(self, instances: int) -> bool:
         """Return whether the instance holds more than its share."""
@@ -207,7 +207,7 @@ class Election:
         else:
             self._followed(lease.epoch)
             self._led_until = self._asked + beat.expires_in + HEARSAY
-            wait = beat.expires_in + GRACE + self._balancer.hesitation()
+            wait = beat.expires_in + GRACE + self._balancer.delay()
         return min(wait, ANNOUNCE_INTERVAL)
 
     async def _yield(self) -> float:
@@ -267,5 +267,5 @@ class Election:
             return
         self._nudge.clear()
         abstains_for = self._abstains_until - self._clock.monotonic()
-        if not self._yields and (wait := max(self._balancer.hesitation(), abstains_for)) > 0:
+        if not self._yields and (wait := max(self._balancer.delay(), abstains_for)) > 0:
             await asyncio.sleep(wait)
