@@ -113,6 +113,24 @@ def test_import_loads_only_the_library_it_needs(code: str, libraries: list[str])
     assert [name for name in loaded_by(code) if name not in STANDARD or not libraries] == libraries
 
 
+def test_import_loads_nothing_else_of_the_package() -> None:
+    shown = python(
+        "import sys, zenvark_web\n"
+        "print(sorted(name for name in sys.modules if name.startswith('zenvark_web')))"
+    )
+    assert shown == "['zenvark_web', 'zenvark_web._version']"
+
+
+def test_a_policy_needs_no_event_loop() -> None:
+    code = "import sys; from zenvark_web import BreakerPolicy; print('asyncio' in sys.modules)"
+    assert python(code) == "False"
+
+
+def test_modules_are_attributes_without_an_import_of_their_own() -> None:
+    shown = python("import zenvark_web; print(zenvark_web.exceptions.ZenvarkError.__name__)")
+    assert shown == "ZenvarkError"
+
+
 def test_lazy_names_are_the_very_ones_of_their_modules() -> None:
     for module in map(importlib.import_module, MODULES[:3]):
         for name in set(module.__all__) & set(zenvark_web.__all__) - {"CircuitOpenError"}:
