@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Position(NamedTuple):
     """The position of an entry in a stream. Positions grow, and are compared as numbers.
 
-    Args:
+    Attributes:
         ms: The millisecond at which the store took the entry in.
         sequence: The entry's number within that millisecond.
     """

@@ -13,6 +13,30 @@ from .._core.order import START, Lease, Position
 from .._core.states import CircuitSnapshot, Report, Transition
 from ..exceptions import MalformedEntryError
 
+__all__ = [
+    "START",
+    "Account",
+    "Backend",
+    "Batch",
+    "Checkpoint",
+    "CircuitSnapshot",
+    "Forgotten",
+    "Heartbeat",
+    "LeaderChange",
+    "Lease",
+    "News",
+    "Position",
+    "Presence",
+    "Recalled",
+    "Report",
+    "Rest",
+    "ResultEntry",
+    "Snapshot",
+    "StateEntry",
+    "StreamEntry",
+    "Transition",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
