@@ -49,7 +49,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results count, and are waited for, longer than a busy host takes after a fault."""
-    for module in ("_coordination.reporter", "_judging.checkpoints"):
+    for module in ("_circuits.batch_builder", "_judging.checkpoints"):
         monkeypatch.setattr(f"zenvark_web.{module}.MAX_AGE", 60.0)
     monkeypatch.setattr("zenvark_web._circuits.batches.GIVEN_UP_AFTER", 60.0)
 
