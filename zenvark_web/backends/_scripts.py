@@ -1,4 +1,4 @@
-"""The scripts that a Redis server runs for this package."""
+"""The scripts that this package runs on a Redis server."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib.resources import files
 PRELUDE = """\
 local DAY = 86400000
 
--- Every key expires a day after anybody wrote it or took part in the fleet. (Looking costs replicas
--- nothing, so it is put off once in an hour.)
+-- Every key expires a day after the last write or heartbeat. (The expiry is extended at most once an
+-- hour, because reading it costs replicas nothing.)
 local function keep(...)
     for _, key in ipairs({...}) do
         if redis.call('PTTL', key) < DAY - 3600000 then
@@ -19,8 +19,8 @@ local function keep(...)
     end
 end
 
--- Adds to a stream. One that can take no more entries, since somebody has put one at the last
--- position there is, begins anew.
+-- Adds an entry to a stream. A stream with an entry at the last possible position accepts no more,
+-- and is deleted first.
 local function add(stream, most, ...)
     local added = redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', ...)
     if type(added) == 'table' and added.err then
@@ -32,7 +32,7 @@ local function add(stream, most, ...)
     keep(stream)
 end
 
--- The generation in a transition, however unreadable the rest of it is, else -1.
+-- The generation in a transition, even if the rest of it is unreadable, else -1.
 local function generation_in(stored)
     return tonumber(string.match(stored or '', '"generation":%s*(%d+)') or '') or -1
 end

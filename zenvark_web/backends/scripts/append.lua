@@ -1,5 +1,5 @@
--- An instance adds a batch of call results, with the time it has been under way: what a hung
--- server finds in its sockets when it wakes is old, though it arrives only now.
+-- Adds the batch of an instance to the results, with its time in transit: a server that hung
+-- receives old batches when it resumes.
 --
 -- KEYS  1 results
 -- ARGV  1 length to keep    2 when it was sent, ms    3... the batch's fields

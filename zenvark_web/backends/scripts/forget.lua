@@ -1,4 +1,4 @@
--- A leader drops circuits that have been closed for long, and tells so; not those that have moved on.
+-- Removes unused circuits for the leader, except those with a newer generation, and announces it.
 --
 -- KEYS  1 leader    2 circuits    3 states
 -- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 format version

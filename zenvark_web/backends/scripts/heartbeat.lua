@@ -1,5 +1,5 @@
--- An instance renews its lease, or takes a free one with a higher epoch; now and then it also
--- announces itself and asks for the time (a command inside a script costs like one outside).
+-- Renews the lease of an instance, or takes a free one with a higher epoch. Unless brief, it also
+-- registers the instance and returns the time (a command in a script costs as much as one outside).
 --
 -- KEYS  1 leader      "<epoch>:<instance>", expires with the lease
 --       2 epoch       the last epoch given
@@ -15,7 +15,7 @@
 --          and unless brief: now in ms, the newest position in states, the number of circuits,
 --          the account or false
 
-local LONGEST_LEASE = 3600000 -- ms; nobody may ask for more
+local LONGEST_LEASE = 3600000 -- ms; the most that an instance may ask for
 local LONGEST_LEAP = 2 ^ 32
 
 local function newest(stream)
@@ -25,18 +25,18 @@ end
 
 local last = tonumber(redis.call('GET', KEYS[2]) or '') or 0
 if not (last >= 0 and last < 2 ^ 52) then
-    last = 0 -- somebody else's, or beyond what can be counted up
+    last = 0 -- not the fleet's, or too high to count up
 end
 last = math.max(last, tonumber(ARGV[3]))
 local epoch, holder = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+):(.+)$')
 if holder and tonumber(epoch) > last + LONGEST_LEAP then
-    holder = nil -- somebody else's
+    holder = nil -- not the fleet's
 end
 local left = -1
 if holder and holder ~= ARGV[1] then
     left = redis.call('PTTL', KEYS[1])
 end
-if holder and left < 0 then -- this instance's own, or a lease that would never run out
+if holder and left < 0 then -- this instance's own, or a lease that would never expire
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     left = tonumber(ARGV[2])
 elseif holder and left > LONGEST_LEASE then

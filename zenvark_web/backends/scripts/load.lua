@@ -1,19 +1,19 @@
--- The snapshot a newcomer starts from: the states, and the positions that belong to them. A leader
--- also gets what leaders have made of results. What is large is left out, to be asked for in parts.
+-- Returns the snapshot from which an instance starts: the states, and the corresponding positions.
+-- A leader also receives the checkpoint. Large hashes are left out, and loaded in parts.
 --
 -- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies
 -- ARGV  1 whether it leads, 0 or 1    2 the most fields of a hash to give at once
 -- Returns  now in ms, the newest position in states, the newest position in results,
 --          {circuit, transition, circuit, transition, ...} or false,
---          {instance, account, ...}, {circuit, tally, ...} or false,
+--          {instance, account, ...}, {circuit, snapshot, ...} or false,
 --          {the newest position of a stream that has begun anew, ...}
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local astray = {}
 
--- A stream whose newest entry is more than a day ahead of the clock is somebody else's doing: all
--- further entries would stand there, too. It begins anew.
+-- A stream whose newest entry is more than a day ahead of the clock is deleted: the entry is not the
+-- fleet's, and all further entries would follow it.
 local function newest(stream)
     local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     local position = entry and entry[1] or '0-0'

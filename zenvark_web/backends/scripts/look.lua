@@ -1,4 +1,4 @@
--- What a hash holds in some of its fields.
+-- Returns some fields of a hash.
 --
 -- KEYS  1 hash
 -- ARGV  1... field

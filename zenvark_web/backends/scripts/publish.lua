@@ -1,6 +1,5 @@
--- A leader writes transitions, in their order: each into the hash and the stream together, or none of
--- them without the lease. The stream comes first: a key that holds something else fails there, while
--- nothing is written yet.
+-- Writes the leader's transitions in their order, each to the hash and the stream, or none without
+-- the lease. The stream is written first: a key of another type fails there, before any write.
 --
 -- KEYS  1 leader    2 circuits    3 states
 -- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 length to keep of the states
@@ -14,7 +13,7 @@ local all = 1
 for i = 3, #ARGV, 3 do
     local stored = redis.call('HGET', KEYS[2], ARGV[i])
     local ahead = generation_in(stored) - tonumber(ARGV[i + 1])
-    if ahead < 0 or ahead > 2 ^ 32 then -- further ahead is none of the fleet's
+    if ahead < 0 or ahead > 2 ^ 32 then -- further ahead is not the fleet's
         add(KEYS[3], ARGV[2], 'transition', ARGV[i + 2])
         redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 2])
     elseif stored ~= ARGV[i + 2] then

@@ -1,4 +1,4 @@
--- A leader asks the holders of grants for the permits that they have not used.
+-- Asks the holders of grants, for the leader, to return their unused permits.
 --
 -- KEYS  1 leader    2 states
 -- ARGV  1 the lease it holds, "<epoch>:<instance>"    2 format version

@@ -1,4 +1,4 @@
--- An instance takes leave; if it leads, the others are told at once that the lease is free.
+-- Removes an instance; if it holds the lease, releases and announces it.
 --
 -- KEYS  1 leader    2 states    3 instances
 -- ARGV  1 instance  2 format version    3 length to keep of the states

@@ -1,4 +1,4 @@
--- A part of a large hash, so that nobody has to wait for the whole.
+-- Returns a part of a large hash, so that no other command waits for all of it.
 --
 -- KEYS  1 hash
 -- ARGV  1 cursor, 0 at first    2 about how many fields to look at

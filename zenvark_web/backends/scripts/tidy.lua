@@ -1,4 +1,4 @@
--- The leader's housekeeping: old results go, and instances that have fallen silent.
+-- Trims old results, and removes silent instances, for the leader.
 --
 -- KEYS  1 results    2 instances    3 accounts
 -- ARGV  1 age of results to keep, ms    2 silence after which an instance is forgotten, ms
