@@ -9,8 +9,8 @@ from importlib.resources import files
 PRELUDE = """\
 local DAY = 86400000
 
--- Every key expires a day after the last write or heartbeat. (The expiry is extended at most once an
--- hour, because reading it costs replicas nothing.)
+-- Every key expires a day after the last write or heartbeat. (The expiry is extended once an hour
+-- at most, because only that, and not reading it, is replicated.)
 local function keep(...)
     for _, key in ipairs({...}) do
         if redis.call('PTTL', key) < DAY - 3600000 then
