@@ -14,6 +14,7 @@ from .._core.states import Outcome
 from .._rejections import EXTENSION, leaves_that_count, told_by
 from ..exceptions import ClassifierError
 from .errors import goaway_in, is_graceful, is_local_limit, label_of
+from .messages import described
 from .protocols import HasStatus
 
 # A faster look-up.
@@ -163,40 +164,30 @@ Classifier: TypeAlias = Callable[[Any, Any], Outcome]
 def safe(
     classify: Callable[[Any, Any], Outcome], report: Callable[[Exception], None]
 ) -> Classifier:
-    """A classifier that never raises."""
-    if type(classify) is HttpClassifier:  # ours never does
-        return classify
-    return _SafeClassifier(classify, report)
-
-
-class _SafeClassifier:
-    """A user's classifier. When it raises, the default classifier decides.
+    """A classifier that never raises. The default decides when the user's raises.
 
     Args:
-        classify: The classifier.
+        classify: The user's classifier.
         report: Receives its errors.
     """
+    if type(classify) is HttpClassifier:  # ours never raises
+        return classify
+    name = getattr(classify, "__qualname__", type(classify).__qualname__)
 
-    __slots__ = ("_classify", "_report")
-
-    def __init__(
-        self, classify: Callable[[Any, Any], Outcome], report: Callable[[Exception], None]
-    ) -> None:
-        self._classify = classify
-        self._report = report
-
-    def __call__(self, request: object, ended: HasStatus | Exception) -> Outcome:
-        """The outcome."""
+    def classify_safely(request: Any, ended: HasStatus | Exception) -> Outcome:
         try:
-            outcome = self._classify(request, ended)
+            outcome = classify(request, ended)
             if outcome.__class__ is Outcome:
                 return outcome
             raise TypeError(f"classify must return an Outcome, not {outcome!r}")
         except Exception as cause:
-            name = getattr(self._classify, "__qualname__", type(self._classify).__qualname__)
-            what = f"classify {name!r} failed; the default classifier decided the outcome"
-            self._report(ClassifierError.because(cause, what, source=name))
+            what = (
+                f"classify {name!r} failed for {described(request)}; the default classifier decided"
+            )
+            report(ClassifierError.because(cause, what, source=name))
             return DEFAULT(request, ended)
+
+    return classify_safely
 
 
 def label(ended: HasStatus | Exception) -> str:

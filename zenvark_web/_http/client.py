@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from .._core.states import State
 from .stream import AsyncResponseBody, SyncResponseBody
 from .upload import AsyncUpload, SyncUpload
 
@@ -18,7 +16,7 @@ class ClientAdapter:
 
     Args:
         module: `httpx` or `httpx2`.
-        open_error: Makes the library's `CircuitOpenError`.
+        open_error: The `CircuitOpenError` for this library.
     """
 
     __slots__ = (
@@ -34,7 +32,7 @@ class ClientAdapter:
         "sync_upload",
     )
 
-    def __init__(self, module: Any, open_error: Callable[[str, float, State], Any]) -> None:
+    def __init__(self, module: Any, open_error: type[Any]) -> None:
         self.module = module
         self.open_error = open_error
         self.async_stream: type[Any] = module.AsyncByteStream

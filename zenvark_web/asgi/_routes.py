@@ -136,7 +136,7 @@ def finder(
         return lambda _: None
     if callable(routes) and not isinstance(routes, type):
         check_call("routes", routes, "a scope", None)
-        return _SafeFunction(routes, report)
+        return _safe(routes, report)
     if isinstance(routes, Mapping):
         return RoutePatterns(routes)
     raise TypeError(f"routes must be a mapping or a function, not {routes!r}")
@@ -170,20 +170,20 @@ class RoutePatterns:
         return self._protections[found.lastindex - 1]
 
 
-class _SafeFunction:
+def _safe(
+    find: Callable[[Scope], Protection], report: Callable[[Exception], object]
+) -> Callable[[Scope], ProtectedRoute | None]:
     """A user's function. A request for which it fails is not protected."""
 
-    def __init__(self, find: Callable[[Scope], Protection], report: Callable[..., object]) -> None:
-        self._find = find
-        self._report = report
-
-    def __call__(self, scope: Scope) -> ProtectedRoute | None:
+    def find_safely(scope: Scope) -> ProtectedRoute | None:
         try:
-            return _protection("the result of routes", self._find(scope))
+            return _protection("the result of routes", find(scope))
         except Exception as error:
             what = f"could not determine the route of {described(scope)}; passed without protection"
-            self._report(RoutingError.because(error, what, source="routes"))
+            report(RoutingError.because(error, what, source="routes"))
             return None
+
+    return find_safely
 
 
 def own_path(scope: Scope) -> str:
