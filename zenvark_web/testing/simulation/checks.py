@@ -1,19 +1,19 @@
-"""The checks of a simulated fleet. Each check runs after every step that can violate it.
+"""The invariants of a simulated fleet. Each check runs at every step that can break its invariant.
 
-By the numbers of the invariants:
+By the numbers of the invariants in docs/architecture.md:
 
-1.  A call through `Breaker.execute` completes without yielding to the event loop (`hosts`). 2.
-Under one epoch, one instance writes; under an expired lease, none; and only legal transitions. 3.
-An instance's knowledge of a circuit never becomes older. No instance makes more trial calls than it
-was granted. 4.  After the last fault, all instances soon agree with each other and with the
-upstreams. 5.  Results in the stream that must open a circuit open it within a while of calm,
-whichever instance leads; the accounts of all results are complete. 6.  No circuit opens with fewer
-failures than its own generation had, or closes without a success of
-    its own trial: results of earlier generations, repeated results and calls that their caller
-        cancelled (11) never count. 7.  After a store came back empty, no number is below what the
-        leader knew, and no circuit is closed that any instance knew to be open, unless it has
-        recovered. 8.  Pending results, streams, batches in flight and tasks stay within their
-        bounds. 10. Exceptions of a user's callbacks are reported.
+1.  A call through `Breaker.execute` ends without ever yielding to the event loop (in `hosts`).
+2.  One instance writes under one epoch, none under an earlier lease, and only legal transitions.
+3.  The circuits of an instance never go back. No instance makes more trial calls than granted.
+4.  Soon after the last fault, all instances agree with each other and with the upstreams.
+5.  Results in the stream that must open a circuit do open it after a while without faults,
+    whichever instance leads; each result is evaluated, expired or dropped.
+6.  No circuit opens by fewer failures than its generation had, or closes without a success of its
+    own trial: calls of earlier generations, repeated results and cancelled calls (11) never count.
+7.  After a loss of data, no generation is below one that the leader knew, and no circuit is closed
+    that an instance knew to be open, unless it has recovered.
+8.  Buffers, streams, batches in flight and tasks stay within their bounds.
+10. Every exception of a user's callback is reported.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ TASKS_PER_SHARD = 16
 CALLS_AT_ONCE = 500
 
 UNSURE = 0.5
-"""Seconds by which times may be off that are compared."""
+"""The tolerance of comparisons of times, in seconds."""
 
 OVERDUE = 10.0
-"""Seconds of calm, added to three leases, within which a leader decides what it can."""
+"""Seconds without faults, in addition to three leases, within which a leader must decide."""
 
 
 class InvariantChecks:
-    """Watches what a world's servers take, and the hosts that it makes there.
+    """Observes the servers of a world, and makes and observes its hosts.
 
     Args:
         world: The world.
@@ -76,7 +76,7 @@ class InvariantChecks:
             server.observer = self
         self.hosts: Hosts = Hosts(world, self)
 
-    # What a store takes
+    # Writes of the stores
 
     def published(self, server: Server, transition: Transition) -> None:
         """A transition is in force."""
@@ -126,8 +126,8 @@ class InvariantChecks:
                 )
 
     def _check_repair(self, number: int, transition: Transition) -> None:
-        """Whether a leader closes a circuit by knowing less than others. (It may know more: that
-        the circuit was closed in this generation before the store lost it.)"""
+        """Whether a leader closes a circuit because it knows less than others. (It may know more:
+        that the circuit was closed in this generation before the store lost it.)"""
         if transition.state is not State.CLOSED:
             return
         closing = number, transition.circuit, transition.generation
@@ -145,7 +145,7 @@ class InvariantChecks:
             )
 
     def _check_evidence(self, transition: Transition) -> None:
-        """Whether the results of the generation that ends can have ended it."""
+        """Whether the results of the previous generation justify the transition."""
         circuit, before = transition.circuit, transition.generation - 1
         if transition.reason.cause is Cause.TRIPPED:
             failures = self._ended[circuit, before, True]
@@ -169,7 +169,7 @@ class InvariantChecks:
             )
 
     def appended(self, server: Server, batch: Batch) -> None:
-        """A batch is in the stream. Work out which circuits it must open."""
+        """A batch is in the stream; determine the circuits that it must open."""
         number = self._world.servers.index(server)
         if (number, server.lives) not in self._lives:
             self._begin_life(number, server)
@@ -203,16 +203,16 @@ class InvariantChecks:
                 self._owed.setdefault(key, (current, self._world.loop.now))
 
     def _is_current(self, key: tuple[int, int, str]) -> bool:
-        """Whether the fleet knows nothing newer than the store, which may have lost it."""
+        """Whether no instance knows a newer generation than the store, which may have lost it."""
         newest = self._newest.get(key)
         generation = newest.generation if newest else 0
         tables = (host.coordinator.shards[key[0]].table for host in self.hosts.present)
         return all(table.known(key[2]).generation <= generation for table in tables)
 
-    # What calls do
+    # Calls
 
     def passed(self, instance: str, breaker: Breaker) -> None:
-        """A call is let through."""
+        """A call is permitted."""
         generation, state = breaker.generation, breaker.state
         if state is State.CLOSED or generation < 0:
             return
@@ -224,26 +224,26 @@ class InvariantChecks:
         )
 
     def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
-        """A call comes to its end, and was not cancelled."""
+        """A call ends without a cancellation."""
         self._ended[circuit, generation, failed] += 1
 
     def cancelled(self, instance: str, circuit: str, generation: int, *, slow: bool) -> None:
-        """A call was cancelled: if it was a trial, its permit may be used again. One that was slow
-        by then has failed."""
+        """A call was cancelled: the permit of a trial call may be used again, unless the call was
+        slow, which is a failure."""
         if slow:
             self.ended(circuit, generation, failed=True)
         else:
             self._trials[circuit, generation, instance] -= 1
 
-    # What an instance knows
+    # Instances
 
     def watch(self, host: SimulatedHost) -> None:
-        """Look at each transition that it takes on, as it does."""
+        """Check each transition that a host applies."""
         for shard in host.coordinator.shards:
             shard.table.latest = _OnlyNewer(self._world, host)
 
     def look_at(self, host: SimulatedHost) -> None:
-        """What an instance has counted and keeps."""
+        """Check the counts and the buffers of a host."""
         counted = host.coordinator.statistics
         self._require(
             counted.recorded >= counted.evaluated + counted.expired + counted.dropped
@@ -260,7 +260,7 @@ class InvariantChecks:
             )
 
     def look_for_what_is_owed(self, calm_since: float) -> None:
-        """Whether a leader has left undecided what it had the time to decide."""
+        """Check that leaders decide in time."""
         patience = OVERDUE + 3 * self._world.settings.lease_ttl
         for (number, life, circuit), (generation, since) in tuple(self._owed.items()):
             if self._world.servers[number].lives != life:
@@ -273,17 +273,17 @@ class InvariantChecks:
             )
 
     def look_at_tasks(self) -> None:
-        """Whether nobody has more under way than it may."""
+        """Check the number of tasks of each host."""
         counts = Counter(getattr(task, "machine", None) for task in self._world.loop.tasks)
         shards = self._world.settings.shards
         most = shards * (TASKS_PER_SHARD + 2 * MAX_CHECKS) + CALLS_AT_ONCE
         for machine, tasks in counts.items():
             self._require(tasks <= most, f"{machine} has {tasks} tasks under way")
 
-    # In the end
+    # At the end
 
     def disagreement(self) -> str | None:
-        """What keeps the fleet from being at one, if anything does."""
+        """The first disagreement of the fleet, if there is one."""
         world = self._world
         for number, _ in enumerate(world.servers):
             leaders = [host for host in self.hosts.present if host.coordinator.leads(number)]
@@ -304,7 +304,7 @@ class InvariantChecks:
         return None
 
     def close_accounts(self) -> None:
-        """Whether each result has become something, and each error was told."""
+        """Check that each result was accounted for, and each error reported."""
         for host in self.hosts.present:
             counted = host.coordinator.statistics
             became = counted.evaluated + counted.expired + counted.dropped
@@ -319,8 +319,8 @@ class InvariantChecks:
 
 
 class _Streak:
-    """Failures in a row, in one generation, that no leader can see otherwise: a success sets back
-    those that ended before it, and for certain those that stand before it."""
+    """Consecutive failures of one generation in any order that a leader may see: a success resets
+    those that ended before it, and in any case those that precede it in the stream."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
@@ -336,7 +336,7 @@ class _Streak:
 
 
 class _OnlyNewer(dict[str, Transition]):
-    """Newest transitions by circuit, which an instance may only replace by newer ones."""
+    """The latest transitions by circuit, which only newer ones may replace."""
 
     def __init__(self, world: World, host: SimulatedHost) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A simulated host: its clock, its life, its coordinator, and the calls it makes."""
+"""Simulated hosts, each with a clock, a network, a coordinator and calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONG_CALLS = 0.2
 """The share of calls that take time."""
 
 IMPATIENT = 0.5
-"""The share of those whose callers do not wait for long: they are cancelled, or many are."""
+"""The share of long calls with an impatient caller, who cancels many of them."""
 
 USUAL_CALL = 2.0
 RETRY_AFTER = (None, None, 0.5, 3.0, 6.0)
@@ -36,21 +36,21 @@ BROKEN_CALLBACKS = 0.05
 
 
 class CallbackError(Exception):
-    """A simulated user's callback failed."""
+    """The callback of a simulated user failed."""
 
 
 class UpstreamCheck:
-    """The health check of every circuit's simulated upstream.
+    """The health checks of the simulated upstreams.
 
     Args:
-        world: Knows which are down.
+        world: The world, which knows the upstreams that are down.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def for_circuit(self, name: str) -> HealthCheck:
-        """One upstream's check. It takes a moment, and asks once it is there."""
+        """The check of one upstream: its request takes a moment to arrive."""
 
         async def check(_: HealthCheckType) -> None:
             await asyncio.sleep(self._world.chance.expovariate(10))
@@ -61,22 +61,22 @@ class UpstreamCheck:
 
 
 class HostObserver(Protocol):
-    """Sees each host that is made, and what becomes of its calls, as it happens."""
+    """Is called with each new host, and with the progress of its calls."""
 
     def watch(self, host: SimulatedHost) -> None:
-        """A host is there, not started yet."""
+        """A host was made, and will be started."""
         ...
 
     def passed(self, instance: str, breaker: Breaker) -> None:
-        """A call is let through."""
+        """A call is permitted."""
         ...
 
     def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
-        """A call comes to its end, and was not cancelled."""
+        """A call ends without a cancellation."""
         ...
 
     def cancelled(self, instance: str, circuit: str, generation: int, *, slow: bool) -> None:
-        """A call was cancelled by its caller."""
+        """The caller cancels a call."""
         ...
 
 
@@ -138,7 +138,7 @@ class SimulatedHost:
             on_role_change=self._elected,
         )
 
-    # What a user is told
+    # Callbacks
 
     def _failed(self, error: Exception) -> None:
         self._world.tell(self.name, f"error: {error!r}"[:160])
@@ -157,26 +157,25 @@ class SimulatedHost:
     # As a machine
 
     def local(self, now: float) -> float:
-        """Its monotonic seconds: hosts' clocks differ, and do not run alike."""
+        """The monotonic seconds of the host, whose clock has its own offset and rate."""
         return self._then + (now - self._since) * self.rate
 
     def moment(self, local: float) -> float:
-        """The virtual time of those."""
+        """The virtual time of these seconds."""
         return self._since + (local - self._then) / self.rate
 
     def clock_runs(self, rate: float) -> None:
-        """Have its clock run at another rate from now on."""
+        """Change the rate of its clock."""
         self._then = self.local(self._world.loop.now)
         self._since = self._world.loop.now
         self.rate = rate
 
     def clock_jumps(self, seconds: float) -> None:
-        """Put its clock ahead."""
+        """Set its clock forward."""
         self._then += seconds
 
     def admits(self, step: Step) -> bool:
-        """Nothing runs on a host that sleeps, nothing ever again on one that died, and no timer
-        before the host's own clock says so."""
+        """Refuse steps of a suspended or dead host, and timers that are not due by its clock."""
         if self.paused or not self.alive:
             self._waiting.append(step)
             return False
@@ -192,7 +191,7 @@ class SimulatedHost:
             self._go_on()
 
     def bury(self) -> None:
-        """Have what ran on it come to its end, cut off from all the rest."""
+        """Let the tasks of a dead host end, without a network."""
         self.alive = True
         self.way.requests = self.way.replies = False
         self._go_on()
@@ -203,27 +202,27 @@ class SimulatedHost:
         for step in waiting:
             self._world.loop.put(self._world.loop.now, step)
 
-    # What it does
+    # Calls
 
     def leads(self) -> bool:
         """Whether it leads any shard, as far as it knows."""
         return self.coordinator.role is Role.LEADER
 
     def start(self) -> None:
-        """Start the coordinator, and make calls."""
+        """Start the coordinator, and then the calls."""
         self._callers.append(self.spawn(self._live()))
 
     def spawn(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something on this host."""
+        """Run a coroutine on this host."""
         return self._context.run(self._world.loop.create_task, coro)
 
     def quieten(self) -> None:
-        """Make no calls any more."""
+        """Stop the calls."""
         for task in self._callers:
             task.cancel()
 
     async def stop(self) -> None:
-        """Stop calling, then the coordinator."""
+        """Stop the calls, then the coordinator."""
         self.quieten()
         await self.coordinator.stop()
 
@@ -241,7 +240,7 @@ class SimulatedHost:
                 self._call(breaker)
 
     def _call(self, breaker: Breaker) -> None:
-        """Make a call that takes no time at all. Neither may its breaker."""
+        """Make a call that takes no time; neither may its breaker."""
         call = breaker.execute(self._ask, breaker)
         try:
             call.send(None)
@@ -261,7 +260,7 @@ class SimulatedHost:
             pass
 
     async def _ask_patiently(self, breaker: Breaker, seconds: float) -> None:
-        """Heed how long the upstream wants to be left alone, if it says so."""
+        """Make a call, and record the Retry-After of the upstream, if there is one."""
         async with breaker.guard() as permit:
             try:
                 await self._ask(breaker, seconds)
@@ -271,7 +270,7 @@ class SimulatedHost:
                 raise
 
     async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
-        """The upstream."""
+        """The upstream: fails while it is down."""
         world, observer, generation = self._world, self._observer, breaker.generation
         began = self.local(world.loop.now)
         observer.passed(self.name, breaker)
@@ -289,15 +288,15 @@ class SimulatedHost:
 
 
 class Hosts:
-    """The hosts of a simulation, to begin with as many as its settings say.
+    """The hosts of a simulation.
 
     Args:
-        world: What they live in.
-        observer: Sees each of them, and what becomes of its calls.
+        world: The world.
+        observer: Is called with each new host, and with the progress of its calls.
 
     Attributes:
         world: The same.
-        present: Those that are there, each in its place.
+        present: The current hosts, each in its place.
     """
 
     def __init__(self, world: World, observer: HostObserver) -> None:
@@ -312,7 +311,7 @@ class Hosts:
         return host
 
     def replace(self, host: SimulatedHost) -> SimulatedHost:
-        """Start another host in the place of one that is gone."""
+        """Start a new host in place of another."""
         successor = self._make()
         self.present[self.present.index(host)] = successor
         self.world.tell(successor.name, f"in the place of {host}")
