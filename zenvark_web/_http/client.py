@@ -53,8 +53,8 @@ class ClientAdapter:
         """Whether an object derives from one of these classes of the other library only."""
         if isinstance(thing, self._classes(self.module, bases)):
             return False
-        # Not by the names of modules: there are packages that put their own name on classes of
-        # httpx. Of a library that nobody has imported there is no object, either.
+        # Not by module names: some packages replace the module name of httpx classes. A library
+        # that has not been imported has no objects.
         others = [sys.modules.get(name) for name in NAMES]
         return any(isinstance(thing, self._classes(other, bases)) for other in others if other)
 

@@ -19,5 +19,5 @@ def described(request: RequestLike) -> str:
         url = request.url
         path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
         return f"{request.method} {url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}"
-    except Exception:  # somebody's stand-in for a request
+    except Exception:  # a substitute for a request, without these attributes
         return "a request"

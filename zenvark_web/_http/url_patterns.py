@@ -40,7 +40,7 @@ class _Origin(NamedTuple):
         return len(self.host.replace("*", "")), self.port is not None, self.scheme is not None
 
     def matching(self) -> Callable[[str, str, int | None], bool]:
-        """A function that tells whether a scheme, host and port match."""
+        """A function that returns whether a scheme, host and port match."""
         host = re.compile(".*".join(map(re.escape, re.split(r"\*+", self.host)))).fullmatch
         return lambda scheme, name, port: (
             self.scheme in (None, scheme) and self.port in (None, port) and host(name) is not None

@@ -154,15 +154,15 @@ class Summary(Durations):
 
 CALLS = Histogram(
     "call_duration_seconds",
-    "Seconds that calls took.",
+    "Duration of calls in seconds.",
     CIRCUIT,
     "result",
     bounds=DURATION_BOUNDS,
 )
-BLOCKED = Counter("blocked_requests", "Calls that a circuit did not let through.", CIRCUIT)
+BLOCKED = Counter("blocked_requests", "Calls that a circuit rejected.", CIRCUIT)
 CHECKS = Histogram(
     "healthcheck_duration_seconds",
-    "Seconds that the health checks made by this instance took.",
+    "Duration of the health checks of this instance in seconds.",
     CIRCUIT,
     "type",
     "result",
@@ -170,32 +170,44 @@ CHECKS = Histogram(
 )
 STATE = Gauge(
     "state",
-    "Whether the circuit is in this state (1) or not (0).",
+    "1 for the state of the circuit, 0 for other states.",
     CIRCUIT,
     cases=State,
     mode="livemostrecent",
 )
 OPENINGS = Counter(
     "openings",
-    "Times that this instance opened the circuit: for all as the leader, or for itself alone.",
+    "Openings of the circuit by this instance, as the leader or while cut off.",
     CIRCUIT,
     "cause",
 )
 ROLE = Gauge(
-    "role", "Instances here that have this role in the shard.", "shard", cases=Role, mode="livesum"
+    "role",
+    "Instances of this process with this role in the shard.",
+    "shard",
+    cases=Role,
+    mode="livesum",
 )
-LED = Gauge("led", "Instances here that know of a leader of the shard.", "shard", mode="livesum")
-CONNECTED = Gauge("connected", "Instances here that reach their store.", mode="livesum")
-RECORDED = Counter("results_recorded", "Call results that this instance had to tell.")
-EVALUATED = Counter("results_evaluated", "Call results of this instance that were judged.")
-LOST = Counter("results_lost", "Call results that were lost or became too old.", "reason")
-ERRORS = Counter("errors", "Errors of the background.", "error")
-BATCHES = Counter("batches", "Entries that this instance wrote to the stream of results.")
-UNPROTECTED = Counter("unprotected", "Times that a name was one new name too many.")
-TRANSITIONS = Counter("transitions", "Circuits' transitions that this instance published.")
+LED = Gauge(
+    "led", "Instances of this process that know a leader of the shard.", "shard", mode="livesum"
+)
+CONNECTED = Gauge(
+    "connected", "Instances of this process that are connected to their store.", mode="livesum"
+)
+RECORDED = Counter("results_recorded", "Call results that this instance recorded.")
+EVALUATED = Counter("results_evaluated", "Call results of this instance that a leader evaluated.")
+LOST = Counter(
+    "results_lost", "Call results of this instance that were dropped or expired.", "reason"
+)
+ERRORS = Counter("errors", "Errors of background work.", "error")
+BATCHES = Counter("batches", "Entries that this instance wrote to the results stream.")
+UNPROTECTED = Counter(
+    "unprotected", "Requests for a breaker without protection: too many new circuit names."
+)
+TRANSITIONS = Counter("transitions", "Transitions of circuits that this instance published.")
 DELAY = Histogram(
     "transition_delay_seconds",
-    "Seconds from the result that decided a transition to its taking effect here.",
+    "Seconds from the deciding result of a transition to its effect on this instance.",
     bounds=EFFECT_BOUNDS,
 )
 
