@@ -61,7 +61,7 @@ class ConsecutiveWindow:
         if not failed:
             self._end(now)
             return None
-        if now < self._succeeded_at:
+        if now < self._succeeded_at:  # reported late: a success has ended its streak already
             return None
         after = min(count, self._threshold - self._failures)
         insort(self._runs, (now, after, slow))

@@ -138,6 +138,7 @@ class Circuit:
         """Continue from a transition that is in force. Retry-After deadlines stay."""
         counting = Counting(self.policy.strategy)
         self.latest = latest
+        # Callers that were blocked before may be served now: a grant to them would be unused.
         self._demand = Demand()
         self._enter(now, counting)
 
@@ -169,6 +170,7 @@ class Circuit:
         if not replayed:
             self._note_callers(instance, report, now)
         for run in report.runs:
+            # Calls of earlier generations would decide twice on what their own has decided.
             if run.generation == self.latest.generation:
                 transition = self._count(instance, run, at - run.age, now)
                 if transition is not None:
@@ -302,7 +304,7 @@ class Circuit:
         self._passed = 0
         self._next_attempt_at = None
         if latest.state is not State.HALF_OPEN:
-            self._recalls = 0
+            self._recalls = 0  # the patience with holders grows within one recovery only
         if latest.state is State.CLOSED:
             self._schedule_idle_check(now)
         elif latest.state is State.OPEN or self.policy.health_check is not None:
@@ -393,6 +395,7 @@ class Circuit:
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
         likeliest = self._demand.likeliest(now)
+        # Behind a load balancer that deals calls out in turn, the next call is not where most were.
         holder = likeliest and (self._rotation.next or likeliest)
         held = now < self._retry_after.until
         if holder is None or held:

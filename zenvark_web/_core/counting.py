@@ -52,6 +52,7 @@ class Counting:
         told = self._window.record(run.failed, run.slow, run.count, at)
         trip = checked(told, run.count, faults)
         if run.failed:
+            # Calls after the deciding one belong to the next generation, not to the explanation.
             counted = run.count if trip is None else trip.after
             self._sample.add(instance, run.label, counted)
         return None if trip is None else self._sample.explain(trip, self._strategy, {})

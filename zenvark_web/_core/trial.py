@@ -44,6 +44,7 @@ class Demand:
     def note(self, instance: str, blocked: int, now: float) -> None:
         """Record blocked calls."""
         at, before = self._blocked.pop(instance, (now, 0.0))  # the dict stays in order of time
+        # Old calls fade: an instance that was busy a minute ago may have none now.
         self._blocked[instance] = now, blocked + before * 0.5 ** ((now - at) / FRESH_DEMAND)
         if len(self._blocked) > MAX_DEMAND:
             del self._blocked[next(iter(self._blocked))]

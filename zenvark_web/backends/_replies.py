@@ -78,7 +78,7 @@ async def checkpoint(
                 counted[circuit] = _decoding.decode_snapshot(stored)
         except MalformedEntryError as error:
             malformed.append(error)
-            complete = False
+            complete = False  # what is missing must be counted again from the results
     return Checkpoint(reached if complete else START, known, counted)
 
 

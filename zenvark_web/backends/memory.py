@@ -145,7 +145,7 @@ class MemoryStore:
             stored is not None
             and _decoding.decode_transition(stored).generation >= transition.generation
         ):
-            return stored == text
+            return stored == text  # the same transition again: its first reply was lost
         self._circuits[transition.circuit] = text
         self._states.add({"transition": text})
         return True
@@ -200,7 +200,7 @@ class MemoryStore:
         for name, (seen, _) in tuple(self._instances.items()):
             if now - seen >= instance_age:
                 del self._instances[name]
-                self._accounts.pop(name, None)
+                self._accounts.pop(name, None)  # nobody is left to read it
         return [presence for _, presence in self._instances.values()]
 
     def _check_lease(self, lease: Lease) -> None:
@@ -320,7 +320,7 @@ class _Stream:
         self._entries.append((self.last, fields))
 
     def after(self, position: Position) -> Sequence[tuple[Position, Mapping[str, str]]]:
-        if position >= self.last:
+        if position >= self.last:  # usually: readers are up to date
             return []
         return list(takewhile(lambda entry: entry[0] > position, reversed(self._entries)))[::-1]
 

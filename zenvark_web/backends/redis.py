@@ -181,6 +181,7 @@ class RedisBackend:
             pairs += circuit, _encoding.encode_snapshot(snapshot)
         for circuit in checkpoint.without:
             pairs += circuit, ""
+        # Last: if the script fails before, the next leader counts from the old position.
         pairs += _replies.POSITION, str(checkpoint.position)
         keys = ("leader", "accounts", "tallies")
         await self._fenced("checkpoint", keys, lease, len(checkpoint.accounts), *pairs)

@@ -106,7 +106,7 @@ class Server:
             self._queue.append(command)
         elif self.up:
             command()
-            if self.store.newest != self._seen:
+            if self.store.newest != self._seen:  # most commands add no entry
                 self._seen = self.store.newest
                 self._readers = {n: reader for n, reader in self._readers.items() if not reader()}
 
