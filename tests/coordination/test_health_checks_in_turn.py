@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from tests.helpers.waiting import eventually
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, ConstantBackoff, Coordinator, State
 from zenvark_web._core.states import HealthCheckType
@@ -85,6 +87,7 @@ async def test_one_that_is_cancelled_takes_no_place() -> None:
         assert all_checks.running.total() == MAX_CHECKS
 
 
+@pytest.mark.untraced
 async def test_a_circuit_that_has_worked_closes_though_a_thousand_dead_hosts_wait() -> None:
     class Checked:
         def for_circuit(self, name: str):  # type: ignore[no-untyped-def]

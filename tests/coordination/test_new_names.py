@@ -40,6 +40,7 @@ def test_instances_are_bounded() -> None:
     assert len(asked._left) == MAX_INSTANCES
 
 
+@pytest.mark.untraced
 async def test_it_is_told_and_circuits_that_are_known_are_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
