@@ -167,8 +167,7 @@ MUTATIONS = (
         "_coordination/reader.py",
         "        leader.rewrite_checkpoint(snapshot)\n",
         "",
-        "tests/cluster/test_outages.py"
-        "::test_leader_whose_lease_outlives_a_loss_gives_back_what_was_lost",
+        "tests/coordination/test_checkpoints.py::test_what_the_store_has_lost_is_written_again",
     ),
     Mutation(
         7,
