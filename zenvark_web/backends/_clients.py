@@ -73,6 +73,7 @@ class OwnClients:
     Args:
         url: The URL of the server.
         connect_timeout: The most seconds for a connection attempt.
+        name: The name of the connections on the server; None for no name.
 
     Raises:
         ValueError: The URL is invalid, or has settings with which no connection can be made.
@@ -82,7 +83,9 @@ class OwnClients:
     reader: Executor
     longest_wait = LONGEST_WAIT
 
-    def __init__(self, url: str, connect_timeout: float) -> None:
+    def __init__(
+        self, url: str, connect_timeout: float, *, name: str | None = "zenvark_web"
+    ) -> None:
         try:
             self._place = _place(url)
         except ValueError:
@@ -93,6 +96,7 @@ class OwnClients:
             ) from None
         self._url = url
         self._connect_timeout = connect_timeout
+        self._name = name
         self._open: list[redis.asyncio.Redis] = []
         _check_settings(self._client())
         forks.watch(self, OwnClients._begin_anew)
@@ -125,7 +129,7 @@ class OwnClients:
             socket_timeout=None,  # each command has a deadline of its own
             socket_connect_timeout=self._connect_timeout,
             retry=Retry(NoBackoff(), 0),
-            client_name="zenvark_web",
+            client_name=self._name,
         )
 
     def _begin_anew(self) -> object:

@@ -1,0 +1,123 @@
+"""Decoders for stored values of any origin: they return None for a malformed value."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from .._core.order import Lease
+from .._core.states import CircuitSnapshot, Report, Transition
+from ..exceptions import MalformedEntryError
+from . import _decoding, _replies
+from .base import Presence, ResultEntry
+from .views import Recent, SeenInstance
+
+MAX_SHARDS = 256
+"""The maximum of a coordinator."""
+
+RECENT = 60.0
+"""Seconds of results that count as recent."""
+
+
+class Counting:
+    """Sums up the reports of a circuit, newest entry first."""
+
+    def __init__(self, circuit: str) -> None:
+        self._circuit = circuit
+        self._batches: set[tuple[str, int]] = set()
+        self._overdue: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
+        self._instances: Counter[str] = Counter()
+        self._calls = self._failed = self._slow = self._blocked = 0
+
+    def add(self, entry: ResultEntry) -> None:
+        """Add an entry, unless it is repeated or malformed."""
+        batch = entry.item
+        if isinstance(batch, MalformedEntryError):
+            return
+        if (batch.instance, batch.number) in self._batches:
+            return
+        self._batches.add((batch.instance, batch.number))
+        for report in batch.reports:
+            if report.circuit == self._circuit:
+                self._add(report, batch.instance)
+
+    def _add(self, report: Report, instance: str) -> None:
+        self._blocked += report.blocked
+        self._overdue.setdefault(instance, report.overdue)
+        self._instances[instance] += 0
+        for run in report.runs:
+            self._calls += run.count
+            self._slow += run.count * run.slow
+            if run.failed:
+                self._failed += run.count
+                self._failures[run.label] += run.count
+                self._instances[instance] += run.count
+
+    def told(self) -> Recent:
+        """Return the sums."""
+        return Recent(
+            span=RECENT,
+            calls=self._calls,
+            failed=self._failed,
+            slow=self._slow,
+            blocked=self._blocked,
+            overdue=sum(self._overdue.values()),
+            failures=dict(self._failures.most_common(5)),
+            instances=dict(self._instances.most_common(10)),
+        )
+
+
+def names(tallies: Mapping[str, str]) -> set[str]:
+    """Return the circuits in `tallies`, whose field without a name is a position."""
+    return {name for name in tallies if name != _replies.POSITION and name.isprintable()}
+
+
+def bounded(value: bytes | str) -> str:
+    """Return a value as text, cut just above the length that decoders refuse."""
+    return _replies.text(value[: _decoding.MAX_ENTRY_LENGTH + 1])
+
+
+def lease(stored: str) -> Lease | None:
+    """Decode the value of `leader`."""
+    found = re.fullmatch(r"(\d{1,16}):(.+)", stored, re.DOTALL)
+    return found and Lease(int(found[1]), found[2][:255])
+
+
+def seen(name: str, stored: str, now: float) -> SeenInstance | None:
+    """Decode a field of `instances`."""
+    parts = re.fullmatch(r"(\d{1,16}) (\S{1,20}) (.*)", stored, re.DOTALL)
+    presence = parts and _decoding.decode_presence(name, parts[3])
+    if not (parts and isinstance(presence, Presence)):
+        return None
+    policies, _, shards = presence.fingerprint.partition("/")
+    return SeenInstance(
+        name=name[:255],
+        role=parts[2],
+        silence=max(0.0, now - int(parts[1]) / 1000),
+        version=presence.version[:40],
+        policies=policies[:40],
+        shards=_count_of_shards(shards),
+    )
+
+
+def _count_of_shards(told: str) -> int | None:
+    return int(told) if re.fullmatch(r"\d{1,3}", told) and 0 < int(told) <= MAX_SHARDS else None
+
+
+def transition(stored: Any) -> Transition | None:
+    """Decode a field of `circuits`."""
+    if stored is None:
+        return None
+    read = _decoding.readable(_decoding.decode_transition, bounded(stored))
+    return read if isinstance(read, Transition) else None
+
+
+def snapshot(stored: Any) -> CircuitSnapshot | None:
+    """Decode a field of `tallies`."""
+    if stored is None:
+        return None
+    read = _decoding.readable(_decoding.decode_snapshot, bounded(stored))
+    return read if isinstance(read, CircuitSnapshot) else None

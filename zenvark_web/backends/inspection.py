@@ -1,0 +1,367 @@
+"""A read-only view of a namespace in Redis, without presence, lease or write.
+
+All commands are within the permissions of an instance (docs/deployment.md). Stored values may be
+of any origin: malformed ones are counted and skipped, and every read is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from .._core._checks import check_name
+from .._core.order import START, Lease, Position
+from .._core.states import State, Transition
+from . import _read, _replies
+from .asking import InspectionError, Server, Trouble
+from .base import ResultEntry, StateEntry
+from .views import (
+    CircuitView,
+    Event,
+    Layout,
+    Recent,
+    SeenInstance,
+    ShardView,
+    Since,
+    is_closed,
+)
+
+PAGE = 250
+"""Fields of a hash, or entries of a stream, for each command."""
+
+MAX_FIELDS = 50_000
+MAX_STATES = 11_000
+"""The most fields of a hash, and entries of `states`, to read."""
+
+MAX_SINCE = 2_000
+"""The most entries of `states` in which openings are searched."""
+
+MAX_RESULTS = 5_000
+"""The most entries of `results` to read."""
+
+STREAMS = ("results", "states")
+HASHES = ("circuits", "instances", "accounts", "tallies")
+STRINGS = ("leader", "epoch")
+
+
+class Inspector:
+    """Reads a namespace.
+
+        async with Inspector(url, "shop") as inspector:
+            layout = await inspector.layout()
+            views = await inspector.views(layout.shards)
+
+    Args:
+        url: The URL of the server.
+        namespace: The namespace.
+
+    Raises:
+        ValueError: The URL or the namespace is invalid.
+
+    Every method raises `InspectionError` if a command fails.
+    """
+
+    def __init__(self, url: str, namespace: str) -> None:
+        check_name("namespace", namespace)
+        if set("{}/") & set(namespace):
+            raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
+        self.namespace = namespace
+        self.server = Server(url)
+
+    async def __aenter__(self) -> Self:
+        self.server.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.server.close()
+
+    def key(self, name: str, shard: int, shards: int) -> str:
+        """Return the full name of a key."""
+        tag = self.namespace if shards == 1 else f"{self.namespace}/{shard}"
+        return f"zenvark:{{{tag}}}:{name}"
+
+    async def layout(self, *, thorough: bool = False) -> Layout:
+        """Return the number of shards: that of the live instances, or else that of the keys.
+
+        Args:
+            thorough: Whether to look for instances with another number of shards, too. This user
+                may lack the permission for their keys, and Redis logs each refusal.
+        """
+        whole = await self._announced_in(self.key("instances", 0, 1))
+        told = _by_shards(whole, default=1)
+        if thorough or not told:
+            first = await self._announced_in(self.key("instances", 0, 2))
+            if isinstance(whole, InspectionError) and isinstance(first, InspectionError):
+                raise whole
+            told |= _by_shards(first, default=None)
+        if told:
+            return Layout(max(told, key=lambda shards: (len(told[shards]), shards)), told)
+        return Layout(await self._shards_by_keys())
+
+    async def views(self, shards: int) -> Sequence[ShardView]:
+        """Return all shards."""
+        return await asyncio.gather(*(self.view(shard, shards) for shard in range(shards)))
+
+    async def view(self, shard: int, shards: int) -> ShardView:
+        """Return a shard."""
+
+        def key(name: str) -> str:
+            return self.key(name, shard, shards)
+
+        now, lease, present, circuits, tallies = await asyncio.gather(
+            self.server.time(key("leader")),
+            self._lease(key("leader")),
+            self._hash(key("instances")),
+            self._hash(key("circuits")),
+            self._hash(key("tallies")),
+        )
+        transitions = map(_read.transition, circuits.fields.values())
+        known = {each.circuit: each for each in transitions if each is not None}
+        announced = (_read.seen(name, text, now) for name, text in present.fields.items())
+        seen = [each for each in announced if each is not None]
+        stored = len(circuits.fields) + len(present.fields)
+        return ShardView(
+            number=shard,
+            now=now,
+            lease=lease,
+            instances=tuple(sorted(seen, key=lambda each: each.name)),
+            circuits=known,
+            since=await self._since(key("states"), known),
+            unchanged=tuple(sorted(_read.names(tallies.fields) - known.keys())),
+            unreadable=stored - len(known) - len(seen),
+            omitted=circuits.omitted,
+        )
+
+    async def circuit(self, name: str, shard: int, shards: int, *, history: int) -> CircuitView:
+        """Return a circuit.
+
+        Args:
+            name: The name of the circuit.
+            shard: The number of its shard.
+            shards: The number of shards.
+            history: The most transitions to return.
+        """
+
+        def key(name: str) -> str:
+            return self.key(name, shard, shards)
+
+        now, lease, stored, snapshot, recent = await asyncio.gather(
+            self.server.time(key("leader")),
+            self._lease(key("leader")),
+            self.server.ask("HGET", key("circuits"), name),
+            self.server.ask("HGET", key("tallies"), name),
+            self._recent(name, key("results")),
+        )
+        current = _read.transition(stored)
+        since = await self._since(key("states"), {name: current} if current else {})
+        return CircuitView(
+            shard=shard,
+            now=now,
+            lease=lease,
+            current=current,
+            since=since.get(name),
+            snapshot=_read.snapshot(snapshot),
+            history=await self._history(name, key("states"), history),
+            recent=recent,
+        )
+
+    async def events(self, shards: int, count: int) -> Sequence[Event]:
+        """Return the last entries of `states` in all shards, oldest first."""
+        parts = await asyncio.gather(
+            *(
+                self._last(shard, self.key("states", shard, shards), count)
+                for shard in range(shards)
+            )
+        )
+        found = sorted(
+            (each for part in parts for each in part), key=lambda each: each.entry.position
+        )
+        return found[len(found) - count :] if len(found) > count else found
+
+    async def news(self, shards: int, after: dict[int, Position]) -> Sequence[Event]:
+        """Return the entries of `states` after some positions, oldest first in each shard.
+
+        Args:
+            shards: The number of shards.
+            after: The position of each shard, which this method advances. A shard without one
+                starts at its newest entry.
+        """
+        parts = await asyncio.gather(*(self._news(shard, shards, after) for shard in range(shards)))
+        return [each for part in parts for each in part]
+
+    async def newest(self, key: str) -> Position:
+        """Return the newest position of a stream."""
+        async for entries in self._pages(key, 1):
+            return _replies.position(entries[0][0])
+        return START
+
+    async def probe(self, name: str, shard: int, shards: int) -> InspectionError | None:
+        """Read a key with a command for its type, and return the error, if there is one."""
+        key = self.key(name, shard, shards)
+        command = "GET" if name in STRINGS else "HLEN" if name in HASHES else "XREVRANGE"
+        try:
+            await self.server.ask(
+                command, key, *(("+", "-", "COUNT", 1) if name in STREAMS else ())
+            )
+        except InspectionError as error:
+            if error.trouble in {Trouble.WRONG_TYPE, Trouble.FORBIDDEN}:
+                return error
+            raise
+        return None
+
+    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
+        key = self.key("states", shard, shards)
+        newest = await self.newest(key)
+        begin = after.setdefault(shard, newest)
+        if newest < begin:  # the stream has begun anew
+            begin = START
+        if newest == begin:
+            after[shard] = newest
+            return ()
+        reply = await self.server.ask("XREAD", "COUNT", PAGE, "STREAMS", key, str(begin))
+        found = [_event(shard, entry) for entry in _replies.entries(reply, key)]
+        after[shard] = found[-1].entry.position if found else newest
+        return found
+
+    async def _last(self, shard: int, key: str, count: int) -> Sequence[Event]:
+        found: list[Event] = []
+        async for entries in self._pages(key, min(count, PAGE)):
+            found += [_event(shard, each) for each in _replies.entries([(key, entries)], key)]
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    async def _history(self, circuit: str, key: str, most: int) -> tuple[Transition, ...]:
+        found: list[Transition] = []
+        looked = 0
+        async for entries in self._pages(key, PAGE):
+            items = (entry.item for entry in _replies.entries([(key, entries)], key))
+            found += [
+                item for item in items if isinstance(item, Transition) and item.circuit == circuit
+            ]
+            looked += len(entries)
+            if len(found) >= most or looked >= MAX_STATES:
+                break
+        return tuple(found[:most])
+
+    async def _since(self, key: str, circuits: Mapping[str, Transition]) -> Mapping[str, Since]:
+        found = {
+            name: Since(each, each.previous is State.CLOSED)
+            for name, each in circuits.items()
+            if not is_closed(each)
+        }
+        sought = {name for name, since in found.items() if not since.exact}
+        looked = 0
+        if not sought:
+            return found
+        async for entries in self._pages(key, PAGE):
+            for entry in _replies.entries([(key, entries)], key):
+                each = entry.item
+                if isinstance(each, Transition) and each.circuit in sought and not is_closed(each):
+                    found[each.circuit] = Since(each, each.previous is State.CLOSED)
+                    sought -= {each.circuit} if each.previous is State.CLOSED else set()
+            looked += len(entries)
+            if not sought or looked >= MAX_SINCE:
+                break
+        return found
+
+    async def _recent(self, circuit: str, key: str) -> Recent:
+        now = await self.server.time(key)
+        counted = _read.Counting(circuit)
+        looked = 0
+        async for entries in self._pages(key, PAGE):
+            read = [
+                entry
+                for entry in _replies.entries([(key, entries)], "")
+                if isinstance(entry, ResultEntry) and entry.at >= now - _read.RECENT
+            ]
+            for entry in read:
+                counted.add(entry)
+            looked += len(entries)
+            if len(read) < len(entries) or looked >= MAX_RESULTS:
+                break
+        return counted.told()
+
+    async def _pages(self, key: str, page: int) -> AsyncIterator[Sequence[Any]]:
+        """Yield the entries of a stream in pages, newest first."""
+        end = "+"
+        while entries := await self.server.ask("XREVRANGE", key, end, "-", "COUNT", page):
+            yield [(at, fields) for at, fields in entries if at is not None]
+            if len(entries) < page:
+                return
+            end = f"({_replies.text(entries[-1][0])}"
+
+    async def _lease(self, key: str) -> Lease | None:
+        stored = await self.server.ask("GET", key)
+        return None if stored is None else _read.lease(_replies.text(stored))
+
+    async def _announced_in(self, key: str) -> Sequence[SeenInstance] | InspectionError:
+        """Return the instances in a hash, or the error if the hash is not readable."""
+        try:
+            now = await self.server.time(key)
+            present = await self._hash(key)
+        except InspectionError as error:
+            if error.trouble in {Trouble.FORBIDDEN, Trouble.WRONG_TYPE}:
+                return error
+            raise
+        seen = (_read.seen(name, text, now) for name, text in present.fields.items())
+        return [each for each in seen if each is not None]
+
+    async def _shards_by_keys(self) -> int:
+        if await self._was_led(0, 1):
+            return 1
+        shards = 0
+        while shards < _read.MAX_SHARDS and await self._was_led(shards, 2):
+            shards += 1
+        return shards
+
+    async def _was_led(self, shard: int, shards: int) -> bool:
+        try:
+            return await self.server.ask("GET", self.key("epoch", shard, shards)) is not None
+        except InspectionError as error:
+            if error.trouble is Trouble.WRONG_TYPE:
+                return True
+            if error.trouble is Trouble.FORBIDDEN:
+                return False
+            raise
+
+    async def _hash(self, key: str) -> _Hash:
+        fields: dict[str, str] = {}
+        cursor, looked = 0, 0
+        while looked < MAX_FIELDS:
+            reply = await self.server.ask("HSCAN", key, cursor, "COUNT", PAGE)
+            cursor, page = int(reply[0]), reply[1]
+            looked += PAGE
+            for name, value in dict(page or {}).items():
+                fields[_replies.text(name)] = _read.bounded(value)
+            if cursor == 0:
+                return _Hash(fields)
+        return _Hash(fields, max(0, int(await self.server.ask("HLEN", key)) - len(fields)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hash:
+    fields: Mapping[str, str]
+    omitted: int = 0
+
+
+def _event(shard: int, entry: StateEntry | ResultEntry) -> Event:
+    assert isinstance(entry, StateEntry)  # noqa: S101 - it was asked of a stream of states
+    return Event(shard, entry)
+
+
+def _by_shards(
+    found: Sequence[SeenInstance] | InspectionError, *, default: int | None
+) -> dict[int, Sequence[str]]:
+    """Return the live instances by their numbers of shards."""
+    told: dict[int, list[str]] = {}
+    for each in () if isinstance(found, InspectionError) else found:
+        shards = each.shards or default
+        if each.is_alive and shards is not None:
+            told.setdefault(shards, []).append(each.name)
+    return dict[int, Sequence[str]](told)

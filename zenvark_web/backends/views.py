@@ -1,0 +1,172 @@
+"""The contents of a namespace, as records for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .._core.order import Lease
+from .._core.states import CircuitSnapshot, State, Transition
+from .base import StateEntry
+
+SILENCE = 15.0
+"""Seconds without a heartbeat after which a leader removes an instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenInstance:
+    """An instance, as of its last full heartbeat.
+
+    Args:
+        name: The id of the instance.
+        role: Its role at that time.
+        silence: The seconds since.
+        version: Its version of this package.
+        policies: The digest of its policies.
+        shards: Its number of shards; None if unknown.
+    """
+
+    name: str
+    role: str
+    silence: float
+    version: str
+    policies: str
+    shards: int | None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the last full heartbeat is recent."""
+        return self.silence <= SILENCE
+
+
+class Since(NamedTuple):
+    """The opening of a circuit that is not closed.
+
+    Args:
+        transition: The opening, or the oldest stored transition after it.
+        exact: Whether the transition is the opening.
+    """
+
+    transition: Transition
+    exact: bool
+
+    @property
+    def at(self) -> float:
+        """The time of the transition."""
+        return self.transition.at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardView:
+    """A shard at one moment.
+
+    Args:
+        number: The number of the shard.
+        now: The server's clock.
+        lease: The current lease; None if there is no leader.
+        instances: The instances, sorted by name.
+        circuits: The newest transition of each circuit that has one.
+        since: The openings of the circuits that are not closed.
+        unchanged: Called circuits without a transition.
+        unreadable: The number of malformed fields that were skipped.
+        omitted: The number of circuits above the limit that were skipped.
+    """
+
+    number: int
+    now: float
+    lease: Lease | None
+    instances: tuple[SeenInstance, ...] = ()
+    circuits: Mapping[str, Transition] = field(default_factory=dict[str, Transition])
+    since: Mapping[str, Since] = field(default_factory=dict[str, Since])
+    unchanged: tuple[str, ...] = ()
+    unreadable: int = 0
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the stream `states` of a shard."""
+
+    shard: int
+    entry: StateEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """The recent reports of a circuit, summed up.
+
+    Args:
+        span: The length of the period in seconds.
+        calls: The number of calls that ended.
+        failed: The number of failed calls.
+        slow: The number of slow calls.
+        blocked: The number of rejected calls.
+        overdue: The number of calls in flight for longer than `slow_call`.
+        failures: The most frequent failures, with their numbers.
+        instances: The reporting instances, with their numbers of failures.
+    """
+
+    span: float
+    calls: int = 0
+    failed: int = 0
+    slow: int = 0
+    blocked: int = 0
+    overdue: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict[str, int])
+    instances: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitView:
+    """A circuit at one moment.
+
+    Args:
+        shard: The number of its shard.
+        now: The server's clock.
+        lease: The lease of the shard.
+        current: The newest transition, if there is one.
+        since: The opening, if the circuit is not closed.
+        snapshot: The snapshot in the last checkpoint, if there is one.
+        history: The last transitions, newest first.
+        recent: The recent reports.
+    """
+
+    shard: int
+    now: float
+    lease: Lease | None
+    current: Transition | None
+    since: Since | None
+    snapshot: CircuitSnapshot | None
+    history: tuple[Transition, ...]
+    recent: Recent
+
+    @property
+    def current_snapshot(self) -> CircuitSnapshot | None:
+        """The snapshot, unless it is older than the newest transition."""
+        generation = self.current.generation if self.current else 0
+        matches = self.snapshot is not None and self.snapshot.generation == generation
+        return self.snapshot if matches else None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether Redis holds anything about the circuit."""
+        return bool(self.current or self.snapshot or self.history or self.recent.instances)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The number of shards of a namespace.
+
+    Args:
+        shards: The number; 0 if the namespace has no keys.
+        told: The live instances by their numbers of shards.
+    """
+
+    shards: int
+    told: Mapping[int, Sequence[str]] = field(default_factory=dict[int, Sequence[str]])
+
+
+def is_closed(transition: Transition | None) -> bool:
+    """Return whether a circuit with this newest transition, or with none, is closed."""
+    return transition is None or transition.state is State.CLOSED
