@@ -268,8 +268,8 @@ def _check_made(session: nox.Session) -> None:
 
 
 def _check_contents(session: nox.Session, built: Path) -> None:
-    scripts = ROOT.glob("zenvark_web/backends/scripts/*.lua")
-    expected = {str(path.relative_to(ROOT)) for path in scripts} | {"zenvark_web/py.typed"}
+    data = (*ROOT.glob("zenvark_web/**/*.lua"), *ROOT.glob("zenvark_web/**/*.json"))
+    expected = {str(path.relative_to(ROOT)) for path in data} | {"zenvark_web/py.typed"}
     contents = set(zipfile.ZipFile(built).namelist())
     if missing := expected - contents:
         session.error(f"{built.name} lacks {', '.join(sorted(missing))}")

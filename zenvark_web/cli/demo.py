@@ -1,15 +1,15 @@
-"""The command `zenvark-web`."""
+"""`zenvark-web demo`: its arguments and exit codes."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
 
-from ._version import __version__
+from .arguments import number, whole
+from .commands import Command
 
-DEMO = """\
+DESCRIPTION = """\
 Run a small fleet on this machine through an incident: several app processes
 call one upstream through their breakers, and the upstream breaks and recovers.
 A live table shows the state of each app, a timeline shows each change. The
@@ -22,65 +22,24 @@ exit code: 0 if the fleet behaved; 1 if it did not (the reason is printed);
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: The arguments. Default: those of the process.
-
-    Returns:
-        The exit code.
-    """
-    if reconfigure := getattr(sys.stdout, "reconfigure", None):
-        reconfigure(errors="replace")  # better a "?" than no demo
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help()
-        return 0
-    try:
-        return _demo(arguments)
-    except KeyboardInterrupt:  # before the demo installs its own handler
-        return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="zenvark-web",
-        description="Circuit breakers that a fleet of Python web processes shares.",
-    )
-    parser.add_argument("--version", action="version", version=f"zenvark-web {__version__}")
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
-    _add_demo(
-        commands.add_parser(
-            "demo",
-            help="run a fleet through an incident",
-            description=DEMO,
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
-    return parser
-
-
-def _add_demo(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instances",
-        type=_whole(1, 32),
+        type=whole(1, 32),
         default=4,
         metavar="N",
         help="number of app processes (default: 4)",
     )
     parser.add_argument(
         "--rate",
-        type=_number(1, 200),
+        type=number(1, 200),
         default=25.0,
         metavar="N",
         help="calls per second to each app (default: 25)",
     )
     parser.add_argument(
         "--incident",
-        type=_number(1, 600),
+        type=number(1, 600),
         default=5.0,
         metavar="SECONDS",
         help="duration of the incident (default: 5)",
@@ -113,10 +72,10 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _demo(arguments: argparse.Namespace) -> int:
-    from .demo.errors import SetupError
-    from .demo.run import run
-    from .demo.settings import DemoSettings
+def _run(arguments: argparse.Namespace) -> int:
+    from ..demo import run as demo
+    from ..demo.errors import SetupError
+    from ..demo.settings import DemoSettings
 
     code = 0
     try:
@@ -131,7 +90,7 @@ def _demo(arguments: argparse.Namespace) -> int:
             forever=arguments.forever,
             plain_output=arguments.plain,
         )
-        code = run(settings)
+        code = demo.run(settings)
     except* SetupError as errors:
         print(f"zenvark-web demo: {errors.exceptions[0]}", file=sys.stderr)
         code = 2
@@ -141,21 +100,11 @@ def _demo(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = float(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {text}")
-        return value
-
-    return number
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be from {least} to {most}, not {text}")
-        return value
-
-    return whole_number
+DEMO = Command(
+    name="demo",
+    help="run a fleet through an incident",
+    description=DESCRIPTION,
+    epilog=EXIT_CODES,
+    add_arguments=_add_arguments,
+    run=_run,
+)

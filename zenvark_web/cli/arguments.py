@@ -1,0 +1,67 @@
+"""Arguments that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+REDIS = "ZENVARK_REDIS"
+NAMESPACE = "ZENVARK_NAMESPACE"
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select the fleet."""
+    store = parser.add_argument_group("the fleet")
+    store.add_argument(
+        "--redis",
+        metavar="URL",
+        default=os.environ.get(REDIS),
+        help=f"redis://, rediss:// or unix://; for a cluster, any node (default: {REDIS})",
+    )
+    store.add_argument(
+        "--namespace",
+        metavar="NAME",
+        default=os.environ.get(NAMESPACE, "default"),
+        help=f"the namespace of the coordinators (default: {NAMESPACE}, or 'default')",
+    )
+    store.add_argument(
+        "--shards",
+        type=whole(1, 256),
+        metavar="N",
+        help="fail if the fleet has another number of shards (default: any)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, see docs/command-line.md")
+
+
+def add_plain(parser: argparse.ArgumentParser) -> None:
+    """Add `--plain`."""
+    parser.add_argument("--plain", action="store_true", help="plain text, as without a terminal")
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """Return an argument type: a number in a range."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {text}")
+        return value
+
+    return number
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return an argument type: a whole number in a range."""
+
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be from {least} to {most}, not {text}")
+        return value
+
+    return whole_number

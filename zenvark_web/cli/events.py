@@ -1,0 +1,134 @@
+"""`zenvark-web events`: the history of a fleet."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .arguments import add_json, add_store, whole
+from .commands import Command
+from .fleet import look, told
+
+if TYPE_CHECKING:
+    from .._core.order import Position
+    from ..backends.inspection import Inspector
+    from ..backends.views import Event
+
+DESCRIPTION = """\
+Shows the last events of a fleet: state changes of circuits with their reasons,
+and changes of the leader. The command only reads Redis.
+"""
+
+EXIT_CODES = """\
+exit code: 0; 2 if Redis does not reply or holds no such fleet; 130 after
+Ctrl-C.
+"""
+
+POLL = 0.5
+MOST = 2_000
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    add_json(parser)
+    parser.add_argument(
+        "-n",
+        dest="count",
+        type=whole(0, MOST),
+        default=20,
+        metavar="N",
+        help="the number of events (default: 20)",
+    )
+    parser.add_argument("--circuit", metavar="NAME", help="show events of this circuit only")
+    parser.add_argument("--follow", "-f", action="store_true", help="show new events until Ctrl-C")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return look(arguments, partial(_events, arguments))
+
+
+async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> int:
+    screen = _Screen(arguments, shards)
+    after: dict[int, Position] = {}
+    await inspector.news(shards, after)  # the positions from which `--follow` continues
+    found = screen.wanted(
+        await inspector.events(shards, MOST if arguments.circuit else _least(arguments))
+    )
+    for event in found:
+        after[event.shard] = max(after[event.shard], event.entry.position)
+    screen.show(found[len(found) - arguments.count :] if arguments.count < len(found) else found)
+    if arguments.follow:
+        await _follow(inspector, shards, after, screen)
+    return 0
+
+
+def _least(arguments: argparse.Namespace) -> int:
+    count: int = arguments.count
+    return max(1, count)
+
+
+async def _follow(
+    inspector: Inspector, shards: int, after: dict[int, Position], screen: _Screen
+) -> None:
+    from ..backends.asking import InspectionError
+
+    away = False
+    while True:
+        await asyncio.sleep(POLL)
+        try:
+            screen.show(screen.wanted(await inspector.news(shards, after)))
+        except InspectionError as error:
+            if not away:
+                print(
+                    f"zenvark-web events: {told(error, inspector)}. Retrying ...",
+                    file=sys.stderr,
+                )
+            away = True
+            continue
+        if away:
+            print("zenvark-web events: the server replies again", file=sys.stderr)
+        away = False
+
+
+class _Screen:
+    """Prints events as the arguments say."""
+
+    def __init__(self, arguments: argparse.Namespace, shards: int) -> None:
+        self._json: bool = arguments.json
+        self._circuit: str | None = arguments.circuit
+        self._shards = shards
+
+    def wanted(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return the events of the selected circuit."""
+        if self._circuit is None:
+            return events
+        return [
+            event for event in events if getattr(event.entry.item, "circuit", None) == self._circuit
+        ]
+
+    def show(self, events: Sequence[Event]) -> None:
+        """Print a line for each event."""
+        from . import records
+        from .pages import event_line
+
+        now = max((event.entry.position.seconds for event in events), default=0.0)
+        for event in events:
+            if self._json:
+                print(records.dumped(records.of_event(event), indent=None))
+            else:
+                print(event_line(event, now, shards=self._shards).text)
+        sys.stdout.flush()
+
+
+EVENTS = Command(
+    name="events",
+    help="show the history of a fleet",
+    description=DESCRIPTION,
+    epilog=EXIT_CODES,
+    add_arguments=_add_arguments,
+    run=_run,
+)

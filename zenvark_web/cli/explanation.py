@@ -1,0 +1,180 @@
+"""The page of `why`: the reason of a circuit's state, and its next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .._core.states import Cause, State, Transition
+from ..backends.views import CircuitView, Recent, is_closed
+from . import texts
+from .blocks import Block, Line, Page, Part, Table, line
+from .texts import STATES, STYLES, counted, duration, escaped, listed
+
+DIM = "dim"
+FULL = 1000
+
+HISTORY = ("WHEN", "WHAT", "ATTEMPT", "REASON")
+CHECKED = {Cause.CHECK_FAILED, Cause.CHECK_PASSED, Cause.IDLE_CHECK_FAILED}
+TRIED = {Cause.TRIAL, Cause.TRIAL_FAILED, Cause.TRIAL_PASSED}
+
+NO_LEADER = (
+    "There is no leader, so the circuit keeps its state. Start an instance, or run `zenvark-web "
+    "doctor` to find out why no instance takes the lease."
+)
+
+
+def circuit_page(name: str, view: CircuitView) -> Page:
+    """Return the page of `why`."""
+    return [
+        _heading(name, view),
+        *_reason(view),
+        *_next(view),
+        *_recent(view.recent),
+        *_counting(view),
+        *_history(view),
+    ]
+
+
+def what_next(view: CircuitView) -> str:
+    """Return the next attempt, and the condition for closing the circuit."""
+    current = view.current
+    if current is None or is_closed(current):
+        return "Calls are permitted."
+    if view.lease is None:
+        return NO_LEADER
+    if current.state is State.HALF_OPEN:
+        return _of_trial(view, current)
+    return _of_wait(view, current)
+
+
+def _of_trial(view: CircuitView, current: Transition) -> str:
+    trial = view.current_snapshot.trial if view.current_snapshot else None
+    grant = current.grant
+    holder = escaped(grant.holder) if grant else "an instance"
+    calls = counted(grant.permits, "trial call") if grant else "trial calls"
+    told = f"{holder} makes {calls}. If all pass, the circuit closes; if one fails, it opens."
+    if trial is not None:
+        told += f" So far, {trial.passed} passed and {trial.failed} failed."
+    return told
+
+
+def _of_wait(view: CircuitView, current: Transition) -> str:
+    left = current.retry_at - view.now
+    when = f"in {duration(left)}" if left > 0 else f"due since {duration(-left)} ago"
+    causes = [each.reason.cause for each in (current, *view.history)]
+    if any(cause in CHECKED for cause in causes):
+        leader = escaped(view.lease.holder) if view.lease else "the leader"
+        return (
+            f"Next attempt {when}: {leader} runs the health check. If the check passes "
+            "(`healthy_after` times in a row), the circuit closes."
+        )
+    if any(cause in TRIED for cause in causes):
+        return f"Next attempt {when}: the leader {_trial_calls(view)}"
+    return (
+        f"Next attempt {when}: the leader runs the health check or, if the policy has none, "
+        f"{_trial_calls(view)}"
+    )
+
+
+def _trial_calls(view: CircuitView) -> str:
+    told = "grants trial calls to an instance with callers. If they pass, the circuit closes."
+    if not view.recent.blocked:
+        told += " No instance has had callers in the last minute; a trial waits for one."
+    return told
+
+
+def _heading(name: str, view: CircuitView) -> Line:
+    current, shown = view.current, Part(escaped(name), "bold")
+    if current is None:
+        never = "; no state change yet"
+        return line(shown, " is ", Part("closed", STYLES[State.CLOSED]), never)
+    state = Part(STATES[current.state], STYLES[current.state])
+    where = Part(f" (generation {current.generation}, shard {view.shard})", DIM)
+    return line(shown, " is ", state, f", {_times(view, current)}", where)
+
+
+def _times(view: CircuitView, current: Transition) -> str:
+    changed = f"changed {_moment(current.at, view.now)}"
+    if view.since is None or view.since.transition.at == current.at:
+        return changed
+    before = "" if view.since.exact else "before "
+    return f"opened {before}{_moment(view.since.at, view.now)}, {changed}"
+
+
+def _moment(at: float, now: float) -> str:
+    return f"{duration(now - at)} ago at {texts.clock(at, now)}"
+
+
+def _reason(view: CircuitView) -> Sequence[Block]:
+    current, since = view.current, view.since
+    if current is None:
+        return ()
+    last = [("why", texts.detail(current, FULL)), *_sample(current)]
+    last.append(("decided by", f"{escaped(current.leader)} (epoch {current.epoch})"))
+    blocks: list[Block] = [_fact(what, told) for what, told in last]
+    if since is not None and since.exact and since.transition.generation != current.generation:
+        opening = [("opened by", texts.detail(since.transition, FULL)), *_sample(since.transition)]
+        blocks += [line(), *(_fact(what, told) for what, told in opening)]
+    return blocks
+
+
+def _sample(transition: Transition) -> Sequence[tuple[str, str]]:
+    reason = transition.reason
+    facts = [("failures", listed(reason.failures)), ("seen by", _who(reason.instances))]
+    if reason.slow_share:
+        facts.append(("slow calls", f"{reason.slow_share:.0%}"))
+    return [(what, told) for what, told in facts if told]
+
+
+def _fact(what: str, told: str) -> Line:
+    return line(Part(f"{what + ':':<12}", DIM), told, indent=2)
+
+
+def _who(instances: Mapping[str, int]) -> str:
+    return ", ".join(f"{escaped(who, 60)} ({count:,})" for who, count in instances.items())
+
+
+def _next(view: CircuitView) -> Sequence[Block]:
+    left = view.snapshot.retry_after_until - view.now if view.snapshot else 0.0
+    asked = [line(f"Retry-After: the upstream asked to wait {duration(left)} more.")]
+    return [line(), line(Part(what_next(view), "bold")), *(asked if left > 0 else [])]
+
+
+def _recent(recent: Recent) -> Sequence[Block]:
+    told = f"Last {duration(recent.span)}: {counted(recent.calls, 'call')}"
+    told += f", {recent.failed:,} failed, {recent.blocked:,} rejected"
+    if recent.slow:
+        told += f", {recent.slow:,} slow"
+    if recent.overdue:
+        told += f", {recent.overdue:,} in flight for too long"
+    told += f"; reported by {counted(len(recent.instances), 'instance')}"
+    seen = {who: count for who, count in recent.instances.items() if count}
+    facts = [("failures", listed(recent.failures)), ("seen by", _who(seen))]
+    return [line(), line(told), *(_fact(what, told) for what, told in facts if told)]
+
+
+def _counting(view: CircuitView) -> Sequence[Block]:
+    window = view.current_snapshot.window if view.current_snapshot else None
+    if window is None or not is_closed(view.current):
+        return ()
+    blocks: list[Block] = [line(), line(f"Counting: {escaped(window.strategy, FULL)}")]
+    blocks += [
+        line(f"{count:,} x {escaped(what)} on {escaped(who, 60)}", indent=2)
+        for who, what, count in window.failures[:10]
+    ]
+    return blocks
+
+
+def _history(view: CircuitView) -> Sequence[Block]:
+    if not view.history:
+        return ()
+    rows = [
+        (
+            texts.clock(each.at, view.now),
+            Part(texts.change(each), STYLES[each.state]),
+            f"{each.attempt}, {duration(each.delay)}" if each.state is State.OPEN else "",
+            texts.reason(each),
+        )
+        for each in view.history
+    ]
+    return [line(), line("Last changes, newest first:"), Table(HISTORY, tuple(rows), indent=2)]

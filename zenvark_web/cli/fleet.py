@@ -1,0 +1,105 @@
+"""Connects a command to the fleet that its arguments select."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from .arguments import REDIS
+from .commands import CommandError
+from .texts import counted, escaped
+
+if TYPE_CHECKING:
+    from ..backends.inspection import Inspector
+
+Look = Callable[["Inspector", int], Awaitable[int]]
+"""The work of a command, with the number of shards; returns the exit code."""
+
+NO_URL = (
+    f"no Redis URL: pass --redis redis://HOST:6379/0, or set {REDIS} to the URL of the fleet's "
+    "coordinators"
+)
+
+NOTHING = (
+    "{server} holds no keys of namespace {namespace!r}. Check --namespace, and the host and "
+    "database number in the URL, against the fleet's coordinators. (The keys of a fleet expire a "
+    "day after its last instance has stopped.)"
+)
+
+OTHER_SHARDS = (
+    "namespace {namespace!r} has {found}, not {given}: omit --shards, or pass --shards {shards}"
+)
+
+ADVICE = {
+    "unreachable": "Check the host and port in the URL, and that the server runs and accepts "
+    "connections from this host",
+    "silent": "Check whether the server hangs, or a firewall drops the packets",
+    "tls": "Use rediss:// only if the server expects TLS; ?ssl_ca_certs=FILE in the URL selects "
+    "the trusted authority",
+    "login": "Put user and password into the URL, redis://USER:PASSWORD@HOST:6379/0, with "
+    "percent-encoded special characters",
+    "forbidden": "Use the instances' user, or grant the same permissions (`zenvark-web doctor` "
+    "lists missing ones); check that --namespace is among that user's key patterns",
+    "wrong_type": "Another application has written this key: run `zenvark-web doctor`, which "
+    "lists all such keys",
+    "unready": "Wait until the server has loaded its data, its primary is back, or the cluster "
+    "serves all slots",
+    "read_only": "Pass the URL of the primary",
+    "other": "Check that the server is Redis 6.2 or later, or Valkey",
+}
+
+
+def look(arguments: argparse.Namespace, act: Look) -> int:
+    """Run the work of a command with the selected fleet.
+
+    Raises:
+        CommandError: The fleet does not exist, or the server does not reply.
+    """
+
+    async def found(inspector: Inspector) -> int:
+        return await act(inspector, await _shards(inspector, arguments.shards))
+
+    return look_at_server(arguments, found)
+
+
+def look_at_server(
+    arguments: argparse.Namespace, act: Callable[[Inspector], Awaitable[int]]
+) -> int:
+    """Run the work of a command with the selected server, even if it holds no fleet."""
+    from ..backends.asking import InspectionError
+    from ..backends.inspection import Inspector
+
+    if not arguments.redis:
+        raise CommandError(NO_URL)
+    try:
+        inspector = Inspector(arguments.redis, arguments.namespace)
+    except ValueError as error:
+        raise CommandError(f"{error}") from None
+
+    async def run() -> int:
+        async with inspector:
+            return await act(inspector)
+
+    try:
+        return asyncio.run(run())
+    except InspectionError as error:
+        raise CommandError(told(error, inspector)) from None
+
+
+def told(error: Exception, inspector: Inspector) -> str:
+    """Return the message for a failed command, with a remedy."""
+    advice = ADVICE[getattr(error, "trouble", "other")]
+    return f"{inspector.server!r}: {escaped(str(error)).rstrip('.')}. {advice}"
+
+
+async def _shards(inspector: Inspector, given: int | None) -> int:
+    found = (await inspector.layout()).shards
+    facts = {"namespace": inspector.namespace, "server": inspector.server}
+    if found == 0:
+        raise CommandError(NOTHING.format(**facts))
+    if given not in {None, found}:
+        number = counted(found, "shard")
+        raise CommandError(OTHER_SHARDS.format(**facts, found=number, given=given, shards=found))
+    return found

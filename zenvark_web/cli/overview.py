@@ -1,0 +1,127 @@
+"""A fleet at one moment: its shards merged and sorted for operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .._core.states import State, Transition
+from ..backends.views import SeenInstance, ShardView, Since, is_closed
+
+ORDER = {State.OPEN: 0, State.HALF_OPEN: 1, State.CLOSED: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenCircuit:
+    """A circuit.
+
+    Args:
+        name: The name.
+        shard: The number of its shard.
+        transition: The newest transition, if there is one.
+        since: The opening, if the circuit is not closed.
+    """
+
+    name: str
+    shard: int
+    transition: Transition | None = None
+    since: Since | None = None
+
+    @property
+    def state(self) -> State:
+        """The state."""
+        return self.transition.state if self.transition else State.CLOSED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """An instance in all shards.
+
+    Args:
+        seen: Its newest full heartbeat in any shard.
+        leads: The shards that it leads.
+    """
+
+    seen: SeenInstance
+    leads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A fleet.
+
+    Args:
+        namespace: The namespace.
+        server: The address of the server.
+        views: The shards.
+    """
+
+    namespace: str
+    server: str
+    views: Sequence[ShardView]
+
+    @property
+    def now(self) -> float:
+        """The server's clock."""
+        return max(view.now for view in self.views)
+
+    @property
+    def circuits(self) -> Sequence[SeenCircuit]:
+        """All circuits: open ones first, then half-open ones, the newest openings first."""
+        found = [circuit for view in self.views for circuit in _circuits(view)]
+        return sorted(found, key=_rank)
+
+    @property
+    def counts(self) -> Mapping[State, int]:
+        """The number of circuits in each state."""
+        counted = Counter(circuit.state for circuit in self.circuits)
+        return {state: counted[state] for state in ORDER}
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether all circuits are closed."""
+        return all(is_closed(each) for view in self.views for each in view.circuits.values())
+
+    @property
+    def members(self) -> Sequence[Member]:
+        """All instances, leaders first."""
+        newest: dict[str, SeenInstance] = {}
+        for view in self.views:
+            for seen in view.instances:
+                known = newest.setdefault(seen.name, seen)
+                if seen.silence < known.silence:
+                    newest[seen.name] = seen
+        members = [Member(seen=seen, leads=self._led_by(name)) for name, seen in newest.items()]
+        return sorted(members, key=lambda each: (not each.leads, each.seen.name))
+
+    @property
+    def leaderless(self) -> Sequence[int]:
+        """The shards without a leader."""
+        return [view.number for view in self.views if view.lease is None]
+
+    @property
+    def unreadable(self) -> int:
+        """The number of malformed fields that were skipped."""
+        return sum(view.unreadable for view in self.views)
+
+    @property
+    def omitted(self) -> int:
+        """The number of circuits above the limit that were skipped."""
+        return sum(view.omitted for view in self.views)
+
+    def _led_by(self, name: str) -> tuple[int, ...]:
+        return tuple(view.number for view in self.views if view.lease and view.lease.holder == name)
+
+
+def _circuits(view: ShardView) -> Sequence[SeenCircuit]:
+    changed = [
+        SeenCircuit(name=name, shard=view.number, transition=transition, since=view.since.get(name))
+        for name, transition in view.circuits.items()
+    ]
+    return [*changed, *(SeenCircuit(name=name, shard=view.number) for name in view.unchanged)]
+
+
+def _rank(circuit: SeenCircuit) -> tuple[int, float, str]:
+    since = circuit.since.at if circuit.since else 0.0
+    return ORDER[circuit.state], -since, circuit.name

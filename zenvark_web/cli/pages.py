@@ -1,0 +1,192 @@
+"""The pages of `status`, `watch` and `events`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._core.states import State, Transition
+from ..backends.base import Forgotten, LeaderChange, Recalled
+from ..backends.views import Event
+from ..exceptions import MalformedEntryError
+from . import texts
+from .blocks import Line, Page, Part, Table, Text, line
+from .overview import Member, Overview, SeenCircuit
+from .texts import STATES, STYLES, counted, duration, escaped
+
+ROWS = 50
+"""The default limit for rows. Circuits that are not closed are always shown."""
+
+DIM = "dim"
+BAD = "bold red"
+
+CIRCUITS = ("CIRCUIT", "STATE", "SINCE", "NEXT ATTEMPT", "REASON")
+INSTANCES = ("INSTANCE", "ROLE", "SEEN", "VERSION", "POLICIES")
+
+
+def fleet_page(overview: Overview, *, every: bool = False) -> Page:
+    """Return the page of `status`."""
+    return [
+        _heading(overview),
+        *_troubles(overview),
+        line(),
+        *circuit_blocks(overview, None if every else ROWS),
+        line(),
+        *instance_blocks(overview),
+    ]
+
+
+def live_page(overview: Overview, events: Sequence[Event], height: int) -> Page:
+    """Return the page of `watch` for a terminal of this height."""
+    top = [_heading(overview), *_troubles(overview), line()]
+    room = max(12, height - len(top) - 6)
+    circuits = min(len(overview.circuits), room // 2)
+    instances = min(len(overview.members), room // 4)
+    shards = len(overview.views)
+    told = [event_line(event, overview.now, shards=shards) for event in events]
+    below = [
+        *circuit_blocks(overview, circuits, least=0),
+        line(),
+        *instance_blocks(overview, instances),
+        line(),
+    ]
+    return [*top, *below, *told[-max(3, room - circuits - instances) :]]
+
+
+def circuit_blocks(overview: Overview, rows: int | None, *, least: int | None = None) -> Page:
+    """Return the table of circuits.
+
+    Args:
+        overview: The fleet.
+        rows: The most rows; None for no limit.
+        least: The least rows; None for all circuits that are not closed.
+    """
+    circuits = overview.circuits
+    if not circuits:
+        return [line(Part("no circuits: the fleet has not reported any call yet", DIM))]
+    if least is None:
+        least = sum(each.state is not State.CLOSED for each in circuits)
+    shown = circuits if rows is None else circuits[: max(rows, least)]
+    blocks: list[Line | Table] = [
+        Table(CIRCUITS, tuple(_circuit(each, overview) for each in shown))
+    ]
+    if left := len(circuits) - len(shown):
+        blocks.append(line(Part(f"and {counted(left, 'circuit')} more: status --all", DIM)))
+    return blocks
+
+
+def instance_blocks(overview: Overview, rows: int = ROWS) -> Page:
+    """Return the table of instances."""
+    members = overview.members
+    if not members:
+        return [line(Part("no instances: none is connected to this namespace", BAD))]
+    digests = {each.seen.policies for each in members}
+    shown = [_member(each, overview, differ=len(digests) > 1) for each in members[:rows]]
+    blocks: list[Line | Table] = [Table(INSTANCES, tuple(shown))]
+    if left := len(members) - len(shown):
+        blocks.append(line(Part(f"and {counted(left, 'instance')} more", DIM)))
+    return blocks
+
+
+def event_line(event: Event, now: float, *, shards: int) -> Line:
+    """Return the line of an event."""
+    at = texts.clock(event.entry.position.seconds, now)
+    where = f" shard {event.shard}" if shards > 1 else ""
+    return Line((Part(f"{at}{where}  ", DIM), *_event(event)), cut=True)
+
+
+def _heading(overview: Overview) -> Line:
+    counts = overview.counts
+    states = [
+        Part(f"{counts[state]:,} {STATES[state]}", STYLES[state] if counts[state] else DIM)
+        for state in (State.OPEN, State.HALF_OPEN, State.CLOSED)
+    ]
+    between = [part for state in states for part in (state, Part(", "))][:-1]
+    now = overview.now
+    where = f"   {overview.server}   {texts.clock(now, now)} {texts.zone(now)}"
+    return line(Part(overview.namespace, "bold"), ": ", *between, Part(where, DIM))
+
+
+def _troubles(overview: Overview) -> Sequence[Line]:
+    found: list[str] = []
+    if overview.leaderless:
+        what = "no leader" if len(overview.views) == 1 else _unled(overview.leaderless)
+        found.append(f"{what}: circuits keep their states. Run `zenvark-web doctor`")
+    if overview.unreadable:
+        what = counted(overview.unreadable, "malformed field")
+        found.append(f"{what} skipped. Run `zenvark-web doctor`")
+    if overview.omitted:
+        found.append(f"{counted(overview.omitted, 'circuit')} not shown: above the limit of a read")
+    return [line(Part(each, BAD)) for each in found]
+
+
+def _unled(shards: Sequence[int]) -> str:
+    return f"no leader of shard {', '.join(map(str, shards[:20]))}"
+
+
+def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
+    now, transition = overview.now, circuit.transition
+    state = Part(STATES[circuit.state], STYLES[circuit.state])
+    name = escaped(circuit.name, 80)
+    if transition is None:
+        return name, state, "", "", Part("no state change yet", DIM)
+    attempt = texts.attempt(transition, now)
+    if circuit.state is State.OPEN:
+        attempt += f", attempt {transition.attempt}"
+    look = DIM if circuit.state is State.CLOSED else ""
+    return name, state, _since(circuit, now), attempt, Part(texts.reason(transition), look)
+
+
+def _since(circuit: SeenCircuit, now: float) -> str:
+    if circuit.transition is None:
+        return ""
+    if circuit.since is None:
+        return duration(now - circuit.transition.at)
+    return f"{'' if circuit.since.exact else 'over '}{duration(now - circuit.since.at)}"
+
+
+def _member(member: Member, overview: Overview, *, differ: bool) -> tuple[Text, ...]:
+    seen = member.seen
+    silent = Part(f"{duration(seen.silence)} ago", "" if seen.is_alive else BAD)
+    return (
+        escaped(seen.name, 60),
+        _role(member, len(overview.views)),
+        silent,
+        escaped(seen.version, 20),
+        Part(escaped(seen.policies, 16), BAD if differ else DIM),
+    )
+
+
+def _role(member: Member, shards: int) -> Text:
+    if not member.leads:
+        return "follower"
+    if shards == 1:
+        return Part("leader", "bold")
+    return Part(f"leads {', '.join(map(str, member.leads[:8]))}", "bold")
+
+
+def _event(event: Event) -> Sequence[Text]:
+    item = event.entry.item
+    match item:
+        case Transition():
+            circuit = Part(escaped(item.circuit, 80), "bold")
+            happened = Part(texts.change(item), STYLES[item.state])
+            return circuit, " ", happened, f": {texts.reason(item)}", _wait(item)
+        case LeaderChange(leader=None):
+            return (Part(f"the leader has stopped (epoch {item.epoch})", DIM),)
+        case LeaderChange():
+            return (
+                Part(f"{escaped(item.leader or '', 60)} is the leader (epoch {item.epoch})", DIM),
+            )
+        case Forgotten():
+            return (Part(f"{escaped(item.circuit, 80)} was removed: closed and unused", DIM),)
+        case Recalled():
+            name = escaped(item.circuit, 80)
+            return (Part(f"{name}: unused trial permits were recalled", DIM),)
+        case MalformedEntryError():
+            return (Part(escaped(str(item)), BAD),)
+
+
+def _wait(transition: Transition) -> str:
+    if transition.state is not State.OPEN:
+        return ""
+    return f"; attempt {transition.attempt} after {duration(transition.delay)}"

@@ -1,0 +1,185 @@
+"""The records of `--json`, described by `schemas/`. Times are seconds of the server's clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .._core.states import Transition
+from ..backends.base import Forgotten, LeaderChange, Recalled
+from ..backends.views import CircuitView, Event, Recent
+from ..exceptions import MalformedEntryError
+from .findings import Finding
+from .overview import Member, Overview, SeenCircuit
+
+VERSION = 1
+
+
+def dumped(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """Return a record as JSON without control characters."""
+    return json.dumps(record, indent=indent).replace("\x7f", "\\u007f")
+
+
+def of_overview(overview: Overview) -> dict[str, Any]:
+    """Return the record of `status`."""
+    counts = {state.value: count for state, count in overview.counts.items()}
+    return {
+        "version": VERSION,
+        "namespace": overview.namespace,
+        "server": overview.server,
+        "now": overview.now,
+        "all_closed": overview.all_closed,
+        "counts": counts,
+        "shards": [
+            {
+                "number": view.number,
+                "leader": view.lease.holder if view.lease else None,
+                "epoch": view.lease.epoch if view.lease else None,
+            }
+            for view in overview.views
+        ],
+        "circuits": [_circuit(each) for each in overview.circuits],
+        "instances": [_member(each) for each in overview.members],
+        "unreadable": overview.unreadable,
+        "omitted": overview.omitted,
+    }
+
+
+def of_event(event: Event) -> dict[str, Any]:
+    """Return the record of an event."""
+    entry = event.entry
+    head = {"version": VERSION, "position": str(entry.position), "shard": event.shard}
+    item = entry.item
+    match item:
+        case Transition():
+            return head | {"event": "transition", **of_transition(item)}
+        case LeaderChange():
+            return head | {"event": "leader", "leader": item.leader, "epoch": item.epoch}
+        case Forgotten():
+            event_name = "forgotten"
+        case Recalled():
+            event_name = "recalled"
+        case MalformedEntryError():
+            return head | {"event": "unreadable", "detail": str(item)}
+    return head | {"event": event_name, "circuit": item.circuit, "generation": item.generation}
+
+
+def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
+    """Return the record of `why`."""
+    lease, since = view.lease, view.since
+    deadline = view.snapshot.retry_after_until if view.snapshot else 0.0
+    return {
+        "version": VERSION,
+        "circuit": name,
+        "shard": view.shard,
+        "now": view.now,
+        "leader": lease.holder if lease else None,
+        "state": view.current.state.value if view.current else "closed",
+        "current": of_transition(view.current) if view.current else None,
+        "opening": of_transition(since.transition) if since and since.exact else None,
+        "history": [of_transition(each) for each in view.history],
+        "counting": _window(view),
+        "trial": _trial(view),
+        "retry_after_until": deadline or None,
+        "recent": _recent(view.recent),
+        "what_next": advice,
+    }
+
+
+def of_findings(namespace: str, server: str, findings: list[Finding]) -> dict[str, Any]:
+    """Return the record of `doctor`."""
+    return {
+        "version": VERSION,
+        "namespace": namespace,
+        "server": server,
+        "healthy": not any(each.matters for each in findings),
+        "findings": [
+            {
+                "check": each.check,
+                "level": each.level.value,
+                "text": each.text,
+                "advice": each.advice,
+            }
+            for each in findings
+        ],
+    }
+
+
+def of_transition(transition: Transition) -> dict[str, Any]:
+    """Return the record of a transition."""
+    reason, grant = transition.reason, transition.grant
+    return {
+        "circuit": transition.circuit,
+        "generation": transition.generation,
+        "previous": transition.previous.value,
+        "state": transition.state.value,
+        "at": transition.at,
+        "attempt": transition.attempt,
+        "delay": transition.delay,
+        "grant": None
+        if grant is None
+        else {"holder": grant.holder, "permits": grant.permits, "passed": grant.passed},
+        "cause": reason.cause.value,
+        "detail": reason.detail,
+        "failures": dict(reason.failures),
+        "instances": dict(reason.instances),
+        "slow_share": reason.slow_share,
+        "leader": transition.leader,
+        "epoch": transition.epoch,
+    }
+
+
+def _circuit(circuit: SeenCircuit) -> dict[str, Any]:
+    since = circuit.since
+    return {
+        "name": circuit.name,
+        "shard": circuit.shard,
+        "state": circuit.state.value,
+        "since": since.at if since else None,
+        "since_is_exact": since.exact if since else True,
+        "transition": of_transition(circuit.transition) if circuit.transition else None,
+    }
+
+
+def _member(member: Member) -> dict[str, Any]:
+    seen = member.seen
+    return {
+        "name": seen.name,
+        "leads": list(member.leads),
+        "silence": seen.silence,
+        "alive": seen.is_alive,
+        "package": seen.version,
+        "policies": seen.policies,
+        "shards": seen.shards,
+    }
+
+
+def _window(view: CircuitView) -> dict[str, Any] | None:
+    window = view.current_snapshot.window if view.current_snapshot else None
+    if window is None:
+        return None
+    failures = [
+        {"instance": who, "failure": what, "count": count} for who, what, count in window.failures
+    ]
+    return {"strategy": window.strategy, "failures": failures}
+
+
+def _trial(view: CircuitView) -> dict[str, Any] | None:
+    trial = view.current_snapshot.trial if view.current_snapshot else None
+    if trial is None:
+        return None
+    return {"passed": trial.passed, "failed": trial.failed, "failures": dict(trial.failures)}
+
+
+def _recent(recent: Recent) -> dict[str, Any]:
+    return {
+        "seconds": recent.span,
+        "calls": recent.calls,
+        "failed": recent.failed,
+        "slow": recent.slow,
+        "blocked": recent.blocked,
+        "overdue": recent.overdue,
+        "failures": dict(recent.failures),
+        "instances": dict(recent.instances),
+    }

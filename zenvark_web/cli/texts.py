@@ -1,0 +1,120 @@
+"""Times, names and transitions as text. All stored texts reach a terminal through `escaped`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from .._core.states import Cause, State, Transition
+
+MOST = 200
+"""The default limit for characters of a stored text."""
+
+LONG_AGO = 20 * 3600.0
+
+STATES: Mapping[State, str] = {
+    State.CLOSED: "closed",
+    State.OPEN: "open",
+    State.HALF_OPEN: "half-open",
+}
+
+STYLES: Mapping[State, str] = {
+    State.CLOSED: "green",
+    State.OPEN: "bold red",
+    State.HALF_OPEN: "bold yellow",
+}
+
+
+def escaped(text: str, most: int = MOST) -> str:
+    """Return a stored text without line breaks and control sequences."""
+    shown = text[:most] + ("…" if len(text) > most else "")
+    if shown.isprintable():
+        return shown
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "replace").decode()
+        for each in shown
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in at most two units."""
+    if seconds < 1:
+        ms = max(0.0, seconds) * 1000
+        return f"{ms:.1f} ms" if 0 < ms < 10 else f"{ms:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.0f} min"
+    hours = minutes / 60
+    if hours < 48:
+        return f"{int(hours)} h {int(minutes) % 60} min"
+    return f"{min(hours / 24, 1e6):.0f} days"
+
+
+def clock(at: float, now: float) -> str:
+    """Return a time in the local time zone, with its date if that is another day."""
+    try:
+        moment = datetime.fromtimestamp(at, UTC).astimezone()
+    except (OverflowError, ValueError, OSError):  # beyond any calendar
+        return "?"
+    return f"{moment:%H:%M:%S}" if abs(now - at) < LONG_AGO else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def zone(now: float) -> str:
+    """Return the local time zone."""
+    try:
+        return datetime.fromtimestamp(now, UTC).astimezone().tzname() or ""
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Return names with their numbers."""
+    return ", ".join(f"{count:,} x {escaped(what)}" for what, count in counts.items())
+
+
+def reason(transition: Transition, most: int = MOST) -> str:
+    """Return the reason of a transition, with its sample of failures."""
+    failures = listed(transition.reason.failures)
+    told = detail(transition, most)
+    return f"{told} ({failures})" if failures else told
+
+
+def detail(transition: Transition, most: int = MOST) -> str:
+    """Return the reason of a transition."""
+    reason = transition.reason
+    return escaped(reason.detail or reason.cause.value.replace("_", " "), most)
+
+
+def change(transition: Transition) -> str:
+    """Return the kind of a transition, in a word or two."""
+    if transition.reason.cause is Cause.REPAIRED:
+        return f"restored as {STATES[transition.state]}"
+    if transition.state is State.CLOSED:
+        return "closed"
+    if transition.state is State.HALF_OPEN:
+        return "half-open"
+    if transition.previous is State.CLOSED:
+        return "opened"
+    return "stays open"
+
+
+def attempt(transition: Transition, now: float) -> str:
+    """Return the time of the next recovery attempt."""
+    if transition.state is State.CLOSED:
+        return ""
+    if transition.state is State.HALF_OPEN:
+        grant = transition.grant
+        if grant is None:
+            return "under way"
+        return f"{counted(grant.permits, 'trial call')} by {escaped(grant.holder, 60)}"
+    left = transition.retry_at - now
+    return f"in {duration(left)}" if left > 0 else f"due for {duration(-left)}"
