@@ -81,6 +81,9 @@ NUMBERS = [
     ("failure-modes.md", "_circuits.runs", "MAX_RUNS", "{:,} runs"),
     ("failure-modes.md", "_judging.health", "CHECK_TIMEOUT", "after {:.0f} s and counts"),
     ("failure-modes.md", "_runtime.notifier", "CALLBACK_TIMEOUT", "after {:.0f} s; other"),
+    ("command-line.md", "backends.asking", "PATIENCE", "waits up to {:.0f} s for each reply"),
+    ("command-line.md", "cli.pages", "ROWS", "beyond the first {}"),
+    ("command-line.md", "backends.views", "SILENCE", "no heartbeats for {:.0f} s"),
     ("httpx.md", "_core._checks", "MAX_NAME_LENGTH", "longer than {} characters"),
 ]
 
