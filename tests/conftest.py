@@ -79,6 +79,7 @@ def oldest_redis_server() -> Iterator[ServerHandle]:
 def patient_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that look at every error: a busy host that keeps a command waiting makes none."""
     monkeypatch.setattr(redis, "COMMAND_TIMEOUT", 30.0)
+    monkeypatch.setattr(redis, "READ_SLACK", 30.0)
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Cause, State
 from zenvark_web._core.states import Transition
 
+CLOCKS_APART = 0.1
+"""Seconds by which instances of a busy host may differ in the shared time."""
+
 
 @dataclass
 class Attempt:
@@ -76,8 +79,8 @@ async def test_every_wait_ends_in_exactly_so_many_calls(
         }
         assert (
             attempt.wait.delay
-            <= attempt.grants[0].at - attempt.wait.at + 0.001
-            < attempt.wait.delay + 2.0
+            <= attempt.grants[0].at - attempt.wait.at + CLOCKS_APART
+            < attempt.wait.delay + PATIENCE
         )
     assert [attempt.wait.delay for attempt in made] == [0.2 * 2**n for n in range(len(made))]
     assert [attempt.end.reason.cause for attempt in made] == [

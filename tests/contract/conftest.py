@@ -15,6 +15,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command may take long on a noisy host where its time is not what is tested, and a read
     that wakes is told from one that has waited for its end."""
     monkeypatch.setattr("zenvark_web.backends.redis.COMMAND_TIMEOUT", 60.0)
+    monkeypatch.setattr("zenvark_web.backends.redis.READ_SLACK", 60.0)
     monkeypatch.setattr("zenvark_web.backends._clients.LONGEST_WAIT", 60.0)
 
 
