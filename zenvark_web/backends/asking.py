@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, cast
@@ -42,7 +42,7 @@ class Trouble(StrEnum):
     OTHER = "other"
 
 
-WORDS = {
+WORDS: Mapping[Trouble, tuple[str, ...]] = {
     Trouble.LOGIN: ("NOAUTH", "WRONGPASS", "Authentication required", "invalid username-password"),
     Trouble.FORBIDDEN: ("NOPERM", "has no permissions", "No permissions", "can't run this"),
     Trouble.WRONG_TYPE: ("WRONGTYPE", "wrong kind of value"),
@@ -51,7 +51,7 @@ WORDS = {
 }
 """Words in error messages. The message of a script contains that of its failed command."""
 
-KINDS = {
+KINDS: Mapping[Trouble, tuple[type[Exception], ...]] = {
     Trouble.LOGIN: (AuthenticationError,),
     Trouble.FORBIDDEN: (NoPermissionError,),
     Trouble.SILENT: (redis.exceptions.TimeoutError, TimeoutError),

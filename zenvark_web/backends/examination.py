@@ -49,7 +49,10 @@ TRIALS: Mapping[str, tuple[str | int, ...]] = {
 
 T = TypeVar("T")
 
-USED_BY_PRELUDE = {"keep": ("PTTL", "PEXPIRE"), "add": ("XADD", "DEL", "PTTL", "PEXPIRE")}
+USED_BY_PRELUDE: Mapping[str, tuple[str, ...]] = {
+    "keep": ("PTTL", "PEXPIRE"),
+    "add": ("XADD", "DEL", "PTTL", "PEXPIRE"),
+}
 
 
 NOTHING = Layout(0)

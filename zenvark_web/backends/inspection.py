@@ -69,7 +69,7 @@ class Inspector:
         if set("{}/") & set(namespace):
             raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
         self.namespace = namespace
-        self.server = Server(url)
+        self.server: Server = Server(url)
 
     async def __aenter__(self) -> Self:
         self.server.open()
