@@ -266,8 +266,8 @@ MUTATIONS = (
         "_runtime/clock.py",
         "stamp <= self._clock.now() + AHEAD\n",
         "True\n",
-        "tests/coordination/test_shared_clock.py"
-        "::test_failures_count_after_successes_though_the_clock_was_set_back",
+        "tests/unit/test_clock.py"
+        "::TestFrame::test_stamps_that_stand_still_arrive_now_and_tell_nothing",
     ),
     Mutation(
         9,
@@ -283,8 +283,8 @@ MUTATIONS = (
         "_judging/leader.py",
         "    return max([reached.seconds, *told])\n",
         "    return reached.seconds\n",
-        "tests/simulation/test_schedules.py"
-        "::test_leader_goes_on_from_what_was_counted_since_such_a_loss",
+        "tests/unit/test_leader_times.py"
+        "::test_a_leader_starts_after_the_newest_result_that_its_predecessor_counted",
     ),
     Mutation(
         7,
