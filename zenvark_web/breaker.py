@@ -135,14 +135,15 @@ class Breaker:
             inside = permit_inside(local, now)
             if inside is not None:
                 return inside
-        generation = admission.generation  # first: it may change at any time, and so must be old
-        if admission.closed:
+        generation = admission.plain
+        if generation is not None:
             return self._permit(local, generation, now)
         if admission.trying:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
             if taken:
                 return TrialPermit(local, generation, now)
+        generation = admission.generation
         if local.abandoned(now):
             return self._permit(local, generation, now)
         local.block(now)
@@ -185,12 +186,11 @@ class Breaker:
                 count as a call.
         """
         local = self._local
-        admission = local.admission
-        generation = admission.generation
+        generation = local.admission.plain
         outer = current.get()
         if outer is not None and outer[WHOSE] is None:
             outer = under_way(outer)
-        if not admission.closed or not local.plain_outcomes or (outer and carrier(outer, local)):
+        if generation is None or not local.plain_outcomes or (outer and carrier(outer, local)):
             return await _execute(self.acquire(), function, *args, **kwargs)
         # A permit and a flow in local variables: this is the path of nearly all calls.
         awaitable: Any = None

@@ -26,8 +26,11 @@ class Admission:
 
     Attributes:
         instance: The same.
-        closed: Whether all calls are permitted. A call of a closed circuit reads nothing else.
+        closed: Whether the circuit is closed.
         generation: The generation of a call that starts now.
+        plain: The generation of a call that starts now, if every call is permitted and counted;
+            otherwise None. A call reads it first, and asks for nothing else if it is set: whatever
+            may reject a call, or let it pass uncounted, must clear it.
     """
 
     __slots__ = (
@@ -37,6 +40,7 @@ class Admission:
         "closed",
         "generation",
         "instance",
+        "plain",
         "state",
     )
 
@@ -45,6 +49,7 @@ class Admission:
         self.state: State = State.CLOSED
         self.closed: bool = True
         self.generation: int = 0
+        self.plain: int | None = 0
         self._retry_at = 0.0
         self._trial: _Permits | None = None
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
@@ -64,6 +69,12 @@ class Admission:
         self.closed = transition.state is State.CLOSED
         self.generation = transition.generation
         self._retry_at = now + retry_in
+        self._set_plain()  # last: a call of another thread that reads None then reads the rest
+
+    def _set_plain(self) -> None:
+        """Decide whether calls need to ask for nothing. One value holds both whether they pass and
+        the generation that they count in, so that a call reads both at one moment."""
+        self.plain = self.generation if self.closed else None
 
     @property
     def trying(self) -> bool:
