@@ -21,7 +21,7 @@ KNOWN = {
 
 def schema(name: str) -> dict[str, Any]:
     """A schema that the package contains."""
-    text = files("zenvark_web.cli").joinpath("schemas", f"{name}.json").read_text("utf-8")
+    text = files("zenvark_web").joinpath("schemas", f"{name}.json").read_text("utf-8")
     return dict(json.loads(text))
 
 

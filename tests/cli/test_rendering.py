@@ -10,15 +10,16 @@ from tests.cli.schema import check
 from tests.unit.records import seconds, snapshots, transitions
 from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.states import CircuitSnapshot, State, Transition
+from zenvark_web._operators.advice import what_next
+from zenvark_web._operators.overview import Overview
+from zenvark_web._operators.records import dumped, of_circuit, of_event
+from zenvark_web._operators.texts import clock, duration, escaped, zone
 from zenvark_web.backends.base import StateEntry
 from zenvark_web.backends.views import CircuitView, Event, Recent, SeenInstance, ShardView, Since
 from zenvark_web.cli.blocks import Table, line
-from zenvark_web.cli.explanation import circuit_page, what_next
-from zenvark_web.cli.overview import Overview
+from zenvark_web.cli.explanation import circuit_page
 from zenvark_web.cli.pages import event_line, fleet_page, live_page
 from zenvark_web.cli.printing import lines
-from zenvark_web.cli.records import dumped, of_circuit, of_event
-from zenvark_web.cli.texts import clock, duration, escaped, zone
 
 TABLE = Table(("NAME", "STATE", "REASON"), (("a-long-name-of-a-circuit", "open", "x" * 50),))
 

@@ -154,8 +154,8 @@ async def test_no_command_needs_rich(
 
 
 def test_schemas_are_in_the_package() -> None:
-    import zenvark_web.cli
+    import zenvark_web
 
-    directory = Path(zenvark_web.cli.__file__).parent / "schemas"
+    directory = Path(zenvark_web.__file__).parent / "schemas"
     names = {path.stem for path in directory.iterdir()}
     assert names == {"status", "events", "why", "doctor"}

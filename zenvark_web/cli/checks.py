@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from .._operators.texts import counted, duration, escaped
 from ..backends.examination import Facts, Sample
 from ..backends.views import SILENCE, SeenInstance
 from .findings import Finding, Level
-from .texts import counted, duration, escaped
 
 OLDEST = (6, 2)
 SLOW = 0.1

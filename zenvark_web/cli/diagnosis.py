@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._operators.texts import counted
 from .blocks import Block, Line, Page, Part, line
 from .findings import Finding, Level
-from .texts import counted
 
 MARKS = {
     Level.PROBLEM: Part("PROBLEM  ", "bold red"),

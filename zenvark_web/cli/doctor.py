@@ -39,17 +39,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _doctor(arguments: argparse.Namespace, inspector: Inspector) -> int:
+    from .._operators.records import dumped
     from ..backends.examination import examine
-    from . import records
     from .checks import findings
     from .diagnosis import findings_page
+    from .findings import record_of
     from .printing import show
 
     facts = await examine(inspector)
     found = findings(facts, shards=arguments.shards)
     server = repr(inspector.server)
     if arguments.json:
-        print(records.dumped(records.of_findings(inspector.namespace, server, found)))
+        print(dumped(record_of(inspector.namespace, server, found)))
     else:
         show(findings_page(inspector.namespace, server, found), plain=arguments.plain)
     return UNWELL if any(each.matters for each in found) else 0

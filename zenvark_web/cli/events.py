@@ -112,7 +112,7 @@ class _Screen:
 
     def show(self, events: Sequence[Event]) -> None:
         """Print a line for each event."""
-        from . import records
+        from .._operators import records
         from .pages import event_line
 
         now = max((event.entry.position.seconds for event in events), default=0.0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+from .._operators.records import VERSION
 
 
 class Level(StrEnum):
@@ -37,3 +41,23 @@ class Finding:
     def matters(self) -> bool:
         """Whether the finding is a problem."""
         return self.level is Level.PROBLEM
+
+
+def record_of(namespace: str, server: str, findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return the record of `doctor`."""
+    found = tuple(findings)
+    return {
+        "version": VERSION,
+        "namespace": namespace,
+        "server": server,
+        "healthy": not any(each.matters for each in found),
+        "findings": [
+            {
+                "check": each.check,
+                "level": each.level.value,
+                "text": each.text,
+                "advice": each.advice,
+            }
+            for each in found
+        ],
+    }

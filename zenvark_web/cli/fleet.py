@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from .._operators.texts import counted, escaped
 from .arguments import REDIS
 from .commands import CommandError
-from .texts import counted, escaped
 
 if TYPE_CHECKING:
     from ..backends.inspection import Inspector

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._core.states import State, Transition
+from .._operators import texts
+from .._operators.overview import Member, Overview, SeenCircuit
+from .._operators.texts import STATES, STYLES, counted, duration, escaped
 from ..backends.base import Forgotten, LeaderChange, Recalled
 from ..backends.views import Event
 from ..exceptions import MalformedEntryError
-from . import texts
 from .blocks import Line, Page, Part, Table, Text, line
-from .overview import Member, Overview, SeenCircuit
-from .texts import STATES, STYLES, counted, duration, escaped
 
 ROWS = 50
 """The default limit for rows. Circuits that are not closed are always shown."""

@@ -41,8 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _status(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> int:
-    from . import records
-    from .overview import Overview
+    from .._operators import records
+    from .._operators.overview import Overview
     from .pages import fleet_page
     from .printing import show
 

@@ -66,8 +66,8 @@ async def _watch(arguments: argparse.Namespace, inspector: Inspector, shards: in
 
 async def _look(inspector: Inspector, shards: int, shown: Screen) -> tuple[int, float]:
     """Show the fleet once. Return its number of shards, and the seconds of the read."""
+    from .._operators.overview import Overview
     from ..backends.asking import InspectionError
-    from .overview import Overview
 
     clock = asyncio.get_running_loop().time
     began = clock()

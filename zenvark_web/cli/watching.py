@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from .._core.order import START, Position
+from .._operators.overview import Overview
+from .._operators.texts import clock, escaped
 from ..backends.views import Event
 from .blocks import Line, Page, Part, line
-from .overview import Overview
 from .pages import BAD, event_line, fleet_page, live_page
 from .printing import is_rich, show, styled
-from .texts import clock, escaped
 
 if TYPE_CHECKING:
     from rich.live import Live

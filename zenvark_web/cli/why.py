@@ -40,10 +40,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _why(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> int:
     from .._circuits.shard import shard_of
-    from . import records
-    from .explanation import circuit_page, what_next
+    from .._operators import records
+    from .._operators.advice import what_next
+    from .._operators.texts import escaped
+    from .explanation import circuit_page
     from .printing import show
-    from .texts import escaped
 
     name: str = arguments.circuit
     shard = shard_of(name, shards)

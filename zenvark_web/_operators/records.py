@@ -1,4 +1,4 @@
-"""The records of `--json`, described by `schemas/`. Times are seconds of the server's clock."""
+"""The records of `--json`, described by `schemas/`. Times are seconds of the store's clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from .._core.states import Transition
 from ..backends.base import Forgotten, LeaderChange, Recalled
 from ..backends.views import CircuitView, Event, Recent
 from ..exceptions import MalformedEntryError
-from .findings import Finding
 from .overview import Member, Overview, SeenCircuit
 
 VERSION = 1
@@ -84,25 +83,6 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "retry_after_until": deadline or None,
         "recent": _recent(view.recent),
         "what_next": advice,
-    }
-
-
-def of_findings(namespace: str, server: str, findings: list[Finding]) -> dict[str, Any]:
-    """Return the record of `doctor`."""
-    return {
-        "version": VERSION,
-        "namespace": namespace,
-        "server": server,
-        "healthy": not any(each.matters for each in findings),
-        "findings": [
-            {
-                "check": each.check,
-                "level": each.level.value,
-                "text": each.text,
-                "advice": each.advice,
-            }
-            for each in findings
-        ],
     }
 
 
