@@ -281,10 +281,19 @@ MUTATIONS = (
         9,
         "a leader ignores which times its predecessor has counted",
         "_judging/leader.py",
-        "    return max([reached.seconds, *told])\n",
-        "    return reached.seconds\n",
-        "tests/unit/test_leader_times.py"
-        "::test_a_leader_starts_after_the_newest_result_that_its_predecessor_counted",
+        "        yield max(newest, reached), reached\n",
+        "        yield reached, reached\n",
+        "tests/coordination/test_checkpoints.py"
+        "::test_what_came_after_the_checkpoint_counts_after_it_though_the_clock_was_set_back",
+    ),
+    Mutation(
+        9,
+        "a leader ignores how much time has passed since its predecessor counted",
+        "_runtime/clock.py",
+        "self.entering(min(stamp, self._clock.now()))",
+        "self.now()",
+        "tests/coordination/test_checkpoints.py"
+        "::test_what_came_after_the_checkpoint_counts_after_it_though_the_clock_was_set_back",
     ),
     Mutation(
         7,

@@ -1,6 +1,7 @@
 """Where a new leader begins: at what the last one wrote down, if that can be taken up."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.inside import leader_of, reader_of, state_of, store_of
+from tests.helpers.inside import leader_of, reader_of, shard_of, state_of, store_of
 from tests.helpers.waiting import eventually
 from zenvark_web import (
     BackendError,
@@ -56,7 +57,8 @@ class Store(MemoryBackend):
     """Knows from where results were read and what was written down, and can be told to fail."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.ahead = 0.0
+        super().__init__(lambda: time.monotonic() + self.ahead)
         self.read_from: list[Position] = []
         self.markers = 0
         self.publishes = True
@@ -185,6 +187,33 @@ async def test_what_came_after_the_checkpoint_is_read_again() -> None:
     async with leader(store) as coordinator:
         await judged(coordinator, store)
         assert coordinator.breaker("upstream").state is State.CLOSED, "none counts twice"
+        await sender.fail(1)
+        await opens(coordinator)
+
+
+@pytest.mark.parametrize("back", [0.5, 3600.0])
+async def test_what_came_after_the_checkpoint_counts_after_it_though_the_clock_was_set_back(
+    back: float,
+) -> None:
+    """The last leader's own seconds are ahead of the stream's time stamps, and its successor must
+    not take the failures for older than the success that they follow."""
+    store = Store()
+    sender = Sender(store)
+    async with leader(store) as coordinator:
+        clock = shard_of(coordinator).clock
+        offset = clock.offset
+        store.ahead -= back
+        await eventually(lambda: clock.offset < offset - back / 2, what="it knows the new time")
+        await sender.send(Report("upstream", (Run(0, failed=False, slow=False, count=1),)))
+        await judged(coordinator, store)
+        await store.is_written_down()
+        store.writes = False
+        await sender.fail(THRESHOLD - 1)
+        await judged(coordinator, store)
+    store.writes = True
+    async with leader(store) as coordinator:
+        await judged(coordinator, store)
+        assert coordinator.breaker("upstream").state is State.CLOSED
         await sender.fail(1)
         await opens(coordinator)
 

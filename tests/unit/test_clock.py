@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zenvark_web._runtime.clock import AHEAD, LONGEST_LEAD, Frame, SharedClock
+from zenvark_web._runtime.clock import AHEAD, LONGEST_LEAD, SharedClock
 from zenvark_web._runtime.host import Host
 
 EXACT = 1e-3
@@ -98,17 +98,45 @@ class TestFrame:
             assert told or step or world.store > world.clock.now() + AHEAD
             newest = arrived
 
-    def test_it_begins_after_what_is_counted_however_the_clock_was_set_back(self) -> None:
+    @given(
+        ahead=st.floats(0, 1e6),
+        passed=st.floats(0, 600),
+        later=st.floats(0, 600),
+        back=st.floats(-1e4, 1e4),
+    )
+    def test_what_was_stored_after_the_counted_arrives_after_it(
+        self, ahead: float, passed: float, later: float, back: float
+    ) -> None:
+        """However far the earlier keeper was ahead, and wherever the clock was set meanwhile."""
+        world = World()
+        stamp, counted = world.store, world.store + ahead
+        world.monotonic += passed
+        world.ahead -= back
+        world.ask()
+        following = max(stamp, world.store)
+        world.monotonic += later
+        frame = world.clock.frame()
+        frame.begin_after(counted, stamp)
+        arrived, _ = frame.arrived(following)
+        assert counted - EXACT <= arrived <= frame.now()
+
+    def test_time_since_the_counted_has_passed(self) -> None:
+        world = World()
+        counted, stamp = world.store + 3600, world.store
+        world.monotonic += 20
+        frame = world.clock.frame()
+        frame.begin_after(counted, stamp)
+        assert frame.now() == counted + 20
+        assert frame.arrived(stamp + 5) == (counted + 5, True)
+
+    def test_it_never_begins_before_the_shared_clock(self) -> None:
         world = World()
         frame = world.clock.frame()
-        frame.begin_after(world.store + 3600)
-        assert frame.now() == world.store + 3600
-        assert frame.arrived(world.store - 5) == (frame.now() - 5, True)
-        frame.begin_after(world.store - 3600)
-        assert frame.now() == world.store + 3600
+        frame.begin_after(world.store - 3600, world.store)
+        assert frame.now() == world.store
 
     def test_it_does_not_begin_after_what_no_clock_can_have_told(self) -> None:
         world = World()
-        frame: Frame = world.clock.frame()
-        frame.begin_after(world.store + 2 * LONGEST_LEAD)
+        frame = world.clock.frame()
+        frame.begin_after(world.store + 2 * LONGEST_LEAD, world.store)
         assert frame.now() == world.store

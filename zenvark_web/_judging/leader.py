@@ -97,7 +97,8 @@ class Leader:
         Returns:
             The position from which to read results.
         """
-        self._frame.begin_after(_newest_counted(snapshot.checkpoint))
+        for counted, stamp in _counted(snapshot.checkpoint):
+            self._frame.begin_after(counted, stamp)
         position = await self._checkpointer.begin(snapshot)
         time_slice = TimeSlice()
         # These have timers, whether anybody reports them or not.
@@ -286,10 +287,11 @@ def _batches(transitions: Sequence[Transition], most: int) -> Iterator[Sequence[
         yield transitions[start : start + most]
 
 
-def _newest_counted(checkpoint: Checkpoint) -> float:
-    """Return the newest time of the counted results. The store may have lost the entries with that
-    time, and a previous leader may have counted on from there."""
-    snapshots = checkpoint.snapshots.values()
-    reached = max([checkpoint.position, *(snapshot.position for snapshot in snapshots)])
-    told = [snapshot.window.newest for snapshot in snapshots if snapshot.window is not None]
-    return max([reached.seconds, *told])
+def _counted(checkpoint: Checkpoint) -> Iterator[tuple[float, float]]:
+    """Return each newest second that a previous leader counted, and the time stamp up to which its
+    results are read. The store may have lost the entries with that stamp."""
+    for snapshot in checkpoint.snapshots.values():
+        reached = max(snapshot.position, checkpoint.position).seconds
+        newest = 0.0 if snapshot.window is None else snapshot.window.newest
+        yield max(newest, reached), reached
+    yield checkpoint.position.seconds, checkpoint.position.seconds

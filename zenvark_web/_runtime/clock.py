@@ -81,10 +81,16 @@ class Frame:
         """Return the current time in own seconds."""
         return self._clock.monotonic() + self._offset
 
-    def begin_after(self, counted: float) -> None:
-        """Start after the newest own second of an earlier keeper, whose windows this keeper
-        continues. (That second is ahead of the shared clock if the clock was set back.)"""
-        lead = counted - self.now()
+    def begin_after(self, counted: float, stamp: float) -> None:
+        """Continue windows of an earlier keeper: entries after its last one arrive after the newest
+        second that it counted. (Its own seconds are ahead of the shared clock if the clock was set
+        back; how much time has passed since then is known only from the time stamp.)
+
+        Args:
+            counted: The newest counted second, in the earlier keeper's own seconds.
+            stamp: The time stamp of the last entry that it counted.
+        """
+        lead = counted - self.entering(min(stamp, self._clock.now()))
         if 0 < lead <= LONGEST_LEAD:
             self._offset += lead
 
