@@ -92,11 +92,16 @@ def seen(name: str, stored: str, now: float) -> SeenInstance | None:
     presence = parts and _decoding.decode_presence(name, parts[3])
     if not (parts and isinstance(presence, Presence)):
         return None
+    return seen_presence(presence, int(parts[1]) / 1000, now, parts[2])
+
+
+def seen_presence(presence: Presence, at: float, now: float, role: str) -> SeenInstance:
+    """Return an instance as of its last full heartbeat."""
     policies, _, shards = presence.fingerprint.partition("/")
     return SeenInstance(
-        name=name[:255],
-        role=parts[2],
-        silence=max(0.0, now - int(parts[1]) / 1000),
+        name=presence.instance[:255],
+        role=role,
+        silence=max(0.0, now - at),
         version=presence.version[:40],
         policies=policies[:40],
         shards=_count_of_shards(shards),

@@ -10,23 +10,24 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from .._core._checks import check_name
 from .._core.order import START, Lease, Position
-from .._core.states import State, Transition
+from .._core.states import Transition
 from . import _read, _replies
+from ._time_slices import TimeSlice
 from .asking import InspectionError, Server, Trouble
 from .base import ResultEntry, StateEntry
 from .views import (
     CircuitView,
     Event,
     Layout,
+    Openings,
     Recent,
     SeenInstance,
     ShardView,
     Since,
-    is_closed,
 )
 
 PAGE = 250
@@ -47,8 +48,199 @@ HASHES = ("circuits", "instances", "accounts", "tallies")
 STRINGS = ("leader", "epoch")
 
 
-class Inspector:
-    """Reads a namespace.
+class Asker(Protocol):
+    """Sends single commands to a server. Both methods raise `BackendError` if that fails."""
+
+    async def ask(self, command: str, *arguments: str | int | bytes) -> Any:
+        """Run a command; its reply may be bytes or text."""
+        ...
+
+    async def time(self, key: str) -> float:
+        """Return the clock of the server that holds a key."""
+        ...
+
+
+AskerT_co = TypeVar("AskerT_co", bound=Asker, covariant=True)
+
+
+class Reading(Generic[AskerT_co]):
+    """Reads the keys of a namespace.
+
+    Args:
+        server: Where they are.
+        namespace: The namespace.
+    """
+
+    def __init__(self, server: AskerT_co, namespace: str) -> None:
+        self.namespace = namespace
+        self._server = server
+
+    @property
+    def server(self) -> AskerT_co:
+        """Where the keys are."""
+        return self._server
+
+    def key(self, name: str, shard: int, shards: int) -> str:
+        """Return the full name of a key."""
+        tag = self.namespace if shards == 1 else f"{self.namespace}/{shard}"
+        return f"zenvark:{{{tag}}}:{name}"
+
+    async def circuit(
+        self, name: str, shard: int, shards: int, *, history: int, number: int | None = None
+    ) -> CircuitView:
+        """Return a circuit.
+
+        Args:
+            name: The name of the circuit.
+            shard: The number of its shard.
+            shards: The number of shards.
+            history: The most transitions to return.
+            number: The number of its shard to return, if the namespace itself names the shard.
+        """
+
+        def key(name: str) -> str:
+            return self.key(name, shard, shards)
+
+        now, lease, stored, snapshot, recent = await asyncio.gather(
+            self.server.time(key("leader")),
+            self._lease(key("leader")),
+            self.server.ask("HGET", key("circuits"), name),
+            self.server.ask("HGET", key("tallies"), name),
+            self._recent(name, key("results")),
+        )
+        current = _read.transition(stored)
+        since = await self.openings(key("states"), {name: current} if current else {})
+        return CircuitView(
+            shard=shard if number is None else number,
+            now=now,
+            lease=lease,
+            current=current,
+            since=since.get(name),
+            snapshot=_read.snapshot(snapshot),
+            history=await self._history(name, key("states"), history),
+            recent=recent,
+        )
+
+    async def events(self, shards: int, count: int) -> Sequence[Event]:
+        """Return the last entries of `states` in all shards, oldest first."""
+        parts = await asyncio.gather(
+            *(
+                self._last(shard, self.key("states", shard, shards), count)
+                for shard in range(shards)
+            )
+        )
+        found = sorted(
+            (each for part in parts for each in part), key=lambda each: each.entry.position
+        )
+        return found[len(found) - count :] if len(found) > count else found
+
+    async def news(self, shards: int, after: dict[int, Position]) -> Sequence[Event]:
+        """Return the entries of `states` after some positions, oldest first in each shard.
+
+        Args:
+            shards: The number of shards.
+            after: The position of each shard, which this method advances. A shard without one
+                starts at its newest entry.
+        """
+        parts = await asyncio.gather(*(self._news(shard, shards, after) for shard in range(shards)))
+        return [each for part in parts for each in part]
+
+    async def newest(self, key: str) -> Position:
+        """Return the newest position of a stream."""
+        async for entries in self.pages(key, 1):
+            return _replies.position(entries[0][0])
+        return START
+
+    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
+        key = self.key("states", shard, shards)
+        newest = await self.newest(key)
+        begin = after.setdefault(shard, newest)
+        if newest < begin:  # the stream has begun anew
+            begin = START
+        if newest == begin:
+            after[shard] = newest
+            return ()
+        reply = await self.server.ask("XREAD", "COUNT", PAGE, "STREAMS", key, str(begin))
+        found = [_event(shard, entry) for entry in _replies.entries(reply, key)]
+        after[shard] = found[-1].entry.position if found else newest
+        return found
+
+    async def _last(self, shard: int, key: str, count: int) -> Sequence[Event]:
+        found: list[Event] = []
+        async for entries in self.pages(key, min(count, PAGE)):
+            found += [_event(shard, each) for each in _replies.entries([(key, entries)], key)]
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    async def _history(self, circuit: str, key: str, most: int) -> tuple[Transition, ...]:
+        found: list[Transition] = []
+        looked = 0
+        time_slice = TimeSlice()
+        async for entries in self.pages(key, PAGE):
+            for entry in _replies.entries([(key, entries)], key):
+                await time_slice.yield_if_over()
+                if isinstance(entry.item, Transition) and entry.item.circuit == circuit:
+                    found.append(entry.item)
+            looked += len(entries)
+            if len(found) >= most or looked >= MAX_STATES:
+                break
+        return tuple(found[:most])
+
+    async def openings(self, key: str, circuits: Mapping[str, Transition]) -> Mapping[str, Since]:
+        """Return the openings of those circuits that are not closed.
+
+        Args:
+            key: The stream of states.
+            circuits: The newest transition of each circuit.
+        """
+        search = Openings(circuits)
+        looked = 0
+        if search.is_complete():
+            return search.found
+        time_slice = TimeSlice()
+        async for entries in self.pages(key, PAGE):
+            for entry in _replies.entries([(key, entries)], key):
+                await time_slice.yield_if_over()
+                if isinstance(entry, StateEntry):
+                    search.add(entry)
+            looked += len(entries)
+            if search.is_complete() or looked >= MAX_SINCE:
+                break
+        return search.found
+
+    async def _recent(self, circuit: str, key: str) -> Recent:
+        now = await self.server.time(key)
+        counted = _read.Counting(circuit)
+        looked = 0
+        time_slice = TimeSlice()
+        async for entries in self.pages(key, PAGE):
+            for entry in _replies.entries([(key, entries)], ""):
+                await time_slice.yield_if_over()
+                if not isinstance(entry, ResultEntry) or entry.at < now - _read.RECENT:
+                    return counted.told()
+                counted.add(entry)
+            looked += len(entries)
+            if looked >= MAX_RESULTS:
+                break
+        return counted.told()
+
+    async def pages(self, key: str, page: int) -> AsyncIterator[Sequence[Any]]:
+        """Yield the entries of a stream in pages, newest first."""
+        end = "+"
+        while entries := await self.server.ask("XREVRANGE", key, end, "-", "COUNT", page):
+            yield [(at, fields) for at, fields in entries if at is not None]
+            if len(entries) < page:
+                return
+            end = f"({_replies.text(entries[-1][0])}"
+
+    async def _lease(self, key: str) -> Lease | None:
+        stored = await self.server.ask("GET", key)
+        return None if stored is None else _read.lease(_replies.text(stored))
+
+
+class Inspector(Reading[Server]):
+    """Reads a namespace through a connection of its own.
 
         async with Inspector(url, "shop") as inspector:
             layout = await inspector.layout()
@@ -68,8 +260,7 @@ class Inspector:
         check_name("namespace", namespace)
         if set("{}/") & set(namespace):
             raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
-        self.namespace = namespace
-        self.server: Server = Server(url)
+        super().__init__(Server(url), namespace)
 
     async def __aenter__(self) -> Self:
         self.server.open()
@@ -79,11 +270,6 @@ class Inspector:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         await self.server.close()
-
-    def key(self, name: str, shard: int, shards: int) -> str:
-        """Return the full name of a key."""
-        tag = self.namespace if shards == 1 else f"{self.namespace}/{shard}"
-        return f"zenvark:{{{tag}}}:{name}"
 
     async def layout(self, *, thorough: bool = False) -> Layout:
         """Return the number of shards: that of the live instances, or else that of the keys.
@@ -131,74 +317,11 @@ class Inspector:
             lease=lease,
             instances=tuple(sorted(seen, key=lambda each: each.name)),
             circuits=known,
-            since=await self._since(key("states"), known),
+            since=await self.openings(key("states"), known),
             unchanged=tuple(sorted(_read.names(tallies.fields) - known.keys())),
             unreadable=stored - len(known) - len(seen),
             omitted=circuits.omitted,
         )
-
-    async def circuit(self, name: str, shard: int, shards: int, *, history: int) -> CircuitView:
-        """Return a circuit.
-
-        Args:
-            name: The name of the circuit.
-            shard: The number of its shard.
-            shards: The number of shards.
-            history: The most transitions to return.
-        """
-
-        def key(name: str) -> str:
-            return self.key(name, shard, shards)
-
-        now, lease, stored, snapshot, recent = await asyncio.gather(
-            self.server.time(key("leader")),
-            self._lease(key("leader")),
-            self.server.ask("HGET", key("circuits"), name),
-            self.server.ask("HGET", key("tallies"), name),
-            self._recent(name, key("results")),
-        )
-        current = _read.transition(stored)
-        since = await self._since(key("states"), {name: current} if current else {})
-        return CircuitView(
-            shard=shard,
-            now=now,
-            lease=lease,
-            current=current,
-            since=since.get(name),
-            snapshot=_read.snapshot(snapshot),
-            history=await self._history(name, key("states"), history),
-            recent=recent,
-        )
-
-    async def events(self, shards: int, count: int) -> Sequence[Event]:
-        """Return the last entries of `states` in all shards, oldest first."""
-        parts = await asyncio.gather(
-            *(
-                self._last(shard, self.key("states", shard, shards), count)
-                for shard in range(shards)
-            )
-        )
-        found = sorted(
-            (each for part in parts for each in part), key=lambda each: each.entry.position
-        )
-        return found[len(found) - count :] if len(found) > count else found
-
-    async def news(self, shards: int, after: dict[int, Position]) -> Sequence[Event]:
-        """Return the entries of `states` after some positions, oldest first in each shard.
-
-        Args:
-            shards: The number of shards.
-            after: The position of each shard, which this method advances. A shard without one
-                starts at its newest entry.
-        """
-        parts = await asyncio.gather(*(self._news(shard, shards, after) for shard in range(shards)))
-        return [each for part in parts for each in part]
-
-    async def newest(self, key: str) -> Position:
-        """Return the newest position of a stream."""
-        async for entries in self._pages(key, 1):
-            return _replies.position(entries[0][0])
-        return START
 
     async def probe(self, name: str, shard: int, shards: int) -> InspectionError | None:
         """Read a key with a command for its type, and return the error, if there is one."""
@@ -213,92 +336,6 @@ class Inspector:
                 return error
             raise
         return None
-
-    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
-        key = self.key("states", shard, shards)
-        newest = await self.newest(key)
-        begin = after.setdefault(shard, newest)
-        if newest < begin:  # the stream has begun anew
-            begin = START
-        if newest == begin:
-            after[shard] = newest
-            return ()
-        reply = await self.server.ask("XREAD", "COUNT", PAGE, "STREAMS", key, str(begin))
-        found = [_event(shard, entry) for entry in _replies.entries(reply, key)]
-        after[shard] = found[-1].entry.position if found else newest
-        return found
-
-    async def _last(self, shard: int, key: str, count: int) -> Sequence[Event]:
-        found: list[Event] = []
-        async for entries in self._pages(key, min(count, PAGE)):
-            found += [_event(shard, each) for each in _replies.entries([(key, entries)], key)]
-            if len(found) >= count:
-                break
-        return found[:count]
-
-    async def _history(self, circuit: str, key: str, most: int) -> tuple[Transition, ...]:
-        found: list[Transition] = []
-        looked = 0
-        async for entries in self._pages(key, PAGE):
-            items = (entry.item for entry in _replies.entries([(key, entries)], key))
-            found += [
-                item for item in items if isinstance(item, Transition) and item.circuit == circuit
-            ]
-            looked += len(entries)
-            if len(found) >= most or looked >= MAX_STATES:
-                break
-        return tuple(found[:most])
-
-    async def _since(self, key: str, circuits: Mapping[str, Transition]) -> Mapping[str, Since]:
-        found = {
-            name: Since(each, each.previous is State.CLOSED)
-            for name, each in circuits.items()
-            if not is_closed(each)
-        }
-        sought = {name for name, since in found.items() if not since.exact}
-        looked = 0
-        if not sought:
-            return found
-        async for entries in self._pages(key, PAGE):
-            for entry in _replies.entries([(key, entries)], key):
-                each = entry.item
-                if isinstance(each, Transition) and each.circuit in sought and not is_closed(each):
-                    found[each.circuit] = Since(each, each.previous is State.CLOSED)
-                    sought -= {each.circuit} if each.previous is State.CLOSED else set()
-            looked += len(entries)
-            if not sought or looked >= MAX_SINCE:
-                break
-        return found
-
-    async def _recent(self, circuit: str, key: str) -> Recent:
-        now = await self.server.time(key)
-        counted = _read.Counting(circuit)
-        looked = 0
-        async for entries in self._pages(key, PAGE):
-            read = [
-                entry
-                for entry in _replies.entries([(key, entries)], "")
-                if isinstance(entry, ResultEntry) and entry.at >= now - _read.RECENT
-            ]
-            for entry in read:
-                counted.add(entry)
-            looked += len(entries)
-            if len(read) < len(entries) or looked >= MAX_RESULTS:
-                break
-        return counted.told()
-
-    async def _pages(self, key: str, page: int) -> AsyncIterator[Sequence[Any]]:
-        """Yield the entries of a stream in pages, newest first."""
-        end = "+"
-        while entries := await self.server.ask("XREVRANGE", key, end, "-", "COUNT", page):
-            yield [(at, fields) for at, fields in entries if at is not None]
-            if len(entries) < page:
-                return
-            end = f"({_replies.text(entries[-1][0])}"
-
-    async def _lease(self, key: str) -> Lease | None:
-        stored = await self.server.ask("GET", key)
-        return None if stored is None else _read.lease(_replies.text(stored))
 
     async def _announced_in(self, key: str) -> Sequence[SeenInstance] | InspectionError:
         """Return the instances in a hash, or the error if the hash is not readable."""

@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 
 from .._core.order import START, Lease, Position
-from .._core.states import Transition
+from .._core.states import Role, Transition
 from ..exceptions import FencedError, MalformedEntryError
-from . import _decoding, _encoding
+from . import _decoding, _encoding, _read
 from .base import (
     Account,
     Batch,
@@ -31,6 +31,7 @@ from .base import (
     StateEntry,
     StreamEntry,
 )
+from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings
 
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
@@ -203,10 +204,93 @@ class MemoryStore:
                 self._accounts.pop(name, None)  # nobody is left to read it
         return [presence for _, presence in self._instances.values()]
 
+    def survey(self, after: Position, *, names: bool) -> Survey:
+        now = self._clock()
+        lease = self._lease(now)
+        present = (
+            _read.seen_presence(me, seen, now, self._role(lease, me.instance))
+            for seen, me in self._instances.values()
+        )
+        news = self.read(after, None)[-MOST_NEWS:]
+        return Survey(
+            now=now,
+            lease=lease,
+            instances=tuple(sorted(present, key=lambda each: each.name)),
+            newest=self._states.last,
+            news=tuple(each for each in news if isinstance(each, StateEntry)),
+            called=frozenset(self._snapshots) if names else None,
+        )
+
+    def circuit(self, name: str, shard: int, history: int) -> CircuitView:
+        now = self._clock()
+        current = _read.transition(self._circuits.get(name))
+        entries = self.last_entries(MAX_STATES)
+        items = (entry.item for entry in entries)
+        changes = (each for each in items if isinstance(each, Transition) and each.circuit == name)
+        return CircuitView(
+            shard=shard,
+            now=now,
+            lease=self._lease(now),
+            current=current,
+            since=openings({name: current} if current else {}, entries).get(name),
+            snapshot=_read.snapshot(self._snapshots.get(name)),
+            history=tuple(islice(changes, history)),
+            recent=self._recent(name, now),
+        )
+
+    def last_entries(self, most: int) -> Sequence[StateEntry]:
+        """The last entries of the stream of states, newest first."""
+        return [
+            StateEntry(position, _decoding.readable(_decoding.decode_state_entry, fields))
+            for position, fields in self._states.last_ones(most)
+        ]
+
+    def _recent(self, circuit: str, now: float) -> Recent:
+        counting = _read.Counting(circuit)
+        for position, fields in self._results.last_ones(MAX_RESULTS):
+            if position.seconds < now - _read.RECENT:
+                break
+            batch = _decoding.readable(_decoding.decode_batch, fields)
+            counting.add(ResultEntry(position, position.seconds, batch))
+        return counting.told()
+
+    def _lease(self, now: float) -> Lease | None:
+        term = self._term
+        return None if term is None or term.expires_at <= now else term.lease
+
+    def _role(self, lease: Lease | None, instance: str) -> Role:
+        return Role.LEADER if lease and lease.holder == instance else Role.FOLLOWER
+
     def _check_lease(self, lease: Lease) -> None:
         term = self._term
         if term is None or term.expires_at <= self._clock() or term.lease != lease:
             raise FencedError.of(lease.epoch)
+
+
+class MemoryView:
+    """A view of a store in memory.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def survey(self, after: Position, *, names: bool) -> Survey:
+        return self._store.survey(after, names=names)
+
+    async def openings(self, circuits: Mapping[str, Transition]) -> Mapping[str, Since]:
+        return openings(circuits, self._store.last_entries(MAX_STATES))
+
+    async def circuit(self, name: str, shard: int, history: int) -> CircuitView:
+        return self._store.circuit(name, shard, history)
+
+    async def entries(self, after: Position | None, most: int) -> Sequence[StateEntry]:
+        if after is None:
+            return self._store.last_entries(most)[::-1]
+        entries = self._store.read(after, None)[:most]
+        return [each for each in entries if isinstance(each, StateEntry)]
 
 
 class MemoryBackend:
@@ -278,6 +362,10 @@ class MemoryBackend:
     async def tidy(self, results_age: float, instance_age: float) -> Sequence[Presence]:
         return self._store.tidy(results_age, instance_age)
 
+    def view(self) -> MemoryView:
+        """Return the view of the store for operators."""
+        return MemoryView(self._store)
+
     def _wake_reads(self) -> None:
         """Wake waiting reads if there are new entries."""
         if self._store.newest != self._announced:
@@ -323,6 +411,9 @@ class _Stream:
         if position >= self.last:  # usually: readers are up to date
             return []
         return list(takewhile(lambda entry: entry[0] > position, reversed(self._entries)))[::-1]
+
+    def last_ones(self, most: int) -> Sequence[tuple[Position, Mapping[str, str]]]:
+        return list(islice(reversed(self._entries), most))
 
     def trim(self, before: float) -> None:
         while self._entries and self._entries[0][0].seconds < before:

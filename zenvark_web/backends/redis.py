@@ -24,6 +24,7 @@ from . import _decoding, _encoding, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
 from ._time_slices import TimeSlice
+from .asking import NOW
 from .base import (
     Batch,
     Checkpoint,
@@ -32,6 +33,7 @@ from .base import (
     Snapshot,
     StreamEntry,
 )
+from .observation import RedisView
 
 COMMAND_TIMEOUT = 1.0
 READ_SLACK = 3.0
@@ -76,6 +78,7 @@ class RedisBackend:
             else GivenClient(server, shards)
         )
         self._keys = {name: f"zenvark:{{{namespace}}}:{name}" for name in KEYS}
+        self._namespace = namespace
         self._turn = asyncio.Lock()
         self._stale = False
         self._moved = False
@@ -225,6 +228,27 @@ class RedisBackend:
             present.append(_decoding.decode_presence(_replies.text(instance), presence))
         return [item for item in present if isinstance(item, Presence)]
 
+    def view(self) -> RedisView:
+        """Return the view of the store for operators."""
+        return RedisView(self, self._script, self._namespace)
+
+    async def ask(self, command: str, *arguments: str | int | bytes) -> Any:
+        """Send a command that only reads.
+
+        Raises:
+            BackendError: The command failed.
+        """
+        return await self._command(command, *arguments)
+
+    async def time(self, key: str) -> float:
+        """Return the clock of the server that holds a key.
+
+        Raises:
+            BackendError: The command failed.
+        """
+        seconds, micros = await self._command("EVAL", NOW, 1, key)
+        return int(seconds) + int(micros) / 1e6
+
     async def _script(self, name: str, keys: Sequence[str], *args: str | int) -> Any:
         source, digest = _SCRIPTS[name]
         call = (len(keys), *(self._keys[key] for key in keys), *args)
@@ -240,7 +264,7 @@ class RedisBackend:
                 raise
         return await self._command("EVAL", source, *call)
 
-    async def _command(self, *args: str | int) -> Any:
+    async def _command(self, *args: str | int | bytes) -> Any:
         # The lock keeps commands to one connection, and so in the order they were asked for.
         with _surfaced(str(args[0])):
             async with asyncio.timeout(COMMAND_TIMEOUT), self._turn, self._watched():
@@ -300,7 +324,7 @@ def _surfaced(what: str) -> Generator[None, None, None]:
         raise BackendError(f"Redis, {what}: {type(error).__name__}: {message}") from error
 
 
-def _encoded(args: Sequence[str | int]) -> Sequence[bytes | int]:
+def _encoded(args: Sequence[str | int | bytes]) -> Sequence[bytes | int]:
     """Arguments in UTF-8, which the scripts expect, whatever encoding the client has."""
     return [arg.encode() if isinstance(arg, str) else arg for arg in args]
 

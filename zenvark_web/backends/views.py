@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from .._core.order import Lease
+from .._core.order import Lease, Position
 from .._core.states import CircuitSnapshot, State, Transition
 from .base import StateEntry
+
+MOST_NEWS = 100
+"""Entries of the stream of states in one survey."""
 
 SILENCE = 15.0
 """Seconds without a heartbeat after which a leader removes an instance."""
@@ -154,6 +157,68 @@ class CircuitView:
         return bool(self.current or self.snapshot or self.history or self.recent.instances)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What only the store knows of a shard.
+
+    Args:
+        now: The store's clock.
+        lease: The current lease; None if there is no leader.
+        instances: The instances.
+        newest: The newest position in the stream of states.
+        news: Entries of that stream after a given position, oldest first; the newest ones, if they
+            are many.
+        called: The circuits that are called; None if they were not asked for, or are unreadable.
+        unreadable: The number of malformed fields that were skipped.
+    """
+
+    now: float
+    lease: Lease | None
+    instances: tuple[SeenInstance, ...]
+    newest: Position
+    news: tuple[StateEntry, ...] = ()
+    called: frozenset[str] | None = None
+    unreadable: int = 0
+
+
+class StoreView(Protocol):
+    """Reads one shard for operators, and writes nothing.
+
+    Every method raises `BackendError` if the store cannot be reached in time or replies wrongly.
+    """
+
+    async def survey(self, after: Position, *, names: bool) -> Survey:
+        """Return what only the store knows, in one step.
+
+        Args:
+            after: The position after which entries of the stream of states are new.
+            names: Whether to include the circuits that are called.
+        """
+        ...
+
+    async def openings(self, circuits: Mapping[str, Transition]) -> Mapping[str, Since]:
+        """Return the openings of circuits that are not closed, given their newest transitions."""
+        ...
+
+    async def circuit(self, name: str, shard: int, history: int) -> CircuitView:
+        """Return a circuit, with its last transitions."""
+        ...
+
+    async def entries(self, after: Position | None, most: int) -> Sequence[StateEntry]:
+        """Return entries of the stream of states, oldest first: the first ones after a position, or
+        the last ones."""
+        ...
+
+
+@runtime_checkable
+class Viewable(Protocol):
+    """A backend that operators can look into."""
+
+    def view(self) -> StoreView:
+        """Return the view of the store."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The number of shards of a namespace.
@@ -170,3 +235,45 @@ class Layout:
 def is_closed(transition: Transition | None) -> bool:
     """Return whether a circuit with this newest transition, or with none, is closed."""
     return transition is None or transition.state is State.CLOSED
+
+
+class Openings:
+    """Searches the openings of circuits that are not closed, newest entries first.
+
+    Args:
+        circuits: The newest transition of each circuit.
+    """
+
+    def __init__(self, circuits: Mapping[str, Transition]) -> None:
+        self.found: dict[str, Since] = {
+            name: Since(each, each.previous is State.CLOSED)
+            for name, each in circuits.items()
+            if not is_closed(each)
+        }
+        self._sought = {name for name, since in self.found.items() if not since.exact}
+
+    def is_complete(self) -> bool:
+        """Whether all are found."""
+        return not self._sought
+
+    def add(self, entry: StateEntry) -> None:
+        """Look at the next older entry."""
+        each = entry.item
+        if not isinstance(each, Transition) or is_closed(each) or each.circuit not in self._sought:
+            return
+        exact = each.previous is State.CLOSED
+        self.found[each.circuit] = Since(each, exact)
+        if exact:
+            self._sought.remove(each.circuit)
+
+
+def openings(
+    circuits: Mapping[str, Transition], entries: Iterable[StateEntry]
+) -> Mapping[str, Since]:
+    """Return the openings of those circuits that are not closed, from entries, newest first."""
+    search = Openings(circuits)
+    for entry in entries:
+        if search.is_complete():
+            break
+        search.add(entry)
+    return search.found

@@ -1,0 +1,103 @@
+"""The view of a store for operators: it shows what instances have written, and writes nothing."""
+
+import pytest
+
+from tests.contract.stores import Store, lead, me, publish, transition
+from zenvark_web import Backend, State
+from zenvark_web._core.order import START
+from zenvark_web._core.states import CircuitSnapshot, Report, Run, Transition
+from zenvark_web.backends.base import Batch, Checkpoint, LeaderChange
+from zenvark_web.backends.views import StoreView, Viewable
+
+
+@pytest.fixture
+def view(backend: Backend) -> StoreView:
+    assert isinstance(backend, Viewable)
+    return backend.view()
+
+
+async def test_survey_of_an_empty_store(view: StoreView) -> None:
+    survey = await view.survey(START, names=True)
+    assert survey.lease is None
+    assert survey.instances == survey.news == ()
+    assert survey.newest == START
+    assert survey.called == frozenset()
+
+
+async def test_survey_shows_the_lease_and_the_instances(store: Store, view: StoreView) -> None:
+    lease = await lead(store.open())
+    await store.open().heartbeat(me("web-2"), 30, 0)
+    survey = await view.survey(START, names=False)
+    assert survey.lease == lease
+    assert [(each.name, each.role) for each in survey.instances] == [
+        ("web-1", "leader"),
+        ("web-2", "follower"),
+    ]
+    assert all(each.is_alive and each.version == "1.2.3" for each in survey.instances)
+    assert survey.called is None
+
+
+async def test_survey_shows_new_entries_once(backend: Backend, view: StoreView) -> None:
+    lease = await lead(backend)
+    first = await view.survey(START, names=False)
+    assert [entry.item for entry in first.news] == [LeaderChange(lease.epoch, "web-1")]
+    opened = transition(lease)
+    await publish(backend, opened)
+    second = await view.survey(first.newest, names=False)
+    assert [entry.item for entry in second.news] == [opened]
+    assert second.newest == second.news[-1].position
+    assert (await view.survey(second.newest, names=False)).news == ()
+
+
+async def test_survey_names_called_circuits(backend: Backend, view: StoreView) -> None:
+    lease = await lead(backend)
+    snapshots = {"payments": CircuitSnapshot(0), "search": CircuitSnapshot(0)}
+    await backend.checkpoint(lease, Checkpoint(snapshots=snapshots))
+    assert (await view.survey(START, names=True)).called == {"payments", "search"}
+
+
+async def test_entries_come_in_pages(backend: Backend, view: StoreView) -> None:
+    lease = await lead(backend)
+    changes = [transition(lease, circuit=f"circuit {number}") for number in range(300)]
+    await publish(backend, *changes)
+    first = await view.entries(START, 251)
+    assert [entry.item for entry in first[1:]] == changes[:250]
+    rest = await view.entries(first[-1].position, 500)
+    assert [entry.item for entry in rest] == changes[250:]
+    last = await view.entries(None, 260)
+    assert [entry.item for entry in last] == changes[40:]
+
+
+async def test_circuit_with_its_reports_and_its_past(backend: Backend, view: StoreView) -> None:
+    lease = await lead(backend)
+    past = [
+        transition(lease, number, state=state, previous=previous)
+        for number, previous, state in (
+            (1, State.CLOSED, State.OPEN),
+            (2, State.OPEN, State.HALF_OPEN),
+            (3, State.HALF_OPEN, State.OPEN),
+        )
+    ]
+    for each in past:
+        await publish(backend, each)
+    now = (await view.survey(START, names=False)).now
+    runs = (Run(3, failed=True, slow=False, count=4, label="HTTP 503"),)
+    await backend.append(Batch("web-1", 1, now, (Report("payments", runs, blocked=2),)))
+    found = await view.circuit("payments", 5, 2)
+    assert found.shard == 5
+    assert found.current == past[-1]
+    assert found.history == tuple(past[:0:-1])
+    assert (found.recent.calls, found.recent.failed, found.recent.blocked) == (4, 4, 2)
+    assert found.since is not None
+    assert (found.since.transition, found.since.exact) == (past[0], True)
+    assert (await view.openings({"payments": past[-1]}))["payments"] == found.since
+
+
+async def test_unknown_circuit(view: StoreView) -> None:
+    assert not (await view.circuit("never called", 0, 10)).is_known
+
+
+async def test_openings_that_are_not_stored_any_more(view: StoreView) -> None:
+    lost = Transition(circuit="payments", generation=9, previous=State.HALF_OPEN, state=State.OPEN)
+    [since] = (await view.openings({"payments": lost})).values()
+    assert (since.transition, since.exact) == (lost, False)
