@@ -18,7 +18,7 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination import election
-from zenvark_web._core.order import Lease, Position
+from zenvark_web._core.order import START, Lease, Position
 from zenvark_web._core.states import (
     Cause,
     CircuitSnapshot,
@@ -270,6 +270,7 @@ async def look_into(backend: RedisBackend) -> None:
     snapshot = await backend.load(leading=True)
     assert snapshot.rest is not None
     assert await snapshot.rest.of(["down"])
+    await backend.view().survey(START, names=True)
     await backend.close()
 
 

@@ -88,6 +88,12 @@ async def everything(backend: Backend) -> None:
     assert snapshot.transitions
     assert await whole(backend._script, "circuits") if isinstance(backend, RedisBackend) else True
     assert await backend.read(START, START, 0)
+    if isinstance(backend, RedisBackend):
+        view = backend.view()
+        survey = await view.survey(START, names=True)
+        assert survey.lease and survey.instances and survey.news and survey.called
+        assert (await view.circuit("payments", 0, 5)).current == opened
+        assert await view.entries(START, 5)
     await recall(backend, opened)
     await forget(backend, opened)
     await backend.tidy(600, -1)
