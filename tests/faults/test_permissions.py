@@ -91,7 +91,10 @@ async def everything(backend: Backend) -> None:
     if isinstance(backend, RedisBackend):
         view = backend.view()
         survey = await view.survey(START, names=True)
-        assert survey.lease and survey.instances and survey.news and survey.called
+        assert survey.lease
+        assert survey.instances
+        assert survey.news
+        assert survey.called
         assert (await view.circuit("payments", 0, 5)).current == opened
         assert await view.entries(START, 5)
     await recall(backend, opened)
