@@ -258,6 +258,25 @@ class Coordinator:
         """
         await self._lifecycle.stop()
 
+    def start_sync(self) -> None:
+        """`start` for synchronous code: a worker's start-up hook, a Django `AppConfig`, a script.
+
+        The coordinator's event loop runs in a thread of its own, unless the coordinator runs
+        already. A process that ends stops it. After a fork, the child starts its own.
+
+        Raises:
+            RuntimeError: For the reasons of `start`.
+        """
+        self._lifecycle.start_blocking()
+
+    def stop_sync(self) -> None:
+        """`stop` for synchronous code. Takes a few seconds at most, even if Redis is down.
+
+        Raises:
+            RuntimeError: One of its own callbacks calls this in the coordinator's thread.
+        """
+        self._lifecycle.stop_blocking()
+
     async def flush(self, timeout: float = 1.0) -> bool:  # noqa: ASYNC109 - it returns by then
         """Send all pending results now and read the fleet's current states. Only needed in
         processes that are frozen between calls, such as serverless functions.

@@ -322,6 +322,50 @@ def test_an_error_of_the_start_is_raised_and_leaves_nothing() -> None:
             eventually_sync(lambda: coordinator.connected, within=PATIENCE)
 
 
+def test_started_without_a_block_it_runs_until_it_is_stopped(
+    redis_server: ServerHandle, namespace: str
+) -> None:
+    coordinator = Coordinator(redis_server.url, namespace=namespace)
+    with no_thread_left():
+        for _ in range(2):
+            coordinator.start_sync()
+            coordinator.start_sync()
+            with coordinator:
+                assert len(own_threads()) == 1
+            eventually_sync(lambda: coordinator.connected, within=PATIENCE)
+            coordinator.stop_sync()
+            assert not coordinator.running
+        coordinator.stop_sync()
+
+
+def test_a_block_outlives_the_stop_of_a_start() -> None:
+    coordinator = Coordinator()
+    with no_thread_left(), coordinator:
+        coordinator.start_sync()
+        coordinator.stop_sync()
+        assert coordinator.running
+
+
+def test_an_error_of_a_start_without_a_block_leaves_nothing() -> None:
+    class Refusing(MemoryBackend):
+        def open(self) -> None:
+            raise CallFailedError
+
+    coordinator = Coordinator(Refusing())
+    with no_thread_left(), pytest.raises(CallFailedError):
+        coordinator.start_sync()
+    assert not coordinator.running
+
+
+async def test_a_start_in_asyncio_is_stopped_from_another_thread() -> None:
+    coordinator = Coordinator()
+    await coordinator.start()
+    await asyncio.to_thread(coordinator.start_sync)
+    assert own_threads() == []
+    await asyncio.to_thread(coordinator.stop_sync)
+    assert not coordinator.running
+
+
 def test_an_interrupted_start_leaves_nothing() -> None:
     class Interrupting:
         def attach(self, coordinator: Coordinator) -> None:

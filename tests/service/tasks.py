@@ -21,12 +21,12 @@ client = httpx.Client(
 
 @worker_process_init.connect
 def join(**_: object) -> None:
-    coordinator.__enter__()
+    coordinator.start_sync()
 
 
 @worker_process_shutdown.connect
 def leave(**_: object) -> None:
-    coordinator.__exit__(None, None, None)
+    coordinator.stop_sync()
 
 
 @app.task

@@ -98,6 +98,28 @@ class Lifecycle:
             self._users.stop()
         await self._settle()
 
+    def start_blocking(self) -> None:
+        """`start` for synchronous code."""
+        self._check_outside()
+        with self._lock:
+            token = self._users.begin(None)
+        try:
+            self._run_blocking()
+        except BaseException:
+            with self._lock:
+                self._users.give_up(token)
+            self._settle_blocking()
+            raise
+        with self._lock:
+            self._users.began(token)
+
+    def stop_blocking(self) -> None:
+        """`stop` for synchronous code."""
+        self._check_outside()
+        with self._lock:
+            self._users.stop()
+        self._settle_blocking()
+
     async def enter(self) -> None:
         """Run until `leave` is called once for each `enter`."""
         self._check_outside()
