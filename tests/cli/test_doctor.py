@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from tests.cli.command import Result, arun
 from tests.cli.schema import check
 from tests.cluster.fleet import StartFleet, split
 from tests.faults.test_permissions import NEEDED, permit
+from tests.helpers.command import Result, arun
 from tests.helpers.proxy import Proxy
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web.backends.examination import TRIALS, commands_of_scripts

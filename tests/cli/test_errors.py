@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import OF_USERS, ROOT, arun, run
 from tests.cluster.fleet import StartFleet
+from tests.helpers.command import OF_USERS, ROOT, arun, run
 from tests.helpers.deployments import Certificate
 from tests.helpers.proxy import ANSWERS, CLOSING, SILENT, Proxy
 from tests.helpers.servers import RedisServer, ServerHandle

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.cli.command import Running, arun
 from tests.cli.schema import check
 from tests.cluster.fleet import StartFleet, split
+from tests.helpers.command import Running, arun
 from tests.helpers.servers import RedisServer, ServerHandle
 
 

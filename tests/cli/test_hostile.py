@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.command import Result, run
 from tests.cli.schema import check
+from tests.helpers.command import Result, run
 from tests.helpers.servers import RedisServer, ServerHandle
 
 EVIL = "\x1b]0;pwned\x07\x1b[2J\r\n\u202e\u2028\x9b31m\x7f<b>"

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from tests.cli.command import arun
 from tests.cluster.fleet import StartFleet, all_reach, split
 from tests.docs.pages import page, rows
+from tests.helpers.command import arun
 from tests.helpers.servers import RedisServer
 from tests.helpers.waiting import eventually
 from zenvark_web.cli.entry import COMMANDS

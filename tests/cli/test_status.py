@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from tests.cli.command import arun
 from tests.cli.schema import check
 from tests.cluster.fleet import StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.faults.test_permissions import denied, permit
+from tests.helpers.command import arun
 from tests.helpers.deployments import Cluster
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually

@@ -11,9 +11,9 @@ from pathlib import Path
 from select import select
 from termios import TIOCSWINSZ
 
-from tests.cli.command import ROOT, Running
 from tests.cluster.fleet import Instance, StartFleet
 from tests.helpers.children import Child
+from tests.helpers.command import ROOT, Running
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import PATIENCE
 

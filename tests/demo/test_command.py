@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.demo.command import ROOT, Demo, descendants, still_running
+from tests.demo.command import Demo, descendants, still_running
+from tests.helpers.command import ROOT
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually_sync
 
@@ -51,7 +52,7 @@ def runs(redis_server: ServerHandle) -> Iterator[Runs]:
 
 def test_an_incident_from_its_beginning_to_its_end() -> None:
     with Demo("--incident", "2") as demo:
-        demo.read_until(OPEN)
+        demo.until(OPEN)
         started = descendants(demo.child.pid)
         code = demo.end()
         assert (code, demo.stderr) == (0, ""), demo.output
@@ -118,7 +119,7 @@ def test_whatever_signal_ends_it_nothing_is_left_behind(
     number: signal.Signals, moment: str, code: int
 ) -> None:
     with Demo() as demo:
-        demo.read_until(moment)
+        demo.until(moment)
         started = eventually_sync(lambda: _all_started(demo), what="the processes")
         demo.child.process.send_signal(number)
         assert demo.end() == code, demo.output
@@ -138,7 +139,7 @@ def _all_started(demo: Demo) -> dict[int, str]:
 @pytest.mark.slow
 def test_a_redis_that_dies_before_the_incident_makes_it_fail(fresh_server: RedisServer) -> None:
     with Demo("--redis", fresh_server.url) as demo:
-        demo.read_until(JOINED)
+        demo.until(JOINED)
         fresh_server.kill()
         assert demo.end() == 1, demo.output
     assert MISBEHAVED in demo.lines[-1]
@@ -150,7 +151,7 @@ def test_a_redis_that_dies_before_the_incident_makes_it_fail(fresh_server: Redis
 @pytest.mark.slow
 def test_an_app_that_dies_makes_it_fail() -> None:
     with Demo("--instances", "2") as demo:
-        demo.read_until(JOINED)
+        demo.until(JOINED)
         started = descendants(demo.child.pid)
         [victim] = [pid for pid, name in started.items() if name.endswith(" app-2")]
         os.kill(victim, signal.SIGKILL)
@@ -162,7 +163,7 @@ def test_an_app_that_dies_makes_it_fail() -> None:
 @pytest.mark.slow
 def test_a_server_whose_keeper_dies_is_ended_all_the_same() -> None:
     with Demo("--instances", "1") as demo:
-        demo.read_until(JOINED)
+        demo.until(JOINED)
         started = descendants(demo.child.pid)
         [keeper] = [pid for pid, name in started.items() if name.endswith(" server")]
         os.kill(keeper, signal.SIGKILL)

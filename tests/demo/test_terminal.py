@@ -11,8 +11,8 @@ from termios import TIOCSWINSZ
 
 import pytest
 
-from tests.demo.command import ROOT
 from tests.helpers.children import Child
+from tests.helpers.command import ROOT
 from tests.helpers.waiting import PATIENCE
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

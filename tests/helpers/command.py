@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -58,19 +59,29 @@ async def arun(*arguments: str) -> Result:
 
 
 class Running:
-    """A command in a process of its own, whose output is read line by line."""
+    """A command in a process of its own, whose output is read line by line.
 
-    def __init__(self, *arguments: str, program: str | None = None) -> None:
+    Args:
+        arguments: The arguments of the command.
+        program: A program to run in its place.
+        env: Further variables of its environment.
+    """
+
+    def __init__(
+        self, *arguments: str, program: str | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         start = ["-m", "zenvark_web"] if program is None else ["-c", program]
+        inherited = {name: value for name, value in os.environ.items() if name not in OF_USERS}
         self.child = Child(
             [sys.executable, *start, *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={name: value for name, value in os.environ.items() if name not in OF_USERS},
+            env={**inherited, **(env or {})},
         )
         self.lines: list[str] = []
+        self._ended = False
         self._arriving: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -86,6 +97,11 @@ class Running:
         self._stderr.close()
 
     @property
+    def output(self) -> str:
+        """All that was read so far."""
+        return "\n".join(self.lines)
+
+    @property
     def stderr(self) -> str:
         self._stderr.seek(0)
         return self._stderr.read().decode()
@@ -99,15 +115,15 @@ class Running:
         while (line := self._next()) is not None:
             if text in line:
                 return line
-        pytest.fail(f"it ended without {text!r}:\n{self.lines}\n{self.stderr}")
+        pytest.fail(f"it ended without {text!r}:\n{self.output}\n{self.stderr}")
 
     async def auntil(self, text: str) -> str:
         """The same, while this loop's servers go on."""
         return await asyncio.to_thread(self.until, text)
 
     def end(self) -> int:
-        """Read to its end; the exit code."""
-        while self._next() is not None:
+        """Read to its end, if that has not been done; the exit code."""
+        while not self._ended and self._next() is not None:
             pass
         return self.child.process.wait(PATIENCE)
 
@@ -115,8 +131,10 @@ class Running:
         try:
             line = self._arriving.get(timeout=PATIENCE)
         except queue.Empty:
-            pytest.fail(f"it printed nothing for {PATIENCE} s:\n{self.lines}\n{self.stderr}")
-        if line is not None:
+            pytest.fail(f"it printed nothing for {PATIENCE} s:\n{self.output}\n{self.stderr}")
+        if line is None:
+            self._ended = True
+        else:
             self.lines.append(line)
         return line
 
