@@ -3,13 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import StartFleet
 from tests.helpers.command import OF_USERS, ROOT, arun, run
-from tests.helpers.deployments import Certificate
 from tests.helpers.proxy import ANSWERS, CLOSING, SILENT, Proxy
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web.backends import asking
@@ -27,6 +24,8 @@ COMMANDS = [["status"], ["watch"], ["events"], ["why", "x"], ["doctor"]]
         ("rediss://:geheim@nowhere.invalid", "Check the host and port"),
         ("unix:///geheim-not/there.sock", "Check the host and port"),
         ("http://geheim", "redis must be a URL"),
+        ("redis+sentinel://geheim@127.0.0.1:1/x", "the name of the service in the URL"),
+        ("redis+sentinel://u:geheim@127.0.0.1:1", "redis+sentinel://sentinel-1,"),
         ("", REDIS),
     ],
 )
@@ -74,21 +73,6 @@ def test_a_server_without_tls(redis_server: ServerHandle, monkeypatch: pytest.Mo
     result = run("status", "--redis", url)
     assert result.code == 2
     assert "rediss://" in result.err
-
-
-async def test_tls(
-    redis_server: ServerHandle, namespace: str, start_fleet: StartFleet, tmp_path: Path
-) -> None:
-    await start_fleet(1)
-    certificate = Certificate(tmp_path)
-    async with Proxy(redis_server.port, tls=certificate.context) as proxy:
-        where = ("--namespace", namespace, "--redis")
-        trusting = f"{proxy.url}?ssl_ca_certs={certificate.path}"
-        assert (await arun("status", *where, trusting)).code == 0
-        result = await arun("status", *where, proxy.url)
-    assert result.code == 2
-    assert "CERTIFICATE_VERIFY_FAILED" in result.err
-    assert "selects the trusted authority" in result.err
 
 
 def test_a_user_without_permissions(fresh_server: RedisServer) -> None:

@@ -56,6 +56,38 @@ class TestConstruction:
             RedisBackend(url, "test")
 
     @pytest.mark.parametrize(
+        "url",
+        [
+            "redis+sentinel://localhost",
+            "redis+sentinel://localhost/",
+            "redis+sentinel:///primary",
+            "redis+sentinel://localhost,/primary",
+            "redis+sentinel://localhost:0/primary",
+            "redis+sentinel://localhost:99999/primary",
+            "redis+sentinel://::1/primary",
+            "redis+sentinel://localhost/primary/first",
+            "unix+sentinel://localhost/primary",
+            "http+sentinel://localhost/primary",
+            "redis+sentinel://:geheim@localhost",
+        ],
+    )
+    def test_what_is_no_url_of_sentinels_is_refused(self, url: str) -> None:
+        with pytest.raises(ValueError, match="'redis\\+sentinel://sentinel-1,") as refused:
+            RedisBackend(url, "test")
+        assert "geheim" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("url", "place"),
+        [
+            ("redis+sentinel://a/primary", "redis+sentinel://a:26379/primary/0"),
+            ("redis+sentinel://u:p@a:1,[::1]/x/3", "redis+sentinel://a:1,[::1]:26379/x/3"),
+            ("rediss+sentinel://:p%2F@a/x?ssl_ca_certs=/c", "rediss+sentinel://a:26379/x/0"),
+        ],
+    )
+    def test_a_url_of_sentinels_is_shown_without_credentials(self, url: str, place: str) -> None:
+        assert f"<RedisBackend {place} " in repr(RedisBackend(url, "test"))
+
+    @pytest.mark.parametrize(
         "url", ["redis://localhost", "rediss://[::1]:6379/1", "unix:///s.sock"]
     )
     def test_urls_need_no_server_yet(self, url: str) -> None:
@@ -125,10 +157,13 @@ class TestConstruction:
             Coordinator(client, shards=4)
         Coordinator(client, shards=3)
 
-    @pytest.mark.parametrize("setting", ["foo=bar", "encoding=utf-16"])
-    def test_urls_with_settings_that_can_never_work_are_refused(self, setting: str) -> None:
+    @pytest.mark.parametrize("setting", ["foo=bar", "encoding=utf-16", "ssl_foo=bar"])
+    @pytest.mark.parametrize("url", ["redis://localhost", "rediss+sentinel://localhost/primary"])
+    def test_urls_with_settings_that_can_never_work_are_refused(
+        self, url: str, setting: str
+    ) -> None:
         with pytest.raises(ValueError, match="leave it out"):
-            RedisBackend(f"redis://localhost?{setting}", "test")
+            RedisBackend(f"{url}?{setting}", "test")
 
     @pytest.mark.parametrize(
         "make",

@@ -55,6 +55,10 @@ class Watched:
         self._known.append(sentinel)
         return sentinel.master_for(PRIMARY)
 
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"redis+sentinel://{HOST}:1,{HOST}:{self.sentinel.port}/{PRIMARY}"
+
     async def let_go(self) -> None:
         """Close the connections to the Sentinel."""
         for sentinel in self._known:
@@ -65,7 +69,7 @@ class Watched:
 @pytest.mark.parametrize("trouble", ["dies", "hangs"])
 async def test_sentinel_promotes_the_replica(trouble: str, namespace: str) -> None:
     with Watched() as watched:
-        async with Fleet(watched.client, watched.client, namespace=namespace) as fleet:
+        async with Fleet(watched.client, watched.url, namespace=namespace) as fleet:
             await fleet.works()
             async with fleet.calling() as callers:
                 assert not fleet.unexcused()

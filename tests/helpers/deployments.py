@@ -42,6 +42,8 @@ class SentinelServer(RedisServer):
             "sentinel down-after-milliseconds": f"{PRIMARY} 500",
             "sentinel failover-timeout": f"{PRIMARY} 3000",
         }
+        if self._primary.password:
+            settings["sentinel auth-pass"] = f"{PRIMARY} {self._primary.password}"
         file = self.directory / "sentinel.conf"
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         return Child([self.binary.path, file, "--sentinel"], cwd=self.directory)

@@ -11,7 +11,6 @@ import redis
 import redis.asyncio
 import redis.sentinel
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -25,6 +24,7 @@ from redis.exceptions import (
 )
 
 from .._runtime import forks
+from ._urls import UNUSABLE, client_of, close_client, example_of, place_of
 
 RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 
@@ -87,11 +87,11 @@ class OwnClients:
         self, url: str, connect_timeout: float, *, name: str | None = "zenvark_web"
     ) -> None:
         try:
-            self._place = _place(url)
+            self._place = place_of(url)
         except ValueError:
             # Neither the URL nor what is wrong with it is shown: a password may be part of both.
             raise ValueError(
-                "redis must be a URL such as 'redis://localhost:6379/0' (special characters of a "
+                f"redis must be a URL such as '{example_of(url)}' (special characters of a "
                 "password percent-encoded); what was given is not"
             ) from None
         self._url = url
@@ -119,11 +119,11 @@ class OwnClients:
         """Close all connections. Never raises."""
         for client in self._open:
             with suppress(RedisError, OSError):  # it was on its way out anyhow
-                await client.aclose()
+                await close_client(client)
         self._open = []
 
     def _client(self) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        return client_of(
             self._url,
             protocol=2,
             socket_timeout=None,  # each command has a deadline of its own
@@ -257,17 +257,4 @@ def _check_settings(client: RedisLike) -> None:
         try:
             pool.make_connection()
         except (TypeError, ValueError, RedisError) as error:
-            raise ValueError(
-                "redis has a setting with which no connection can be made: leave it out or mend it "
-                f"({type(error).__name__}: {error})"
-            ) from None
-
-
-def _place(url: str) -> str:
-    """The address in a URL, without credentials and options."""
-    settings = parse_url(url)
-    if "path" in settings:
-        return f"unix://{settings['path']}"
-    scheme = url.partition("://")[0]
-    host, port = settings.get("host", "localhost"), settings.get("port", 6379)
-    return f"{scheme}://{host}:{port}/{settings.get('db', 0)}"
+            raise ValueError(UNUSABLE.format(error=f"{type(error).__name__}: {error}")) from None

@@ -12,6 +12,7 @@ from typing import Any, cast
 import redis.asyncio
 import redis.exceptions
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError
@@ -32,6 +33,7 @@ class Trouble(StrEnum):
     """The kind of a failure."""
 
     UNREACHABLE = "unreachable"
+    NO_PRIMARY = "no_primary"
     SILENT = "silent"
     TLS = "tls"
     LOGIN = "login"
@@ -60,7 +62,9 @@ KINDS: Mapping[Trouble, tuple[type[Exception], ...]] = {
 """Classes of other errors, subclasses first."""
 
 
-OF_CONNECTIONS = {Trouble.UNREACHABLE, Trouble.SILENT, Trouble.TLS, Trouble.LOGIN}
+OF_CONNECTIONS = {
+    *(Trouble.UNREACHABLE, Trouble.NO_PRIMARY, Trouble.SILENT, Trouble.TLS, Trouble.LOGIN)
+}
 
 
 class InspectionError(BackendError):
@@ -80,7 +84,7 @@ class Server:
     """Sends commands to a server, or to the cluster of the server.
 
     Args:
-        url: `redis://`, `rediss://` or `unix://`.
+        url: `redis://`, `rediss://`, `unix://`, or `redis+sentinel://` (see `_urls`).
 
     Raises:
         ValueError: The URL is invalid.
@@ -163,9 +167,15 @@ def _surfaced(command: str, arguments: tuple[Any, ...]) -> Generator[None]:
         yield
     except Exception as error:
         trouble = _trouble(error)
-        told = str(error) or f"no reply within {PATIENCE:g} s"
+        told = _text(error)
         what = "" if trouble in OF_CONNECTIONS else f"{command}{_first_key(arguments)}: "
         raise InspectionError(f"{what}{told}", trouble) from error
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, MasterNotFoundError):
+        return "no Sentinel replies that names a working primary for this service"
+    return str(error) or f"no reply within {PATIENCE:g} s"
 
 
 def _first_key(arguments: tuple[Any, ...]) -> str:
@@ -174,6 +184,8 @@ def _first_key(arguments: tuple[Any, ...]) -> str:
 
 
 def _trouble(error: BaseException) -> Trouble:
+    if isinstance(error, MasterNotFoundError):
+        return Trouble.NO_PRIMARY
     text = str(error)
     if _is_tls(error):
         return Trouble.TLS

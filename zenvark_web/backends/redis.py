@@ -57,8 +57,8 @@ class RedisBackend:
     """A store in Redis.
 
     Args:
-        server: A URL (`redis://`, `rediss://`, `unix://`), or your own client, which is never
-            closed. Prefer a URL: the backend then chooses the timeouts.
+        server: A URL (`redis://`, `rediss://`, `unix://`, `redis+sentinel://`), or your own client,
+            which is never closed. Prefer a URL: the backend then chooses the timeouts.
         namespace: The name of the fleet.
         shards: The number of backends that share your client.
 

@@ -17,7 +17,8 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         "--redis",
         metavar="URL",
         default=os.environ.get(REDIS),
-        help=f"redis://, rediss:// or unix://; for a cluster, any node (default: {REDIS})",
+        help="redis://, rediss://, unix:// or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE; for a "
+        f"cluster, any node (default: {REDIS})",
     )
     store.add_argument(
         "--namespace",

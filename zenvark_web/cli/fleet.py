@@ -35,6 +35,8 @@ OTHER_SHARDS = (
 ADVICE = {
     "unreachable": "Check the host and port in the URL, and that the server runs and accepts "
     "connections from this host",
+    "no_primary": "Check the addresses of the Sentinels, the name of the service in the URL "
+    "(SENTINEL MASTERS lists them), and whether the Sentinels need ?sentinel_password=",
     "silent": "Check whether the server hangs, or a firewall drops the packets",
     "tls": "Use rediss:// only if the server expects TLS; ?ssl_ca_certs=FILE in the URL selects "
     "the trusted authority",
