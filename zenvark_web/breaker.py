@@ -12,7 +12,15 @@ from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
 
 from ._circuits.flows import WHOSE, WORD, Flow, carrier, current, under_way
 from ._circuits.local import LocalCircuit
-from ._circuits.permits import FurtherPermit, Permit, TimedPermit, TrialPermit, permit_inside
+from ._circuits.permits import (
+    FurtherPermit,
+    Permit,
+    RampPermit,
+    TimedPermit,
+    TimedRampPermit,
+    TrialPermit,
+    permit_inside,
+)
 from ._core.awaitables import (
     explain,
     is_async,
@@ -103,9 +111,15 @@ class Breaker:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next recovery attempt, as far as known; 0 if the next call is
-        permitted."""
+        """Seconds until the next recovery attempt or the next step of a ramp, as far as known; 0 if
+        the next call is permitted."""
         return self._local.retry_after(self._local.monotonic())
+
+    @property
+    def share(self) -> float:
+        """The share of calls that is permitted: 1 while the circuit is closed, 0 while it is open
+        or in a trial, and in between in a ramp."""
+        return self._local.admission.share(self._local.monotonic())
 
     @property
     def successes(self) -> Distribution:
@@ -143,6 +157,12 @@ class Breaker:
                 generation, taken = admission.generation, admission.take(now)
             if taken:
                 return TrialPermit(local, generation, now)
+        if admission.climbing:
+            with local.lock:
+                generation, taken = admission.generation, admission.climb(now)
+            if taken:
+                ramp_permit = TimedRampPermit if local.times_calls else RampPermit
+                return ramp_permit(local, generation, now)
         generation = admission.generation
         if local.abandoned(now):
             return self._permit(local, generation, now)

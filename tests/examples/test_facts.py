@@ -59,7 +59,6 @@ NUMBERS = [
     ("health-checks.md", "_core.admission", "TRIAL_RETRY_AFTER", "it is {:.0f} s."),
     ("health-checks.md", "_core.trial", "HOLDER_SILENCE", "silent for {:.0f} s passes"),
     ("health-checks.md", "_core.trial", "TRIAL_PATIENCE", "answered after {:.0f} s"),
-    ("health-checks.md", "_core.circuit", "STEADY", "closed for {:.0f} s"),
     ("deployment.md", "backends.redis", "COMMAND_TIMEOUT", "| a command | {:.0f} s |"),
     (
         "deployment.md",

@@ -31,11 +31,13 @@ class Bench:
         *,
         now: float = 1000.0,
         chance: float = 0.5,
+        may_ramp: bool = True,
         **settings: Any,
     ) -> None:
         self.now = now
         policy = BreakerPolicy(**{"backoff": BACKOFF, **settings})
-        self.circuit = Circuit(policy, latest or Transition(circuit="c"), now, lambda: chance)
+        latest = latest or Transition(circuit="c")
+        self.circuit = Circuit(policy, latest, now, lambda: chance, lambda: may_ramp)
 
     @property
     def latest(self) -> Transition:
@@ -110,6 +112,10 @@ class Bench:
         runs = [Run(generation, not well, slow, 1, 0.0, "boom" * (not well)) for well in passed]
         return self.say(*runs, by=by, note=TrialNote(generation, unused, held), **more)
 
+    def in_flight(self, held: int, by: str = "a") -> Transition | None:
+        """A report of calls of a ramp under way."""
+        return self.say(by=by, note=TrialNote(self.latest.generation, 0, held))
+
     def wait(self, seconds: float) -> Transition | Check | Recall | None:
         """Let time pass, and what is due first in it be done."""
         end = self.now + seconds
@@ -160,7 +166,8 @@ class Bench:
             assert moved.generation == before.generation + 1
         assert moved.at == self.now
         assert moved.since <= self.now
-        assert (moved.grant is not None) == (moved.state is State.HALF_OPEN)
+        assert (moved.grant is not None) == (moved.reason.cause is Cause.TRIAL)
+        assert (moved.ramp is not None) == (moved.reason.cause is Cause.RAMP)
         return moved
 
 
@@ -168,6 +175,15 @@ def opened(bench: Bench) -> Bench:
     """Trip it."""
     while bench.state is State.CLOSED:
         bench.fail()
+    return bench
+
+
+def ramped(bench: Bench) -> Bench:
+    """Trip it, and let its first health check pass: its policy has a check and a ramp."""
+    opened(bench)
+    moved = bench.answer(bench.wait_for_check())
+    assert moved is not None
+    assert moved.reason.cause is Cause.RAMP
     return bench
 
 

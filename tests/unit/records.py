@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from zenvark_web._core.order import Position
+from zenvark_web._core.ramp import Ramp
 from zenvark_web._core.states import (
     Cause,
     CircuitSnapshot,
@@ -38,15 +39,23 @@ runs = st.builds(
 )
 notes = st.builds(TrialNote, generation=counts, unused=counts, held=counts)
 grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
+ramps = st.builds(
+    Ramp,
+    shares=st.lists(
+        st.floats(0, 1, exclude_min=True, exclude_max=True), min_size=1, max_size=20, unique=True
+    ).map(lambda shares: tuple(sorted(shares))),
+    step=st.integers(500, 3_600_000).map(lambda ms: ms / 1000),
+)
 words = st.builds(
-    lambda state, attempt, delay, share, grant: KnownState(
-        state, attempt, delay / 1000, delay * share // 10 / 1000, grant
+    lambda state, attempt, delay, share, grant, ramp: KnownState(
+        state, attempt, delay / 1000, delay * share // 10 / 1000, grant, *ramp
     ),
     state=st.sampled_from(State),
     attempt=counts,
     delay=st.integers(0, MAX_DELAY),
     share=st.integers(0, 10),
     grant=st.none() | grants,
+    ramp=st.just(()) | st.tuples(ramps, seconds),
 )
 reports = st.builds(
     Report,
@@ -88,6 +97,7 @@ transitions = st.builds(
     attempt=counts,
     delay=waits,
     grant=st.none() | grants,
+    ramp=st.none() | ramps,
     reason=reasons,
     position=positions,
     epoch=counts,

@@ -1,12 +1,13 @@
 """The circuit's machine: every move it may make, and nothing else."""
 
+import math
 from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import pytest
 
-from tests.unit.bench import Bench, check, half_opened, opened
+from tests.unit.bench import Bench, check, half_opened, opened, ramped
 from zenvark_web import (
     Cause,
     ConsecutiveFailures,
@@ -19,7 +20,7 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, STEADY, Check
+from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, Check
 from zenvark_web._core.failure_sample import MAX_SAMPLE
 from zenvark_web._core.states import TRANSITIONS, Grant, KnownState, Run, Transition
 
@@ -50,6 +51,21 @@ def tried(bench: Bench, *passed: bool, **details: Any) -> Bench:
     return bench
 
 
+def failing_in_a_ramp(bench: Bench) -> Bench:
+    while bench.state is State.HALF_OPEN:
+        bench.fail()
+    return bench
+
+
+def at_the_end_of_a_ramp(bench: Bench) -> Bench:
+    bench.wait(10)
+    return bench
+
+
+def in_a_ramp() -> Bench:
+    return ramped(Bench(health_check=check, ramp=(0.1, 0.5)))
+
+
 MOVES: dict[tuple[State, Cause], Callable[[], Bench]] = {
     (State.CLOSED, Cause.TRIPPED): lambda: opened(Bench()),
     (State.CLOSED, Cause.IDLE_CHECK_FAILED): lambda: checked(
@@ -60,12 +76,16 @@ MOVES: dict[tuple[State, Cause], Callable[[], Bench]] = {
     (State.OPEN, Cause.CHECK_PASSED): lambda: checked(opened(Bench(health_check=check))),
     (State.OPEN, Cause.RETRY_AFTER): lambda: asked_to_wait(opened(Bench())),
     (State.OPEN, Cause.TRIAL): lambda: half_opened(Bench()),
+    (State.OPEN, Cause.RAMP): in_a_ramp,
     (State.OPEN, Cause.REPAIRED): lambda: repaired(opened(Bench())),
     (State.HALF_OPEN, Cause.TRIAL): lambda: tried(half_opened(Bench(healthy_after=2)), True),
     (State.HALF_OPEN, Cause.TRIAL_FAILED): lambda: tried(half_opened(Bench()), False),
     (State.HALF_OPEN, Cause.TRIAL_PASSED): lambda: tried(half_opened(Bench()), True),
     (State.HALF_OPEN, Cause.CHECK_FAILED): lambda: checked(half_open_with_a_check(), "down"),
     (State.HALF_OPEN, Cause.CHECK_PASSED): lambda: checked(half_open_with_a_check()),
+    (State.HALF_OPEN, Cause.RAMP): lambda: tried(half_opened(Bench(ramp=(0.5,))), True),
+    (State.HALF_OPEN, Cause.RAMP_FAILED): lambda: failing_in_a_ramp(in_a_ramp()),
+    (State.HALF_OPEN, Cause.RAMP_PASSED): lambda: at_the_end_of_a_ramp(in_a_ramp()),
     (State.HALF_OPEN, Cause.REPAIRED): lambda: repaired(half_opened(Bench())),
 }
 
@@ -99,7 +119,7 @@ class TestTable:
             for (previous, cause), state in TRANSITIONS.items()
             if state is State.CLOSED and previous is not State.CLOSED
         }
-        assert closing == {Cause.CHECK_PASSED, Cause.TRIAL_PASSED}
+        assert closing == {Cause.CHECK_PASSED, Cause.TRIAL_PASSED, Cause.RAMP_PASSED}
 
     def test_initial_is_no_move(self) -> None:
         assert Cause.INITIAL not in {cause for _, cause in TRANSITIONS}
@@ -263,26 +283,52 @@ class TestWaits:
             waits.append(bench.latest.delay)
             checked(bench)
             assert bench.state is State.CLOSED
-            bench.now += bench.latest.delay  # no time to be called steady
+            bench.now += bench.latest.delay  # too little to be forgiven anything
         assert waits == [1, 2, 4, 8, 16]
 
-    @pytest.mark.parametrize(("attempts", "steady"), [(1, STEADY), (5, 2 * 16)])
-    def test_start_anew_once_it_has_stayed_closed(self, attempts: int, steady: float) -> None:
+    def test_shorten_by_one_step_for_each_forgiven_time(self) -> None:
         bench = opened(Bench(health_check=check))
-        for _ in range(attempts - 1):
+        for _ in range(4):
             checked(bench, "down")
         checked(bench)
-        assert bench.latest.attempt == attempts
-        early = Bench(bench.latest, now=bench.now + steady - 0.1)
-        assert opened(early).latest.attempt == attempts + 1
-        late = Bench(bench.latest, now=bench.now + steady)
-        assert opened(late).latest.attempt == 1
-        assert late.latest.delay == 1
+        assert bench.latest.attempt == 5
+        healthy = {0: 6, 59.9: 6, 60: 5, 120: 4, 299.9: 2, 300: 1, 1e6: 1}
+        found = {}
+        for seconds in healthy:
+            found[seconds] = opened(Bench(bench.latest, now=bench.now + seconds)).latest.attempt
+        assert found == healthy
+
+    @pytest.mark.parametrize(
+        ("healthy", "waits"),
+        [
+            (5, [1, 2, 4, 8, 16, 32, 60, 60]),
+            (10.1, [1, 2, 4, 8, 16, 32, 60, 60]),
+            (30, [1, 2, 4, 8, 16, 32, 60, 60]),
+            (61, [1] * 8),
+        ],
+    )
+    def test_have_no_cliff(self, healthy: float, waits: list[float]) -> None:
+        """An upstream that dies just after each recovery is left alone for longer and longer, also
+        if it lasts a little longer than some limit."""
+        bench = Bench(health_check=check, strategy=ConsecutiveFailures(1))
+        seen = []
+        for _ in waits:
+            seen.append(opened(bench).latest.delay)
+            checked(bench)
+            assert bench.state is State.CLOSED
+            bench.now += healthy
+        assert seen == waits
+
+    def test_are_never_forgiven_with_an_infinite_time(self) -> None:
+        bench = Bench(health_check=check, forgive=math.inf)
+        checked(opened(bench))
+        bench.now += 1e9
+        assert opened(bench).latest.attempt == 2
 
     def test_grow_however_long_a_check_took(self) -> None:
         bench = opened(Bench(health_check=check))
         asked = bench.wait_for_check()
-        bench.now += 10 * STEADY
+        bench.now += 1000
         bench.answer(asked, "down")
         assert bench.latest.attempt == 2
 

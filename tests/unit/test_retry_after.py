@@ -6,8 +6,9 @@ import pytest
 
 from tests.unit.bench import Bench, check, half_opened, opened
 from zenvark_web import Cause, ConsecutiveFailures, ConstantBackoff, State
-from zenvark_web._core.circuit import LEAST_LENGTHENING, Check
+from zenvark_web._core.circuit import Check
 from zenvark_web._core.states import Report, Run, Transition
+from zenvark_web._core.waits import LEAST_LENGTHENING
 
 
 def bench_with(**settings: Any) -> Bench:

@@ -95,7 +95,7 @@ class TestGrants:
         bench = opened(Bench(backoff=ConstantBackoff(1)))
         for number in range(MAX_DEMAND * 3):
             bench.demand(f"web-{number}")
-        assert len(bench.circuit._demand) == MAX_DEMAND
+        assert len(bench.circuit._callers._demand) == MAX_DEMAND
         bench.wait(1)
         assert grant_of(bench).holder == f"web-{MAX_DEMAND * 3 - 1}"
 

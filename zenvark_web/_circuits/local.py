@@ -183,7 +183,7 @@ class LocalCircuit:
             ended: The end of the call in monotonic seconds.
             elapsed: The duration in seconds.
         """
-        urgent = failed or elapsed > self.slow_after or not self.admission.closed
+        urgent = failed or elapsed > self.slow_after or self.admission.urgent
         result = (generation, failed, _storable(label), ended, elapsed)
         handover = self.handover
         if not handover.hand_over(urgent, self._record, *result):
@@ -214,7 +214,7 @@ class LocalCircuit:
         else:
             self._budget.lost(1)
             return
-        self._listener.recorded(self, urgent=failed or slow or not self.admission.closed)
+        self._listener.recorded(self, urgent=failed or slow or self.admission.urgent)
 
     def unseen(self) -> list[PendingRun]:
         """Return the results that a listener which evaluates them has not seen yet."""
@@ -297,7 +297,7 @@ class LocalCircuit:
             self._listener.blocked(self)
 
     def end_trial(self, generation: int, *, returned: bool) -> None:
-        """End a trial call, from any thread, after its result was recorded.
+        """End a trial call or a call in a ramp, from any thread, after its result was recorded.
 
         Args:
             generation: The generation in which it began.
@@ -317,7 +317,7 @@ class LocalCircuit:
         self._listener.trial_changed(self)
 
     def note(self) -> TrialNote | None:
-        """The progress of this instance's grant, or None without a grant."""
+        """The progress of this instance's grant or ramp, or None without one."""
         with self.lock:
             return self.admission.note()
 

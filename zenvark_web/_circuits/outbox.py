@@ -109,7 +109,7 @@ class Outbox:
 
     def trial_changed(self, circuit: LocalCircuit) -> None:
         """Add a circuit whose trial has changed."""
-        self.recorded(circuit, urgent=True)
+        self.recorded(circuit, urgent=circuit.admission.urgent)
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
         """Add a circuit whose number of slow calls in flight has changed."""

@@ -35,6 +35,7 @@ class Permit:
 
     Attributes:
         on_trial: Whether this is a trial permit of a half-open circuit.
+        on_ramp: Whether a ramp permits this call of a half-open circuit.
         recorded: Whether the outcome has been recorded.
     """
 
@@ -50,6 +51,7 @@ class Permit:
     )
 
     on_trial: ClassVar[bool] = False
+    on_ramp: ClassVar[bool] = False
 
     def __init__(
         self, local: LocalCircuit, generation: int, began: float, flow: Flow | None = None
@@ -266,6 +268,29 @@ class TrialPermit(Permit):
     def __del__(self) -> None:
         if not self.recorded:
             self.record(Outcome.IGNORED)
+
+
+class RampPermit(Permit):
+    """The permit of a call in a ramp. It is counted like that of a closed circuit, and in flight
+    until it is recorded or lost."""
+
+    __slots__ = ()
+
+    on_ramp = True
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        super()._settle(outcome, label, retry_after)
+        self._local.end_trial(self._generation, returned=False)
+
+    def __del__(self) -> None:
+        if not self.recorded:
+            self.record(Outcome.IGNORED)
+
+
+class TimedRampPermit(RampPermit, TimedPermit):
+    """The permit of a call in a ramp of a circuit with `slow_call`."""
+
+    __slots__ = ()
 
 
 class CarriedPermit(Permit):

@@ -117,11 +117,19 @@ class Table:
             return None
         circuit = self._locals.get(name)
         if circuit is None or circuit.admission.generation != transition.generation:
-            left = self._left(transition)
+            left, elapsed = self._left(transition), self._elapsed(transition)
         else:  # counted by this host's own clock since it was heard of
-            left = max(0.0, circuit.admission.retry_at - self._clock.monotonic())
+            now = self._clock.monotonic()
+            left = max(0.0, circuit.admission.retry_at - now)
+            elapsed = circuit.admission.elapsed(now)
         return KnownState(
-            transition.state, transition.attempt, transition.delay, left, transition.grant
+            transition.state,
+            transition.attempt,
+            transition.delay,
+            left,
+            transition.grant,
+            transition.ramp,
+            elapsed,
         )
 
     def apply(self, transition: Transition) -> bool:
@@ -207,8 +215,8 @@ class Table:
             circuit.recall(generation)
 
     def confirm_grants(self, asked: float) -> None:
-        """Extend the use of this instance's grants: everything that the store knew at this
-        monotonic second is known here."""
+        """Extend the use of this instance's grants and ramps: everything that the store knew at
+        this monotonic second is known here."""
         for circuit in self.trials():
             circuit.admission.heard(asked)
 
@@ -220,11 +228,11 @@ class Table:
 
     @property
     def holds_grants(self) -> bool:
-        """Whether this instance holds a grant."""
+        """Whether this instance holds a grant, or takes part in a ramp."""
         return bool(self._holding)
 
     def trials(self) -> Iterator[LocalCircuit]:
-        """The local circuits with a grant of this instance."""
+        """The local circuits with a grant of this instance, or in a ramp."""
         for name in tuple(self._holding):
             circuit = self._locals.get(name)
             if circuit is None:
@@ -235,9 +243,16 @@ class Table:
     def _admit(self, circuit: LocalCircuit) -> None:
         with circuit.lock:  # a thread that has just made the circuit may be at it, too
             transition = self.in_force(circuit.name)
-            circuit.admission.apply(transition, self._clock.monotonic(), self._left(transition))
+            circuit.admission.apply(
+                transition,
+                self._clock.monotonic(),
+                self._left(transition),
+                self._elapsed(transition),
+            )
         grant = transition.grant
-        if grant is not None and grant.holder == self._name:
+        if transition.ramp is not None:
+            self._holding[circuit.name] = None
+        elif grant is not None and grant.holder == self._name:
             self._holding[circuit.name] = None
             # It may be used once that is reported.
             self._home.handover.here(self._home.trial_changed, circuit)
@@ -249,3 +264,9 @@ class Table:
         if not self._clock.known.is_set():
             return transition.delay
         return min(transition.delay, max(0.0, transition.retry_at - self._clock.now()))
+
+    def _elapsed(self, transition: Transition) -> float:
+        """The seconds since a ramp began; 0 without one."""
+        if transition.ramp is None or not self._clock.known.is_set():
+            return 0.0
+        return max(0.0, self._clock.now() - transition.at)

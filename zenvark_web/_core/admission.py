@@ -6,12 +6,16 @@ hosts.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+from .ramp import Credit, Ramp, first_credit
 from .states import Grant, State, Transition, TrialNote
 
 CUT_OFF = 3.0
 """Seconds after which an instance stops using a permit, unless it has read the states, reported the
 permit to the leader, and received both replies. A leader replaces a holder that is silent for as
-long (`HOLDER_SILENCE`)."""
+long (`HOLDER_SILENCE`). For the same time without a read of the states, the share of a ramp grows:
+the circuit may be open again."""
 
 TRIAL_RETRY_AFTER = 1.0
 """The Retry-After of a rejection while trial calls are in flight, or due: their end is not known.
@@ -34,6 +38,7 @@ class Admission:
     """
 
     __slots__ = (
+        "_ascent",
         "_granted",
         "_retry_at",
         "_trial",
@@ -53,15 +58,20 @@ class Admission:
         self._retry_at = 0.0
         self._trial: _Permits | None = None
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
+        self._ascent: _Ascent | None = None
 
-    def apply(self, transition: Transition, now: float, retry_in: float) -> None:
+    def apply(
+        self, transition: Transition, now: float, retry_in: float, elapsed: float = 0.0
+    ) -> None:
         """Apply a newer transition.
 
         Args:
             transition: The transition.
             now: Monotonic seconds.
             retry_in: Seconds from now until an open circuit's next attempt to recover.
+            elapsed: Seconds since the transition.
         """
+        self._ascent = self._climb(transition, now, elapsed)
         self._trial = self._permits(transition)
         if transition.generation >= 0:
             self._granted = self._trial
@@ -82,18 +92,43 @@ class Admission:
         return self._trial is not None
 
     @property
+    def climbing(self) -> bool:
+        """Whether a ramp permits a share of the calls."""
+        return self._ascent is not None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether each result may decide, so that none waits for others."""
+        return not self.closed and self._ascent is None
+
+    def share(self, now: float) -> float:
+        """The permitted share of calls: 1 when closed, 0 when open or in a trial."""
+        ascent = self._ascent
+        return float(self.closed) if ascent is None else ascent.share(now)
+
+    def elapsed(self, now: float) -> float:
+        """The seconds since the current ramp began; 0 without one."""
+        return 0.0 if self._ascent is None else now - self._ascent.began
+
+    @property
     def retry_at(self) -> float:
         """The monotonic second at which an open circuit's next attempt to recover is due."""
         return self._retry_at
 
     def retry_after(self, now: float) -> float:
-        """Seconds until the next attempt to recover: 0 only when closed."""
+        """Seconds until the next attempt to recover, or the next step of a ramp: 0 only when
+        closed."""
         if self.closed:
             return 0.0
+        ascent = self._ascent
+        if ascent is not None:
+            return max(TRIAL_RETRY_AFTER, ascent.until_next_step(now))
         return TRIAL_RETRY_AFTER if self.due(now) else self._retry_at - now
 
     def due(self, now: float) -> bool:
-        """Whether the wait of a circuit that is not closed is over."""
+        """Whether the wait of a circuit that is not closed is over, or its ramp."""
+        if self._ascent is not None:
+            return self.elapsed(now) >= self._ascent.ramp.length
         return self.state is State.HALF_OPEN or now >= self._retry_at
 
     def take(self, now: float) -> bool:
@@ -105,10 +140,19 @@ class Admission:
         trial.held += 1
         return True
 
+    def climb(self, now: float) -> bool:
+        """Whether a ramp permits the next call. If so, the call is in flight until `release`."""
+        ascent = self._ascent
+        if ascent is None or not ascent.credit.spend(ascent.share(now)):
+            return False
+        ascent.held += 1
+        return True
+
     def heard(self, asked: float) -> None:
         """Record that a read of the states was answered."""
-        if self._granted is not None:
-            self._granted.heard = max(self._granted.heard, asked)
+        for known in (self._granted, self._ascent):
+            if known is not None:
+                known.heard = max(known.heard, asked)
 
     def told(self, generation: int, asked: float) -> None:
         """Record that the store has received a note on a grant.
@@ -129,7 +173,14 @@ class Admission:
         return True
 
     def release(self, generation: int, *, unused: bool) -> None:
-        """Release the permit of a trial call; an unused one can be taken again."""
+        """Release the permit of a trial call, or of a call in a ramp; an unused one of a trial can
+        be taken again."""
+        ascent = self._ascent
+        if ascent is not None and ascent.generation == generation:
+            ascent.held = max(
+                0, ascent.held - 1
+            )  # it may have begun before this instance was alone
+            return
         trial = self._trial
         if trial is None or trial.generation != generation:
             trial = self._granted
@@ -139,8 +190,11 @@ class Admission:
         trial.unused += unused
 
     def note(self) -> TrialNote | None:
-        """The use of this instance's grant, for the next report."""
-        trial = self._trial
+        """The use of this instance's grant, or its calls of a ramp in flight, for the next
+        report."""
+        trial, ascent = self._trial, self._ascent
+        if ascent is not None:
+            return TrialNote(ascent.generation, 0, ascent.held)
         return None if trial is None else TrialNote(self.generation, trial.unused, trial.held)
 
     def _permits(self, transition: Transition) -> _Permits | None:
@@ -152,6 +206,15 @@ class Admission:
         if known and (known.grant, known.generation) == (grant, generation):
             return known  # written again, or in force again after this instance was alone
         return _Permits(grant, generation)
+
+    def _climb(self, transition: Transition, now: float, elapsed: float) -> _Ascent | None:
+        ramp, generation, known = transition.ramp, transition.generation, self._ascent
+        if ramp is None:
+            return None
+        if known is not None and (known.ramp, known.generation) == (ramp, generation):
+            return known  # its time is taken once: the shared clock may have been set since
+        began = now - max(0.0, elapsed)
+        return _Ascent(ramp, generation, began, now, first_credit(self.instance, generation))
 
 
 class _Permits:
@@ -169,3 +232,40 @@ class _Permits:
         """The time until which the permits may be used. An instance that decides alone (in
         generations below zero) has no such limit."""
         return float("inf") if self.generation < 0 else min(self.heard, self.told) + CUT_OFF
+
+
+class _Ascent:
+    """A ramp on this instance.
+
+    Args:
+        ramp: The schedule.
+        generation: Its generation.
+        began: The monotonic second at which it began.
+        heard: The monotonic second of the newest read of the states.
+        credit: The credit before its first call.
+    """
+
+    __slots__ = ("began", "credit", "generation", "heard", "held", "ramp")
+
+    def __init__(
+        self, ramp: Ramp, generation: int, began: float, heard: float, credit: Fraction
+    ) -> None:
+        self.ramp = ramp
+        self.generation = generation
+        self.began = began
+        self.heard = heard
+        self.credit = Credit(credit)
+        self.held = 0
+
+    def share(self, now: float) -> float:
+        """The permitted share. It does not grow while this instance is cut off, unless the instance
+        decides alone (in generations below zero)."""
+        return self.ramp.share_at(self._reached(now))
+
+    def until_next_step(self, now: float) -> float:
+        """The seconds until the current step ends; 0 in the last one, after its time."""
+        return self.ramp.until_next_step(self._reached(now))
+
+    def _reached(self, now: float) -> float:
+        known = now if self.generation < 0 else min(now, self.heard + CUT_OFF)
+        return known - self.began

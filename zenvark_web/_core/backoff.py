@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -82,6 +83,34 @@ class ExponentialBackoff:
             grown = self.maximum
         jittered = min(grown, self.maximum) * (1 + self.jitter * (2 * chance - 1))
         return max(SHORTEST_WAIT, min(jittered, self.maximum))
+
+
+def next_attempt(attempt: int, healthy: float, forgive: float) -> int:
+    """Return the number of the next attempt of a circuit that opens, by which its wait grows.
+
+    The number grows by one with each opening, and decreases by one for each `forgive` seconds for
+    which the circuit was closed. (Envoy decrements the multiplier of its ejection times in the same
+    way.) It forgets gradually: after a fixed time, an upstream that fails just after that time
+    would be retried at the shortest wait for ever.
+
+    Args:
+        attempt: The number of the last attempt, 0 without one.
+        healthy: The seconds since the circuit closed; 0 if it did not.
+        forgive: The policy's `forgive`.
+    """
+    forgiven = int(min(attempt, max(0.0, healthy) / forgive))
+    return attempt - forgiven + 1
+
+
+def check_forgive(value: object) -> None:
+    """Refuse a policy's `forgive` that is no number of seconds above 0, or infinite.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is out of range.
+    """
+    if value != math.inf:
+        check_number("forgive", value, above=0, unit="seconds")
 
 
 def wait_of(backoff: Backoff, attempt: int, chance: float) -> float:

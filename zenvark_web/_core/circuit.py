@@ -2,9 +2,9 @@
 
     CLOSED ──tripped, idle check failed──▶ OPEN ──check passed──▶ CLOSED
                                             │ ▲ └─check failed, retry after─▶ OPEN (a longer wait)
-                                     trial  │ │ trial failed
+                               trial, ramp  │ │ trial failed, ramp failed
                                             ▼ │
-                                         HALF_OPEN ──trial passed──▶ CLOSED
+                                         HALF_OPEN ──trial passed, ramp passed──▶ CLOSED
 
 A circuit with a health check recovers from OPEN to CLOSED when the check passes. A circuit without
 one recovers by trial calls, each of which costs a user's call, so they are counted exactly. A
@@ -19,6 +19,10 @@ the next one, and stays there until it is used. If only other instances have cal
 unused permits are recalled. A silent holder is replaced; it uses no permit after `HOLDER_SILENCE`
 without a reply from the store.
 
+With a policy's `ramp`, the passed check or trial leads to a ramp instead of CLOSED: HALF_OPEN with
+a schedule, in which each instance permits a growing share of its calls. The whole ramp is one
+generation, and its results are counted like those of a closed circuit, with a fresh window.
+
 Only results of the current generation count, so every transition resets the counts. Two inputs are
 not results. A call in flight may be slow already, so a window may trip before the call ends. And a
 Retry-After deadline applies whichever call received it: no attempt to recover is made before it.
@@ -30,12 +34,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .backoff import ExponentialBackoff, wait_of
+from .ascent import Ascent
+from .callers import Callers
 from .counting import Counting
 from .order import START
 from .policy import BreakerPolicy
-from .retry_after import RetryAfterDeadline
-from .rotation import Rotation
+from .ramp import Ramp
 from .states import (
     LONGEST_LEAP,
     Cause,
@@ -50,19 +54,11 @@ from .states import (
     Transition,
     TrialNote,
 )
-from .trial import Demand, Trial
-
-STEADY = 10.0
-"""Seconds after which a closed circuit resets its attempt number, or twice its last wait if that is
-longer (so that it cannot alternate between open and closed at short waits)."""
-
-LEAST_LENGTHENING = 1.0
-"""A wait that is extended by fewer seconds is not published again, but the extension is kept."""
+from .trial import Trial
+from .waits import Waits
 
 CHECK_AGAIN = 1.0
 """Seconds after which a circuit requests a health check again that could not be run."""
-
-DEFAULT_BACKOFF = ExponentialBackoff()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +93,8 @@ class Circuit:
         latest: The circuit's latest transition.
         now: The leader's seconds. All times here are in these.
         chance: Returns random numbers from 0 to 1, for jitter.
+        may_ramp: Returns whether every instance can read a ramp. Without a ramp, the circuit closes
+            at once.
 
     Attributes:
         latest: The circuit's latest transition.
@@ -106,16 +104,21 @@ class Circuit:
     """
 
     def __init__(
-        self, policy: BreakerPolicy, latest: Transition, now: float, chance: Callable[[], float]
+        self,
+        policy: BreakerPolicy,
+        latest: Transition,
+        now: float,
+        chance: Callable[[], float],
+        may_ramp: Callable[[], bool] = lambda: True,
     ) -> None:
         self.policy = policy
         self.latest = latest
         self.heard_at = now
         self.faults: list[Exception] = []
-        self._chance = chance
-        self._demand = Demand()
-        self._rotation = Rotation()
-        self._retry_after = RetryAfterDeadline(policy.max_retry_after)
+        self._may_ramp = may_ramp
+        self._waits = Waits(policy, chance, self.faults)
+        self._retry_after = self._waits.asked
+        self._callers = Callers()
         self._next_attempt_at: float | None = None
         self._recalls = 0
         self._enter(now, Counting(policy.strategy))
@@ -125,6 +128,8 @@ class Circuit:
         """When to call `due` next, unless something happens before."""
         if self._trial is not None:
             return self._trial.deadline
+        if self._ascent is not None:
+            return self._ascent.deadline
         if self._next_attempt_at is None:
             return None
         return max(self._next_attempt_at, self._retry_after.until)
@@ -138,8 +143,7 @@ class Circuit:
         """Continue from a transition that is in force. Retry-After deadlines stay."""
         counting = Counting(self.policy.strategy)
         self.latest = latest
-        # Callers that were blocked before may be served now: a grant to them would be unused.
-        self._demand = Demand()
+        self._callers.forget_blocked()
         self._enter(now, counting)
 
     def report(
@@ -175,9 +179,9 @@ class Circuit:
                 transition = self._count(instance, run, at - run.age, now)
                 if transition is not None:
                     return transition
-        if self.latest.state is State.CLOSED:
+        if self.latest.state is State.CLOSED or self._ascent is not None:
             reason = self._counting.look_ahead(at, now, self.faults)
-            return None if reason is None else self._open(reason, now, since=at)
+            return self._end_ramp(now) if reason is None else self._trip(reason, now, since=at)
         if self._trial is not None:
             if instance == self._trial.grant.holder:
                 return self._apply_note(self._trial, report.trial, now)
@@ -200,6 +204,8 @@ class Circuit:
             if now >= self._trial.lost_at:
                 return self._replace_holder(self._trial, now)
             return self._recall(self._trial, now)
+        if self._ascent is not None:
+            return self._end_ramp(now)
         self._next_attempt_at = None
         if self.policy.health_check is not None:
             idle = self.latest.state is State.CLOSED
@@ -222,8 +228,8 @@ class Circuit:
         self._passed += 1
         if self._passed >= self.policy.healthy_after:
             detail = f"{_times(self._passed, 'health check')} passed"
-            return self._move(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
-        self._next_attempt_at = now + self._wait(1)
+            return self._recover(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
+        self._next_attempt_at = now + self._waits.before(1)
         return None
 
     def put_off(self, check: Check, now: float) -> None:
@@ -258,11 +264,12 @@ class Circuit:
             now,
             generation=generation,
             state=known.state,
-            at=at + known.left - known.delay,
+            at=at - known.elapsed if known.ramp else at + known.left - known.delay,
             since=now,
             attempt=known.attempt,
             delay=known.delay,
             grant=known.grant,
+            ramp=known.ramp,
         )
 
     # Window snapshots, from one leader to the next
@@ -270,11 +277,12 @@ class Circuit:
     def save(self, now: float) -> CircuitSnapshot | None:
         """Return the window snapshot since the latest transition, if anything was counted."""
         window = self._counting.save() if self._counting.has_begun else None
-        trial = None if self._trial is None else self._trial.save()
+        trial = self._trial or self._ascent
+        results = None if trial is None else trial.save()
         deadline = self._retry_after.until if self._retry_after.until > now else 0.0
-        if window or trial or deadline:
+        if window or results or deadline:
             generation = self.latest.generation
-            return CircuitSnapshot(generation, START, window, trial, deadline)
+            return CircuitSnapshot(generation, START, window, results, deadline)
         return None
 
     def restore(self, snapshot: CircuitSnapshot, now: float) -> bool:
@@ -290,8 +298,9 @@ class Circuit:
         self._retry_after.extend(snapshot.retry_after_until - now, now)
         if snapshot.generation != self.latest.generation:
             return True
-        if snapshot.trial is not None and self._trial is not None:
-            self._trial.restore(snapshot.trial)
+        trial = self._trial or self._ascent
+        if snapshot.trial is not None and trial is not None:
+            trial.restore(snapshot.trial)
         return snapshot.window is None or self._counting.restore(snapshot.window)
 
     # Transitions
@@ -300,6 +309,7 @@ class Circuit:
         latest = self.latest
         self._counting = counting
         self._trial: Trial | None = None
+        self._ascent: Ascent | None = None
         self._owed: tuple[int, int] | None = None
         self._passed = 0
         self._next_attempt_at = None
@@ -307,6 +317,8 @@ class Circuit:
             self._recalls = 0  # the patience with holders grows within one recovery only
         if latest.state is State.CLOSED:
             self._schedule_idle_check(now)
+        elif latest.ramp is not None:
+            self._ascent = Ascent(latest.ramp, began=latest.at)
         elif latest.state is State.OPEN or self.policy.health_check is not None:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
@@ -320,25 +332,34 @@ class Circuit:
 
     def _note_callers(self, instance: str, report: Report, now: float) -> None:
         calls = report.blocked + sum(run.count for run in report.runs)
-        if calls:
-            self._rotation.note(instance, calls)
-        if report.blocked:
-            self._demand.note(instance, report.blocked, now)
-            if self._trial is not None and instance != self._trial.grant.holder:
-                self._trial.note_rival(instance, report.blocked, self._rotation.next)
+        self._callers.note(instance, calls, report.blocked, now)
+        if report.blocked and self._trial is not None and instance != self._trial.grant.holder:
+            self._trial.note_rival(instance, report.blocked, self._callers.next)
         is_current = report.generation == self.latest.generation
         self._counting.note_overdue(instance, report.overdue if is_current else 0, now)
+        note = report.trial
+        if self._ascent is not None and note and note.generation == self.latest.generation:
+            self._ascent.note_in_flight(instance, note.held, now)
 
-    # Closed: counting
+    # Closed, and in a ramp: counting
 
     def _count(self, instance: str, run: Run, at: float, now: float) -> Transition | None:
-        if self.latest.state is State.CLOSED:
-            self._schedule_idle_check(now)
-            reason = self._counting.record(instance, run, at, self.faults)
-            return None if reason is None else self._open(reason, now, since=at)
         if self._trial is not None and instance == self._trial.grant.holder:
             self._trial.count(run)
-        return None
+        if self.latest.state is State.CLOSED:
+            self._schedule_idle_check(now)
+        elif self._ascent is not None:
+            self._ascent.count(run, now)
+        else:
+            return None
+        reason = self._counting.record(instance, run, at, self.faults)
+        return None if reason is None else self._trip(reason, now, since=at)
+
+    def _trip(self, reason: Reason, now: float, *, since: float) -> Transition:
+        if self._ascent is not None:
+            detail = f"at a share of {self._ascent.share(now):.3g}, {reason}"
+            reason = replace(reason, cause=Cause.RAMP_FAILED, detail=detail)
+        return self._open(reason, now, since=since)
 
     def _schedule_idle_check(self, now: float) -> None:
         if self.policy.idle_interval is not None:
@@ -347,38 +368,20 @@ class Circuit:
     # Open: waiting
 
     def _open(self, reason: Reason, now: float, *, since: float | None = None) -> Transition:
-        attempt = self._next_attempt(now)
-        delay = self._wait(attempt)
-        held = self._retry_after.until - now
-        if held > delay:
-            delay = held
-            reason = replace(reason, detail=f"{reason}; the upstream asked to wait {held:.1f} s")
+        attempt = self._waits.next_attempt(self.latest, now)
+        delay, reason = self._waits.held(self._waits.before(attempt), reason, now)
         since = now if since is None else since
         return self._move(reason, now, attempt=attempt, delay=delay, since=since)
 
-    def _wait(self, attempt: int) -> float:
-        """The wait before an attempt. The default backoff replaces one that raises, so that the
-        circuit opens in any case."""
-        chance = self._chance()
-        try:
-            return wait_of(self.policy.backoff, attempt, chance)
-        except Exception as error:
-            self.faults.append(error)
-            return DEFAULT_BACKOFF.delay(attempt, chance)
-
     def _extend_wait(self, instance: str, at: float, now: float) -> Transition | None:
         """The transition that publishes a Retry-After deadline beyond the current wait."""
-        latest, until = self.latest, self._retry_after.until
-        if latest.state is not State.OPEN or until < max(latest.retry_at, now) + LEAST_LENGTHENING:
+        if self.latest.state is not State.OPEN or not self._waits.is_too_short(self.latest, now):
             return None
-        detail = f"the upstream asked {instance} to wait {until - now:.1f} s more"
-        reason = Reason(cause=Cause.RETRY_AFTER, detail=detail)
-        return self._move(reason, now, delay=until - now, since=at)
-
-    def _next_attempt(self, now: float) -> int:
-        latest = self.latest
-        steady = now - latest.at >= max(STEADY, 2 * latest.delay)
-        return 1 if latest.state is State.CLOSED and steady else latest.attempt + 1
+        delay = self._retry_after.until - now
+        detail = f"the upstream asked {instance} to wait {delay:.1f} s more"
+        return self._move(
+            Reason(cause=Cause.RETRY_AFTER, detail=detail), now, delay=delay, since=at
+        )
 
     # Half-open: trials
 
@@ -394,9 +397,7 @@ class Circuit:
         return self._grant(permits, passed, now)
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        likeliest = self._demand.likeliest(now)
-        # Behind a load balancer that deals calls out in turn, the next call is not where most were.
-        holder = likeliest and (self._rotation.next or likeliest)
+        holder = self._callers.likeliest(now)
         held = now < self._retry_after.until
         if holder is None or held:
             self._owed = (permits, passed)
@@ -410,8 +411,7 @@ class Circuit:
         )
 
     def _replace_holder(self, trial: Trial, now: float) -> Transition | None:
-        self._demand.discard(trial.grant.holder)
-        self._rotation.discard(trial.grant.holder)
+        self._callers.discard(trial.grant.holder)
         return self._trial_failed(trial, now) if trial.failed else self._continue_trial(trial, now)
 
     def _recall(self, trial: Trial, now: float) -> Recall | None:
@@ -440,7 +440,7 @@ class Circuit:
         passed = trial.grant.passed + trial.passed
         if not trial.outstanding and passed >= self.policy.healthy_after:
             detail = f"{_times(passed, 'trial call')} passed"
-            return self._move(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
+            return self._recover(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
         self._trial = None
         return self._grant(trial.outstanding or self.policy.trial_calls, passed, now)
 
@@ -452,6 +452,25 @@ class Circuit:
             failures=dict(trial.labels.most_common(5)),
         )
         return self._open(reason, now)
+
+    # Recovered: the ramp
+
+    def _recover(self, reason: Reason, now: float) -> Transition:
+        """Close, or begin the policy's ramp."""
+        if not self.policy.ramp or not self._may_ramp():
+            return self._move(reason, now)
+        ramp = Ramp(tuple(self.policy.ramp), self.policy.ramp_step)
+        shares = ", ".join(f"{share:.3g}" for share in ramp.shares)
+        detail = f"{reason}: a share of {shares} of the calls is permitted for {ramp.step:g} s each"
+        return self._move(Reason(cause=Cause.RAMP, detail=detail), now, ramp=ramp)
+
+    def _end_ramp(self, now: float) -> Transition | None:
+        """End the ramp, if it can be decided."""
+        reason = None if self._ascent is None else self._ascent.verdict(now)
+        if reason is None:
+            return None
+        failed = reason.cause is Cause.RAMP_FAILED
+        return self._open(reason, now) if failed else self._move(reason, now)
 
 
 def _times(count: int, what: str) -> str:

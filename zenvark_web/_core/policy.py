@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._checks import check_call, check_number, check_whole
 from .awaitables import is_async
-from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff
+from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff, check_forgive
 from .patterns import NamePatterns
+from .ramp import check_step, checked_shares
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
 
@@ -48,10 +49,18 @@ class BreakerPolicy:
         idle_interval: Seconds without a call after which the leader checks a closed circuit, and
             again after each such interval. Requires a health check. Default: no idle checks.
         backoff: The waits before the recovery attempts.
+        forgive: The seconds for which a closed circuit must stay closed to make its next wait
+            shorter by one step of the backoff, above 0. A circuit that opens again soon continues
+            with a longer wait. `math.inf` never forgets. Default: 60.
         healthy_after: The number of consecutive checks or trial calls that must pass before the
             circuit closes.
         trial_calls: The number of calls that a recovery attempt permits in the whole fleet. All of
             them must pass. Applies to circuits without a health check.
+        ramp: The shares of calls, strictly rising between 0 and 1, that a recovered circuit permits
+            before it closes, such as `(0.1, 0.25, 0.5)`; at most 20. The calls are counted like
+            those of a closed circuit, and the circuit opens again if they trip its strategy.
+            Default: none, the circuit closes at once.
+        ramp_step: The seconds for which each share of the ramp applies, from 0.5 to 3600.
         slow_call: Seconds after which a call counts as slow, even in flight. A call that is
             cancelled after that is a failure. Default: no call is slow.
         classify: Decides the outcome of a call through `Breaker.execute`, `guard` or a decorator.
@@ -75,6 +84,9 @@ class BreakerPolicy:
     backoff: Backoff = field(default_factory=ExponentialBackoff)
     healthy_after: int = 1
     trial_calls: int = 1
+    ramp: Sequence[float] = ()
+    ramp_step: float = 5.0
+    forgive: float = 60.0
     slow_call: float | None = None
     classify: Classify | None = None
     max_retry_after: float = 300.0
@@ -84,6 +96,9 @@ class BreakerPolicy:
         self._check_parts()
         check_whole("healthy_after", self.healthy_after, most=1000)
         check_whole("trial_calls", self.trial_calls, most=1000)
+        object.__setattr__(self, "ramp", checked_shares(self.ramp))
+        check_step(self.ramp_step)
+        check_forgive(self.forgive)
         if self.slow_call is not None:
             check_number("slow_call", self.slow_call, above=0, most=LONGEST_WAIT, unit="seconds")
         check_number(

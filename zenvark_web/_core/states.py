@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .order import START, Position
+from .ramp import Ramp
 
 
 class State(StrEnum):
@@ -23,7 +24,8 @@ class State(StrEnum):
     OPEN = "open"
     """All calls are rejected."""
     HALF_OPEN = "half_open"
-    """A fixed number of trial calls is permitted; all other calls are rejected."""
+    """A fixed number of trial calls, or the growing share of calls of a ramp, is permitted; all
+    other calls are rejected."""
 
 
 class Outcome(Enum):
@@ -66,6 +68,10 @@ class Cause(StrEnum):
     TRIAL = "trial"
     TRIAL_FAILED = "trial_failed"
     TRIAL_PASSED = "trial_passed"
+    RAMP = "ramp"
+    """The checks or trial calls have passed, and a growing share of calls is permitted."""
+    RAMP_FAILED = "ramp_failed"
+    RAMP_PASSED = "ramp_passed"
     RETRY_AFTER = "retry_after"
     """The upstream sent a later Retry-After deadline."""
     REPAIRED = "repaired"
@@ -81,10 +87,14 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
         (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
         (State.OPEN, Cause.RETRY_AFTER): State.OPEN,
         (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
+        (State.OPEN, Cause.RAMP): State.HALF_OPEN,
         (State.OPEN, Cause.REPAIRED): State.OPEN,
         (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
         (State.HALF_OPEN, Cause.TRIAL_FAILED): State.OPEN,
         (State.HALF_OPEN, Cause.TRIAL_PASSED): State.CLOSED,
+        (State.HALF_OPEN, Cause.RAMP): State.HALF_OPEN,
+        (State.HALF_OPEN, Cause.RAMP_FAILED): State.OPEN,
+        (State.HALF_OPEN, Cause.RAMP_PASSED): State.CLOSED,
         # Only where a new policy brought a health check while a trial was under way.
         (State.HALF_OPEN, Cause.CHECK_FAILED): State.OPEN,
         (State.HALF_OPEN, Cause.CHECK_PASSED): State.CLOSED,
@@ -151,10 +161,11 @@ class Transition:
         at: The time of the decision.
         since: The time at which the decisive result was reported, or `at`.
         attempt: The number of an open circuit's current wait, from one. A closed circuit keeps its
-            last one until it has stayed closed for a while.
+            last one, which decreases with the time for which it stays closed (`next_attempt`).
         delay: The length of that wait in seconds; the next recovery attempt is due at
             `at + delay`, never before the Retry-After deadline.
-        grant: In `HALF_OPEN`, the trial permits and their holder.
+        grant: In `HALF_OPEN`, the trial permits and their holder, unless there is a ramp.
+        ramp: In `HALF_OPEN`, the schedule of the ramp, which began at `at`.
         reason: The explanation.
         position: The result entry up to which results have been counted.
         epoch: The lease under which it was written.
@@ -170,6 +181,7 @@ class Transition:
     attempt: int = 0
     delay: float = 0.0
     grant: Grant | None = None
+    ramp: Ramp | None = None
     reason: Reason = Reason(cause=Cause.INITIAL)
     position: Position = START
     epoch: int = 0
@@ -195,6 +207,7 @@ class Transition:
             "previous": self.state,
             "state": TRANSITIONS[self.state, reason.cause],
             "grant": None,
+            "ramp": None,
             "reason": reason,
             "position": START,
             "epoch": 0,
@@ -235,14 +248,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class TrialNote:
-    """The use of a grant, which its holder sends with each report.
+    """The use of a grant, which its holder sends with each report, or an instance's calls of a ramp
+    in flight.
 
     Permits that are neither unused, nor held, nor settled by a result were returned.
 
     Args:
-        generation: The grant's generation.
+        generation: The generation of the grant or ramp.
         unused: Permits that can still be taken.
-        held: Trial calls in flight.
+        held: Calls in flight.
     """
 
     generation: int
@@ -261,6 +275,8 @@ class KnownState:
         delay: The seconds of that wait.
         left: The remaining seconds of that wait.
         grant: In `HALF_OPEN`, the grant.
+        ramp: In `HALF_OPEN`, the schedule of the ramp.
+        elapsed: The seconds since the ramp began.
     """
 
     state: State
@@ -268,6 +284,8 @@ class KnownState:
     delay: float = 0.0
     left: float = 0.0
     grant: Grant | None = None
+    ramp: Ramp | None = None
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +316,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class WindowSnapshot:
-    """The window of a closed circuit.
+    """The window of a circuit that is closed, or in a ramp.
 
     Args:
         strategy: The strategy that made the window.
@@ -315,7 +333,7 @@ class WindowSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class TrialResults:
-    """The results of the trial calls of the current grant.
+    """The results of the trial calls of the current grant, or of the calls of the current ramp.
 
     Args:
         passed: The number of passed calls.
@@ -335,8 +353,8 @@ class CircuitSnapshot:
     Args:
         generation: The generation of that transition.
         position: The result entry up to which results are in it.
-        window: Its window, if it is closed.
-        trial: The results of its trial calls, if it is half-open.
+        window: Its window, if it is closed or in a ramp.
+        trial: The results of its trial calls or of its ramp, if it is half-open.
         retry_after_until: The Retry-After deadline in seconds of the shared clock, or 0.
     """
 

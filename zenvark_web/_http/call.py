@@ -31,7 +31,8 @@ class HttpCall:
 
     Attributes:
         good: Whether the headers mean success.
-        served_on_trial: Whether it is a trial call whose headers do not mean failure.
+        served_on_trial: Whether it is a trial call, or a call in a ramp, whose headers do not mean
+            failure.
         recorder: Records the body, if a fallback needs it later.
         upload_error: The exception of the request's own body.
     """
@@ -135,7 +136,8 @@ class HttpCall:
             IGNORED if is_rejection(response) else self._settings.classify(self._request, response)
         )
         self.good = outcome is SUCCESS
-        self.served_on_trial = permit.on_trial and outcome is not FAILURE
+        recovering = permit.on_trial or permit.on_ramp
+        self.served_on_trial = recovering and outcome is not FAILURE
         if (
             self.good
             and not permit.on_trial

@@ -1,8 +1,8 @@
 """Flows of trial requests. A flow is all that a client sends for one call of its `send`.
 
 A client may send several requests for one call: redirects, the steps of an authentication, the
-request for a token. A half-open circuit that lets one of them pass lets the others pass as well,
-because the call cannot succeed without them.
+request for a token. A half-open circuit that lets one of them pass, in a trial or in a ramp, lets
+the others pass as well, because the call cannot succeed without them.
 """
 
 from __future__ import annotations

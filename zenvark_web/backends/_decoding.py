@@ -16,6 +16,7 @@ from .._core.backoff import LONGEST_WAIT
 from .._core.order import Position
 from .._core.overdue import OVERDUE_SILENCE
 from .._core.policy import LONGEST_RETRY_AFTER
+from .._core.ramp import Ramp, check_step, checked_shares
 from .._core.states import (
     Cause,
     CircuitSnapshot,
@@ -61,12 +62,13 @@ def decode_batch(fields: Fields) -> Batch:
         reports = _parse_json(fields["reports"], list)
         _check_size(reports)
         words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
+        ramps = _parse_json(fields["ramps"], dict) if "ramps" in fields else {}
         return Batch(
             instance=_valid_name(fields["instance"]),
             number=_whole(int(fields["number"])),
             sent=_whole(int(fields["sent"])) / 1000,
             reports=tuple(
-                _unpack_report(packed, word, late)
+                _unpack_report(packed, word, ramps.get(packed[0]), late)
                 for packed, word in zip(reports, words, strict=True)
             ),
         )
@@ -80,7 +82,7 @@ def _check_size(reports: list[Any]) -> None:
         raise ValueError(f"{len(reports)} reports, or the results in them, are too many")
 
 
-def _unpack_report(packed: Any, word: Any, late: float) -> Report:
+def _unpack_report(packed: Any, word: Any, ramp: Any, late: float) -> Report:
     circuit, runs, blocked, note, generation, hold, overdue = packed
     return Report(
         circuit=_valid_name(circuit),
@@ -90,7 +92,7 @@ def _unpack_report(packed: Any, word: Any, late: float) -> Report:
         trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
         retry_after=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
         overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
-        known_state=None if word is None else _unpack_state(word, late),
+        known_state=None if word is None else _unpack_state(word, ramp, late),
     )
 
 
@@ -108,7 +110,7 @@ def _unpack_run(packed: Any, late: float) -> Run:
     )
 
 
-def _unpack_state(packed: Any, late: float) -> KnownState:
+def _unpack_state(packed: Any, ramp: Any, late: float) -> KnownState:
     state, attempt, delay, left, grant = packed
     return KnownState(
         state=State(state),
@@ -116,6 +118,8 @@ def _unpack_state(packed: Any, late: float) -> KnownState:
         delay=_whole(delay, most=MAX_DELAY) / 1000,
         left=max(0.0, min(_whole(left), _whole(delay)) / 1000 - late),
         grant=_unpack_grant(grant),
+        ramp=_unpack_ramp(ramp),
+        elapsed=0.0 if ramp is None else late + _whole(ramp[2]) / 1000,
     )
 
 
@@ -139,6 +143,7 @@ def decode_transition(text: str) -> Transition:
             attempt=_whole(stored["attempt"]),
             delay=_whole(stored["delay"], most=MAX_DELAY) / 1000,
             grant=_unpack_grant(stored["grant"]),
+            ramp=_unpack_ramp(stored.get("ramp")),
             reason=_unpack_reason(stored),
             position=_valid_position(stored["position"]),
             epoch=_whole(stored["epoch"]),
@@ -157,6 +162,17 @@ def _unpack_grant(packed: Any) -> Grant | None:
         permits=_whole(permits, least=1),
         passed=_whole(passed),
     )
+
+
+def _unpack_ramp(packed: Any) -> Ramp | None:
+    if packed is None:
+        return None
+    shares, step = packed[0], packed[1]
+    if not shares:
+        raise ValueError("a ramp without shares")
+    seconds = _whole(step) / 1000
+    check_step(seconds)
+    return Ramp(checked_shares(shares), seconds)
 
 
 def _unpack_reason(stored: Mapping[str, Any]) -> Reason:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .._core.ramp import Ramp
 from .._core.states import (
     CircuitSnapshot,
     Grant,
@@ -31,7 +32,12 @@ def encode_batch(batch: Batch) -> dict[str, str]:
     """One entry of the stream of results. Ages and times are whole milliseconds."""
     reports = [_pack_report(report) for report in batch.reports]
     states = [report.known_state for report in batch.reports]
-    return {
+    ramps = {
+        report.circuit: [*_pack_ramp(known.ramp), milliseconds(known.elapsed)]
+        for report, known in zip(batch.reports, states, strict=True)
+        if known is not None and known.ramp is not None
+    }
+    fields = {
         "v": VERSION,
         "instance": batch.instance,
         "number": str(batch.number),
@@ -40,6 +46,7 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         # A field of its own: older versions read the others, and pass over it.
         "words": _dump([known and _pack_state(known) for known in states]),
     }
+    return fields | {"ramps": _dump(ramps)} if ramps else fields
 
 
 def _pack_report(report: Report) -> list[Any]:
@@ -73,7 +80,7 @@ def _pack_state(known: KnownState) -> list[Any]:
 
 def encode_transition(transition: Transition) -> str:
     """Encode a transition for the hash of circuits and the stream of states."""
-    reason = transition.reason
+    reason, ramp = transition.reason, transition.ramp
     return _dump(
         {
             "v": VERSION,
@@ -95,11 +102,16 @@ def encode_transition(transition: Transition) -> str:
             "epoch": transition.epoch,
             "leader": transition.leader,
         }
+        | ({"ramp": _pack_ramp(ramp)} if ramp is not None else {})
     )
 
 
 def _pack_grant(grant: Grant | None) -> list[Any] | None:
     return None if grant is None else [grant.holder, grant.permits, grant.passed]
+
+
+def _pack_ramp(ramp: Ramp) -> list[Any]:
+    return [list(ramp.shares), milliseconds(ramp.step)]
 
 
 def encode_presence(me: Presence) -> str:
