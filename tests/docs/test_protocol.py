@@ -19,6 +19,7 @@ from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import State
 from zenvark_web._coordination import election
 from zenvark_web._core.order import START, Lease, Position
+from zenvark_web._core.ramp import Ramp
 from zenvark_web._core.states import (
     Cause,
     CircuitSnapshot,
@@ -148,7 +149,7 @@ def test_elements_of_the_small_lists() -> None:
     version, *sums = ACCOUNT
     assert [field.name for field in fields(Account)] == sums
     assert json.loads(_encoding.encode_account(Account(1, 2, 3, 4))) == [version, 1, 2, 3, 4]
-    assert [field.name for field in fields(KnownState)] == KNOWN_STATE
+    assert [field.name for field in fields(KnownState)] == [*KNOWN_STATE, "ramp", "elapsed"]
     word = KnownState(State.HALF_OPEN, 2, 1.5, 0.5, Grant(holder="web-1", permits=2, passed=1))
     batch = _encoding.encode_batch(
         Batch("web-1", 1, 0.0, (PLAIN, replace(PLAIN, known_state=word)))
@@ -158,6 +159,20 @@ def test_elements_of_the_small_lists() -> None:
     assert packed(replace(PLAIN, trial=note))[REPORT.index("trial")] == [1, 2, 3]
     transition = json.loads(_encoding.encode_transition(Transition(circuit="x", grant=grant)))
     assert transition["grant"] == ["web-1", 2, 1]
+
+
+def test_ramp() -> None:
+    ramp = Ramp((0.1, 0.5), 5.0)
+    text = " ".join(PAGE.split())
+    assert "also has `ramp`: `[shares, step]`" in text
+    transition = json.loads(_encoding.encode_transition(Transition(circuit="x", ramp=ramp)))
+    assert transition["ramp"] == [[0.1, 0.5], 5000]
+    assert (
+        "also has a field `ramps`: JSON, by the circuit's name, `[shares, step, elapsed]`" in text
+    )
+    word = KnownState(State.HALF_OPEN, ramp=ramp, elapsed=1.5)
+    batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (replace(PLAIN, known_state=word),)))
+    assert json.loads(batch["ramps"]) == {PLAIN.circuit: [[0.1, 0.5], 5000, 1500]}
 
 
 def test_elements_of_a_tally() -> None:
