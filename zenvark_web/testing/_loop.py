@@ -8,13 +8,18 @@ from asyncio import (
     _get_running_loop,  # pyright: ignore[reportPrivateUsage] # what loops are to use
     _set_running_loop,  # pyright: ignore[reportPrivateUsage]
 )
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+AT_ONCE = float("-inf")
+"""When a step is due that waits for no time: the clock of no host is before it."""
 
 
 class Machine(Protocol):
@@ -38,22 +43,52 @@ MACHINE: ContextVar[Machine | None] = ContextVar("machine", default=None)
 
 
 class Step(asyncio.TimerHandle):
-    """Something to run at a moment, on a machine or (a message under way) on none."""
+    """Something to run at a moment, on a machine or (a message under way) on none.
 
-    __slots__ = ("machine",)
+    A handle that holds what virtual time needs and nothing else: a simulation makes a hundred of
+    them for each second of a host.
+    """
 
-    machine: Machine | None
+    __slots__ = ("arguments", "callback", "context", "dropped", "due", "machine")
 
-    def run(self) -> None:
-        """Run it. An error goes to the loop."""
-        self._run()
+    _source_traceback = None  # what `asyncio` looks for in debug mode
+
+    def __init__(
+        self,
+        due: float,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        machine: Machine | None,
+        context: Context,
+    ) -> None:
+        self.due: float = due
+        self.callback: Callable[..., object] = callback
+        self.arguments: tuple[Any, ...] = arguments
+        self.machine: Machine | None = machine
+        self.context: Context = context
+        self.dropped: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Step at {self.due:.3f} on {self.machine}: {self.callback}>"
+
+    def cancel(self) -> None:
+        """Do not run it."""
+        self.dropped = True
+
+    def cancelled(self) -> bool:
+        """Whether it will not run."""
+        return self.dropped
+
+    def when(self) -> float:
+        """The seconds of its machine's clock before which it does not run."""
+        return self.due
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs due steps, then moves the clock to the next due step. It supports no files or sockets.
 
-    Steps run in the order of their due times; steps of the same moment run in the order of their
-    requests.
+    Steps run in the order of their due times. Of one moment, those that were asked for at once run
+    before timers and messages, each kind in the order of the requests.
 
     Attributes:
         now: Virtual seconds.
@@ -64,10 +99,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now: float = 0.0
         self.tasks: dict[asyncio.Task[Any], None] = {}
+        self._soon: deque[Step] = deque()
         self._due: list[tuple[float, int, Step]] = []
         self._order = count()
         self._numbers = count()
         self._failures: list[BaseException] = []
+        self._transit = Context()
 
     # What asyncio asks for
 
@@ -83,10 +120,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> Step:
         """Run something as the next step of this moment."""
-        machine = MACHINE.get() if context is None else context.get(MACHINE)
-        step = Step(0.0, callback, args, self, context)  # at once, whatever a clock says
-        step.machine = machine
-        heapq.heappush(self._due, (self.now, next(self._order), step))
+        context = copy_context() if context is None else context
+        step = Step(AT_ONCE, callback, args, context.get(MACHINE), context)
+        self._soon.append(step)
         return step
 
     def call_soon_threadsafe(
@@ -107,21 +143,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> Step:
         """Run something when the clock of the host that asks shows that time."""
         machine = MACHINE.get()
-        step = Step(when, callback, args, self, context)
-        step.machine = machine
+        step = Step(when, callback, args, machine, copy_context() if context is None else context)
         self.put(when if machine is None else machine.moment(when), step)
         return step
 
     def put(self, when: float, step: Step) -> None:
         """Have a step run at a moment of virtual time."""
-        heapq.heappush(self._due, (max(when, self.now), next(self._order), step))
+        when = max(when, self.now)
+        heapq.heappush(self._due, (when, next(self._order), step))
 
     def deliver(self, delay: float, callback: Callable[[], object]) -> None:
         """Run a function after a number of seconds, on no host: a message in transit arrives,
         whatever happens to its sender."""
-        step = Step(self.now + delay, callback, (), self, Context())
-        step.machine = None
-        self.put(self.now + delay, step)
+        due = self.now + delay
+        step = Step(due, callback, (), None, self._transit)
+        heapq.heappush(self._due, (due, next(self._order), step))
 
     def create_task(
         self,
@@ -148,6 +184,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def close(self) -> None:
         """Forget all that has not run."""
+        self._soon.clear()
         self._due.clear()
         super().close()
 
@@ -162,16 +199,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def step(self, until: float) -> bool:
         """Run the next step, unless it is due after `until`; return whether there was one."""
-        if not self._due or self._due[0][0] > until:
+        if self._soon:
+            step = self._soon.popleft()
+        elif self._due and self._due[0][0] <= until:
+            self.now, _, step = heapq.heappop(self._due)
+        else:
             self.now = max(self.now, until)
             return False
-        self.now, _, step = heapq.heappop(self._due)
-        if not step.cancelled():
-            machine = step.machine
-            if machine is None or machine.admits(step):
-                step.run()
-        if self._failures:
-            raise self._failures.pop()
+        if not step.dropped and (step.machine is None or step.machine.admits(step)):
+            step.context.run(step.callback, *step.arguments)
+            if self._failures:
+                raise self._failures.pop()
         return True
 
 

@@ -179,7 +179,7 @@ class SimulatedHost:
         if self.paused or not self.alive:
             self._waiting.append(step)
             return False
-        due = self.moment(step.when())
+        due = self._since + (step.due - self._then) / self.rate
         if due > self._world.loop.now + 1e-6:
             self._world.loop.put(due, step)
             return False

@@ -91,17 +91,18 @@ class Simulation:
             self._bury()
 
     def _run_until(self, until: float) -> None:
-        step, world = self._loop.step, self.world
+        loop, world, summary = self._loop, self.world, self.world.summary
         most = BUSY * (1 + len(self.hosts.present))
-        while step(until):
-            world.summary.steps += 1
+        while loop.step(until):
+            summary.steps += 1
             if world.violation is not None:
                 raise world.violation
-            if self._loop.now >= self._looks_at:
-                self._looks_at = self._loop.now + LOOK_AGAIN
-                self._busy_after = world.summary.steps + most
+            if loop.now >= self._looks_at:
+                self._looks_at = loop.now + LOOK_AGAIN
+                self._busy_after = summary.steps + most
                 self._look()
-            world.require(world.summary.steps < self._busy_after, "somebody is busy with nothing")
+            if summary.steps >= self._busy_after:
+                world.require(False, "somebody is busy with nothing")
 
     def _look(self) -> None:
         for host in self.hosts.present:
