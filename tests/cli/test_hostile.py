@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.schema import check
-from tests.helpers.command import Result, run
+from tests.cluster.fleet import StartFleet
+from tests.helpers.command import Result, arun, run
 from tests.helpers.servers import RedisServer, ServerHandle
+from zenvark_web._circuits.shard import shard_of
 
 EVIL = "\x1b]0;pwned\x07\x1b[2J\r\n\u202e\u2028\x9b31m\x7f<b>"
 TRANSITION = {
@@ -159,3 +161,29 @@ def test_a_wrong_type_is_named(redis_server: ServerHandle, namespace: str) -> No
     assert result.code == 2
     assert f"{key}circuits" in result.err
     assert "run `zenvark-web doctor`" in result.err
+
+
+async def test_a_shard_of_a_wrong_type_leaves_the_others(
+    redis_server: ServerHandle, namespace: str, start_fleet: StartFleet
+) -> None:
+    [instance] = await start_fleet(1, shards=3, threshold=1, wait=60)
+    for number in range(9):
+        await instance.fail(circuit=f"circuit-{number}")
+        await instance.reaches("open", f"circuit-{number}")
+    instance.process.pause()
+    key = f"zenvark:{{{namespace}/1}}:circuits"
+    redis_server.command("DEL", key)
+    redis_server.command("SET", key, EVIL)
+    where = ("--redis", redis_server.url, "--namespace", namespace)
+    result = await arun("status", *where)
+    assert result.code == 2
+    assert f"shard 1 is not readable, its circuits are not shown: HSCAN {key}: WRONGTYPE" in (
+        result.out
+    )
+    for number in range(9):
+        name = f"circuit-{number}"
+        assert (f"\n{name} " in result.out) == (shard_of(name, 3) != 1)
+    record = json.loads((await arun("status", "--json", *where)).out)
+    check(record, "status")
+    assert [bool(each["error"]) for each in record["shards"]] == [False, False, True]
+    instance.process.kill()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._core.states import State, Transition
 from ..backends.views import SeenInstance, ShardView, Since, is_closed
+from ..exceptions import BackendError
 
 ORDER = {State.OPEN: 0, State.HALF_OPEN: 1, State.CLOSED: 2}
 
@@ -54,12 +55,19 @@ class Overview:
     Args:
         namespace: The namespace.
         server: The address of the server.
-        views: The shards.
+        views: The readable shards.
+        unread: The errors of the other shards, by number.
     """
 
     namespace: str
     server: str
     views: Sequence[ShardView]
+    unread: Mapping[int, BackendError] = field(default_factory=dict[int, BackendError])
+
+    @property
+    def shards(self) -> int:
+        """The number of shards."""
+        return len(self.views) + len(self.unread)
 
     @property
     def now(self) -> float:
@@ -80,7 +88,7 @@ class Overview:
 
     @property
     def all_closed(self) -> bool:
-        """Whether all circuits are closed."""
+        """Whether all circuits of the readable shards are closed."""
         return all(is_closed(each) for view in self.views for each in view.circuits.values())
 
     @property

@@ -35,8 +35,13 @@ def of_overview(overview: Overview) -> dict[str, Any]:
                 "number": view.number,
                 "leader": view.lease.holder if view.lease else None,
                 "epoch": view.lease.epoch if view.lease else None,
+                "error": None,
             }
             for view in overview.views
+        ]
+        + [
+            {"number": number, "leader": None, "epoch": None, "error": str(error)}
+            for number, error in overview.unread.items()
         ],
         "circuits": [_circuit(each) for each in overview.circuits],
         "instances": [_member(each) for each in overview.members],

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -99,6 +99,21 @@ def place_of(url: str) -> str:
     scheme = url.partition("://")[0]
     host, port = settings.get("host", "localhost"), settings.get("port", 6379)
     return f"{scheme}://{host}:{port}/{settings.get('db', 0)}"
+
+
+def at_address(url: str, host: str, port: int) -> str:
+    """Return a URL with another address.
+
+    Args:
+        url: The URL of a node of a cluster.
+        host: The host of another one; empty for the same host.
+        port: The port.
+    """
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(
+        netloc=f"{login}{at}{_shown((host or parts.hostname or '', port))}"
+    ).geturl()
 
 
 def example_of(url: str) -> str:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Generator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, cast
 
-import redis.asyncio
 import redis.exceptions
-from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError
-from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisError
+from redis.exceptions import AskError, AuthenticationError, NoPermissionError, RedisError
 
 from ..exceptions import BackendError
-from ._clients import Executor, OwnClients
+from ._clients import Executor
+from ._nodes import Nodes
 
 PATIENCE = 5.0
 """Seconds for one command, including the connection. Operators are further away than instances."""
-
-AT_ONCE = 4
-"""Concurrent commands, and therefore connections."""
 
 NOW = "return redis.call('TIME')"
 
@@ -57,6 +51,7 @@ KINDS: Mapping[Trouble, tuple[type[Exception], ...]] = {
     Trouble.LOGIN: (AuthenticationError,),
     Trouble.FORBIDDEN: (NoPermissionError,),
     Trouble.SILENT: (redis.exceptions.TimeoutError, TimeoutError),
+    Trouble.UNREADY: (AskError,),
     Trouble.UNREACHABLE: (redis.exceptions.ConnectionError, OSError),
 }
 """Classes of other errors, subclasses first."""
@@ -91,26 +86,24 @@ class Server:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._clients = OwnClients(url, PATIENCE, name=None)
-        self._cluster: redis.asyncio.RedisCluster | None = None
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._nodes = Nodes(url, PATIENCE)
 
     def __repr__(self) -> str:
         """The address without user and password."""
-        return repr(self._clients)
+        return repr(self._nodes)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether several servers hold the keys, as far as it is known."""
+        return self._nodes.are_many
 
     def open(self) -> None:
         """Prepare for use in the running event loop."""
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self._clients.open()
+        self._nodes.open()
 
     async def close(self) -> None:
         """Close all connections. Never raises."""
-        await self._clients.close()
-        if self._cluster is not None:
-            await self._cluster.aclose()
-            self._cluster = None
+        await self._nodes.close()
 
     async def ask(self, command: str, *arguments: str | int | bytes) -> Any:
         """Run a command.
@@ -118,47 +111,27 @@ class Server:
         Raises:
             InspectionError: The command failed.
         """
+        encoded = [part.encode() if isinstance(part, str) else part for part in arguments]
+
+        def run(client: Executor) -> Awaitable[Any]:
+            return client.execute_command(command, *encoded, **{NEVER_DECODE: True})
+
         with _surfaced(command, arguments):
-            async with asyncio.timeout(PATIENCE), self._room:
-                try:
-                    return await self._run(self._executor, command, *arguments)
-                except MovedError:
-                    return await self._run(self._of_cluster(), command, *arguments)
+            return await self._nodes.run(_first_key(arguments), run)
 
     async def time(self, key: str) -> float:
-        """Return the clock of the server that holds a key. (Clusters send `TIME` to all nodes.)"""
+        """Return the clock of the server that holds a key."""
         seconds, micros = await self.ask("EVAL", NOW, 1, key)
         return int(seconds) + int(micros) / 1e6
 
     async def info(self, key: str) -> dict[str, Any]:
         """Return the `INFO` of the server that holds a key."""
+
+        def run(client: Executor) -> Awaitable[Any]:
+            return client.execute_command("INFO")
+
         with _surfaced("INFO", ()):
-            async with asyncio.timeout(PATIENCE), self._room:
-                if self._cluster is None:
-                    told = await self._clients.commands.execute_command("INFO")
-                else:
-                    node: Any = self._cluster.get_node_from_key(key)
-                    told = await node.execute_command("INFO")
-                return dict(cast("dict[str, Any]", told))
-
-    async def _run(self, client: Executor, command: str, *arguments: str | int | bytes) -> Any:
-        encoded = [part.encode() if isinstance(part, str) else part for part in arguments]
-        return await client.execute_command(command, *encoded, **{NEVER_DECODE: True})
-
-    @property
-    def _executor(self) -> Executor:
-        return self._clients.commands if self._cluster is None else cast(Executor, self._cluster)
-
-    def _of_cluster(self) -> Executor:
-        """Return the client that finds the node of each key; for a node that replied `MOVED`."""
-        if self._cluster is None:
-            self._cluster = redis.asyncio.RedisCluster.from_url(
-                self._url,
-                socket_timeout=PATIENCE,
-                socket_connect_timeout=PATIENCE,
-                retry=Retry(NoBackoff(), 0),
-            )
-        return cast(Executor, self._cluster)
+            return dict(cast("dict[str, Any]", await self._nodes.run(key, run)))
 
 
 @contextmanager
@@ -168,7 +141,11 @@ def _surfaced(command: str, arguments: tuple[Any, ...]) -> Generator[None]:
     except Exception as error:
         trouble = _trouble(error)
         told = _text(error)
-        what = "" if trouble in OF_CONNECTIONS else f"{command}{_first_key(arguments)}: "
+        what = (
+            ""
+            if trouble in OF_CONNECTIONS
+            else f"{command} {_first_key(arguments)}".rstrip() + ": "
+        )
         raise InspectionError(f"{what}{told}", trouble) from error
 
 
@@ -180,7 +157,7 @@ def _text(error: Exception) -> str:
 
 def _first_key(arguments: tuple[Any, ...]) -> str:
     found = (part for part in arguments if isinstance(part, str) and part.startswith("zenvark:"))
-    return next((f" {key}" for key in found), "")
+    return next(found, "")
 
 
 def _trouble(error: BaseException) -> Trouble:

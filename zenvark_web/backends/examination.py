@@ -85,13 +85,15 @@ class ShardFacts:
     Args:
         number: The number of the shard.
         now: The server's clock.
+        unread: The error, if the node of a cluster that holds the shard does not reply.
         view: The contents; None if a key is not readable.
         wrong: The errors of keys that are not readable.
         newest: The newest position of each stream, by key.
     """
 
     number: int
-    now: float
+    now: float = 0.0
+    unread: InspectionError | None = None
     view: ShardView | None = None
     wrong: Mapping[str, InspectionError] = field(default_factory=dict[str, InspectionError])
     newest: Mapping[str, Position] = field(default_factory=dict[str, Position])
@@ -129,10 +131,10 @@ async def examine(inspector: Inspector) -> Facts:
     layout = await _permitted(inspector.layout(thorough=True))
     found = layout if isinstance(layout, Layout) else NOTHING
     count = max(1, found.shards)
-    key = inspector.key("leader", 0, count)
+    key = inspector.key("leader", await _reachable(inspector, count), count)
     samples = await _permitted(_samples(inspector, key))
     info = await _permitted(inspector.server.info(key))
-    refused = await _refused(inspector, inspector.key("", 0, count))
+    refused = await _refused(inspector, key.removesuffix("leader"))
     shards = await _permitted(_shards(inspector, found.shards))
     unread = next((each for each in (layout, shards) if isinstance(each, InspectionError)), None)
     return Facts(
@@ -204,8 +206,23 @@ async def _is_refused(inspector: Inspector, command: str, *arguments: str | int)
     return False
 
 
+async def _reachable(inspector: Inspector, shards: int) -> int:
+    """Return the first shard whose server replies; in a cluster, a node may be down."""
+    for shard in range(shards):
+        told = await inspector.tried(inspector.server.time(inspector.key("leader", shard, shards)))
+        if isinstance(told, float):
+            return shard
+    return 0
+
+
 async def _shards(inspector: Inspector, shards: int) -> Sequence[ShardFacts]:
-    return [await _shard(inspector, shard, shards) for shard in range(shards)]
+    found: list[ShardFacts] = []
+    for shard in range(shards):
+        facts = await inspector.tried(_shard(inspector, shard, shards))
+        if isinstance(facts, InspectionError):
+            facts = ShardFacts(number=shard, unread=facts)
+        found.append(facts)
+    return found
 
 
 async def _shard(inspector: Inspector, shard: int, shards: int) -> ShardFacts:

@@ -7,8 +7,9 @@ of any origin: malformed ones are counted and skipped, and every read is bounded
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -17,13 +18,14 @@ from .._core.order import START, Lease, Position
 from .._core.states import Transition
 from . import _read, _replies
 from ._time_slices import TimeSlice
-from .asking import InspectionError, Server, Trouble
+from .asking import OF_CONNECTIONS, InspectionError, Server, Trouble
 from .base import ResultEntry, StateEntry
 from .views import (
     CircuitView,
     Event,
     Layout,
     Openings,
+    Parts,
     Recent,
     SeenInstance,
     ShardView,
@@ -44,8 +46,16 @@ MAX_RESULTS = 5_000
 """The most entries of `results` to read."""
 
 STREAMS = ("results", "states")
+SIGHTS = ((0, 1), (0, 2), (1, 2), (2, 2), (3, 2))
+"""The shards in which instances are looked for, each with a number of shards: one, or several."""
+
 HASHES = ("circuits", "instances", "accounts", "tallies")
 STRINGS = ("leader", "epoch")
+
+ELSEWHERE = {*OF_CONNECTIONS, Trouble.UNREADY}
+"""Failures that another node of a cluster may not have."""
+
+T = TypeVar("T")
 
 
 class Asker(Protocol):
@@ -121,57 +131,11 @@ class Reading(Generic[AskerT_co]):
             recent=recent,
         )
 
-    async def events(self, shards: int, count: int) -> Sequence[Event]:
-        """Return the last entries of `states` in all shards, oldest first."""
-        parts = await asyncio.gather(
-            *(
-                self._last(shard, self.key("states", shard, shards), count)
-                for shard in range(shards)
-            )
-        )
-        found = sorted(
-            (each for part in parts for each in part), key=lambda each: each.entry.position
-        )
-        return found[len(found) - count :] if len(found) > count else found
-
-    async def news(self, shards: int, after: dict[int, Position]) -> Sequence[Event]:
-        """Return the entries of `states` after some positions, oldest first in each shard.
-
-        Args:
-            shards: The number of shards.
-            after: The position of each shard, which this method advances. A shard without one
-                starts at its newest entry.
-        """
-        parts = await asyncio.gather(*(self._news(shard, shards, after) for shard in range(shards)))
-        return [each for part in parts for each in part]
-
     async def newest(self, key: str) -> Position:
         """Return the newest position of a stream."""
         async for entries in self.pages(key, 1):
             return _replies.position(entries[0][0])
         return START
-
-    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
-        key = self.key("states", shard, shards)
-        newest = await self.newest(key)
-        begin = after.setdefault(shard, newest)
-        if newest < begin:  # the stream has begun anew
-            begin = START
-        if newest == begin:
-            after[shard] = newest
-            return ()
-        reply = await self.server.ask("XREAD", "COUNT", PAGE, "STREAMS", key, str(begin))
-        found = [_event(shard, entry) for entry in _replies.entries(reply, key)]
-        after[shard] = found[-1].entry.position if found else newest
-        return found
-
-    async def _last(self, shard: int, key: str, count: int) -> Sequence[Event]:
-        found: list[Event] = []
-        async for entries in self.pages(key, min(count, PAGE)):
-            found += [_event(shard, each) for each in _replies.entries([(key, entries)], key)]
-            if len(found) >= count:
-                break
-        return found[:count]
 
     async def _history(self, circuit: str, key: str, most: int) -> tuple[Transition, ...]:
         found: list[Transition] = []
@@ -278,20 +242,29 @@ class Inspector(Reading[Server]):
             thorough: Whether to look for instances with another number of shards, too. This user
                 may lack the permission for their keys, and Redis logs each refusal.
         """
-        whole = await self._announced_in(self.key("instances", 0, 1))
-        told = _by_shards(whole, default=1)
-        if thorough or not told:
-            first = await self._announced_in(self.key("instances", 0, 2))
-            if isinstance(whole, InspectionError) and isinstance(first, InspectionError):
-                raise whole
-            told |= _by_shards(first, default=None)
+        told: dict[int, Sequence[str]] = {}
+        errors: list[InspectionError] = []
+        looked = 0
+        for shard, shards in SIGHTS:
+            if looked > len(errors) and told and not thorough:
+                break
+            if looked >= 2 and not any(error.trouble in ELSEWHERE for error in errors):
+                break
+            looked += 1
+            found = await self._announced_in(self.key("instances", shard, shards))
+            if isinstance(found, InspectionError):
+                errors.append(found)
+            else:
+                told |= _by_shards(found, default=1 if shards == 1 else None)
+        if looked == len(errors):
+            raise errors[0]
         if told:
             return Layout(max(told, key=lambda shards: (len(told[shards]), shards)), told)
         return Layout(await self._shards_by_keys())
 
-    async def views(self, shards: int) -> Sequence[ShardView]:
+    async def views(self, shards: int) -> Parts[ShardView]:
         """Return all shards."""
-        return await asyncio.gather(*(self.view(shard, shards) for shard in range(shards)))
+        return await self._of_all(shards, lambda shard: self.view(shard, shards))
 
     async def view(self, shard: int, shards: int) -> ShardView:
         """Return a shard."""
@@ -299,8 +272,10 @@ class Inspector(Reading[Server]):
         def key(name: str) -> str:
             return self.key(name, shard, shards)
 
-        now, lease, present, circuits, tallies = await asyncio.gather(
-            self.server.time(key("leader")),
+        now = await self.server.time(
+            key("leader")
+        )  # alone: a silent node keeps one command waiting
+        lease, present, circuits, tallies = await asyncio.gather(
             self._lease(key("leader")),
             self._hash(key("instances")),
             self._hash(key("circuits")),
@@ -323,6 +298,27 @@ class Inspector(Reading[Server]):
             omitted=circuits.omitted,
         )
 
+    async def events(self, shards: int, count: int) -> Parts[Event]:
+        """Return the last entries of `states` in all shards, oldest first."""
+
+        def last(shard: int) -> Awaitable[Sequence[Event]]:
+            return self._last(shard, self.key("states", shard, shards), count)
+
+        parts = await self._of_all(shards, last)
+        found = sorted(chain.from_iterable(parts.found), key=lambda each: each.entry.position)
+        return Parts(found[max(0, len(found) - count) :], parts.unread)
+
+    async def news(self, shards: int, after: dict[int, Position]) -> Parts[Event]:
+        """Return the entries of `states` after some positions, oldest first in each shard.
+
+        Args:
+            shards: The number of shards.
+            after: The position of each shard, which this method advances. A shard without one
+                starts at its newest entry.
+        """
+        parts = await self._of_all(shards, lambda shard: self._news(shard, shards, after))
+        return Parts(list(chain.from_iterable(parts.found)), parts.unread)
+
     async def probe(self, name: str, shard: int, shards: int) -> InspectionError | None:
         """Read a key with a command for its type, and return the error, if there is one."""
         key = self.key(name, shard, shards)
@@ -337,17 +333,60 @@ class Inspector(Reading[Server]):
             raise
         return None
 
+    async def tried(self, asked: Awaitable[T]) -> T | InspectionError:
+        """Return the reply, or an error that concerns a part of the keys."""
+        try:
+            return await asked
+        except InspectionError as error:
+            if error.trouble in ELSEWHERE and not self.server.is_cluster:
+                raise
+            return error
+
+    async def _of_all(self, shards: int, read: Callable[[int], Awaitable[T]]) -> Parts[T]:
+        """Return the shards that are readable, and the errors of the others.
+
+        Raises:
+            InspectionError: No shard is readable, or the only server does not reply.
+        """
+        replies = await asyncio.gather(*(self.tried(read(shard)) for shard in range(shards)))
+        numbered = enumerate(replies)
+        unread = {shard: each for shard, each in numbered if isinstance(each, InspectionError)}
+        if len(unread) == shards:
+            raise unread[0]
+        return Parts([each for each in replies if not isinstance(each, InspectionError)], unread)
+
+    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
+        key = self.key("states", shard, shards)
+        newest = await self.newest(key)
+        begin = after.setdefault(shard, newest)
+        if newest < begin:  # the stream has begun anew
+            begin = START
+        if newest == begin:
+            after[shard] = newest
+            return ()
+        reply = await self.server.ask("XREAD", "COUNT", PAGE, "STREAMS", key, str(begin))
+        found = [_event(shard, entry) for entry in _replies.entries(reply, key)]
+        after[shard] = found[-1].entry.position if found else newest
+        return found
+
+    async def _last(self, shard: int, key: str, count: int) -> Sequence[Event]:
+        found: list[Event] = []
+        async for entries in self.pages(key, min(count, PAGE)):
+            found += [_event(shard, each) for each in _replies.entries([(key, entries)], key)]
+            if len(found) >= count:
+                break
+        return found[:count]
+
     async def _announced_in(self, key: str) -> Sequence[SeenInstance] | InspectionError:
         """Return the instances in a hash, or the error if the hash is not readable."""
-        try:
+
+        async def read() -> Sequence[SeenInstance]:
             now = await self.server.time(key)
             present = await self._hash(key)
-        except InspectionError as error:
-            if error.trouble in {Trouble.FORBIDDEN, Trouble.WRONG_TYPE}:
-                return error
-            raise
-        seen = (_read.seen(name, text, now) for name, text in present.fields.items())
-        return [each for each in seen if each is not None]
+            seen = (_read.seen(name, text, now) for name, text in present.fields.items())
+            return [each for each in seen if each is not None]
+
+        return await self.tried(read())
 
     async def _shards_by_keys(self) -> int:
         if await self._was_led(0, 1):
@@ -392,12 +431,10 @@ def _event(shard: int, entry: StateEntry | ResultEntry) -> Event:
     return Event(shard, entry)
 
 
-def _by_shards(
-    found: Sequence[SeenInstance] | InspectionError, *, default: int | None
-) -> dict[int, Sequence[str]]:
+def _by_shards(found: Sequence[SeenInstance], *, default: int | None) -> dict[int, Sequence[str]]:
     """Return the live instances by their numbers of shards."""
     told: dict[int, list[str]] = {}
-    for each in () if isinstance(found, InspectionError) else found:
+    for each in found:
         shards = each.shards or default
         if each.is_alive and shards is not None:
             told.setdefault(shards, []).append(each.name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .._core.order import Lease, Position
 from .._core.states import CircuitSnapshot, State, Transition
+from ..exceptions import BackendError
 from .base import StateEntry
+
+T = TypeVar("T")
 
 MOST_NEWS = 100
 """Entries of the stream of states in one survey."""
@@ -85,6 +88,19 @@ class ShardView:
     unchanged: tuple[str, ...] = ()
     unreadable: int = 0
     omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Generic[T]):
+    """What was read of the shards of a namespace.
+
+    Args:
+        found: The contents of the readable shards.
+        unread: The errors of the other shards, by number.
+    """
+
+    found: Sequence[T]
+    unread: Mapping[int, BackendError] = field(default_factory=dict[int, BackendError])
 
 
 @dataclass(frozen=True, slots=True)

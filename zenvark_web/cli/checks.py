@@ -8,6 +8,7 @@ from .._operators.texts import counted, duration, escaped
 from ..backends.examination import Facts, Sample
 from ..backends.views import SILENCE, SeenInstance
 from .findings import Finding, Level
+from .fleet import ADVICE
 
 OLDEST = (6, 2)
 SLOW = 0.1
@@ -157,6 +158,10 @@ def _of_ahead(ahead: float, key: str) -> str:
 
 def keys(facts: Facts) -> Iterable[Finding]:
     """Check the types and contents of the keys."""
+    unread = {shard.number: shard.unread for shard in facts.shards if shard.unread is not None}
+    for number, error in unread.items():
+        text = f"shard {number} is not readable: {escaped(str(error))}"
+        yield Finding(Level.PROBLEM, "keys", text, f"{ADVICE[error.trouble.value]}.")
     wrong = {key: error for shard in facts.shards for key, error in shard.wrong.items()}
     for key, error in wrong.items():
         if error.trouble.value == "wrong_type":
@@ -174,7 +179,7 @@ def keys(facts: Facts) -> Iterable[Finding]:
             "skip each with a MalformedEntryError in their logs, which shows the content."
         )
         yield Finding(Level.PROBLEM, "keys", text, advice)
-    if facts.shards and not wrong and not unreadable:
+    if facts.shards and not (unread or wrong or unreadable):
         yield Finding(Level.OK, "keys", f"all keys of {counted(len(views), 'shard')} are readable")
 
 

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
+INCOMPLETE = 2
+"""The exit code of a command that could read a part of the shards only."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:

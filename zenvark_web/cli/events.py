@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_store, whole
-from .commands import Command
+from .commands import INCOMPLETE, Command
 from .fleet import look, told
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ and changes of the leader. The command only reads Redis.
 """
 
 EXIT_CODES = """\
-exit code: 0; 2 if Redis does not reply or holds no such fleet; 130 after
-Ctrl-C.
+exit code: 0; 2 if Redis does not reply, holds no such fleet, or a shard is not
+readable; 130 after Ctrl-C.
 """
 
 POLL = 0.5
@@ -55,15 +55,17 @@ async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: i
     screen = _Screen(arguments, shards)
     after: dict[int, Position] = {}
     await inspector.news(shards, after)  # the positions from which `--follow` continues
-    found = screen.wanted(
-        await inspector.events(shards, MOST if arguments.circuit else _least(arguments))
-    )
+    parts = await inspector.events(shards, MOST if arguments.circuit else _least(arguments))
+    found = screen.wanted(parts.found)
     for event in found:
         after[event.shard] = max(after[event.shard], event.entry.position)
     screen.show(found[len(found) - arguments.count :] if arguments.count < len(found) else found)
+    for number, error in parts.unread.items():
+        lacking = f"zenvark-web events: shard {number} is not readable"
+        print(f"{lacking}: {told(error, inspector)}", file=sys.stderr)
     if arguments.follow:
         await _follow(inspector, shards, after, screen)
-    return 0
+    return INCOMPLETE if parts.unread else 0
 
 
 def _least(arguments: argparse.Namespace) -> int:
@@ -80,7 +82,7 @@ async def _follow(
     while True:
         await asyncio.sleep(POLL)
         try:
-            screen.show(screen.wanted(await inspector.news(shards, after)))
+            screen.show(screen.wanted((await inspector.news(shards, after)).found))
         except InspectionError as error:
             if not away:
                 print(

@@ -41,7 +41,7 @@ def live_page(overview: Overview, events: Sequence[Event], height: int) -> Page:
     room = max(12, height - len(top) - 6)
     circuits = min(len(overview.circuits), room // 2)
     instances = min(len(overview.members), room // 4)
-    shards = len(overview.views)
+    shards = overview.shards
     told = [event_line(event, overview.now, shards=shards) for event in events]
     below = [
         *circuit_blocks(overview, circuits, least=0),
@@ -107,9 +107,13 @@ def _heading(overview: Overview) -> Line:
 
 
 def _troubles(overview: Overview) -> Sequence[Line]:
-    found: list[str] = []
+    found = [
+        f"shard {number} is not readable, its circuits are not shown: {escaped(str(error))}. Run "
+        "`zenvark-web doctor`"
+        for number, error in overview.unread.items()
+    ]
     if overview.leaderless:
-        what = "no leader" if len(overview.views) == 1 else _unled(overview.leaderless)
+        what = "no leader" if overview.shards == 1 else _unled(overview.leaderless)
         found.append(f"{what}: circuits keep their states. Run `zenvark-web doctor`")
     if overview.unreadable:
         what = counted(overview.unreadable, "malformed field")
@@ -149,7 +153,7 @@ def _member(member: Member, overview: Overview, *, differ: bool) -> tuple[Text, 
     silent = Part(f"{duration(seen.silence)} ago", "" if seen.is_alive else BAD)
     return (
         escaped(seen.name, 60),
-        _role(member, len(overview.views)),
+        _role(member, overview.shards),
         silent,
         escaped(seen.version, 20),
         Part(escaped(seen.policies, 16), BAD if differ else DIM),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_plain, add_store
-from .commands import Command
+from .commands import INCOMPLETE, Command
 from .fleet import look
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ only reads Redis: it does not join the fleet.
 
 EXIT_CODES = """\
 exit code: 0; with --exit-code 3 if a circuit is open or half-open; 2 if Redis
-does not reply or holds no such fleet; 130 after Ctrl-C.
+does not reply, holds no such fleet, or a shard is not readable; 130 after
+Ctrl-C.
 """
 
 NOT_ALL_CLOSED = 3
@@ -46,15 +47,19 @@ async def _status(arguments: argparse.Namespace, inspector: Inspector, shards: i
     from .pages import fleet_page
     from .printing import show
 
+    views = await inspector.views(shards)
     overview = Overview(
         namespace=inspector.namespace,
         server=repr(inspector.server),
-        views=await inspector.views(shards),
+        views=views.found,
+        unread=views.unread,
     )
     if arguments.json:
         print(records.dumped(records.of_overview(overview)))
     else:
         show(fleet_page(overview, every=arguments.all), plain=arguments.plain)
+    if overview.unread:
+        return INCOMPLETE
     return NOT_ALL_CLOSED if arguments.exit_code and not overview.all_closed else 0
 
 

@@ -79,8 +79,10 @@ async def _look(inspector: Inspector, shards: int, shown: Screen) -> tuple[int, 
         shown.trouble(told(error, inspector))
     else:
         server = repr(inspector.server)
-        overview = Overview(namespace=inspector.namespace, server=server, views=views)
-        shown.show(overview, events)
+        overview = Overview(
+            namespace=inspector.namespace, server=server, views=views.found, unread=views.unread
+        )
+        shown.show(overview, events.found)
     return shards, clock() - began
 
 

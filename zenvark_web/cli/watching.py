@@ -78,7 +78,7 @@ class LineScreen:
 
     def show(self, overview: Overview, events: Sequence[Event]) -> None:
         """Print the changes."""
-        shards = len(overview.views)
+        shards = overview.shards
         present = {each.seen.name for each in overview.members if each.seen.is_alive}
         if self._told is None:
             show([*fleet_page(overview), line()], plain=True)
