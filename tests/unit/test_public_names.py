@@ -14,6 +14,7 @@ import pytest
 import zenvark_web
 from zenvark_web import Backend, Window
 from zenvark_web._core.windows import LookAhead, Savable
+from zenvark_web.backends.views import StoreView
 
 MODULES = [
     "zenvark_web.asgi",
@@ -22,6 +23,7 @@ MODULES = [
     "zenvark_web.backends",
     "zenvark_web.fastapi",
     "zenvark_web.httpx2",
+    "zenvark_web.requests",
     "zenvark_web.testing",
 ]
 STANDARD = ["email", "importlib.metadata"]
@@ -163,7 +165,7 @@ def public() -> Iterator[tuple[str, object]]:
                 yield from members(f"{info.name}.{name}", value)
 
 
-PROMISES = (Backend, LookAhead, Savable, Window, httpx.AsyncBaseTransport)
+PROMISES = (Backend, StoreView, LookAhead, Savable, Window, httpx.AsyncBaseTransport)
 
 
 def members(owner: str, cls: type) -> Iterator[tuple[str, object]]:

@@ -40,6 +40,8 @@ def causes(error: BaseException) -> Iterator[BaseException]:
             waiting.append(error.__cause__)
         elif error.args and isinstance(error.args[0], BaseException):
             waiting.append(error.args[0])
+        elif isinstance(reason := getattr(error, "reason", None), BaseException):  # urllib3's
+            waiting.append(reason)
 
 
 def label_of(error: BaseException) -> str:

@@ -45,6 +45,10 @@ class SyncResponseBody(WatchedStream):
         self._call.closed()
         self._stream.close()
 
+    def stop_recording(self) -> None:
+        """Record no further chunk: the reader takes the body in a form that is not stored."""
+        self._call.recorder = None
+
 
 class _AsyncReading:
     __slots__ = ("_call", "_chunks")
