@@ -31,7 +31,7 @@ from ._core.awaitables import (
     use_guard,
 )
 from ._core.states import Outcome, State
-from ._rejections import rejected
+from .exceptions import CircuitOpenError
 from .statistics import Distribution
 
 __all__ = ["Breaker", "Guard", "Permit"]
@@ -142,16 +142,34 @@ class Breaker:
         Raises:
             CircuitOpenError: The circuit rejects the call.
         """
+        admitted = self._admit(current.get())
+        if isinstance(admitted, CircuitOpenError):
+            raise admitted
+        return admitted
+
+    def _admit(self, outer: Flow | None) -> Permit | CircuitOpenError:
+        """The permit for one call, or the error of its rejection.
+
+        Args:
+            outer: The innermost flow here.
+        """
         local = self._local
-        admission = local.admission
-        now = local.monotonic()
-        if current.get() is not None:
-            inside = permit_inside(local, now)
+        if outer is not None:
+            inside = permit_inside(local, outer)
             if inside is not None:
                 return inside
+        admission = local.admission
         generation = admission.plain
+        now = local.monotonic()
         if generation is not None:
             return self._permit(local, generation, now)
+        left = admission.shut_until - now
+        return local.reject(now, left) if left > 0 else self._admit_some(now)
+
+    def _admit_some(self, now: float) -> Permit | CircuitOpenError:
+        """The permit for one call of a circuit that is neither closed nor waiting."""
+        local = self._local
+        admission = local.admission
         if admission.trying:
             with local.lock:
                 generation, taken = admission.generation, admission.take(now)
@@ -166,8 +184,7 @@ class Breaker:
         generation = admission.generation
         if local.abandoned(now):
             return self._permit(local, generation, now)
-        local.block(now)
-        raise rejected(local.name, admission.retry_after(now))
+        return local.reject(now, admission.retry_after(now))
 
     def require(self) -> None:
         """Reject work that will need this circuit later, while the circuit is open.
@@ -182,8 +199,7 @@ class Breaker:
         admission = local.admission
         now = local.monotonic()
         if admission.state is State.OPEN and not local.abandoned(now):
-            local.block(now)
-            raise rejected(local.name, admission.retry_after(now))
+            raise local.reject(now, admission.retry_after(now))
 
     def guard(self) -> Guard:
         """Protect a block: `async with breaker.guard():`, or `with breaker.guard():`.
@@ -211,15 +227,21 @@ class Breaker:
         if outer is not None and outer[WHOSE] is None:
             outer = under_way(outer)
         if generation is None or not local.plain_outcomes or (outer and carrier(outer, local)):
-            return await _execute(self.acquire(), function, *args, **kwargs)
-        # A permit and a flow in local variables: this is the path of nearly all calls.
+            admitted = self._admit(outer)
+            if isinstance(admitted, CircuitOpenError):
+                raise admitted
+            return await _execute(admitted, function, *args, **kwargs)
+        # A permit and a flow in local variables: this is the path of nearly all calls. It is in the
+        # form that CPython specialises: `type(x)`, and no attribute called as if it were a method.
+        call: Any = function
         awaitable: Any = None
-        began = local.monotonic()
+        monotonic = local.monotonic
+        began = monotonic()
         flow: Flow = [local, generation, outer, None, None]
         current.set(flow)
         try:
-            awaitable = function(*args, **kwargs)
-            if awaitable.__class__ is not CoroutineType and not isawaitable(awaitable):
+            awaitable = call(*args, **kwargs) if kwargs else call(*args)
+            if type(awaitable) is not CoroutineType and not isawaitable(awaitable):
                 raise TypeError(not_awaitable(function, awaitable))
             result: T = await awaitable
         except BaseException as error:
@@ -227,7 +249,7 @@ class Breaker:
             raise
         if flow[WORD] is None:
             flow[WHOSE] = None  # it stays behind, settled: to set the variable back takes longer
-            ended = local.monotonic()
+            ended = monotonic()
             local.succeeded(generation, ended, ended - began)
         else:
             Permit(local, generation, began, flow).returned(result)

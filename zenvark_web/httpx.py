@@ -6,7 +6,7 @@ library in use.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import exceptions
 from ._core.states import State
@@ -57,14 +57,16 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
         state: The circuit's state when the request was rejected.
     """
 
-    def __init__(self, name: str, retry_after: float, state: State = State.OPEN) -> None:
-        httpx.TransportError.__init__(self, "")  # `request` is set by the client
-        exceptions.CircuitOpenError.__init__(self, name, retry_after)
-        Exception.__init__(self, name, retry_after)  # the arguments of `repr`
-        self.state = state
+    _request = None  # the client sets `request`
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.retry_after, self.state)
+    if TYPE_CHECKING:
+
+        def __init__(self, name: str, retry_after: float, state: State = State.OPEN, /) -> None: ...
+
+    @property
+    def state(self) -> State:
+        """The circuit's state when the request was rejected."""
+        return self.args[2] if len(self.args) > 2 else State.OPEN
 
 
 class CircuitRoute(api.CircuitRoute[httpx.Request, httpx.Response, CircuitOpenError]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from functools import partial
 
 from ._core.states import Cause, HealthCheckType
 
@@ -11,6 +13,9 @@ DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds, as in the Node Zenvark."""
 
 EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+MOST_RECENT = 1_000
+"""The maximum number of observations that wait to be counted, where nobody counts them."""
 
 MAX_ERROR_CLASSES = 50
 MAX_HEALTH_CHECKS = 4_000
@@ -24,23 +29,55 @@ OPENING_CAUSES = (Cause.TRIPPED, Cause.IDLE_CHECK_FAILED)
 class Distribution:
     """Observations counted by upper bound, as in a Prometheus histogram.
 
-    Attributes:
+    One thread observes, any thread reads. To append an observation takes a fraction of the time
+    that counting it takes, so observations are counted many at a time.
+
+    Args:
         bounds: The upper bounds, ascending; one more bucket holds the values above all of them.
-        counts: Observations per bucket (not cumulative).
-        total: The sum of all observations.
+
+    Attributes:
+        bounds: The same.
+        recent: Observations that are not counted yet. To append one is to observe it.
     """
 
-    __slots__ = ("__weakref__", "bounds", "counts", "total")
+    __slots__ = ("__weakref__", "_parts", "bounds", "recent")
 
     def __init__(self, bounds: tuple[float, ...] = DURATION_BOUNDS) -> None:
         self.bounds: tuple[float, ...] = bounds
-        self.counts: list[int] = [0] * (len(bounds) + 1)
-        self.total: float = 0.0
+        self.recent: list[float] = []
+        # One attribute, so that a reader in another thread sees each observation once.
+        self._parts = (0,) * (len(bounds) + 1), 0.0, self.recent
+
+    @property
+    def counts(self) -> list[int]:
+        """Observations per bucket (not cumulative)."""
+        counted, _, recent = self._parts
+        return self._with(counted, recent.copy())
+
+    @property
+    def total(self) -> float:
+        """The sum of all observations."""
+        _, total, recent = self._parts
+        return total + sum(recent)
 
     def observe(self, value: float) -> None:
-        """Count one observation."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+        """Observe one value."""
+        self.recent.append(value)
+        if len(self.recent) >= MOST_RECENT:
+            self.count()
+
+    def count(self) -> None:
+        """Count the recent observations. Called now and then, so that they do not pile up."""
+        if self.recent:
+            counts, total = tuple(self.counts), self.total
+            self.recent = []
+            self._parts = counts, total, self.recent
+
+    def _with(self, counted: Sequence[int], recent: Sequence[float]) -> list[int]:
+        counts = list(counted)
+        for bucket, more in Counter(map(partial(bisect_left, self.bounds), recent)).items():
+            counts[bucket] += more
+        return counts
 
 
 class Openings:

@@ -7,7 +7,6 @@ and wakes the reporter only when a new run begins.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from threading import get_ident
@@ -16,9 +15,11 @@ from typing import Protocol
 from .._core.admission import Admission
 from .._core.policy import BreakerPolicy
 from .._core.states import TrialNote
+from .._rejections import rejected
 from .._runtime.instance import Instance
 from .._runtime.notifier import Notifier
-from ..statistics import DURATION_BOUNDS, Distribution
+from ..exceptions import CircuitOpenError
+from ..statistics import Distribution
 from .handover import Handover
 from .idle import IdleWarnings
 from .in_flight import InFlight
@@ -163,9 +164,7 @@ class LocalCircuit:
             and elapsed <= self.slow_after
             and self.handover.thread == get_ident()
         ):
-            durations = self.successes
-            durations.counts[bisect_left(DURATION_BOUNDS, elapsed)] += 1
-            durations.total += elapsed
+            self.successes.recent.append(elapsed)
             run.count += 1
             run.ended = ended
         else:
@@ -282,9 +281,22 @@ class LocalCircuit:
         """Report the number of slow calls in flight."""
         self._listener.slow(self, urgent=urgent)
 
-    def block(self, now: float) -> None:
-        """Count a rejected call, which shows demand for an attempt to recover."""
-        self.handover.hand_over(now >= self._report_at, self._block, now)
+    def reject(self, now: float, retry_after: float) -> CircuitOpenError:
+        """Count a rejected call, which shows demand for an attempt to recover; from any thread.
+
+        Args:
+            now: Monotonic seconds.
+            retry_after: Seconds until the next attempt.
+
+        Returns:
+            The error of the call.
+        """
+        if now < self._report_at and self.handover.thread == get_ident():
+            self.blocked += 1
+            self._blocked_since += 1
+        else:
+            self.handover.hand_over(now >= self._report_at, self._block, now)
+        return rejected(self.name, retry_after)
 
     def _block(self, now: float) -> None:
         self.blocked += 1
@@ -331,7 +343,7 @@ class LocalCircuit:
     def abandoned(self, now: float) -> bool:
         """Whether a call passes an open circuit because its wait is over and no coordinator runs
         that could learn of its recovery."""
-        if self.handover.served or not self.admission.due(now):
+        if not self.admission.due(now) or self.handover.served:
             return False
         if self._idle is not None:
             self._idle.open_passes(self.name)
@@ -353,6 +365,7 @@ class LocalCircuit:
         if self._runs and self._listener is not self._home:
             self._listener.leaving(self)
         runs, self._runs, self._newest = self._runs, [], None
+        self.successes.count()
         self._budget.used -= len(runs)
         self._budget.statistics.recorded += sum(run.count for run in runs)
         return runs

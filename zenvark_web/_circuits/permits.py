@@ -14,7 +14,6 @@ from .flows import (
     Flow,
     begun,
     carrier,
-    current,
     entered,
     ignored,
     last_word,
@@ -378,16 +377,17 @@ class CheckPermit(Permit):
         pass
 
 
-def permit_inside(local: LocalCircuit, now: float) -> Permit | None:
+def permit_inside(local: LocalCircuit, outer: Flow) -> Permit | None:
     """Return the permit of an inner call, if an outer call of the circuit is in flight here.
 
     Args:
         local: The circuit that the call is for.
-        now: The monotonic second.
+        outer: The innermost flow here.
     """
-    flow = carrier(current.get(), local)
+    flow = carrier(outer, local)
     if flow is None:
         return None
+    now = local.monotonic()
     if flow[WHOSE] is local:
         return CarriedPermit(local, flow[GENERATION], now, flow)
     return CheckPermit(local, local.admission.generation, now)

@@ -21,6 +21,8 @@ TRIAL_RETRY_AFTER = 1.0
 """The Retry-After of a rejection while trial calls are in flight, or due: their end is not known.
 Never 0, at which callers would retry at once, again and again."""
 
+NEVER = float("-inf")
+
 
 class Admission:
     """The admission to one circuit on one instance.
@@ -35,6 +37,8 @@ class Admission:
         plain: The generation of a call that starts now, if every call is permitted and counted;
             otherwise None. A call reads it first, and asks for nothing else if it is set: whatever
             may reject a call, or let it pass uncounted, must clear it.
+        shut_until: The monotonic second until which every call is rejected. A call that finds
+            `plain` cleared reads it next, and is rejected without asking for anything else.
     """
 
     __slots__ = (
@@ -46,6 +50,7 @@ class Admission:
         "generation",
         "instance",
         "plain",
+        "shut_until",
         "state",
     )
 
@@ -55,6 +60,7 @@ class Admission:
         self.closed: bool = True
         self.generation: int = 0
         self.plain: int | None = 0
+        self.shut_until: float = NEVER
         self._retry_at = 0.0
         self._trial: _Permits | None = None
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
@@ -79,11 +85,13 @@ class Admission:
         self.closed = transition.state is State.CLOSED
         self.generation = transition.generation
         self._retry_at = now + retry_in
-        self._set_plain()  # last: a call of another thread that reads None then reads the rest
+        self._set_shortcuts()
 
-    def _set_plain(self) -> None:
-        """Decide whether calls need to ask for nothing. One value holds both whether they pass and
-        the generation that they count in, so that a call reads both at one moment."""
+    def _set_shortcuts(self) -> None:
+        """Decide whether calls pass, or are rejected, without asking for anything else."""
+        self.shut_until = self._retry_at if self.state is State.OPEN else NEVER
+        # Last: a call of another thread that reads None then reads the rest. And one value, so that
+        # it reads whether it passes and the generation that it counts in at one moment.
         self.plain = self.generation if self.closed else None
 
     @property
