@@ -102,6 +102,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         },
         "zenvark_state": {"namespace", "breaker_id", "state"},
         # ---
+        "zenvark_admitted_share": {"namespace", "breaker_id"},
         "zenvark_openings_total": {"namespace", "breaker_id", "cause"},
         "zenvark_role": {"namespace", "shard", "role"},
         "zenvark_led": {"namespace", "shard"},
@@ -120,6 +121,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_blocked_requests": "counter",
         "zenvark_healthcheck_duration_seconds": "histogram",
         "zenvark_state": "gauge",
+        "zenvark_admitted_share": "gauge",
         "zenvark_openings": "counter",
         "zenvark_role": "gauge",
         "zenvark_led": "gauge",

@@ -114,6 +114,8 @@ class Alone:
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
                 evaluator.begin(name)
+                if latest.ramp is not None:  # in this instance's own generation its share may grow
+                    self._table.decide_alone(replace(latest, generation=-self._starts[name]))
         for circuit, runs in list(self._outbox.unsent()):
             if self._concerns(circuit.name):
                 for run in list(runs):

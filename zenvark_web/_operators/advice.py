@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._core.ramp import Ramp
 from .._core.states import Cause, State, Transition
 from ..backends.views import CircuitView, is_closed
 from .texts import counted, duration, escaped
@@ -22,9 +23,22 @@ def what_next(view: CircuitView) -> str:
         return "Calls are permitted."
     if view.lease is None:
         return NO_LEADER
+    if current.ramp is not None:
+        return _of_ramp(view, current.ramp, view.now - current.at)
     if current.state is State.HALF_OPEN:
         return _of_trial(view, current)
     return _of_wait(view, current)
+
+
+def _of_ramp(view: CircuitView, ramp: Ramp, elapsed: float) -> str:
+    told = f"A ramp permits a share of {ramp.share_at(elapsed):.3g} of the calls."
+    left = ramp.length - elapsed
+    when = f"in {duration(left)}" if left > 0 else "with the next call that passes"
+    told += f" The circuit closes {when}, unless its strategy trips; then it opens again."
+    results = view.current_snapshot.trial if view.current_snapshot else None
+    if results is not None:
+        told += f" So far, {results.passed} calls passed and {results.failed} failed."
+    return told
 
 
 def _of_trial(view: CircuitView, current: Transition) -> str:

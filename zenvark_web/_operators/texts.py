@@ -112,7 +112,13 @@ def attempt(transition: Transition, now: float) -> str:
     if transition.state is State.CLOSED:
         return ""
     if transition.state is State.HALF_OPEN:
-        grant = transition.grant
+        grant, ramp = transition.grant, transition.ramp
+        if ramp is not None:
+            elapsed = now - transition.at
+            if elapsed >= ramp.length:
+                return f"ramp: {ramp.share_at(elapsed):.3g} of calls, until one passes"
+            share, rest = ramp.share_at(elapsed), duration(ramp.length - elapsed)
+            return f"ramp: {share:.3g} of calls, {rest} left"
         if grant is None:
             return "under way"
         return f"{counted(grant.permits, 'trial call')} by {escaped(grant.holder, 60)}"

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from .._core.states import Role, State
+from .._core.states import Cause, Role, State
 from ..events import StateChange
 from ..exceptions import (
     BackendError,
@@ -98,6 +98,7 @@ HELD_BACK = (
 IS_OPEN = "Circuit %s is open: %s; failures: %s. Its calls are rejected until it has recovered."
 STAYS_OPEN = "Circuit %s stays open: %s; failures: %s. The next recovery attempt follows later."
 HALF_OPEN = "Circuit %s is half-open: %s. Trial calls determine whether it has recovered."
+RAMP = "Circuit %s is half-open: %s. It closes after that, unless calls fail."
 CLOSED = "Circuit %s is closed: %s. Its calls are permitted."
 
 LEADS = "This instance leads: it evaluates the results of all instances and publishes transitions."
@@ -273,6 +274,8 @@ class Log:
 def _of_change(change: StateChange) -> tuple[str, str]:
     if change.state is State.CLOSED:
         return CLOSED, "circuit_closed"
+    if change.reason.cause is Cause.RAMP:
+        return RAMP, "circuit_half_open"
     if change.state is State.HALF_OPEN:
         return HALF_OPEN, "circuit_half_open"
     if change.previous is State.CLOSED:

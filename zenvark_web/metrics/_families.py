@@ -175,6 +175,12 @@ STATE = Gauge(
     cases=State,
     mode="livemostrecent",
 )
+SHARE = Gauge(
+    "admitted_share",
+    "Share of calls that the circuit permits: 1 closed, 0 open or in a trial, else that of a ramp.",
+    CIRCUIT,
+    mode="livemostrecent",
+)
 OPENINGS = Counter(
     "openings",
     "Openings of the circuit by this instance, as the leader or while cut off.",
@@ -231,6 +237,7 @@ class Families(NamedTuple):
             BLOCKED,
             self.checks,
             STATE,
+            SHARE,
             OPENINGS,
             ROLE,
             LED,

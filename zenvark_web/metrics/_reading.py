@@ -23,6 +23,7 @@ from ._families import (
     OPENINGS,
     RECORDED,
     ROLE,
+    SHARE,
     STATE,
     TRANSITIONS,
     UNPROTECTED,
@@ -160,18 +161,22 @@ def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Leve
 
 
 def _states(namespace: str, members: Iterable[Coordinator], slots: SeriesSlots) -> Iterator[Level]:
-    hidden, most_severe = False, State.CLOSED
+    hidden, most_severe, least = False, State.CLOSED, 1.0
     for breaker in _newest(members):
-        circuit, state = (namespace, breaker.name), breaker.state
+        circuit, state, share = (namespace, breaker.name), breaker.state, breaker.share
         if slots.shows(circuit, state):
             yield Level(STATE, circuit, STATES[state], breaker.generation)
+            yield Level(SHARE, circuit, (share,), breaker.generation)
             continue
         hidden = True
         if state is not State.CLOSED:
             most_severe = max(most_severe, state, key=SEVERITY.index)
+            least = min(least, share)
     if hidden:
         insists = most_severe is not State.CLOSED
-        yield Level(STATE, (namespace, OTHER_CIRCUITS), STATES[most_severe], insists, insists)
+        others = (namespace, OTHER_CIRCUITS)
+        yield Level(STATE, others, STATES[most_severe], insists, insists)
+        yield Level(SHARE, others, (least,), insists, insists)
 
 
 def _newest(members: Iterable[Coordinator]) -> Iterable[Breaker]:

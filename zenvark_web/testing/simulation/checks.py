@@ -29,6 +29,7 @@ from ...backends.base import Batch
 from ...breaker import Breaker
 from .._network import Server
 from .hosts import Hosts, SimulatedHost
+from .ramps import RampChecks
 from .world import World
 
 TASKS_PER_SHARD = 16
@@ -63,6 +64,7 @@ class InvariantChecks:
         self._ended: Counter[tuple[str, int, bool]] = Counter()
         self._streaks: dict[tuple[int, int, str], _Streak] = {}
         self._lives: set[tuple[int, int]] = set()
+        self._ramps = RampChecks(world)
         self._numbers: dict[tuple[int, int, str], int] = {}
         self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
         strategy = world.settings.policy.strategy if world.settings.policy else None
@@ -111,6 +113,7 @@ class InvariantChecks:
                 transition.generation > before.generation, "a generation was written over"
             )
         self._newest[key] = transition
+        self._ramps.published(transition)
         owed = self._owed.get(key)
         if owed is not None and transition.generation > owed[0]:
             del self._owed[key]
@@ -153,7 +156,13 @@ class InvariantChecks:
                 failures >= self._threshold,
                 f"{circuit} was opened by {failures} failures of generation {before}",
             )
-        elif transition.reason.cause is Cause.TRIAL_PASSED:
+        elif transition.reason.cause is Cause.RAMP_FAILED:
+            self._require(
+                self._ended[circuit, before, True] >= self._threshold
+                or "no answer" in transition.reason.detail,
+                f"{circuit} was opened in a ramp without failures of generation {before}",
+            )
+        elif transition.reason.cause is Cause.TRIAL_PASSED or _ends_trial(transition):
             self._require(
                 self._ended[circuit, before, False] > 0,
                 f"{circuit} was closed without a success of generation {before}",
@@ -215,6 +224,8 @@ class InvariantChecks:
         """A call is permitted."""
         generation, state = breaker.generation, breaker.state
         if state is State.CLOSED or generation < 0:
+            return
+        if self._ramps.passed(instance, breaker):
             return
         key = (breaker.name, generation, instance)
         self._trials[key] += 1
@@ -316,6 +327,11 @@ class InvariantChecks:
             self._require(
                 told == host.broken, f"{host}: of {host.broken} broken callbacks, {told} surfaced"
             )
+
+
+def _ends_trial(transition: Transition) -> bool:
+    """Whether the transition begins a ramp after trial calls."""
+    return transition.reason.cause is Cause.RAMP and transition.previous is State.HALF_OPEN
 
 
 class _Streak:

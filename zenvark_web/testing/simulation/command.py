@@ -11,16 +11,26 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+from .hosts import POLICY
 from .run import simulate
 from .settings import SimulationSettings, ViolationError
+
+RAMPED = replace(POLICY, ramp=(0.2, 0.5), ramp_step=2.0)
+"""As the simulation's own policy, with a ramp that is short beside its faults."""
 
 Outcome: TypeAlias = tuple[int, float, str]
 """A seed, its virtual hours, and the violation (empty if none)."""
 
 
 def variants(seed: int, settings: SimulationSettings) -> SimulationSettings:
-    """Settings that depend on the seed: one to three shards, and either `cut_off`."""
-    return replace(settings, shards=1 + seed % 3, cut_off="local" if seed % 2 else "hold")
+    """Settings that depend on the seed: one to three shards, either `cut_off`, and a ramp for two
+    of four seeds."""
+    return replace(
+        settings,
+        shards=1 + seed % 3,
+        cut_off="local" if seed % 2 else "hold",
+        policy=RAMPED if seed % 4 > 1 else None,
+    )
 
 
 def main() -> None:

@@ -12,6 +12,12 @@ from typing import TypeAlias
 from .._network import Server
 from .hosts import Hosts, SimulatedHost
 from .settings import SimulationSettings
+from .world import ColdUpstream
+
+COLD_BEARS = 0.3
+COLD_FOR = 7.5
+"""The share of the usual calls that a cold upstream bears, and the seconds of usual calls that it
+must have served to bear all."""
 
 LONGEST_FAULT = 20.0
 LONGEST_CLOCK_JUMP = 60.0
@@ -26,6 +32,9 @@ class FaultKind(Enum):
     """A circuit's upstream goes down, or is well again; it stays so."""
     UPSTREAM_FAILS = "upstream fails"
     """A circuit's upstream is down for a while."""
+    UPSTREAM_COMES_BACK_COLD = "upstream comes back cold"
+    """A circuit's upstream is down for a while, and then bears a part of the usual calls until it
+    has served many. (Not chosen by seeds: a fleet without a ramp may never agree.)"""
     SERVER_IS_DOWN = "server is down"
     """A server refuses commands."""
     SERVER_HANGS = "server hangs"
@@ -103,7 +112,11 @@ def schedule_of(seed: int, settings: SimulationSettings) -> Sequence[Fault]:
     return faults
 
 
-_CHOSEN: Sequence[FaultKind] = [kind for kind in FaultKind if kind is not FaultKind.NEWCOMER_LEADS]
+_CHOSEN: Sequence[FaultKind] = [
+    kind
+    for kind in FaultKind
+    if kind not in (FaultKind.NEWCOMER_LEADS, FaultKind.UPSTREAM_COMES_BACK_COLD)
+]
 """A newcomer leads after every second loss of all."""
 
 End: TypeAlias = Callable[[], object] | None
@@ -130,6 +143,15 @@ def _upstream_fails(hosts: Hosts, fault: Fault) -> End:
     if circuit in world.down:
         return None
     world.down.add(circuit)
+    return partial(world.down.discard, circuit)
+
+
+def _upstream_comes_back_cold(hosts: Hosts, fault: Fault) -> End:
+    world, settings = hosts.world, hosts.world.settings
+    circuit = world.circuits[fault.target % len(world.circuits)]
+    demand = settings.calls * settings.instances / settings.circuits
+    world.down.add(circuit)
+    world.cold[circuit] = ColdUpstream(COLD_BEARS * demand, COLD_FOR * demand)
     return partial(world.down.discard, circuit)
 
 
@@ -172,6 +194,7 @@ def _server_comes_back_old(hosts: Hosts, fault: Fault) -> End:
 
 def _server_clock_jumps(hosts: Hosts, fault: Fault) -> End:
     _server(hosts, fault).ahead += fault.amount * LONGEST_CLOCK_JUMP
+    hosts.world.clocks_set_at = hosts.world.loop.now
     return None
 
 
@@ -231,14 +254,20 @@ def _process_restarts(hosts: Hosts, fault: Fault) -> End:
 
 def _host_clock_jumps(hosts: Hosts, fault: Fault) -> End:
     _host(hosts, fault).clock_jumps(abs(fault.amount) * LONGEST_CLOCK_JUMP)
+    hosts.world.clocks_set_at = hosts.world.loop.now
     return None
 
 
 def _host_clock_drifts(hosts: Hosts, fault: Fault) -> End:
     host = _host(hosts, fault)
     before = host.rate
-    host.clock_runs(1 + fault.amount * WORST_RATE)
-    return partial(host.clock_runs, before)
+
+    def set_rate(rate: float) -> None:
+        hosts.world.clocks_set_at = hosts.world.loop.now
+        host.clock_runs(rate)
+
+    set_rate(1 + fault.amount * WORST_RATE)
+    return partial(set_rate, before)
 
 
 def _server(hosts: Hosts, fault: Fault) -> Server:
@@ -253,6 +282,7 @@ def _host(hosts: Hosts, fault: Fault) -> SimulatedHost:
 _HAPPEN: Mapping[FaultKind, Callable[[Hosts, Fault], End]] = {
     FaultKind.UPSTREAM_CHANGES: _upstream_changes,
     FaultKind.UPSTREAM_FAILS: _upstream_fails,
+    FaultKind.UPSTREAM_COMES_BACK_COLD: _upstream_comes_back_cold,
     FaultKind.SERVER_IS_DOWN: _server_is_down,
     FaultKind.SERVER_HANGS: _server_hangs,
     FaultKind.SERVER_LOSES_ALL: _server_loses_all,

@@ -54,7 +54,7 @@ class UpstreamCheck:
 
         async def check(_: HealthCheckType) -> None:
             await asyncio.sleep(self._world.chance.expovariate(10))
-            if name in self._world.down:
+            if name in self._world.down:  # a cold one passes
                 raise UpstreamError(name)
 
         return check
@@ -281,7 +281,7 @@ class SimulatedHost:
                 slow = self.local(world.loop.now) - began > self._slow_call
                 observer.cancelled(self.name, breaker.name, generation, slow=slow)
                 raise
-        failed = breaker.name in world.down
+        failed = not world.serves(breaker.name)
         observer.ended(breaker.name, generation, failed=failed)
         if failed:
             raise UpstreamError(breaker.name)

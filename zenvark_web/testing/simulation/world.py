@@ -17,6 +17,38 @@ KEPT = 400
 """Lines of history to keep."""
 
 
+class ColdUpstream:
+    """An upstream that has just come back: it bears few calls until it has served many.
+
+    Args:
+        bears: The calls that it serves in each second while it is cold.
+        warm_after: The number of served calls after which it bears any load.
+    """
+
+    def __init__(self, bears: float, warm_after: float) -> None:
+        self._bears = bears
+        self._left = warm_after
+        self._second = 0
+        self._calls = 0
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether it bears any load."""
+        return self._left <= 0
+
+    def serves(self, now: float) -> bool:
+        """Whether it serves a call that arrives now."""
+        if self.is_warm:
+            return True
+        if int(now) != self._second:
+            self._second, self._calls = int(now), 0
+        self._calls += 1
+        if self._calls > self._bears:
+            return False
+        self._left -= 1
+        return True
+
+
 class World:
     """The shared state of one run.
 
@@ -30,6 +62,8 @@ class World:
         loop: The source of time.
         circuits: The circuits' names.
         down: The circuits whose upstreams are down.
+        cold: The upstreams that have come back cold, by circuit.
+        clocks_set_at: The virtual time of the last change of any clock.
         touched: The circuits whose upstreams were ever down.
         servers: The stores' servers, one for each shard.
         summary: The summary of the run.
@@ -49,11 +83,20 @@ class World:
             for n in range(settings.circuits)
         ]
         self.down: set[str] = set()
+        self.cold: dict[str, ColdUpstream] = {}
+        self.clocks_set_at: float = 0.0
         self.touched: set[str] = set()
         self.servers: Sequence[Server] = [Server(self.loop) for _ in range(settings.shards)]
         self.summary: SimulationSummary = SimulationSummary()
         self.history: deque[str] = deque(maxlen=KEPT)
         self.violation: ViolationError | None = None
+
+    def serves(self, circuit: str) -> bool:
+        """Whether a circuit's upstream serves a call that arrives now."""
+        if circuit in self.down:
+            return False
+        cold = self.cold.get(circuit)
+        return cold is None or cold.serves(self.loop.now)
 
     def tell(self, who: str, what: str) -> None:
         """Note something in the history."""
