@@ -319,7 +319,7 @@ class TestColdUpstream:
             instances=4, circuits=1, calls=50, seconds=10, faults=0, policy=policy
         )
         cold = Fault(1, FaultKind.UPSTREAM_COMES_BACK_COLD, lasts=5)
-        assert simulate(seed, settings, [cold]).seconds < 10 + 10 + 2 * 60
+        simulate(seed, settings, [cold])  # within its patience, or it raises
 
     def test_warms_up_in_a_ramp(self) -> None:
         seconds, openings = come_back(POLICY_OF_CALLERS, 0.1, 0.25)
