@@ -103,6 +103,7 @@ class Statistics:
         batches: Entries written to the stream of results.
         unprotected: Requests for a breaker whose name exceeded the limit for new names: its calls
             are neither counted nor rejected.
+        unknown_entries: Entries of the stream of states that this version does not know.
         transitions: Transitions that this instance published as the leader.
         effect: Seconds from the call result that decided a transition to its effect here.
         openings: Transitions from closed to open by this instance, by circuit: as the leader for
@@ -121,6 +122,7 @@ class Statistics:
         self.dropped = 0
         self.batches = 0
         self.unprotected = 0
+        self.unknown_entries = 0
         self.transitions = 0
         self.effect: Distribution = Distribution(EFFECT_BOUNDS)
         self.openings: OrderedDict[str, Openings] = OrderedDict()

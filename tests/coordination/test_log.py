@@ -346,6 +346,8 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.too_many_new("payments")
     told.check_fails("payments", "down")
     told.checks_wait("payments", "64 checks still run in their threads")
+    told.unknown_entry("weather")
+    told.held_up("flight", "web-1")
     tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))
     assert tabled == {(vars(r)["zenvark_event"], r.levelname) for r in caplog.records}
     fields = {field for record in caplog.records for field in extra(record)}

@@ -114,6 +114,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_batches_total": {"namespace"},
         "zenvark_transitions_total": {"namespace"},
         "zenvark_unprotected_total": {"namespace"},
+        "zenvark_unknown_entries_total": {"namespace"},
         "zenvark_transition_delay_seconds_bucket": {"namespace", "le"},
     }
     assert scraped.types == {
@@ -133,6 +134,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
         "zenvark_batches": "counter",
         "zenvark_transitions": "counter",
         "zenvark_unprotected": "counter",
+        "zenvark_unknown_entries": "counter",
         "zenvark_transition_delay_seconds": "histogram",
     }
 

@@ -174,6 +174,13 @@ SLEEPING_LEADER = [
     *ALL_DOWN,
     *(Fault(8 + 4 * n, FaultKind.HOST_SLEEPS, target=-1, lasts=2.5) for n in range(20)),
 ]
+SLEEPING_AS_IT_WRITES = sorted(
+    [
+        *SLEEPING_LEADER,
+        *(Fault(5 + 3 * n, FaultKind.UPSTREAM_CHANGES, target=n % 3) for n in range(40)),
+    ],
+    key=lambda fault: fault.at,
+)
 LOST_DATA = [
     DOWN,
     Fault(20, FaultKind.UPSTREAM_CHANGES, target=0),
@@ -208,7 +215,7 @@ LEADERS_GO = [
 
 MUTATIONS: dict[Patch, tuple[int, SimulationSettings, list[Fault]]] = {
     calls_that_wait: (0, WORLD, []),
-    no_fence: (7, WORLD, SLEEPING_LEADER),
+    no_fence: (0, WORLD, SLEEPING_AS_IT_WRITES),
     no_deposition: (0, WORLD, SLEEPING_LEADER),
     no_order: (0, WORLD, BAD_NETWORK),
     no_catching_up: (0, WORLD, LOST_TIME),

@@ -11,6 +11,7 @@ from math import ceil
 from typing import Protocol
 
 from .._circuits.shard import Shard
+from .._core.capabilities import ALL
 from .._core.states import LONGEST_LEAP, Role
 from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
@@ -100,7 +101,7 @@ class Candidate(Protocol):
 def presence_of(instance: Instance) -> Presence:
     """Return the announcement of an instance."""
     fingerprint = f"{instance.policies.fingerprint}/{instance.shards}"
-    return Presence(instance.id, __version__, fingerprint)
+    return Presence(instance.id, __version__, fingerprint, ALL)
 
 
 class Election:

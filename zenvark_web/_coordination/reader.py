@@ -22,7 +22,9 @@ from ..backends.base import (
     ResultEntry,
     Snapshot,
     StateEntry,
+    StateItem,
     StreamEntry,
+    UnknownEntry,
 )
 from ..exceptions import BackendError, MalformedEntryError
 from .election import Election
@@ -271,9 +273,7 @@ class Reader:
         if self._results and snapshot.results < self._results:
             self._results = START
 
-    def _apply_item(
-        self, item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
-    ) -> None:
+    def _apply_item(self, item: StateItem) -> None:
         if isinstance(item, Transition):
             self._apply(item, fresh=True)
         elif isinstance(item, Forgotten):
@@ -286,10 +286,15 @@ class Reader:
             if item.circuits is not None and item.circuits < len(self._table.latest):
                 self.refresh()  # the new leader may know less than this instance
             self._election.leader_changed(item)
+        elif isinstance(item, UnknownEntry):
+            self._notifier.unknown_entry(item.kind)
         else:
             self._notifier.report_error(item)
 
     def _apply(self, transition: Transition, *, fresh: bool) -> None:
+        if transition.unknown_state:
+            self._notifier.unknown_entry(f"the state {transition.unknown_state}")
+            transition = transition.after(self._table.known(transition.circuit))
         if not self._table.apply(transition):
             return
         if fresh:

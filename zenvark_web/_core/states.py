@@ -76,6 +76,8 @@ class Cause(StrEnum):
     """The upstream sent a later Retry-After deadline."""
     REPAIRED = "repaired"
     """Redis had lost the circuit's state, which was written again from an instance's memory."""
+    OTHER = "other"
+    """A cause of a newer version, whose word is in the detail."""
 
 
 TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
@@ -170,6 +172,8 @@ class Transition:
         position: The result entry up to which results have been counted.
         epoch: The lease under which it was written.
         leader: The instance that wrote it.
+        unknown_state: The word for a state that this version does not know, if the writer names no
+            known state to take instead. The circuit then stays in its last state: see `after`.
     """
 
     circuit: str
@@ -186,6 +190,7 @@ class Transition:
     position: Position = START
     epoch: int = 0
     leader: str = ""
+    unknown_state: str = ""
 
     @property
     def retry_at(self) -> float:
@@ -214,6 +219,22 @@ class Transition:
             "leader": "",
         }
         return replace(self, **made | changes)
+
+    def after(self, known: Transition) -> Transition:
+        """Return the transition as it applies after the known one: one with an unknown state keeps
+        the last state and its wait, and counts as a new generation without trial permits."""
+        if not self.unknown_state:
+            return self
+        return replace(
+            self,
+            state=known.state,
+            at=known.at,
+            attempt=known.attempt,
+            delay=known.delay,
+            grant=None,
+            ramp=known.ramp,
+            unknown_state="",
+        )
 
     def leaps(self, known: Transition) -> bool:
         """Whether the transition is implausibly far ahead of the known one."""

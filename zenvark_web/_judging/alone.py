@@ -16,6 +16,7 @@ from dataclasses import replace
 from .._circuits.local import LocalCircuit
 from .._circuits.runs import PendingRun
 from .._circuits.shard import Shard
+from .._core.capabilities import Capability
 from .._core.order import Lease
 from .._core.states import Report, Run, State, Transition
 from .._runtime.connection import ConnectionStatus
@@ -230,6 +231,10 @@ class Alone:
             return -generation
         is_current = generation == self._table.known(name).generation
         return self._starts.get(name, self._newest) if is_current else -1
+
+    def allows(self, capability: Capability) -> bool:
+        """Return True: nobody else reads these decisions."""
+        return True
 
     def recalled(self, transition: Transition) -> None:
         """Ignore a recall: there is no other holder."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, Protocol
 
+from .._core.capabilities import Capability
 from .._core.circuit import Check, Circuit, Recall
 from .._core.order import Lease
 from .._core.states import CircuitSnapshot, Report, Transition, WindowSnapshot
@@ -38,6 +39,10 @@ class Keeper(Protocol):
 
     def known(self, circuit: str) -> Transition:
         """Return a circuit's newest transition, from which the evaluator starts."""
+        ...
+
+    def allows(self, capability: Capability) -> bool:
+        """Return whether everybody who reads the decisions has a capability."""
         ...
 
     def decided(self, transition: Transition) -> None:
@@ -193,7 +198,7 @@ class Evaluator:
     def _place(self, name: str) -> Place:
         place = self._circuits.place(name)
         if place is None:
-            circuit = self._make(self._keeper.known(name))
+            circuit = self._make(self._entered(self._keeper.known(name)))
             gone = self._circuits.make_room()
             if gone is not None:
                 self._timers.discard(gone)
@@ -201,9 +206,12 @@ class Evaluator:
             place = self._circuits.put(name, circuit)
         return place
 
-    def _make(self, latest: Transition) -> Circuit:
-        entered, now = self._entered(latest), self._now()
-        return Circuit(self._policies[latest.circuit], entered, now, self._chance)
+    def _make(self, entered: Transition) -> Circuit:
+        policy = self._policies[entered.circuit]
+        return Circuit(policy, entered, self._now(), self._chance, self._may_ramp)
+
+    def _may_ramp(self) -> bool:
+        return self._keeper.allows(Capability.RAMP)
 
     def _entered(self, transition: Transition) -> Transition:
         """Return a transition on this evaluator's clock. Its time is now, if the store's clock was
@@ -261,9 +269,7 @@ class Evaluator:
         try:
             self._keeper.decided(self._signed(decision))
         except ValueError:
-            place.circuit = Circuit(
-                self._policies[before.circuit], before, self._now(), self._chance
-            )
+            place.circuit = self._make(before)
             raise
 
     def _note_change(self, name: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from operator import itemgetter
 
 from .._circuits.shard import Shard
+from .._core.capabilities import Capability
 from .._core.order import Lease, Position
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
@@ -21,6 +22,7 @@ from ..backends._decoding import check_storable
 from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Checkpoint,
+    Presence,
     ResultEntry,
     Snapshot,
 )
@@ -31,6 +33,7 @@ from ..exceptions import (
     OverloadedError,
     PolicyMismatchError,
 )
+from .capabilities import SharedCapabilities
 from .checkpoints import Checkpointer
 from .evaluator import Evaluator
 from .newcomers import Newcomers
@@ -88,6 +91,7 @@ class Leader:
         self._evaluator = Evaluator(instance, self._frame, self, lease, changed)
         self._checkpointer = Checkpointer(self._evaluator, changed)
         self._newcomers = Newcomers()
+        self._capabilities = SharedCapabilities(instance.notifier)
 
     # What the reader brings
 
@@ -97,6 +101,10 @@ class Leader:
         Returns:
             The position from which to read results.
         """
+        try:
+            await self._look()  # before the first decision, which may depend on it
+        except BackendError as error:
+            self._tidying.failed(error)
         for counted, stamp in _counted(snapshot.checkpoint):
             self._frame.begin_after(counted, stamp)
         position = await self._checkpointer.begin(snapshot)
@@ -129,8 +137,10 @@ class Leader:
 
     def evaluate(self, entry: ResultEntry) -> None:
         """Evaluate one entry of the stream of results."""
-        if isinstance(entry.item, MalformedEntryError):
-            self._notifier.report_error(entry.item)
+        batch = entry.item
+        unreadable = batch if isinstance(batch, MalformedEntryError) else batch.unreadable
+        if unreadable is not None:
+            self._notifier.report_error(unreadable)
         # In this order: an arrival is never ahead of now.
         at, told = self._frame.arrived(entry.at)
         now = self._frame.now()
@@ -177,6 +187,10 @@ class Leader:
         known, newest = self._table.known(circuit), self._publisher.newest(circuit)
         return known if newest is None or newest.order < known.order else newest
 
+    def allows(self, capability: Capability) -> bool:
+        """Return whether all present instances have a capability."""
+        return self._capabilities.allow(capability)
+
     def recalled(self, transition: Transition) -> None:
         """Ask the holder of a grant for its unused permits."""
         self._recalls.put(transition)
@@ -204,8 +218,14 @@ class Leader:
             else:
                 self._tidying.over()
 
-    async def _tidy(self) -> None:
+    async def _look(self) -> Sequence[Presence]:
+        """Return which instances are present, and record what they can read."""
         present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
+        self._capabilities.note_present(present)
+        return present
+
+    async def _tidy(self) -> None:
+        present = await self._look()
         self._compare(frozenset(presence.fingerprint for presence in present))
         self._office.present(present)
         await self._forget()

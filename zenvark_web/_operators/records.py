@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._core.states import Transition
-from ..backends.base import Forgotten, LeaderChange, Recalled
+from ..backends.base import Forgotten, LeaderChange, Recalled, UnknownEntry
 from ..backends.views import CircuitView, Event, Recent
 from ..exceptions import MalformedEntryError
 from .overview import Member, Overview, SeenCircuit
@@ -64,6 +64,8 @@ def of_event(event: Event) -> dict[str, Any]:
             event_name = "forgotten"
         case Recalled():
             event_name = "recalled"
+        case UnknownEntry():
+            return head | {"event": "unknown", "detail": item.kind}
         case MalformedEntryError():
             return head | {"event": "unreadable", "detail": str(item)}
     return head | {"event": event_name, "circuit": item.circuit, "generation": item.generation}

@@ -136,6 +136,16 @@ CHECK_FAILS = (
     "The health check of circuit %s fails: %s. Until it passes, the circuit stays or becomes open."
 )
 
+UNKNOWN_ENTRY = (
+    "An entry of an unknown kind in Redis was skipped: %s. A newer version of this package writes "
+    "to this namespace. Upgrade this instance; further entries of this kind are only counted "
+    "(zenvark_unknown_entries_total)."
+)
+HELD_UP = (
+    "The leader does without %s, because these instances run a version without it: %s. Upgrade "
+    "them; the leader then uses it."
+)
+
 CHECKS_WAIT = (
     "Health checks are delayed, first that of circuit %s: %s. Their circuits keep their states. "
     "Give plain health checks a timeout of their own, so that none hangs."
@@ -225,6 +235,21 @@ class Log:
     def too_many_new(self, circuit: str) -> None:
         """Log that circuits are unprotected because too many new ones are requested."""
         self._write(logging.WARNING, "too_many_new", TOO_MANY_NEW, circuit, circuit=circuit)
+
+    def unknown_entry(self, kind: str) -> None:
+        """Log that an entry of a newer version was skipped."""
+        self._write(logging.WARNING, "unknown_entry", UNKNOWN_ENTRY, kind, detail=kind)
+
+    def held_up(self, capability: str, instances: str) -> None:
+        """Log that the leader does without a capability that some instances lack."""
+        self._write(
+            logging.WARNING,
+            "held_up",
+            HELD_UP,
+            capability,
+            instances,
+            detail=f"{capability}: {instances}",
+        )
 
     def check_fails(self, circuit: str, told: str) -> None:
         """Log that a health check fails after a passed one, or in a different way than before."""

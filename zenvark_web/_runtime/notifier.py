@@ -27,6 +27,10 @@ Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
 CALLBACK_TIMEOUT = 10.0
 MAX_WAITING = 1_000
 
+MAX_KINDS = 100
+"""The number of warnings that are written once, after which no new one is: a stranger may make up
+kinds of entries."""
+
 
 def ends_this_task(error: BaseException) -> bool:
     """Return whether an exception around user code is the end of this task or of the process,
@@ -134,6 +138,17 @@ class Notifier:
     def too_many_new(self, circuit: str) -> None:
         """Warn that circuits are unprotected because too many new ones are requested."""
         self._log.too_many_new(circuit)
+
+    def unknown_entry(self, kind: str) -> None:
+        """Count an entry of a kind that this version does not know. The first one of each kind is
+        logged."""
+        self._statistics.unknown_entries += 1
+        if len(self._warned) < MAX_KINDS:
+            self._once(f"unknown_entry {kind}", kind, self._log.unknown_entry)
+
+    def held_up(self, capability: str, instances: str) -> None:
+        """Warn that the leader does without a capability that these instances lack."""
+        self._log.held_up(capability, instances)
 
     def check_fails(self, circuit: str, told: str) -> None:
         """Report that a health check fails after a passed one, or in a different way than before.

@@ -1,14 +1,16 @@
 """Stored fields as records. Nothing unreadable gets past this module.
 
-An instance skips a record of another format version, or of another form than instances of the
-fleet write, and reports it.
+An instance skips a record of another major format version, or of another form than instances of the
+fleet write, and reports it. A record of a newer version is read as far as it is known: further
+elements of arrays, keys and fields are ignored, and never change the meaning of the known part.
+`_encoding` lists what a newer version may add.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
@@ -33,7 +35,16 @@ from .._core.states import (
 )
 from ..exceptions import MalformedEntryError
 from ._encoding import VERSION, milliseconds, well_formed
-from .base import Account, Batch, Forgotten, LeaderChange, Presence, Recalled
+from .base import (
+    Account,
+    Batch,
+    Forgotten,
+    LeaderChange,
+    Presence,
+    Recalled,
+    StateItem,
+    UnknownEntry,
+)
 
 MAX_COUNT = 2**53
 MAX_ENTRY_LENGTH = 4 * 1024 * 1024
@@ -43,6 +54,10 @@ MAX_DELAY = round(LONGEST_WAIT * 1000)
 MAX_REPORTS = 2_000
 MAX_RUNS = 20_000
 """More than any instance sends in one batch."""
+
+STATES = {state.value: state for state in State}
+CAUSES = {cause.value: cause for cause in Cause}
+MAX_CAPABILITIES = 100
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -63,14 +78,13 @@ def decode_batch(fields: Fields) -> Batch:
         _check_size(reports)
         words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
         ramps = _parse_json(fields["ramps"], dict) if "ramps" in fields else {}
+        read, unreadable = _unpack_reports(zip(reports, words, strict=True), ramps, late)
         return Batch(
             instance=_valid_name(fields["instance"]),
             number=_whole(int(fields["number"])),
             sent=_whole(int(fields["sent"])) / 1000,
-            reports=tuple(
-                _unpack_report(packed, word, ramps.get(packed[0]), late)
-                for packed, word in zip(reports, words, strict=True)
-            ),
+            reports=read,
+            unreadable=unreadable,
         )
 
     return _guarded("result", fields, decode)
@@ -78,26 +92,54 @@ def decode_batch(fields: Fields) -> Batch:
 
 def _check_size(reports: list[Any]) -> None:
     """Refuse what no instance sends, before anything is made of it."""
-    if len(reports) > MAX_REPORTS or sum(len(report[1]) for report in reports) > MAX_RUNS:
+    if len(reports) > MAX_REPORTS or sum(map(_number_of_runs, reports)) > MAX_RUNS:
         raise ValueError(f"{len(reports)} reports, or the results in them, are too many")
 
 
+def _number_of_runs(report: Any) -> int:
+    try:
+        return len(report[1])
+    except (TypeError, LookupError):  # no report: it costs only itself
+        return 0
+
+
+def _unpack_reports(
+    stored: Iterable[tuple[Any, Any]], ramps: Mapping[str, Any], late: float
+) -> tuple[tuple[Report, ...], MalformedEntryError | None]:
+    """The reports that can be read, and the error of the others."""
+    read: list[Report] = []
+    failed: list[MalformedEntryError] = []
+    for packed, word in stored:
+        try:
+            read.append(_unpack_report(packed, word, ramps.get(packed[0]), late))
+        except Exception as error:  # rubbish breaks in ways that nobody thinks of
+            failed.append(_unreadable("report", packed, error))
+    if len(failed) > 1:
+        failed[0] = MalformedEntryError(f"{failed[0]}; and {len(failed) - 1} more of its batch")
+    return tuple(read), failed[0] if failed else None
+
+
 def _unpack_report(packed: Any, word: Any, ramp: Any, late: float) -> Report:
-    circuit, runs, blocked, note, generation, hold, overdue = packed
+    circuit, runs, blocked, note, generation, hold, overdue, *_ = packed
     return Report(
         circuit=_valid_name(circuit),
         generation=_whole(generation),
         runs=tuple(_unpack_run(run, late) for run in runs),
         blocked=_whole(blocked),
-        trial=None if note is None else TrialNote(*(_whole(number) for number in note)),
+        trial=None if note is None else _unpack_note(note),
         retry_after=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
         overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
         known_state=None if word is None else _unpack_state(word, ramp, late),
     )
 
 
+def _unpack_note(packed: Any) -> TrialNote:
+    generation, unused, held, *_ = packed
+    return TrialNote(_whole(generation), _whole(unused), _whole(held))
+
+
 def _unpack_run(packed: Any, late: float) -> Run:
-    generation, age, kind, count, label = packed
+    generation, age, kind, count, label, *_ = packed
     if kind not in range(4):
         raise ValueError(f"unknown kind of result {kind!r}")
     return Run(
@@ -111,7 +153,7 @@ def _unpack_run(packed: Any, late: float) -> Run:
 
 
 def _unpack_state(packed: Any, ramp: Any, late: float) -> KnownState:
-    state, attempt, delay, left, grant = packed
+    state, attempt, delay, left, grant, *_ = packed
     return KnownState(
         state=State(state),
         attempt=_whole(attempt),
@@ -133,11 +175,13 @@ def decode_transition(text: str) -> Transition:
     def decode() -> Transition:
         stored = _parse_json(text, dict)
         _check_version(stored)
+        known = _known_state(stored["state"]) or _known_state(stored.get("as", ""))
+        state = known or State.OPEN
         return Transition(
             circuit=_valid_name(stored["circuit"]),
             generation=_whole(stored["generation"]),
-            previous=State(stored["previous"]),
-            state=State(stored["state"]),
+            previous=_known_state(stored["previous"]) or state,
+            state=state,
             at=_whole(stored["at"]) / 1000,
             since=_whole(stored["since"]) / 1000,
             attempt=_whole(stored["attempt"]),
@@ -148,15 +192,21 @@ def decode_transition(text: str) -> Transition:
             position=_valid_position(stored["position"]),
             epoch=_whole(stored["epoch"]),
             leader=_string(stored["leader"])[:255],
+            unknown_state="" if known else stored["state"][:64],
         )
 
     return _guarded("state", text, decode)
 
 
+def _known_state(word: Any) -> State | None:
+    """The state of this name, if this version knows it."""
+    return STATES.get(_string(word))
+
+
 def _unpack_grant(packed: Any) -> Grant | None:
     if packed is None:
         return None
-    holder, permits, passed = packed
+    holder, permits, passed, *_ = packed
     return Grant(
         holder=_valid_name(holder),
         permits=_whole(permits, least=1),
@@ -179,9 +229,13 @@ def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
     share = float(stored["slow_share"])
     if not math.isfinite(share):
         raise ValueError("slow_share is not finite")
+    word, detail = _string(stored["cause"]), _string(stored["detail"])
+    cause = CAUSES.get(word, Cause.OTHER)
+    if word not in CAUSES:
+        detail = f"{word[:64]}: {detail}" if detail else word[:64]
     return Reason(
-        cause=Cause(stored["cause"]),
-        detail=_string(stored["detail"])[:1000],
+        cause=cause,
+        detail=detail[:1000],
         instances=_valid_counts(stored["instances"]),
         failures=_valid_counts(stored["failures"]),
         slow_share=share,
@@ -217,7 +271,7 @@ def check_storable(transition: Transition) -> None:
         ) from error
 
 
-def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten | Recalled:
+def decode_state_entry(fields: Fields) -> StateItem:
     """An entry of the stream of states.
 
     Raises:
@@ -226,12 +280,14 @@ def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten 
     if "transition" in fields:
         return decode_transition(fields["transition"])
 
-    def decode() -> LeaderChange | Forgotten | Recalled:
+    def decode() -> StateItem:
         _check_version(fields)
         if "recalled" in fields:
             return Recalled(_valid_name(fields["recalled"]), _whole(int(fields["generation"])))
         if "forgotten" in fields:
             return Forgotten(_valid_name(fields["forgotten"]), _whole(int(fields["generation"])))
+        if "leader" not in fields:
+            return UnknownEntry(_kind(fields))
         leader, circuits = fields["leader"], fields.get("circuits")
         return LeaderChange(
             _whole(int(fields["epoch"])),
@@ -242,14 +298,33 @@ def decode_state_entry(fields: Fields) -> Transition | LeaderChange | Forgotten 
     return _guarded("state", fields, decode)
 
 
+def _kind(fields: Fields) -> str:
+    """The kind of an entry of the stream of states: its first field after the version."""
+    return _valid_name(next(name for name in fields if name != "v")[:64])
+
+
 def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
     """An instance as the hash holds it, or the error that it is unreadable."""
 
     def decode(text: str) -> Presence:
         stored = _parse_json(text, dict)
-        return Presence(instance, _string(stored["version"]), _string(stored["fingerprint"]))
+        return Presence(
+            instance,
+            _string(stored["version"]),
+            _string(stored["fingerprint"]),
+            _unpack_capabilities(stored.get("can")),
+        )
 
     return readable(lambda text: _guarded("instance", text, lambda: decode(text)), text)
+
+
+def _unpack_capabilities(packed: Any) -> frozenset[str]:
+    """What an instance can read. One whose list is missing or unreadable is present all the same,
+    and can read the first format only."""
+    if not isinstance(packed, list):
+        return frozenset()
+    words: list[Any] = packed[:MAX_CAPABILITIES]
+    return frozenset(word for word in words if isinstance(word, str))
 
 
 def decode_account(text: str) -> Account:
@@ -260,9 +335,9 @@ def decode_account(text: str) -> Account:
     """
 
     def decode() -> Account:
-        version, *numbers = _parse_json(text, list)
+        version, first, last, evaluated, expired, *_ = _parse_json(text, list)
         _check_version({"v": version})
-        return Account(*(_whole(number) for number in numbers))
+        return Account(_whole(first), _whole(last), _whole(evaluated), _whole(expired))
 
     return _guarded("account", text, decode)
 
@@ -275,7 +350,7 @@ def decode_snapshot(text: str) -> CircuitSnapshot:
     """
 
     def decode() -> CircuitSnapshot:
-        version, generation, position, window, trial, retry_after = _parse_json(text, list)
+        version, generation, position, window, trial, retry_after, *_ = _parse_json(text, list)
         _check_version({"v": version})
         return CircuitSnapshot(
             _whole(generation),
@@ -289,20 +364,20 @@ def decode_snapshot(text: str) -> CircuitSnapshot:
 
 
 def _unpack_window(packed: Any) -> WindowSnapshot:
-    strategy, saved, failures, newest = packed
+    strategy, saved, failures, newest, *_ = packed
     return WindowSnapshot(
         _string(strategy),
         None if saved is None else _string(saved),
         tuple(
             (_valid_name(who), _string(what)[:64], _whole(count, least=1))
-            for who, what, count in failures
+            for who, what, count, *_ in failures
         ),
         _whole(newest) / 1000,
     )
 
 
 def _unpack_trial(packed: Any) -> TrialResults:
-    passed, failed, failures = packed
+    passed, failed, failures, *_ = packed
     return TrialResults(_whole(passed), _whole(failed), _valid_counts(failures))
 
 
@@ -332,11 +407,15 @@ def _guarded(what: str, stored: object, decode: Callable[[], T]) -> T:
     try:
         return decode()
     except Exception as error:  # rubbish breaks in ways that nobody thinks of
-        shown = repr(stored)
-        shown = shown if len(shown) <= 200 else shown[:200] + "…"
-        raise MalformedEntryError(
-            f"skipped an unreadable {what} entry ({type(error).__name__}: {error}): {shown}"
-        ) from error
+        raise _unreadable(f"{what} entry", stored, error) from error
+
+
+def _unreadable(what: str, stored: object, error: Exception) -> MalformedEntryError:
+    shown = repr(stored)
+    shown = shown if len(shown) <= 200 else shown[:200] + "…"
+    return MalformedEntryError(
+        f"skipped an unreadable {what} ({type(error).__name__}: {error}): {shown}"
+    )
 
 
 def _check_version(stored: Mapping[str, Any]) -> None:

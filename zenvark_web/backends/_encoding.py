@@ -1,7 +1,19 @@
 """Records as the string fields that are stored. Nothing that a reader refuses is written.
 
-Each record carries its format version first, so that two versions of the package can share a
-namespace during a rollout.
+Instances of several versions share a namespace, so the format only grows:
+
+- `v` is the major version. It changes when older readers must not read the rest at all.
+- Whatever is added gets a new field of an entry or a new key of a JSON object, or is appended to an
+  array. The meaning of what is there never changes. An element at the end that says nothing is left
+  out.
+- What only some reports have gets a field of the entry: a list parallel to `reports`, as `words`,
+  or an object by circuit, as `ramps`.
+- A new state adds the key `as`, with the known state that older readers take instead. In `words`,
+  that known state stands in the place of the new one.
+- A new kind of entry in `states` has its name as the first field after `v`.
+
+A new word that older readers would misread is written only while everybody present can read it: see
+`zenvark_web._core.capabilities`. Frozen examples are in `tests/protocol`.
 """
 
 from __future__ import annotations
@@ -43,7 +55,6 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         "number": str(batch.number),
         "sent": str(milliseconds(batch.sent)),
         "reports": _dump(reports),
-        # A field of its own: older versions read the others, and pass over it.
         "words": _dump([known and _pack_state(known) for known in states]),
     }
     return fields | {"ramps": _dump(ramps)} if ramps else fields
@@ -116,7 +127,7 @@ def _pack_ramp(ramp: Ramp) -> list[Any]:
 
 def encode_presence(me: Presence) -> str:
     """Encode an announcement for the hash of instances, without the time, which the store adds."""
-    return _dump({"version": me.version, "fingerprint": me.fingerprint})
+    return _dump({"version": me.version, "fingerprint": me.fingerprint, "can": sorted(me.can)})
 
 
 def encode_account(account: Account) -> str:

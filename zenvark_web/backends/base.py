@@ -33,8 +33,10 @@ __all__ = [
     "ResultEntry",
     "Snapshot",
     "StateEntry",
+    "StateItem",
     "StreamEntry",
     "Transition",
+    "UnknownEntry",
 ]
 
 
@@ -48,12 +50,14 @@ class Batch:
             that no result counts twice if a reply is lost.
         sent: When it was sent, in seconds of the shared clock as the sender knew it.
         reports: One for each circuit.
+        unreadable: The error of the reports that could not be read, and were skipped.
     """
 
     instance: str
     number: int
     sent: float
     reports: tuple[Report, ...]
+    unreadable: MalformedEntryError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,13 @@ class Presence:
         instance: The instance's id.
         version: The version of this package in its process.
         fingerprint: A digest of its policies.
+        can: The capabilities of its version; see `zenvark_web._core.capabilities`.
     """
 
     instance: str
     version: str = ""
     fingerprint: str = ""
+    can: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +214,28 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownEntry:
+    """An entry of the stream of states whose kind this version does not know.
+
+    Args:
+        kind: The name of its first field after the format version.
+    """
+
+    kind: str
+
+
+StateItem: TypeAlias = (
+    Transition | LeaderChange | Forgotten | Recalled | UnknownEntry | MalformedEntryError
+)
+"""The content of an entry of the stream of states."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateEntry:
     """One entry of the stream of states."""
 
     position: Position
-    item: Transition | LeaderChange | Forgotten | Recalled | MalformedEntryError
+    item: StateItem
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from .._core.states import State, Transition
 from .._operators import texts
 from .._operators.overview import Member, Overview, SeenCircuit
 from .._operators.texts import STATES, STYLES, counted, duration, escaped
-from ..backends.base import Forgotten, LeaderChange, Recalled
+from ..backends.base import Forgotten, LeaderChange, Recalled, UnknownEntry
 from ..backends.views import Event
 from ..exceptions import MalformedEntryError
 from .blocks import Line, Page, Part, Table, Text, line
@@ -175,19 +175,24 @@ def _event(event: Event) -> Sequence[Text]:
             circuit = Part(escaped(item.circuit, 80), "bold")
             happened = Part(texts.change(item), STYLES[item.state])
             return circuit, " ", happened, f": {texts.reason(item)}", _wait(item)
-        case LeaderChange(leader=None):
-            return (Part(f"the leader has stopped (epoch {item.epoch})", DIM),)
-        case LeaderChange():
-            return (
-                Part(f"{escaped(item.leader or '', 60)} is the leader (epoch {item.epoch})", DIM),
-            )
-        case Forgotten():
-            return (Part(f"{escaped(item.circuit, 80)} was removed: closed and unused", DIM),)
-        case Recalled():
-            name = escaped(item.circuit, 80)
-            return (Part(f"{name}: unused trial permits were recalled", DIM),)
         case MalformedEntryError():
             return (Part(escaped(str(item)), BAD),)
+        case _:
+            return (Part(_aside(item), DIM),)
+
+
+def _aside(item: LeaderChange | Forgotten | Recalled | UnknownEntry) -> str:
+    match item:
+        case LeaderChange(leader=None):
+            return f"the leader has stopped (epoch {item.epoch})"
+        case LeaderChange():
+            return f"{escaped(item.leader or '', 60)} is the leader (epoch {item.epoch})"
+        case Forgotten():
+            return f"{escaped(item.circuit, 80)} was removed: closed and unused"
+        case Recalled():
+            return f"{escaped(item.circuit, 80)}: unused trial permits were recalled"
+        case UnknownEntry():
+            return f"an entry of a newer version: {escaped(item.kind, 64)}"
 
 
 def _wait(transition: Transition) -> str:

@@ -210,6 +210,9 @@ BATCHES = Counter("batches", "Entries that this instance wrote to the results st
 UNPROTECTED = Counter(
     "unprotected", "Requests for a breaker without protection: too many new circuit names."
 )
+UNKNOWN_ENTRIES = Counter(
+    "unknown_entries", "Entries of a newer version in the stream of states, which were skipped."
+)
 TRANSITIONS = Counter("transitions", "Transitions of circuits that this instance published.")
 DELAY = Histogram(
     "transition_delay_seconds",
@@ -248,6 +251,7 @@ class Families(NamedTuple):
             ERRORS,
             BATCHES,
             UNPROTECTED,
+            UNKNOWN_ENTRIES,
             TRANSITIONS,
             DELAY,
         )

@@ -26,6 +26,7 @@ from ._families import (
     SHARE,
     STATE,
     TRANSITIONS,
+    UNKNOWN_ENTRIES,
     UNPROTECTED,
     Families,
     Family,
@@ -130,6 +131,7 @@ def counts(coordinator: Coordinator) -> Iterator[Count]:
         yield Count(statistics, ERRORS, (namespace, name), (number,))
     yield Count(statistics, BATCHES, (namespace,), (statistics.batches,))
     yield Count(statistics, UNPROTECTED, (namespace,), (statistics.unprotected,))
+    yield Count(statistics, UNKNOWN_ENTRIES, (namespace,), (statistics.unknown_entries,))
     yield Count(statistics, TRANSITIONS, (namespace,), (statistics.transitions,))
     yield Count(statistics, DELAY, (namespace,), DELAY.numbers(statistics.effect))
 
