@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from inspect import iscoroutinefunction
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from ._circuits.shard import Shard
 from ._coordination.lifecycle import Lifecycle
 from ._coordination.session import Session
 from ._core._checks import check_call, check_name, check_number, check_whole
@@ -26,6 +27,8 @@ from .statistics import Statistics
 
 if TYPE_CHECKING:
     import redis.asyncio
+
+T = TypeVar("T")
 
 METRICS_INTERVAL = 1.0
 MAX_SHARDS = 256
@@ -393,6 +396,23 @@ class Coordinator:
         except Exception as error:
             what = f"{type(self._metrics).__name__}.{what} failed"
             self.report_error(MetricsError.because(error, what, source=what))
+
+
+def shards_of(coordinator: Coordinator) -> Sequence[Shard]:
+    """The shards of a coordinator, for the status page."""
+    return coordinator._state.shards  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def ask_store(
+    coordinator: Coordinator, work: Callable[[], Coroutine[Any, Any, T]], patience: float
+) -> T:
+    """Run a request to the store in the coordinator's event loop, for the status page.
+
+    Raises:
+        BackendError: The store does not answer, or the coordinator does not run.
+    """
+    lifecycle = coordinator._lifecycle  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return await lifecycle.ask(work, patience)
 
 
 def _check_metrics(metrics: object) -> None:

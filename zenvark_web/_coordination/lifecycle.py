@@ -15,14 +15,18 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from contextvars import Context
 from functools import partial
+from typing import Any, TypeVar
 
 from .._runtime.thread import LoopThread, aside, to_the_end
+from ..exceptions import BackendError
 from .session import LONGEST_STOP, Session
 from .users import Place, Users, place_here
+
+T = TypeVar("T")
 
 START_PATIENCE = 1.0
 GRACE = 0.5
@@ -184,6 +188,37 @@ class Lifecycle:
         except TimeoutError:
             flushing.cancel()
             return False
+
+    async def ask(self, work: Callable[[], Coroutine[Any, Any, T]], patience: float) -> T:
+        """Run a request to the store in the coordinator's event loop, for a caller in any loop.
+
+        Raises:
+            BackendError: The coordinator does not run, or its event loop is blocked.
+        """
+        session, place = self.session, place_here()
+        if session is None or session.stopping:
+            raise BackendError(f"{self._owner!r} does not run: start it first")
+        if session.loop is place:
+            return await work()
+        return await aside(lambda: self._ask_blocking(session.loop, work, patience))
+
+    def _ask_blocking(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        patience: float,
+    ) -> T:
+        coroutine = work()
+        try:
+            asking = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError as error:  # the loop was closed just now
+            coroutine.close()
+            raise BackendError(f"{self._owner!r} has just stopped") from error
+        try:
+            return asking.result(patience + GRACE)
+        except TimeoutError as error:
+            asking.cancel()
+            raise BackendError(f"the event loop of {self._owner!r} is blocked") from error
 
     def _check_outside(self) -> None:
         if self._thread is not None and self._thread.current:

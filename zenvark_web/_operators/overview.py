@@ -77,13 +77,18 @@ class Overview:
     @property
     def circuits(self) -> Sequence[SeenCircuit]:
         """All circuits: open ones first, then half-open ones, the newest openings first."""
-        found = [circuit for view in self.views for circuit in _circuits(view)]
-        return sorted(found, key=_rank)
+        return sorted(self.unsorted, key=_rank)
+
+    @property
+    def unsorted(self) -> Sequence[SeenCircuit]:
+        """All circuits, in any order."""
+        return [circuit for view in self.views for circuit in _circuits(view)]
 
     @property
     def counts(self) -> Mapping[State, int]:
         """The number of circuits in each state."""
-        counted = Counter(circuit.state for circuit in self.circuits)
+        counted = Counter(each.state for view in self.views for each in view.circuits.values())
+        counted[State.CLOSED] += sum(len(view.unchanged) for view in self.views)
         return {state: counted[state] for state in ORDER}
 
     @property

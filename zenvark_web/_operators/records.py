@@ -22,14 +22,18 @@ def dumped(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
 
 def of_overview(overview: Overview) -> dict[str, Any]:
     """Return the record of `status`."""
-    counts = {state.value: count for state, count in overview.counts.items()}
+    circuits = [of_seen_circuit(each) for each in overview.circuits]
+    return {"version": VERSION, **of_fleet(overview), "circuits": circuits}
+
+
+def of_fleet(overview: Overview) -> dict[str, Any]:
+    """Return the part of the record of `status` that concerns no single circuit."""
     return {
-        "version": VERSION,
         "namespace": overview.namespace,
         "server": overview.server,
         "now": overview.now,
         "all_closed": overview.all_closed,
-        "counts": counts,
+        "counts": {state.value: count for state, count in overview.counts.items()},
         "shards": [
             {
                 "number": view.number,
@@ -43,7 +47,6 @@ def of_overview(overview: Overview) -> dict[str, Any]:
             {"number": number, "leader": None, "epoch": None, "error": str(error)}
             for number, error in overview.unread.items()
         ],
-        "circuits": [_circuit(each) for each in overview.circuits],
         "instances": [_member(each) for each in overview.members],
         "unreadable": overview.unreadable,
         "omitted": overview.omitted,
@@ -117,7 +120,8 @@ def of_transition(transition: Transition) -> dict[str, Any]:
     }
 
 
-def _circuit(circuit: SeenCircuit) -> dict[str, Any]:
+def of_seen_circuit(circuit: SeenCircuit) -> dict[str, Any]:
+    """Return the record of a circuit in `status`."""
     since = circuit.since
     return {
         "name": circuit.name,

@@ -6,5 +6,6 @@ from ._answers import rejection_answer
 from ._classify import RouteAnswer
 from ._middleware import BreakerMiddleware
 from ._routes import ProtectedRoute
+from ._status.app import StatusApp
 
-__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer", "rejection_answer"]
+__all__ = ["BreakerMiddleware", "ProtectedRoute", "RouteAnswer", "StatusApp", "rejection_answer"]

@@ -277,6 +277,10 @@ class MemoryView:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
+    @property
+    def server(self) -> str:
+        return "the memory of one process"
+
     async def survey(self, after: Position, *, names: bool) -> Survey:
         return self._store.survey(after, names=names)
 

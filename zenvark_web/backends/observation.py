@@ -33,11 +33,13 @@ class RedisView:
 
     Args:
         server: The connection.
+        address: The address of the server.
         script: Runs scripts there.
         namespace: The namespace with its shard, as in the keys.
     """
 
-    def __init__(self, server: Asker, script: Script, namespace: str) -> None:
+    def __init__(self, server: Asker, address: str, script: Script, namespace: str) -> None:
+        self.server: str = address
         self._server = server
         self._script = script
         self._reading = Reading(server, namespace)

@@ -230,7 +230,7 @@ class RedisBackend:
 
     def view(self) -> RedisView:
         """Return the view of the store for operators."""
-        return RedisView(self, self._script, self._namespace)
+        return RedisView(self, repr(self._clients), self._script, self._namespace)
 
     async def ask(self, command: str, *arguments: str | int | bytes) -> Any:
         """Send a command that only reads.

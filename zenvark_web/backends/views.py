@@ -203,6 +203,11 @@ class StoreView(Protocol):
     Every method raises `BackendError` if the store cannot be reached in time or replies wrongly.
     """
 
+    @property
+    def server(self) -> str:
+        """The address of the store, for people."""
+        ...
+
     async def survey(self, after: Position, *, names: bool) -> Survey:
         """Return what only the store knows, in one step.
 
