@@ -15,6 +15,9 @@ from typing import Any, Protocol
 
 from .windows import Trip
 
+FEW = 16
+"""The calls of a run that are added to a ring faster one by one than by slices."""
+
 BUCKETS = 30
 """A time window moves in steps of a thirtieth of its duration."""
 
@@ -96,7 +99,7 @@ class ConsecutiveWindow:
 
 
 class CountBasedWindow:
-    """A ring of the last calls."""
+    """A ring of the last calls. A long run takes a few slices of it, however long it is."""
 
     __slots__ = ("_failures", "_next", "_rates", "_ring", "_size", "_slow")
 
@@ -117,25 +120,32 @@ class CountBasedWindow:
     def record(self, failed: bool, slow: bool, count: int, now: float) -> Trip | None:
         mark = (self.FAILED if failed else 0) | (self.SLOW if slow else 0)
         # A run longer than the ring leaves it full of one kind; more of the same changes nothing.
-        for after in range(1, min(count, self._size) + 1):
+        count = min(count, self._size)
+        after = self._push_each(mark, count) if count <= FEW else self._push_all(mark, count)
+        if after is None:
+            return None
+        trip = Trip(after, len(self._ring), self._failures, self._slow)
+        self._clear()
+        return trip
+
+    def _push_each(self, mark: int, count: int) -> int | None:
+        """Add equal calls up to the one that trips the window; return its number."""
+        for after in range(1, count + 1):
             self._push(mark)
             if self._tripped():
-                trip = Trip(after, len(self._ring), self._failures, self._slow)
-                self._clear()
-                return trip
+                return after
         return None
+
+    def _push_all(self, mark: int, count: int) -> int | None:
+        """The same for many calls, at most as many as the ring has places."""
+        after = self._first_trip(mark, count)
+        self._fill(mark, count if after is None else after)
+        return after
 
     def overdue(self, count: int, at: float) -> Trip | None:
         count = min(count, self._size)
-        gone = self._oldest(max(0, len(self._ring) + count - self._size))
-        both = gone.count(self.FAILED | self.SLOW)
-        return _too_slow(
-            self._rates,
-            count,
-            calls=len(self._ring) - len(gone) + count,
-            failures=self._failures - gone.count(self.FAILED) - both,
-            slow=self._slow - gone.count(self.SLOW) - both + count,
-        )
+        calls, failures, slow = self._after(self.SLOW, count)
+        return _too_slow(self._rates, count, calls, failures, slow)
 
     def save(self) -> str:
         in_order = self._ring[self._next :] + self._ring[: self._next]
@@ -148,13 +158,7 @@ class CountBasedWindow:
         for mark, number in runs:
             if mark not in range(4):
                 raise ValueError(f"unknown kind of call {mark}")
-            for _ in range(number):
-                self._push(mark)
-
-    def _oldest(self, count: int) -> bytearray:
-        """The oldest calls, which a number of new calls displaces."""
-        end = self._next + count
-        return self._ring[self._next : end] + self._ring[: max(0, end - len(self._ring))]
+            self._fill(mark, number)
 
     def _push(self, mark: int) -> None:
         ring = self._ring
@@ -177,6 +181,54 @@ class CountBasedWindow:
         if self._failures / calls >= rates.failure_rate:
             return True
         return rates.slow_rate is not None and self._slow / calls >= rates.slow_rate
+
+    def _first_trip(self, mark: int, count: int) -> int | None:
+        """The first of `count` equal calls that trips the window, if any does."""
+        rates = self._rates
+        first = max(1, rates.minimum_calls - len(self._ring))
+        if first > count:
+            return None
+
+        def too_many_failures(after: int) -> bool:
+            calls, failures, _ = self._after(mark, after)
+            return failures / calls >= rates.failure_rate
+
+        def too_many_slow(after: int) -> bool:
+            calls, _, slow = self._after(mark, after)
+            return rates.slow_rate is not None and slow / calls >= rates.slow_rate
+
+        candidates = (
+            _first_crossing(too_many_failures, bool(mark & self.FAILED), first, count),
+            _first_crossing(too_many_slow, bool(mark & self.SLOW), first, count),
+        )
+        return min((after for after in candidates if after is not None), default=None)
+
+    def _after(self, mark: int, count: int) -> tuple[int, int, int]:
+        """Calls, failures and slow calls of the window after so many equal calls."""
+        gone = self._oldest(max(0, len(self._ring) + count - self._size))
+        both = gone.count(self.FAILED | self.SLOW)
+        return (
+            len(self._ring) - len(gone) + count,
+            self._failures - gone.count(self.FAILED) - both + count * (mark & self.FAILED),
+            self._slow - gone.count(self.SLOW) - both + count * (mark >> 1),
+        )
+
+    def _oldest(self, count: int) -> bytearray:
+        """The oldest calls, which a number of new calls displaces."""
+        end = self._next + count
+        return self._ring[self._next : end] + self._ring[: max(0, end - len(self._ring))]
+
+    def _fill(self, mark: int, count: int) -> None:
+        """Add equal calls, at most as many as the ring has places."""
+        _, self._failures, self._slow = self._after(mark, count)
+        ring, marks = self._ring, bytes([mark]) * count
+        room = self._size - len(ring)
+        ring += marks[:room]
+        displacing = marks[room:]
+        to_end = len(ring) - self._next
+        ring[self._next : self._next + len(displacing)] = displacing[:to_end]
+        ring[: len(displacing[to_end:])] = displacing[to_end:]
+        self._next = (self._next + len(displacing)) % self._size
 
 
 class TimeBasedWindow:
@@ -273,11 +325,23 @@ class TimeBasedWindow:
             return (bad + after * adds) / (self._calls + after) >= rate
 
         first = max(1, self._rates.minimum_calls - self._calls)
-        if first > count:
-            return None
-        if not adds:  # the rate only falls, so the first chance is the only one
-            return first if crossed(first) else None
-        return _bisect(crossed, first, count)
+        return None if first > count else _first_crossing(crossed, adds, first, count)
+
+
+def _first_crossing(
+    crossed: Callable[[int], bool], adds: bool, first: int, count: int
+) -> int | None:
+    """The first of the calls `first` to `count` of a run after which a rate is reached.
+
+    Args:
+        crossed: Whether the rate is reached after so many calls.
+        adds: Whether the calls are of the kind that the rate counts.
+        first: The first call that may decide.
+        count: The number of calls.
+    """
+    if not adds:  # the rate only falls, so the first chance is the only one
+        return first if crossed(first) else None
+    return _bisect(crossed, first, count)
 
 
 def _bisect(holds: Callable[[int], bool], low: int, high: int) -> int | None:
