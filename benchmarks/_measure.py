@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 ROUNDS = 21
@@ -59,7 +59,13 @@ async def measure(contestants: Mapping[str, Loop], calls: int) -> Measured:
     return Measured(rounds)
 
 
-def show(title: str, measured: Measured, to: str, without: str | None = None) -> None:
+def show(
+    title: str,
+    measured: Measured,
+    to: str,
+    without: str | None = None,
+    names: Collection[str] | None = None,
+) -> None:
     """Print a table: ratios to a contestant first, then microseconds.
 
     Args:
@@ -67,9 +73,10 @@ def show(title: str, measured: Measured, to: str, without: str | None = None) ->
         measured: The figures.
         to: The contestant of ratio 1.
         without: What all others are made around; it is subtracted from them.
+        names: Which contestants. None: all.
     """
     print(f"\n{title}")
     for name in measured.rounds:
-        if name != without:
+        if name != without and (names is None or name in names):
             ratio = measured.ratio(name, to, without)
             print(f"  {ratio:8.2f} x {measured.microseconds(name, without):10.3f} us  {name}")

@@ -328,9 +328,9 @@ class UnprotectedBreaker(Breaker):
             super().__init__(local)
             self._ask = None
 
-    def acquire(self) -> Permit:
+    def _admit(self, outer: Flow | None) -> Permit | CircuitOpenError:
         self._ask_again()
-        return super().acquire()
+        return super()._admit(outer)
 
     def require(self) -> None:
         self._ask_again()
@@ -341,6 +341,12 @@ class UnprotectedBreaker(Breaker):
     ) -> T:
         self._ask_again()
         return await super().execute(function, *args, **kwargs)
+
+
+def admit(breaker: Breaker) -> Permit | CircuitOpenError:
+    """The permit for one call, or the error of its rejection: not raised, for those who make a
+    response of it."""
+    return breaker._admit(current.get())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def further(breaker: Breaker) -> Permit:

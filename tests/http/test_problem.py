@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers.processes import ROOT
 from zenvark_web._http import problem as module
@@ -57,15 +59,24 @@ def test_it_shrinks_as_time_goes_by() -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_document_and_header_say_the_same(kind: module.ProblemType) -> None:
-    headers, body = problem(30, kind=kind)
-    document = json.loads(body)
-    assert headers["retry-after"] == str(document.pop("retry_after"))
+    fields, body = problem(30, kind=kind)
+    headers, document = dict(fields), json.loads(body)
+    assert int(headers[b"retry-after"]) == document.pop("retry_after")
     assert document == {
         "type": kind.uri,
         "title": kind.title,
         "status": 503,
         "detail": kind.detail,
     }
+
+
+@given(st.text(), st.sampled_from(TYPES), st.floats(0, 1e9))
+def test_parts_make_the_document(circuit: str, kind: module.ProblemType, wait: float) -> None:
+    """The body is put together from encoded parts; whatever the circuit's name holds."""
+    _, body = problem(wait, circuit, kind)
+    document = json.loads(body)
+    assert document["circuit"] == circuit
+    assert body == json.dumps(document).encode()
 
 
 def test_types_never_change() -> None:

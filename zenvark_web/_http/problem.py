@@ -7,11 +7,14 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TypeAlias
 
 from .._core.states import State
 
 STATUS = 503
 MEDIA_TYPE = "application/problem+json"
+_CONTENT_TYPE = MEDIA_TYPE.encode()
 
 LONGEST = 2**31
 """The largest number of seconds that every HTTP client supports (RFC 9111, section 1.2.2)."""
@@ -76,10 +79,18 @@ def retry_seconds(remaining: float, chance: Callable[[], float] = random.random)
     return min(max(1, math.ceil(wait * (1 + SPREAD * chance()))), LONGEST)
 
 
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+"""Header fields as both HTTP clients and ASGI servers take them without another look."""
+
+MOST_ENCODED = 1_000
+"""The maximum number of encoded names of circuits to keep."""
+
+
 def problem(
     retry_after: float, circuit: str | None = None, kind: ProblemType = CIRCUIT_OPEN
-) -> tuple[dict[str, str], bytes]:
-    """The headers and the body of the response.
+) -> tuple[Fields, bytes]:
+    """The header fields and the body of the response, from parts that are encoded already: while a
+    circuit is open, a busy service makes as many of them as it has requests.
 
     Args:
         retry_after: Seconds until the next attempt to recover.
@@ -88,19 +99,36 @@ def problem(
         kind: The problem type.
     """
     # Once, so that header and document agree.
-    seconds = retry_seconds(retry_after)
-    document: dict[str, object] = {
+    seconds = b"%d" % retry_seconds(retry_after)
+    begin = _encoded_kind(kind)
+    body = begin + seconds + (b"}" if circuit is None else _encoded_circuit(circuit))
+    fields = [
+        (b"content-type", _CONTENT_TYPE),
+        (b"retry-after", seconds),
+        (b"cache-control", b"no-store"),
+    ]
+    return fields, body
+
+
+def content_length(body: bytes) -> tuple[bytes, bytes]:
+    """The header field of a body's length, for a response that is sent as it is."""
+    return b"content-length", b"%d" % len(body)
+
+
+@cache
+def _encoded_kind(kind: ProblemType) -> bytes:
+    """The document up to the seconds, which follow."""
+    document = {
         "type": kind.uri,
         "title": kind.title,
         "status": STATUS,
         "detail": kind.detail,
-        "retry_after": seconds,
+        "retry_after": 0,
     }
-    if circuit is not None:
-        document["circuit"] = circuit
-    headers = {
-        "content-type": MEDIA_TYPE,
-        "retry-after": str(seconds),
-        "cache-control": "no-store",
-    }
-    return headers, json.dumps(document).encode()
+    return json.dumps(document).encode().removesuffix(b"0}")
+
+
+@lru_cache(MOST_ENCODED)
+def _encoded_circuit(name: str) -> bytes:
+    """The document from the seconds on."""
+    return f', "circuit": {json.dumps(name)}}}'.encode()

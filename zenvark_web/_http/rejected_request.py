@@ -10,9 +10,12 @@ from ..breaker import Breaker
 from ..exceptions import CircuitOpenError
 from .answer import Answer
 from .client import ClientAdapter
-from .problem import STATUS, BreakerStatus, problem
+from .problem import STATUS, BreakerStatus, content_length, problem
 from .protocols import RequestLike
 from .settings import WhenOpen
+
+NEVER_RETRY = b"x-should-retry", b"false"
+"""SDKs of language models would sleep for as long as Retry-After says, again and again."""
 
 ERRORS = 400
 """Clients raise for statuses from here on."""
@@ -24,27 +27,42 @@ class RejectedRequest:
     Args:
         client: Makes responses and errors.
         breaker: Rejected the request.
-        error: The error that it raised.
+        rejection: The error that it made.
         request: The request.
 
     Attributes:
-        error: The same as the library's own error.
         request: The request.
     """
 
-    __slots__ = ("_client", "_status", "error", "request")
+    __slots__ = ("_client", "_rejection", "_state", "request")
 
     def __init__(
         self,
         client: ClientAdapter,
         breaker: Breaker,
-        error: CircuitOpenError,
+        rejection: CircuitOpenError,
         request: RequestLike,
     ) -> None:
         self._client = client
-        self._status = BreakerStatus(breaker.name, breaker.state, error.retry_after)
+        self._rejection = rejection
+        self._state = breaker.state
         self.request = request
-        self.error = client.open_error(error.name, error.retry_after, breaker.state)
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._rejection.name
+
+    @property
+    def error(self) -> Any:
+        """The rejection as an error of the library."""
+        return self._client.open_error(
+            self._rejection.name, self._rejection.retry_after, self._state
+        )
+
+    @property
+    def _status(self) -> BreakerStatus:
+        return BreakerStatus(self._rejection.name, self._state, self._rejection.retry_after)
 
     def answer(self, when_open: WhenOpen) -> Any:
         """The response without a fallback.
@@ -53,15 +71,20 @@ class RejectedRequest:
             CircuitOpenError: `when_open` is `"raise"`.
         """
         if when_open == "raise":
-            # Its cause would be the same rejection.
-            raise self.error from None
-        headers, body = problem(self._status.retry_after, self._status.name)
-        # SDKs of language models would sleep for as long as Retry-After says, again and again.
-        headers["x-should-retry"] = "false"
-        response = self._client.module.Response(
-            STATUS, headers=headers, content=body, extensions={"breaker": self._status}
+            raise self.error
+        status = self._status
+        fields, body = problem(status.retry_after, status.name)
+        fields += NEVER_RETRY, content_length(body)
+        if self.request.method.upper() == "HEAD":
+            body = b""
+        module = self._client.module
+        # With the stream of a body instead of the body, which a response would look into.
+        return module.Response(
+            STATUS,
+            headers=fields,
+            stream=module.ByteStream(body),
+            extensions={"breaker": status},
         )
-        return self._without_body_for_head(response)
 
     def response(self, made: Any) -> Any:
         """The response for the result of a fallback, or None if that is None.
@@ -91,7 +114,7 @@ class RejectedRequest:
         if inspect.iscoroutine(made):
             made.close()
         raise TypeError(
-            f"the fallback of circuit {self.error.name!r} is async: a {self._client.name}.Client "
+            f"the fallback of circuit {self.name!r} is async: a {self._client.name}.Client "
             "needs a plain function"
         )
 
@@ -107,7 +130,7 @@ class RejectedRequest:
                 made = response(answer.status, headers=answer.headers, **body)
                 return self._without_body_for_head(made)
         raise TypeError(
-            f"the fallback of circuit {self.error.name!r} must return an {self._client.name}."
+            f"the fallback of circuit {self.name!r} must return an {self._client.name}."
             f"Response, bytes, a string, a dict, a list or None, not {answer.content!r}"
         )
 

@@ -107,12 +107,11 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         if resolved is None:
             return cast(ResponseT, await wrapped.handle_async_request(request))
         breaker, settings = resolved
-        try:
-            permit = self._flows.permit(breaker, request)
-        except CircuitOpenError as error:
-            rejected = RejectedRequest(self._client, breaker, error, request)
+        admitted = self._flows.admit(breaker, request)
+        if isinstance(admitted, CircuitOpenError):
+            rejected = RejectedRequest(self._client, breaker, admitted, request)
             return await self._replace_async(rejected, settings)
-        call = HttpCall(permit, settings, request, self._incidents)
+        call = HttpCall(admitted, settings, request, self._incidents)
         client = self._client
         call.watch_upload(client.bytes_stream, client.async_stream, client.async_upload)
         with call:
@@ -134,12 +133,11 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         if resolved is None:
             return cast(ResponseT, wrapped.handle_request(request))
         breaker, settings = resolved
-        try:
-            permit = self._flows.permit(breaker, request)
-        except CircuitOpenError as error:
-            rejected = RejectedRequest(self._client, breaker, error, request)
+        admitted = self._flows.admit(breaker, request)
+        if isinstance(admitted, CircuitOpenError):
+            rejected = RejectedRequest(self._client, breaker, admitted, request)
             return self._replace(rejected, settings)
-        call = HttpCall(permit, settings, request, self._incidents)
+        call = HttpCall(admitted, settings, request, self._incidents)
         client = self._client
         call.watch_upload(client.bytes_stream, client.sync_stream, client.sync_upload)
         with call:
@@ -158,7 +156,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         self, rejected: RejectedRequest, settings: ResolvedSettings
     ) -> ResponseT:
         """The response of the fallback, or without one that of the open circuit."""
-        fallback = settings.fallbacks.of(rejected.error.name)
+        fallback = settings.fallbacks.of(rejected.name)
         response = None
         if isinstance(fallback, OtherUpstream):
             other = fallback.readdressed(rejected.request, settings.overrides)
@@ -173,7 +171,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
 
     def _replace(self, rejected: RejectedRequest, settings: ResolvedSettings) -> ResponseT:
         """The same for synchronous clients."""
-        fallback = settings.fallbacks.of(rejected.error.name)
+        fallback = settings.fallbacks.of(rejected.name)
         response = None
         if isinstance(fallback, OtherUpstream):
             other = fallback.readdressed(rejected.request, settings.overrides)

@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 
 from .._core.states import State
 from .._runtime import forks
-from ..breaker import Breaker, Permit, further
+from ..breaker import Breaker, Permit, admit, further
+from ..exceptions import CircuitOpenError
 from .client import ClientAdapter
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
@@ -39,16 +40,12 @@ class TrialFlows:
         self._begin_anew()
         forks.watch(self, TrialFlows._begin_anew)
 
-    def permit(self, breaker: Breaker, request: Any) -> Permit:
-        """Acquire a permit to send a request.
-
-        Raises:
-            CircuitOpenError: The circuit does not let it pass.
-        """
+    def admit(self, breaker: Breaker, request: Any) -> Permit | CircuitOpenError:
+        """The permit to send a request, or the error of its rejection."""
         # The cheap check first: there is a flow only while a circuit recovers.
         if self._some and breaker.state is State.HALF_OPEN and self._goes_on(breaker, request):
             return further(breaker)
-        return breaker.acquire()
+        return admit(breaker)
 
     def served(self, breaker: Breaker, request: Any) -> None:
         """Remember the flow of a request that was served on trial."""

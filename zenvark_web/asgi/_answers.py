@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._core._checks import check_call
 from .._http.answer import Answer
-from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, problem
+from .._http.problem import CIRCUIT_OPEN, STATUS, ProblemType, content_length, problem
 from .._rejections import handling, rejected, rejection_in
 from ..exceptions import CircuitOpenError
 from ._messages import described
@@ -49,11 +49,28 @@ def problem_response(
 
     It does not name the circuit, which may be the name of an internal host.
     """
-    headers, body = problem(error.retry_after, kind=kind)
-    if scope.get("method") == "HEAD":
-        headers["content-length"] = str(len(body))
-        body = b""
-    return Response(body, STATUS, headers)
+    fields, body = _problem(scope, error, kind)
+    response = Response(body, STATUS)
+    response.raw_headers = fields
+    return response
+
+
+async def send_problem(
+    scope: Scope, send: Send, error: CircuitOpenError, kind: ProblemType = CIRCUIT_OPEN
+) -> None:
+    """Send what `problem_response` sends, without making a response of it first."""
+    fields, body = _problem(scope, error, kind)
+    prefix = "websocket." if scope["type"] == "websocket" else ""
+    await send({"type": f"{prefix}http.response.start", "status": STATUS, "headers": fields})
+    await send({"type": f"{prefix}http.response.body", "body": body})
+
+
+def _problem(
+    scope: Scope, error: CircuitOpenError, kind: ProblemType
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    fields, body = problem(error.retry_after, kind=kind)
+    fields.append(content_length(body))
+    return fields, b"" if scope.get("method") == "HEAD" else body
 
 
 def rejection_answer(error: BaseException) -> Answer | None:
@@ -73,7 +90,8 @@ def rejection_answer(error: BaseException) -> Answer | None:
     if rejection is None:
         return None
     handling(rejection)
-    headers, body = problem(rejection.retry_after)
+    fields, body = problem(rejection.retry_after)
+    headers = {name.decode(): value.decode() for name, value in fields}
     return Answer(body, STATUS, headers)
 
 
@@ -138,21 +156,22 @@ class RejectionResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rejected(self._error.name, self._error.retry_after)  # counts in middleware further out
-        if scope["type"] == "http":
-            response = await self._response(scope, receive)
+        http = scope["type"] == "http"
+        if http and self._fallback is not None:
+            response = await self._response(self._fallback, scope, receive)
             await response(scope, receive, send)
-        elif "websocket.http.response" in (scope.get("extensions") or {}):
-            await problem_response(scope, self._error, self._kind)(scope, receive, send)
+        elif http or "websocket.http.response" in (scope.get("extensions") or {}):
+            await send_problem(scope, send, self._error, self._kind)
         else:
             title = self._kind.title
             await send({"type": "websocket.close", "code": TRY_AGAIN_LATER, "reason": title})
 
-    async def _response(self, scope: Scope, receive: Receive) -> ASGIApp:
-        if self._fallback is None:
-            return problem_response(scope, self._error, self._kind)
+    async def _response(
+        self, fallback: ResponseFallback, scope: Scope, receive: Receive
+    ) -> ASGIApp:
         request = Request(scope, receive)
         try:
-            response: object = self._fallback(request, self._error)
+            response: object = fallback(request, self._error)
             if inspect.isawaitable(response):
                 response = await response
         except HTTPException as error:
