@@ -29,7 +29,8 @@ class Mutation:
     """One change for the worse.
 
     Args:
-        invariant: The number of what it breaks, as docs/architecture.md lists them.
+        invariant: What it breaks: a number, as docs/architecture.md lists them, or a name, as
+            docs/invariants.md lists those of capabilities.
         what: What it does.
         file: Where, in the package.
         old: What stands there once.
@@ -37,7 +38,7 @@ class Mutation:
         test: What must catch it.
     """
 
-    invariant: int
+    invariant: int | str
     what: str
     file: str
     old: str
@@ -392,6 +393,49 @@ MUTATIONS = (
         "        after = min(count, self._threshold - self._failures)\n",
         "        after = 1\n",
         "tests/unit/test_strategies.py::TestAgainstTheModel::test_one_run_decides_as_its_calls_one_by_one",
+    ),
+    Mutation(
+        "versions 1",
+        "a longer array is refused",
+        "backends/_decoding.py",
+        "    generation, age, kind, count, label, *_ = packed\n",
+        "    generation, age, kind, count, label = packed\n",
+        "tests/protocol/test_vectors.py::TestFurtherParts::test_of_a_batch",
+    ),
+    Mutation(
+        "versions 1",
+        "the known state that an unknown one names is ignored",
+        "backends/_decoding.py",
+        """ or _known_state(stored.get("as", ""))\n""",
+        "\n",
+        "tests/protocol/test_vectors.py::test_entries_mean_what_they_meant",
+    ),
+    Mutation(
+        "versions 1",
+        "an unknown state closes a circuit that was open",
+        "_core/states.py",
+        "            state=known.state,\n",
+        "            state=State.CLOSED,\n",
+        "tests/coordination/test_newer_versions.py"
+        "::test_a_circuit_stays_in_its_state_while_it_is_in_an_unknown_one",
+    ),
+    Mutation(
+        "versions 2",
+        "an unreadable report discards its batch",
+        "backends/_decoding.py",
+        """            failed.append(_unreadable("report", packed, error))\n""",
+        "            raise\n",
+        "tests/coordination/test_newer_versions.py"
+        "::test_an_unreadable_report_costs_no_other_and_is_told",
+    ),
+    Mutation(
+        "versions 3",
+        "the leader begins a ramp that a present instance cannot read",
+        "_judging/capabilities.py",
+        "        return not lacking\n",
+        "        return True\n",
+        "tests/coordination/test_newer_versions.py"
+        "::TestCapabilities::test_the_leader_begins_no_ramp_that_somebody_cannot_read",
     ),
 )
 

@@ -17,9 +17,9 @@ INVARIANTS = page("invariants.md")
 FAILURE_MODES = page("failure-modes.md")
 ARCHITECTURE = page("architecture.md")
 
-LEGEND = re.findall(r"^\| ([A-Z]\d+) \| `(\S+)` \|$", INVARIANTS, re.MULTILINE)
+LEGEND = re.findall(r"^\| ([A-Z]+\d+) \| `(\S+)` \|$", INVARIANTS, re.MULTILINE)
 CODES = dict(LEGEND)
-CODE = re.compile(r"\b[A-Z]\d+\b")
+CODE = re.compile(r"\b[A-Z]+\d+\b")
 NUMBERS = [str(number) for number in range(1, 13)]
 
 
@@ -28,6 +28,7 @@ SOURCE = re.sub(  # with the parts of each text put together
     r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
 )
 MATRIX = rows(INVARIANTS, "## Faults and invariants")
+CAPABILITIES = rows(INVARIANTS, "## Invariants of capabilities")
 
 
 def test_codes_are_unique() -> None:
@@ -76,6 +77,15 @@ def test_each_invariant_is_shown_in_some_fault() -> None:
     assert {code for row in MATRIX for cell in row[1:] for code in cell.split()} <= CODES.keys()
 
 
+def test_each_invariant_of_a_capability_has_tests() -> None:
+    names = [name for name, *_ in CAPABILITIES]
+    assert len(names) == len(set(names))
+    for _, stated, tests in CAPABILITIES:
+        assert stated
+        assert set(tests.split()) <= CODES.keys()
+        assert tests
+
+
 def test_both_pages_list_the_same_invariants() -> None:
     [stated] = re.findall(r"## What must always hold\n(.*)", ARCHITECTURE, re.DOTALL)
     assert re.findall(r"^(\d+)\. ", stated, re.MULTILINE) == NUMBERS
@@ -84,7 +94,8 @@ def test_both_pages_list_the_same_invariants() -> None:
 
 
 def test_every_code_is_used() -> None:
-    used = " ".join(" ".join(row[1:]) for row in [*MATRIX, *rows(INVARIANTS, "## Mutations")])
+    tables = [*MATRIX, *CAPABILITIES, *rows(INVARIANTS, "## Mutations")]
+    used = " ".join(" ".join(row[1:]) for row in tables)
     used += " ".join(fault.tests for fault in FAULTS)
     assert CODES.keys() - set(CODE.findall(used)) == set()
 
@@ -96,7 +107,8 @@ def test_mutations_are_all_there() -> None:
         for mutation in MUTATIONS
     ]
     assert rows(INVARIANTS, "## Mutations") == told
-    assert {str(mutation.invariant) for mutation in MUTATIONS} == set(NUMBERS)
+    known = {*NUMBERS, *(name for name, *_ in CAPABILITIES)}
+    assert set(NUMBERS) <= {str(mutation.invariant) for mutation in MUTATIONS} <= known
 
 
 def without_parameters(mutation: Mutation) -> str:

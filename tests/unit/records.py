@@ -1,5 +1,7 @@
 """Records as hypothesis makes them: everything that may legally be stored."""
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from zenvark_web._core.order import Position
@@ -125,3 +127,8 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=8,
 )
+
+
+def further(array: list[Any]) -> st.SearchStrategy[list[Any]]:
+    """The array of a newer version, with further elements at the end."""
+    return st.lists(json_values, max_size=2).map(lambda more: [*array, *more])

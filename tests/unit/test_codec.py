@@ -252,10 +252,9 @@ class TestNewerVersions:
 
     def test_unknown_causes_keep_their_word(self) -> None:
         read = decode_transition(transition_with(("cause",), "brown"))
-        reason = replace(TRANSITION.reason, cause=Cause.OTHER, detail="brown: 2 trial calls granted")
         assert read.reason.cause is Cause.OTHER
         assert read.reason.detail == f"brown: {TRANSITION.reason.detail}"
-        assert decode_transition(encode_transition(replace(read, reason=reason))).reason == reason
+        assert decode_transition(encode_transition(read)) == read
         bare = {**STORED_TRANSITION, "cause": "brown", "detail": ""}
         assert decode_transition(json.dumps(bare)).reason.detail == "brown"
 
