@@ -78,6 +78,10 @@ class Instance:
         """Call at a steady rate: the upstream via "execute" or "transport", or none, "local"."""
         await self._do("traffic_on", circuit=circuit, rate=rate, via=via)
 
+    async def asked(self) -> list[tuple[float, float]]:
+        """When calls were asked for via "execute" (monotonic), and the share at that moment."""
+        return [(at, share) for at, share in await self._do("asked")]
+
     async def traffic_off(self, circuit: str = "upstream") -> Counts:
         counts: Counts = await self._do("traffic_off", circuit=circuit)
         return counts

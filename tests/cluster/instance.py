@@ -57,6 +57,7 @@ class Instance:
         self._traffic: dict[str, Traffic] = {}
         self._unwell: set[str] = set()
         self._hung: list[Permit] = []
+        self._asked: list[tuple[float, float]] = []
         trial.TIME_TO_USE = settings.time_to_use
         leader.TIDY_INTERVAL = election.ANNOUNCE_INTERVAL = settings.housekeeping
         self._coordinator = Coordinator(
@@ -69,6 +70,8 @@ class Instance:
                 slow_call=settings.slow_call,
                 backoff=ExponentialBackoff(settings.wait, settings.multiplier, 60, jitter=0),
                 trial_calls=settings.trial_calls,
+                ramp=settings.ramp,
+                ramp_step=settings.ramp_step,
                 health_check=self._check if settings.health_check else None,
             ),
             on_error=self._failed,
@@ -142,11 +145,15 @@ class Instance:
         fails for as long as the circuit is said to be `unwell`."""
         breaker = self._breaker(circuit)
         calls: dict[str, Callable[[], Awaitable[None]]] = {
-            "execute": lambda: breaker.execute(self._get, self._plain, breaker),
+            "execute": lambda: self._ask(breaker),
             "transport": lambda: self._get(self._guarded, breaker),
             "local": lambda: breaker.execute(_fail if circuit in self._unwell else _succeed),
         }
         self._traffic[circuit] = Traffic(calls[via], rate)
+
+    def asked(self) -> list[tuple[float, float]]:
+        """When calls were asked for with `execute` (monotonic), and the share at that moment."""
+        return self._asked
 
     async def traffic_off(self, circuit: str) -> Counts:
         traffic = self._traffic.pop(circuit)
@@ -235,10 +242,15 @@ class Instance:
         headers = {"X-Instance": self._coordinator.instance_id}
         return httpx.AsyncClient(transport=transport, headers=headers, timeout=60)
 
-    async def _get(self, client: httpx.AsyncClient, breaker: Breaker) -> None:
+    async def _ask(self, breaker: Breaker) -> None:
+        at = time.monotonic()
+        self._asked.append((at, breaker.share))
+        await breaker.execute(self._get, self._plain, breaker, at)
+
+    async def _get(self, client: httpx.AsyncClient, breaker: Breaker, at: float = 0.0) -> None:
         # Nothing yields between here and where the call is let through, before or after this:
         # it is the generation that lets it through.
-        headers = {"X-Generation": str(breaker.generation)}
+        headers = {"X-Generation": str(breaker.generation), "X-Asked-At": repr(at)}
         response = await client.get(
             self._settings.upstream, headers=headers, extensions={"breaker": breaker.name}
         )

@@ -1,5 +1,6 @@
 """What a test tells an instance before it runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,6 +21,8 @@ class Settings:
         multiplier: The growth of each further wait.
         trial_calls: As `BreakerPolicy` has it.
         time_to_use: Seconds for which a permit is left to its holder at least.
+        ramp: As `BreakerPolicy` has it.
+        ramp_step: As `BreakerPolicy` has it.
         health_check: Whether circuits recover by a health check.
         slow_call: As `BreakerPolicy` has it. With it, so many slow calls (`threshold`) open a
             circuit that had no others.
@@ -36,5 +39,7 @@ class Settings:
     multiplier: float = 1.0
     trial_calls: int = 1
     time_to_use: float = 0.5
+    ramp: Sequence[float] = ()
+    ramp_step: float = 5.0
     health_check: bool = False
     slow_call: float | None = None

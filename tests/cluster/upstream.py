@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.helpers.waiting import loop_rests
+from zenvark_web.testing.simulation.world import ColdUpstream
 
 
 class Mode(Enum):
@@ -25,12 +26,14 @@ class Hit:
         path: Its path.
         instance: Who sent it.
         generation: The circuit's when the call was let through.
+        asked_at: When its sender asked for it, in monotonic seconds.
     """
 
     at: float
     path: str
     instance: str
     generation: int
+    asked_at: float
 
 
 class Upstream:
@@ -41,6 +44,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.mode = Mode.OK
+        self.cold: ColdUpstream | None = None
         self.all: list[Hit] = []
         self.url = ""
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -102,6 +106,8 @@ class Upstream:
             return False
         self.all.append(_hit(head))
         mode = self.mode
+        if mode is Mode.OK and self.cold is not None and not self.cold.serves(time.monotonic()):
+            mode = Mode.FAILING
         if mode is Mode.HANGING:
             await self._released.wait()
             mode = Mode.OK
@@ -118,4 +124,5 @@ def _hit(head: str) -> Hit:
         path=first.split(" ")[1],
         instance=headers.get("x-instance", ""),
         generation=int(headers.get("x-generation", 0)),
+        asked_at=float(headers.get("x-asked-at", 0)),
     )
