@@ -73,13 +73,13 @@ def check_instance(asked: list[tuple[float, float]], hits: list[Hit]) -> None:
 
 @pytest.mark.slow
 class TestColdUpstream:
-    """It bears 60 of 200 calls a second until it has served 400."""
+    """It bears 20 of 200 calls a second until it has served 120."""
 
     async def test_is_well_after_one_ramp(
         self, start_fleet: StartFleet, store: Store, upstream: Upstream
     ) -> None:
-        upstream.cold = cold = ColdUpstream(bears=60, warm_after=400)
-        fleet = await under_load(start_fleet, ramp=(0.1, 0.2, 0.25), ramp_step=6.0)
+        upstream.cold = cold = ColdUpstream(bears=20, warm_after=120)
+        fleet = await under_load(start_fleet, ramp=(0.02, 0.05, 0.08), ramp_step=8.0)
         await eventually(lambda: cold.is_warm, within=PATIENCE)
         await all_reach(fleet, State.CLOSED)
         assert count(store, Cause.TRIPPED) == 1
@@ -88,7 +88,7 @@ class TestColdUpstream:
     async def test_opens_again_and_again_without_one(
         self, start_fleet: StartFleet, store: Store, upstream: Upstream
     ) -> None:
-        upstream.cold = cold = ColdUpstream(bears=60, warm_after=400)
+        upstream.cold = cold = ColdUpstream(bears=20, warm_after=120)
         fleet = await under_load(start_fleet)
         await eventually(lambda: cold.is_warm, within=PATIENCE)
         await all_reach(fleet, State.CLOSED)
