@@ -314,7 +314,8 @@ class TestColdUpstream:
 
     @pytest.mark.parametrize("seed", range(2))
     def test_a_fleet_with_a_ramp_agrees(self, seed: int) -> None:
-        policy = replace(POLICY_OF_CALLERS, ramp=(0.1, 0.25))
+        backoff = ExponentialBackoff(maximum=8)
+        policy = replace(POLICY_OF_CALLERS, backoff=backoff, ramp=(0.1, 0.25))
         settings = SimulationSettings(
             instances=4, circuits=1, calls=50, seconds=10, faults=0, policy=policy
         )
@@ -333,7 +334,7 @@ class TestColdUpstream:
 
 
 POLICY_OF_CALLERS = BreakerPolicy(
-    strategy=CountWindow(100, 0.5), backoff=ExponentialBackoff(maximum=8, jitter=0)
+    strategy=CountWindow(100, 0.5), backoff=ExponentialBackoff(jitter=0)
 )
 
 
