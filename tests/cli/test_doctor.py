@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -67,6 +68,43 @@ async def test_a_server_that_evicts(namespace: str, start_fleet: StartFleet, pol
         result = await doctor(server, namespace)
         assert problems(result) == []
         assert "without effect while maxmemory is 0" in result.out
+
+
+async def test_an_old_server(
+    namespace: str, oldest_redis_server: ServerHandle, start_fleet: StartFleet
+) -> None:
+    """No server before 6.2 is installed: a proxy changes the version that the oldest one tells."""
+    await split(await start_fleet(1, server=oldest_redis_server))
+    async with Proxy(oldest_redis_server.port) as proxy:
+        proxy.replies.rewrite = lambda data: re.sub(
+            rb"redis_version:6\.2\.", b"redis_version:6.0.", data
+        )
+        problem = the_problem(await doctor(oldest_redis_server, namespace, url=proxy.url))
+    assert re.search(r"server: Redis 6\.0\.\d+ is too old", problem)
+
+
+@pytest.mark.parametrize("jump", [-3, 2])
+async def test_a_clock_that_jumps(
+    namespace: str, redis_server: ServerHandle, start_fleet: StartFleet, jump: int
+) -> None:
+    await split(await start_fleet(1))
+    replies = 0
+
+    def jumping(data: bytes) -> bytes:
+        nonlocal replies
+        time = re.fullmatch(rb"\*2\r\n\$10\r\n(\d{10})\r\n(.*)", data, re.DOTALL)
+        if time is None:
+            return data
+        replies += 1
+        seconds = int(time[1]) + (jump if replies > 6 else 0)
+        return b"*2\r\n$10\r\n%d\r\n%b" % (seconds, time[2])
+
+    async with Proxy(redis_server.port) as proxy:
+        proxy.replies.rewrite = jumping
+        found = problems(await doctor(redis_server, namespace, url=proxy.url))
+    assert replies > 10
+    [problem] = [line for line in found if "clock: " in line and "ahead" not in line]
+    assert f"the server's clock jumped by {abs(jump)}.0 s within" in problem
 
 
 async def test_each_missing_permission(server: ServerHandle, namespace: str) -> None:

@@ -28,11 +28,13 @@ class Direction:
     Attributes:
         delay: Seconds that they are under way.
         halving: Whether half of what comes next gets through, and then the connection breaks.
+        rewrite: What becomes of them.
     """
 
     def __init__(self) -> None:
         self.delay = 0.0
         self.halving = False
+        self.rewrite: Callable[[bytes], bytes] = bytes
         self._moving = asyncio.Event()
         self._moving.set()
 
@@ -47,6 +49,7 @@ class Direction:
     async def carry(self, data: bytes, target: asyncio.StreamWriter) -> None:
         await asyncio.sleep(self.delay)
         await self._moving.wait()
+        data = self.rewrite(data)
         if self.halving:
             target.write(data[: len(data) // 2])
             await target.drain()
