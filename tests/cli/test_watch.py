@@ -1,21 +1,12 @@
 """`watch`: a live table on a terminal, a line for each change elsewhere."""
 
-import os
-import pty
 import signal
-import struct
-import sys
-import time
-from fcntl import ioctl
 from pathlib import Path
-from select import select
-from termios import TIOCSWINSZ
 
 from tests.cluster.fleet import Instance, StartFleet
-from tests.helpers.children import Child
-from tests.helpers.command import ROOT, Running
+from tests.helpers.command import Running
 from tests.helpers.servers import RedisServer, ServerHandle
-from tests.helpers.waiting import PATIENCE
+from tests.helpers.terminal import OnTerminal
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 WITHOUT_RICH = """
@@ -65,47 +56,6 @@ async def test_an_outage_is_survived(
         watch.child.process.send_signal(signal.SIGTERM)
         assert watch.end() == 143
         assert len([line for line in watch.lines if "Retrying" in line]) == 1
-
-
-class OnTerminal:
-    """A command on a terminal of 100 columns and 24 rows."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-        self.child = Child(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={
-                **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                "TERM": "xterm-256color",
-            },
-        )
-        os.close(theirs)
-        self.written = ""
-
-    def until(self, text: str | None) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while text is None or text not in self.written:
-            ready, _, _ = select([self._ours], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, self.written
-            try:
-                chunk = os.read(self._ours, 65_536)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                break
-            self.written += chunk.decode("utf-8", "replace")
-        assert text is None or text in self.written, self.written
-
-    def end(self, number: signal.Signals) -> int:
-        self.child.process.send_signal(number)
-        self.until(None)
-        os.close(self._ours)
-        return self.child.process.wait(PATIENCE)
 
 
 async def opened(start_fleet: StartFleet) -> Instance:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import MovedError, RedisError
+from redis.client import NEVER_DECODE
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from ._clients import Executor, OwnClients
 from ._urls import at_address
@@ -101,6 +102,21 @@ class Nodes:
                 self._places.pop(tag, None)  # the first node can name the one that was promoted
                 raise
         return await self._places[tag].run(act)
+
+    async def all(self) -> Sequence[Node]:
+        """Return the server, or all primaries of the cluster."""
+
+        def slots(client: Executor) -> Awaitable[Any]:
+            return client.execute_command("CLUSTER SLOTS", **{NEVER_DECODE: True})
+
+        try:
+            ranges = await self._first.run(slots)
+        except ResponseError as error:
+            if "cluster support disabled" not in str(error):
+                raise
+            return [self._first]
+        places = {(part[2][0].decode(), int(part[2][1])) for part in ranges}
+        return [self._node_at(*place) for place in sorted(places)]
 
     def _node_at(self, host: str, port: int) -> Node:
         url = at_address(self._url, host, port)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Any, cast
 
 import redis.exceptions
@@ -124,6 +125,25 @@ class Server:
         seconds, micros = await self.ask("EVAL", NOW, 1, key)
         return int(seconds) + int(micros) / 1e6
 
+    async def scan(self, pattern: str) -> AsyncGenerator[bytes]:
+        """Yield the keys that match a pattern, on all nodes.
+
+        Raises:
+            InspectionError: A command failed.
+        """
+        with _surfaced("CLUSTER SLOTS", ()):
+            nodes = await self._nodes.all()
+        for node in nodes:
+            cursor = 0
+            while True:
+                scan = partial(_scan, cursor=cursor, pattern=pattern)
+                with _surfaced("SCAN", ()):
+                    cursor, page = await node.run(scan)
+                for key in page:
+                    yield key
+                if cursor == 0:
+                    break
+
     async def info(self, key: str) -> dict[str, Any]:
         """Return the `INFO` of the server that holds a key."""
 
@@ -132,6 +152,12 @@ class Server:
 
         with _surfaced("INFO", ()):
             return dict(cast("dict[str, Any]", await self._nodes.run(key, run)))
+
+
+async def _scan(client: Executor, *, cursor: int, pattern: str) -> tuple[int, Sequence[bytes]]:
+    options = {NEVER_DECODE: True}
+    reply = await client.execute_command("SCAN", cursor, "MATCH", pattern, "COUNT", 1000, **options)
+    return int(reply[0]), reply[1]
 
 
 @contextmanager

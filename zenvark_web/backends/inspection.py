@@ -221,9 +221,7 @@ class Inspector(Reading[Server]):
     """
 
     def __init__(self, url: str, namespace: str) -> None:
-        check_name("namespace", namespace)
-        if set("{}/") & set(namespace):
-            raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
+        check_namespace(namespace)
         super().__init__(Server(url), namespace)
 
     async def __aenter__(self) -> Self:
@@ -418,6 +416,17 @@ class Inspector(Reading[Server]):
             if cursor == 0:
                 return _Hash(fields)
         return _Hash(fields, max(0, int(await self.server.ask("HLEN", key)) - len(fields)))
+
+
+def check_namespace(namespace: str) -> None:
+    """Check the name of a namespace.
+
+    Raises:
+        ValueError: No coordinator accepts it.
+    """
+    check_name("namespace", namespace)
+    if set("{}/") & set(namespace):
+        raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 
 REDIS = "ZENVARK_REDIS"
 NAMESPACE = "ZENVARK_NAMESPACE"
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that select the fleet."""
-    store = parser.add_argument_group("the fleet")
-    store.add_argument(
+def add_url(parser: argparse.ArgumentParser) -> Any:
+    """Add the argument that selects the server, and return its group."""
+    group = parser.add_argument_group("the fleet")
+    group.add_argument(
         "--redis",
         metavar="URL",
         default=os.environ.get(REDIS),
         help="redis://, rediss://, unix:// or redis+sentinel://HOST:PORT,HOST:PORT/SERVICE; for a "
         f"cluster, any node (default: {REDIS})",
     )
+    return group
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that select the fleet."""
+    store = add_url(parser)
     store.add_argument(
         "--namespace",
         metavar="NAME",

@@ -76,7 +76,7 @@ def look_at_server(
     if not arguments.redis:
         raise CommandError(NO_URL)
     try:
-        inspector = Inspector(arguments.redis, arguments.namespace)
+        inspector = Inspector(arguments.redis, getattr(arguments, "namespace", "default"))
     except ValueError as error:
         raise CommandError(f"{error}") from None
 
