@@ -18,7 +18,7 @@ PARALLEL = ("-n", "4", "--dist", "loadgroup")  # most tests wait for most of the
 TRACED = tuple(
     f"tests/{folder}"
     for folder in (
-        *("unit", "contract", "coordination", "http", "asgi", "metrics", "cli"),
+        *("unit", "contract", "coordination", "http", "asgi", "wsgi", "metrics", "cli"),
         *("cluster", "simulation", "demo"),
     )
 )

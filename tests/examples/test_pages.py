@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from flask import Flask
 from starlette.testclient import TestClient
 
 from tests.examples.pages import PAGES, Block, blocks, headings, named
@@ -64,7 +65,10 @@ def test_complete_block_runs(
     exec(compiled(block, **{"redis://localhost:6379": redis_server.url}), names)
     if block.printed is not None:
         assert _shape(capsys.readouterr().out) == _shape(block.printed)
-    if "app" in names:
+    if isinstance(names.get("app"), Flask):
+        _visit_flask(names["app"])
+        names["coordinator"].stop_sync()
+    elif "app" in names:
         _visit(names["app"])
 
 
@@ -81,6 +85,13 @@ def _visit(app: Any) -> None:
         for route in routes:
             response = client.get(re.sub(r"\{\w+\}", "1", route.path))
             assert response.status_code == 200, response.text
+
+
+def _visit_flask(app: Flask) -> None:
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint != "static":
+            assert client.get(rule.rule).status_code == 200
 
 
 def test_first_app_answers_for_an_upstream_that_is_down(

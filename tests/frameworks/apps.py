@@ -71,10 +71,15 @@ class Site:
 _numbers = itertools.count()
 
 
-def _django(site: Site, view: Callable[..., Any]) -> ASGIApp:
+def configure_django() -> None:
+    """Configure Django once in a process."""
     if not settings.configured:
         settings.configure(SECRET_KEY="x", ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, MIDDLEWARE=[])
         django.setup()
+
+
+def _django(site: Site, view: Callable[..., Any]) -> ASGIApp:
+    configure_django()
     name = f"django_site_{next(_numbers)}"
     module: Any = types.ModuleType(name)
     module.urlpatterns = [path("page", view)]

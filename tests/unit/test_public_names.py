@@ -24,6 +24,7 @@ MODULES = [
     "zenvark_web.fastapi",
     "zenvark_web.httpx2",
     "zenvark_web.requests",
+    "zenvark_web.wsgi",
     "zenvark_web.testing",
 ]
 STANDARD = ["email", "importlib.metadata"]

@@ -149,22 +149,24 @@ class RouteCall:
             if not self._uploading:  # the app waits for a disconnect beside its work
                 message = await receive()
             else:
-                self._wait_for_the_client()
+                self.wait_for_the_client()
                 try:
                     message = await receive()
                 finally:
-                    self._go_on()
+                    self.go_on()
             self.received(message)
             return message
 
         return receive_watched
 
-    def _wait_for_the_client(self) -> None:
+    def wait_for_the_client(self) -> None:
+        """Stop the clock: the app waits for the next part of the request."""
         self._waiting += 1  # tasks of the app may wait side by side
         if self._permit is not None:
             self._permit.pause_clock()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Undo `wait_for_the_client`."""
         self._waiting -= 1
         if self._permit is not None and not self._waiting:
             self._permit.resume_clock()
