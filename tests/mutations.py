@@ -437,6 +437,73 @@ MUTATIONS = (
         "tests/coordination/test_newer_versions.py"
         "::TestCapabilities::test_the_leader_begins_no_ramp_that_somebody_cannot_read",
     ),
+    Mutation(
+        "ramps 1",
+        "the credit of a ramp starts at 0 on every instance",
+        "_core/ramp.py",
+        "    return Fraction(int.from_bytes(",
+        "    return 0 * Fraction(int.from_bytes(",
+        "tests/unit/test_ramp.py::TestCredit"
+        "::test_calls_of_many_instances_do_not_pass_at_one_moment",
+    ),
+    Mutation(
+        "ramps 1",
+        "a call that passes takes the whole credit",
+        "_core/ramp.py",
+        "        self._credit -= 1\n",
+        "        self._credit = Fraction(0)\n",
+        "tests/unit/test_ramp.py::TestCredit::test_of_n_calls_pass_n_times_the_share",
+    ),
+    Mutation(
+        "ramps 2",
+        "the share of an instance that is cut off grows",
+        "_core/admission.py",
+        "        known = now if self.generation < 0 else min(now, self.heard + CUT_OFF)\n",
+        "        known = now\n",
+        "tests/simulation/test_ramps.py::TestCutOff::test_the_share_freezes",
+    ),
+    Mutation(
+        "ramps 2",
+        "the time of a ramp is taken again whenever it is applied",
+        "_core/admission.py",
+        "            return known  # its time is taken once",
+        "            pass  # its time is taken once",
+        "tests/unit/test_ramp_admission.py::TestShare::test_time_is_taken_once",
+    ),
+    Mutation(
+        "ramps 3",
+        "a circuit with a ramp closes after its trial calls",
+        "_core/circuit.py",
+        "        if not self.policy.ramp or not self._may_ramp():\n",
+        "        if self._trial is not None or not self.policy.ramp or not self._may_ramp():\n",
+        "tests/simulation/test_ramps.py::TestSchedule::test_trial_calls_lead_into_it",
+    ),
+    Mutation(
+        "ramps 4",
+        "one healthy minute forgives all attempts",
+        "_core/backoff.py",
+        "    return attempt - forgiven + 1\n",
+        "    return 1 if forgiven else attempt + 1\n",
+        "tests/unit/test_circuit.py::TestWaits::test_shorten_by_one_step_for_each_forgiven_time",
+    ),
+    Mutation(
+        "ramps 5",
+        "each step of a ramp has a window of its own",
+        "_core/circuit.py",
+        "            self._ascent.count(run, now)\n",
+        "            self._ascent.count(run, now)\n"
+        "            if self._ascent.share(now) != self._ascent.share(now - 5):\n"
+        "                self._counting = Counting(self.policy.strategy)\n",
+        "tests/unit/test_ramp_circuit.py::TestCounting::test_with_one_window_for_all_steps",
+    ),
+    Mutation(
+        "ramps 5",
+        "a ramp ends while its only calls are in flight",
+        "_core/ascent.py",
+        "        if not results.failed and not in_flight:\n",
+        "        if not results.failed:\n",
+        "tests/simulation/test_ramps.py::TestFailures::test_calls_that_never_end_open_it",
+    ),
 )
 
 

@@ -23,11 +23,13 @@ from hypothesis.stateful import (
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
 from zenvark_web._core.circuit import Check, Circuit, Recall
+from zenvark_web._core.overdue import OVERDUE_SILENCE
 from zenvark_web._core.states import TRANSITIONS, CircuitSnapshot, Grant, Report, Run, Transition
 from zenvark_web._core.trial import HOLDER_SILENCE
 from zenvark_web._core.waits import LEAST_LENGTHENING
 
 WAIT = 2.0
+RAMP_STEP = 1.0
 LONGEST_HOLD = 6.0
 HOLDS = [0.3, 0.9, 0.9, 1.5, 4.0, LONGEST_HOLD]
 TROUBLE = [
@@ -51,6 +53,7 @@ class Call:
 
     generation: int
     trial: bool
+    ramped: bool = False
     recorded: bool = False
     """Told but not yet settled: a thread takes two steps for that."""
 
@@ -75,16 +78,18 @@ class Instance:
             if isinstance(news, Recall):
                 self.door.recall(news.transition.generation)
             elif news.generation > self.door.generation:
-                self.door.apply(news, now, max(0.0, news.retry_at - now))
+                self.door.apply(news, now, max(0.0, news.retry_at - now), now - news.at)
         if not self.inbox:
             self.door.heard(now)
 
     def call(self, now: float) -> Call | None:
-        trial = not self.door.closed
-        if trial and not self.door.take(now):
+        door = self.door
+        ramped = door.climbing and door.climb(now)
+        trial = not door.closed and not ramped
+        if trial and not door.take(now):
             self.blocked += 1
             return None
-        self.calls.append(Call(self.door.generation, trial))
+        self.calls.append(Call(door.generation, trial, ramped))
         return self.calls[-1]
 
     def record(self, call: Call, *, failed: bool) -> None:
@@ -93,8 +98,8 @@ class Instance:
 
     def settle(self, call: Call, *, returned: bool = False) -> None:
         self.calls.remove(call)
-        if call.trial:
-            self.door.release(call.generation, unused=returned)
+        if call.trial or call.ramped:
+            self.door.release(call.generation, unused=returned and call.trial)
 
     def write(self, now: float) -> None:
         note = self.door.note()
@@ -129,6 +134,8 @@ class Fleet(RuleBasedStateMachine):
         self.trials: Counter[int] = Counter()  # let through and not given back, by generation
         self.passed: Counter[int] = Counter()
         self.failed: Counter[int] = Counter()
+        self.ramp_passed: Counter[int] = Counter()  # of the calls in ramps, by generation
+        self.ramp_failed: Counter[int] = Counter()
         self.wait_began = 0  # the generation in which the circuit opened
         self.disturbed = False  # in this wait permits were taken from a silent holder
         self.held_until = 0.0  # as far as any report has told
@@ -141,13 +148,18 @@ class Fleet(RuleBasedStateMachine):
         trial_calls=st.integers(1, 3),
         healthy_after=st.integers(1, 4),
         state=st.sampled_from([State.OPEN, State.HALF_OPEN, State.CLOSED]),
+        ramp=st.sampled_from([(), (0.5,), (0.25, 0.75)]),
     )
-    def begin(self, trial_calls: int, healthy_after: int, state: State) -> None:
+    def begin(
+        self, trial_calls: int, healthy_after: int, state: State, ramp: tuple[float, ...]
+    ) -> None:
         self.policy = BreakerPolicy(
             strategy=ConsecutiveFailures(1),
             backoff=ConstantBackoff(WAIT),
             trial_calls=trial_calls,
             healthy_after=healthy_after,
+            ramp=ramp,
+            ramp_step=RAMP_STEP,
             max_retry_after=LONGEST_HOLD,
         )
         grant = Grant(holder="web-1", permits=trial_calls) if state is State.HALF_OPEN else None
@@ -267,12 +279,21 @@ class Fleet(RuleBasedStateMachine):
             assert instance.door.generation == self.newest.generation
             assert instance.door.closed == (self.newest.state is State.CLOSED)
 
+    @invariant()
+    def no_door_is_ahead_of_its_ramp(self) -> None:
+        """R2."""
+        for instance in self.instances:
+            if instance.door.climbing and instance.door.generation == self.newest.generation:
+                assert self.newest.ramp is not None
+                due = self.newest.ramp.share_at(self.now - self.newest.at)
+                assert instance.door.share(self.now) <= due
+
     def teardown(self) -> None:
         """However things stand: when calls go well from now on, the circuit closes."""
         if not self.instances:
             return
         patience = self.now + 3 * HOLDER_SILENCE + WAIT + 5 * self.policy.healthy_after
-        patience += LONGEST_HOLD
+        patience += LONGEST_HOLD + len(self.policy.ramp) * RAMP_STEP + OVERDUE_SILENCE + 2
         while self.newest.state is not State.CLOSED or any(i.inbox for i in self.instances):
             assert self.now < patience, f"stuck in {self.newest!r}"
             self._go_well()
@@ -326,6 +347,8 @@ class Fleet(RuleBasedStateMachine):
         instance.record(call, failed=failed)
         if call.trial:
             (self.failed if failed else self.passed)[call.generation] += 1
+        if call.ramped:
+            (self.ramp_failed if failed else self.ramp_passed)[call.generation] += 1
 
     def _finish(self, instance: Instance, call: Call, *, failed: bool) -> None:
         if not call.recorded:
@@ -373,11 +396,15 @@ class Fleet(RuleBasedStateMachine):
         assert moved.generation == self.newest.generation + 1
         assert moved.previous is self.newest.state
         assert moved.state is TRANSITIONS[moved.previous, moved.reason.cause]
+        if moved.previous is not State.CLOSED and moved.state is State.CLOSED:
+            assert (self.newest.ramp is not None) == bool(self.policy.ramp), "R3"
         self.newest = moved
         if moved.grant is not None:
             assert self.now >= self.held_until, "the upstream wants to be left alone"
         if moved.state is State.CLOSED:
             self._check_proof(moved)
+        elif moved.reason.cause is Cause.RAMP:
+            self._check_trials()
         elif moved.state is State.OPEN:
             self.wait_began, self.disturbed = moved.generation, False
             assert moved.retry_at > self.held_until - LEAST_LENGTHENING
@@ -393,7 +420,15 @@ class Fleet(RuleBasedStateMachine):
         self.disturbed = True
 
     def _check_proof(self, closing: Transition) -> None:
-        assert closing.reason.cause is Cause.TRIAL_PASSED
+        if not self.policy.ramp:
+            assert closing.reason.cause is Cause.TRIAL_PASSED
+            self._check_trials()
+            return
+        assert closing.reason.cause is Cause.RAMP_PASSED
+        ramp = closing.generation - 1
+        assert self.ramp_passed[ramp] or not self.ramp_failed[ramp]
+
+    def _check_trials(self) -> None:
         wait = list(self._this_wait())
         assert sum(self.passed[generation] for generation in wait) >= self._needed
         if not self.disturbed:
