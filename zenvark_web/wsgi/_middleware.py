@@ -122,8 +122,9 @@ class BreakerMiddleware:
         rejected(error.name, error.retry_after)  # counts in middleware further out
         made = None if self._fallback is None else self._fallback(environ, error)
         if made is None:
-            headers, body = problem(error.retry_after, kind=kind)
-            status, pairs = STATUS, list(headers.items())
+            fields, body = problem(error.retry_after, kind=kind)
+            pairs = [(name.decode(), value.decode()) for name, value in fields]
+            status = STATUS
         else:
             status, pairs, body = _parts(made)
         pairs.append(("content-length", str(len(body))))
