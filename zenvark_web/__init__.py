@@ -13,6 +13,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._core.backoff import Backoff, ConstantBackoff, ExponentialBackoff
+    from ._core.overrides import Override, OverrideRecord
     from ._core.policy import BreakerPolicy, Classify, HealthCheck
     from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State
     from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .backends import Backend, MemoryBackend
     from .breaker import Breaker, Permit
     from .coordinator import Coordinator, MetricsRecorder
-    from .events import StateChange
+    from .events import OverrideChange, StateChange
     from .exceptions import (
         BackendError,
         CallbackError,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         MalformedEntryError,
         MetricsError,
         OverloadedError,
+        OverrideConflictError,
+        OverrideLimitError,
         PolicyMismatchError,
         ResultsLostError,
         RoutingError,
@@ -92,6 +95,11 @@ __all__ = [
     "OtherUpstream",
     "Outcome",
     "OverloadedError",
+    "Override",
+    "OverrideChange",
+    "OverrideConflictError",
+    "OverrideLimitError",
+    "OverrideRecord",
     "Permit",
     "PolicyMismatchError",
     "PrometheusMetrics",
@@ -122,6 +130,7 @@ _CORE = (
     "_core.backoff",
     "_core.windows",
     "_core.strategies",
+    "_core.overrides",
     "_core.policy",
     "events",
     "statistics",

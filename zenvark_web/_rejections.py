@@ -64,7 +64,10 @@ def told_by(response: object) -> CircuitOpenError | None:
         extensions: object = getattr(response, "extensions", None)
         known = isinstance(extensions, Mapping)
         status: Any = cast(Any, extensions).get(EXTENSION) if known else None
-        return None if status is None else CircuitOpenError(status.name, float(status.retry_after))
+        if status is None:
+            return None
+        forced = getattr(status, "forced", False) is True
+        return CircuitOpenError(status.name, float(status.retry_after), forced)
     except Exception:  # somebody else's extension of that name, or a property that raises
         return None
 
@@ -89,13 +92,13 @@ class Rejections:
         self.longest: CircuitOpenError | None = None
         self.handled = False
 
-    def add(self, name: str, retry_after: float) -> None:
+    def add(self, name: str, retry_after: float, *, forced: bool = False) -> None:
         """Add a rejection."""
         self.count += 1
         if self.longest is None or retry_after > self.longest.retry_after:
-            self.longest = CircuitOpenError(name, retry_after)
+            self.longest = CircuitOpenError(name, retry_after, forced)
         if self._outer is not None:
-            self._outer.add(name, retry_after)
+            self._outer.add(name, retry_after, forced=forced)
 
     def replaced(self) -> None:
         """Remove a rejection: a fallback replaced the call with a good response."""
@@ -105,9 +108,9 @@ class Rejections:
         if self._outer is not None:
             self._outer.replaced()
 
-    def handling(self, name: str, retry_after: float) -> None:
+    def handling(self, name: str, retry_after: float, *, forced: bool = False) -> None:
         """Record that the app responds to a rejection."""
-        self.add(name, retry_after)
+        self.add(name, retry_after, forced=forced)
         self.handled = True
         if self._outer is not None:
             self._outer.handled = True
@@ -134,12 +137,12 @@ def collecting() -> Generator[Rejections]:
         rejections.end()
 
 
-def rejected(name: str, retry_after: float) -> CircuitOpenError:
+def rejected(name: str, retry_after: float, *, forced: bool = False) -> CircuitOpenError:
     """Create the error of a rejected call, and add it to the collected rejections."""
     rejections = _collecting.get()
     if rejections is not None:
-        rejections.add(name, retry_after)
-    return CircuitOpenError(name, retry_after)
+        rejections.add(name, retry_after, forced=forced)
+    return CircuitOpenError(name, retry_after, forced)
 
 
 def replaced() -> None:
@@ -154,7 +157,7 @@ def handling(error: CircuitOpenError) -> None:
     """Record in the collected rejections that the app responds to one."""
     rejections = _collecting.get()
     if rejections is not None:
-        rejections.handling(error.name, error.retry_after)
+        rejections.handling(error.name, error.retry_after, forced=error.forced)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -14,6 +14,7 @@ from ._circuits.shard import Shard, shard_of
 from ._circuits.table import Table
 from ._core._checks import check_name
 from ._core.admission import Admission
+from ._core.overrides import OverrideRecord, merged_by_name
 from ._core.policy import BreakerPolicy
 from ._runtime.identity import Identity
 from ._runtime.instance import Instance
@@ -110,7 +111,14 @@ class CoordinatorState:
         return self.shards[shard_of(name, len(self.shards))].table
 
     def _can_be_evicted(self, breaker: Breaker) -> bool:
-        return self._table(breaker.name).local(breaker.name).can_be_evicted
+        table = self._table(breaker.name)
+        named = breaker.name in table.overrides.in_force
+        return not named and table.local(breaker.name).can_be_evicted
+
+    @property
+    def overrides(self) -> Mapping[str, OverrideRecord]:
+        """The overrides in force, by circuit or pattern."""
+        return merged_by_name(shard.table.overrides.in_force for shard in self.shards)
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:
@@ -143,4 +151,5 @@ class CoordinatorState:
             self._flooded = True
             self.instance.notifier.too_many_new(name)
         local = LocalCircuit(name, _WITHOUT, Admission(""), self._nowhere)
+        self._table(name).put_under(local)
         return UnprotectedBreaker(local, self._protected_circuit)

@@ -19,6 +19,7 @@ from ._circuits.permits import (
     TimedPermit,
     TimedRampPermit,
     TrialPermit,
+    UncountedPermit,
     permit_inside,
 )
 from ._core.awaitables import (
@@ -30,6 +31,7 @@ from ._core.awaitables import (
     still_to_come,
     use_guard,
 )
+from ._core.overrides import Override, OverrideRecord
 from ._core.states import Outcome, State
 from .exceptions import CircuitOpenError
 from .statistics import Distribution
@@ -101,8 +103,20 @@ class Breaker:
 
     @property
     def state(self) -> State:
-        """The circuit's state, as known to this instance."""
+        """The state that calls meet on this instance: open while an operator holds the circuit
+        open, closed while an operator or the policy's `observe` lets all calls pass, and otherwise
+        the fleet's verdict."""
+        return self._local.admission.met(self._local.monotonic())
+
+    @property
+    def verdict(self) -> State:
+        """The fleet's verdict, as known to this instance, whatever calls meet."""
         return self._local.admission.state
+
+    @property
+    def override(self) -> OverrideRecord | None:
+        """The operator's override that applies to this circuit, if there is one."""
+        return self._local.admission.override(self._local.monotonic())
 
     @property
     def generation(self) -> int:
@@ -136,6 +150,17 @@ class Breaker:
         """The number of calls that were rejected on this instance."""
         return self._local.blocked
 
+    @property
+    def forced(self) -> int:
+        """The number of these that were rejected because an operator holds the circuit open."""
+        return self._local.forced
+
+    @property
+    def would_block(self) -> int:
+        """The number of calls that only an override, or the policy's `observe`, let pass on this
+        instance. They are not counted, and change no circuit."""
+        return self._local.would_block
+
     def acquire(self) -> Permit:
         """Acquire the permit for one call that starts now.
 
@@ -157,7 +182,7 @@ class Breaker:
         if outer is not None:
             inside = permit_inside(local, outer)
             if inside is not None:
-                return inside
+                return self._unless_forced(inside)
         admission = local.admission
         generation = admission.plain
         now = local.monotonic()
@@ -166,8 +191,37 @@ class Breaker:
         left = admission.shut_until - now
         return local.reject(now, left) if left > 0 else self._admit_some(now)
 
+    def _unless_forced(self, permit: Permit) -> Permit | CircuitOpenError:
+        """The permit for a call inside another one, unless an operator holds the circuit open."""
+        local = self._local
+        if local.admission.plain is None:
+            now = local.monotonic()
+            if local.admission.mode(now) is Override.FORCE_OPEN:
+                return local.reject_forced(now)
+        return permit
+
     def _admit_some(self, now: float) -> Permit | CircuitOpenError:
-        """The permit for one call of a circuit that is neither closed nor waiting."""
+        """The permit for one call that may be rejected, or may pass uncounted."""
+        local = self._local
+        admission = local.admission
+        mode = admission.mode(now)
+        if mode is Override.FORCE_OPEN:
+            return local.reject_forced(now)
+        recovering = self._recovering(now)
+        if recovering is not None:
+            return recovering
+        generation = admission.generation  # first: it may change at any time, and so must be old
+        if admission.closed:
+            return self._permit(local, generation, now)
+        if mode is not None:
+            local.pass_uncounted(now)
+            return UncountedPermit(local, generation, now)
+        if local.abandoned(now):
+            return self._permit(local, generation, now)
+        return local.reject(now, admission.retry_after(now))
+
+    def _recovering(self, now: float) -> Permit | None:
+        """The permit for a call of a trial or a ramp, if there is one."""
         local = self._local
         admission = local.admission
         if admission.trying:
@@ -181,16 +235,14 @@ class Breaker:
             if taken:
                 ramp_permit = TimedRampPermit if local.times_calls else RampPermit
                 return ramp_permit(local, generation, now)
-        generation = admission.generation
-        if local.abandoned(now):
-            return self._permit(local, generation, now)
-        return local.reject(now, admission.retry_after(now))
+        return None
 
     def require(self) -> None:
         """Reject work that will need this circuit later, while the circuit is open.
 
         A rejection counts as a rejected call and reports demand for a recovery attempt. `require`
-        takes no permit: a half-open circuit passes here, and decides about the call itself.
+        takes no permit: a half-open circuit passes here, and decides about the call itself. Under
+        `observe`, the call itself counts as one that would be rejected, and this does not.
 
         Raises:
             CircuitOpenError: The circuit is open.
@@ -198,7 +250,10 @@ class Breaker:
         local = self._local
         admission = local.admission
         now = local.monotonic()
-        if admission.state is State.OPEN and not local.abandoned(now):
+        mode = admission.mode(now)
+        if mode is Override.FORCE_OPEN:
+            raise local.reject_forced(now)
+        if admission.state is State.OPEN and mode is None and not local.abandoned(now):
             raise local.reject(now, admission.retry_after(now))
 
     def guard(self) -> Guard:

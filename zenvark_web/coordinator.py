@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ._circuits.shard import Shard
 from ._coordination.lifecycle import Lifecycle
-from ._coordination.session import Session
+from ._coordination.session import OPERATOR_PATIENCE, Session
 from ._core._checks import check_call, check_name, check_number, check_whole
+from ._core.overrides import Override, OverrideRecord, OverrideRequest, check_operator
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
 from ._runtime import forks
@@ -20,9 +21,10 @@ from ._runtime.instance import Instance
 from ._runtime.notifier import Callbacks, Notifier
 from ._state import CoordinatorState
 from .backends import Backend, MemoryBackend
+from .backends.base import Probe
 from .breaker import Breaker
-from .events import StateChange
-from .exceptions import MetricsError, StopError
+from .events import OverrideChange, StateChange
+from .exceptions import BackendError, MetricsError, StopError
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Coordinator:
         on_error: Called with each background error. Errors are logged and counted in any case.
         on_state_change: Called with each state change of a circuit when it takes effect here.
         on_role_change: Called when this instance becomes the leader or a follower.
+        on_override: Called when an operator's override takes effect here, is lifted or expires.
 
     Callbacks may be sync or async. They run one after another, independently of calls, in the
     coordinator's event loop and thread, as health checks do.
@@ -117,6 +120,7 @@ class Coordinator:
         on_error: Callable[[Exception], CallbackResult] | None = None,
         on_state_change: Callable[[StateChange], CallbackResult] | None = None,
         on_role_change: Callable[[Role], CallbackResult] | None = None,
+        on_override: Callable[[OverrideChange], CallbackResult] | None = None,
     ) -> None:
         check_name("namespace", namespace)
         if "/" in namespace:
@@ -131,12 +135,13 @@ class Coordinator:
             ("on_error", on_error),
             ("on_state_change", on_state_change),
             ("on_role_change", on_role_change),
+            ("on_override", on_override),
         ):
             if callback is not None:
                 check_call(what, callback, "one argument", None)
         _check_metrics(metrics)
         host, statistics = self._host, Statistics()
-        callbacks = Callbacks(on_error, on_state_change, on_role_change)
+        callbacks = Callbacks(on_error, on_state_change, on_role_change, on_override)
         instance = Instance(
             host=host,
             policies=PolicyBook(policy, {} if policies is None else policies),
@@ -227,6 +232,121 @@ class Coordinator:
             TypeError, ValueError: The name is empty, too long or not printable.
         """
         return self._state.breaker(name)
+
+    @property
+    def overrides(self) -> Mapping[str, OverrideRecord]:
+        """The operators' overrides in force, by circuit or pattern, as known to this instance."""
+        return self._state.overrides
+
+    async def override(
+        self,
+        circuit: str,
+        mode: Override | None,
+        *,
+        reason: str,
+        actor: str | None = None,
+        expires_in: float | None = 3600.0,
+        expect: int | None = None,
+    ) -> OverrideRecord:
+        """Set an override for the whole fleet, in place of the previous one, or lift it. It is
+        written to the store, without the leader, and takes effect within milliseconds.
+
+        Args:
+            circuit: The circuit's name, or a pattern with the wildcards `*` and `?`. An exact name
+                takes precedence, then the pattern with the most literal characters, then the newest
+                override.
+            mode: The override; None to lift the one that is in force.
+            reason: The reason, for the audit and the log: up to 500 printable characters.
+            actor: The operator. Default: the id of this instance.
+            expires_in: Seconds until it ends, up to 30 days. Default: an hour. None, which must be
+                passed, for no end.
+            expect: The number of the override that is in force (0 for none), to change nothing if
+                it is another one by now. Requires the name of one circuit if there are shards.
+
+        Returns:
+            The record, as the store has written it.
+
+        Raises:
+            TypeError, ValueError: An argument is not usable; the message says what to pass.
+            BackendError: The store did not answer within 2 s, or the coordinator does not run.
+                Nothing is written later, but it may have been written; of a pattern, the message
+                names the shards. Repeating is harmless.
+            OverrideConflictError: The override in force is not the expected one.
+            OverrideLimitError: There are 1,000 overrides already.
+        """
+        request = OverrideRequest(
+            circuit=circuit,
+            mode=mode,
+            reason=reason,
+            actor=self.instance_id if actor is None else actor,
+            expires_in=None if mode is None else expires_in,
+            expect=expect,
+        )
+        work = self._in_session(lambda session: session.override(request))
+        return await self._lifecycle.ask(work, OPERATOR_PATIENCE)
+
+    def override_sync(
+        self,
+        circuit: str,
+        mode: Override | None,
+        *,
+        reason: str,
+        actor: str | None = None,
+        expires_in: float | None = 3600.0,
+        expect: int | None = None,
+    ) -> OverrideRecord:
+        """`override` for synchronous code, while the coordinator runs in another thread.
+
+        Raises:
+            RuntimeError: The coordinator runs in the event loop that this call would block; await
+                `override`.
+            BackendError, TypeError, ValueError, OverrideConflictError, OverrideLimitError: As for
+                `override`.
+        """
+        request = OverrideRequest(
+            circuit=circuit,
+            mode=mode,
+            reason=reason,
+            actor=self.instance_id if actor is None else actor,
+            expires_in=None if mode is None else expires_in,
+            expect=expect,
+        )
+        work = self._in_session(lambda session: session.override(request))
+        return self._lifecycle.ask_sync(work, OPERATOR_PATIENCE)
+
+    async def probe(self, circuit: str, *, reason: str, actor: str | None = None) -> None:
+        """Try now: have the next attempt to recover an open circuit made at once, whatever is left
+        of its wait and of the upstream's Retry-After deadline. A circuit that is not open, or that
+        an operator holds open, is left as it is.
+
+        Args:
+            circuit: The circuit's name.
+            reason: The reason, for the audit: up to 500 printable characters.
+            actor: The operator. Default: the id of this instance.
+
+        Raises:
+            TypeError, ValueError: An argument is not usable; the message says what to pass.
+            BackendError: The store did not answer within 2 s, or the coordinator does not run.
+        """
+        actor = self.instance_id if actor is None else actor
+        check_name("circuit", circuit)
+        check_operator(reason, actor)
+        probe = Probe(circuit, actor, reason)
+        work = self._in_session(lambda session: session.probe(probe))
+        await self._lifecycle.ask(work, OPERATOR_PATIENCE)
+
+    def _in_session(
+        self, work: Callable[[Session], Coroutine[Any, Any, T]]
+    ) -> Callable[[], Coroutine[Any, Any, T]]:
+        """Bind a request to the session that runs.
+
+        Raises:
+            BackendError: The coordinator does not run.
+        """
+        session = self._lifecycle.session
+        if session is None or session.stopping:
+            raise BackendError(f"{self!r} does not run: start it first, such as with `with`")
+        return lambda: work(session)
 
     def report_error(self, error: Exception) -> None:
         """Report a background error: log and count it, and pass it to `on_error`. For code that is

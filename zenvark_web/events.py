@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from ._core.overrides import OverrideRecord
 from ._core.states import Reason, State
 
 
@@ -24,3 +26,20 @@ class StateChange:
     state: State
     generation: int
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideChange:
+    """A change of an override, as it takes effect on this instance.
+
+    Args:
+        circuit: The circuit or pattern.
+        kind: Whether it was set, lifted by an operator, or expired.
+        override: The override that is in force now, or that has ended.
+        lifted: Who lifted it and why, if this instance has received that.
+    """
+
+    circuit: str
+    kind: Literal["set", "lifted", "expired"]
+    override: OverrideRecord
+    lifted: OverrideRecord | None = None

@@ -7,18 +7,21 @@
     ├── MalformedEntryError    a shared stream contains an unreadable entry
     ├── ResultsLostError       results were dropped or expired before their evaluation
     ├── PolicyMismatchError    instances of one namespace have different policies or shards
+    ├── OverrideConflictError  another override is in force than the one that was expected
+    ├── OverrideLimitError     there are as many overrides as there may be
     ├── OverloadedError        an instance calls more new circuits than the leader can process
     ├── ClassifierError        `classify` raised, or returned no outcome
     ├── RoutingError           a circuit or route mapping raised, or returned an unusable value
     ├── StrategyError          a strategy or a backoff raised, or returned an unusable value
     ├── HealthCheckError       a health check failed, or is faulty
-    ├── CallbackError          `on_error`, `on_state_change` or `on_role_change` raised or hung
+    ├── CallbackError          a callback such as `on_error` or `on_state_change` raised or hung
     ├── MetricsError           a metrics recorder raised
     └── StopError              a task or thread did not end with the coordinator
 
-Only `CircuitOpenError` is raised by calls. All others occur in the background and go to `on_error`,
-the `zenvark_web` logger and a counter. `ClassifierError` to `StopError` are about code that users
-pass in; its exception is their `__cause__`.
+Only `CircuitOpenError` is raised by calls. `Coordinator.override` and `probe` raise `BackendError`,
+`OverrideConflictError` and `OverrideLimitError` to the operator. All others occur in the background
+and go to `on_error`, the `zenvark_web` logger and a counter. `ClassifierError` to `StopError` are
+about code that users pass in; its exception is their `__cause__`.
 """
 
 from __future__ import annotations
@@ -68,12 +71,14 @@ class CircuitOpenError(ZenvarkError):
 
     Args:
         name: The circuit's name.
-        retry_after: Seconds until the next recovery attempt, as far as known.
+        retry_after: Seconds until the next recovery attempt, as far as known; at most 60 while an
+            operator holds the circuit open without an end.
+        forced: Whether an operator holds the circuit open (`Override.FORCE_OPEN`).
     """
 
     if TYPE_CHECKING:
 
-        def __init__(self, name: str, retry_after: float, /) -> None: ...
+        def __init__(self, name: str, retry_after: float, forced: bool = False, /) -> None: ...
 
     else:
         # The constructor in C: it keeps the arguments in `args`, and takes a third of the time of
@@ -92,7 +97,14 @@ class CircuitOpenError(ZenvarkError):
         seconds: float = self.args[1]
         return seconds
 
+    @property
+    def forced(self) -> bool:
+        """Whether an operator holds the circuit open."""
+        return True in self.args[2:]
+
     def __str__(self) -> str:
+        if self.forced:
+            return f"circuit {self.name!r} is held open by an operator"
         return f"circuit {self.name!r} is open, next attempt in {self.retry_after:.1f} s"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -138,6 +150,39 @@ class ResultsLostError(ZenvarkError):
 
 class PolicyMismatchError(ZenvarkError):
     """Instances of one namespace have different policies or shards; the leader's apply."""
+
+
+class OverrideConflictError(ZenvarkError):
+    """Another override is in force than the one that was expected; nothing was written.
+
+    Args:
+        circuit: The circuit or pattern.
+        expected: The number of the override that was expected; 0 for none.
+        found: The number of the one that is in force; 0 for none.
+    """
+
+    def __init__(self, circuit: str, expected: int, found: int) -> None:
+        super().__init__(circuit, expected, found, circuit=circuit)
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        return (
+            f"the override of {self.circuit!r} was not changed: its number is {self.found}, not "
+            f"{self.expected}; look at it and decide again"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.circuit, self.expected, self.found)
+
+
+class OverrideLimitError(ZenvarkError):
+    """There are as many overrides as there may be; nothing was written."""
+
+    @classmethod
+    def of(cls, most: int) -> OverrideLimitError:
+        """Create the error for the maximum number of overrides."""
+        return cls(f"there are {most} overrides, which is the most: lift some, or use a pattern")
 
 
 class OverloadedError(ZenvarkError):

@@ -132,7 +132,7 @@ def _schema() -> dict[str, Any]:
     return {
         "title": "Problem",
         "type": "object",
-        "properties": properties,
+        "properties": properties | {"forced": {"type": "boolean", "const": True}},
         "required": list(properties),
     }
 

@@ -55,13 +55,21 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
         name: The circuit's name.
         retry_after: Seconds until the next attempt to recover, as far as it is known.
         state: The circuit's state when the request was rejected.
+        forced: Whether an operator holds the circuit open.
     """
 
     _request = None  # the client sets `request`
 
     if TYPE_CHECKING:
 
-        def __init__(self, name: str, retry_after: float, state: State = State.OPEN, /) -> None: ...
+        def __init__(
+            self,
+            name: str,
+            retry_after: float,
+            state: State = State.OPEN,
+            forced: bool = False,
+            /,
+        ) -> None: ...
 
     @property
     def state(self) -> State:

@@ -10,13 +10,14 @@ import redis.asyncio
 
 from tests.helpers.inside import store_of
 from tests.helpers.servers import ServerHandle
-from zenvark_web import State
+from zenvark_web import Override, State
 from zenvark_web._core.order import START, Lease, Position
 from zenvark_web._core.states import Grant, Report, Run, Transition
 from zenvark_web.backends import Backend, MemoryBackend, RedisBackend
 from zenvark_web.backends._encoding import encode_batch
 from zenvark_web.backends.base import (
     Batch,
+    OverrideRequest,
     Presence,
     ResultEntry,
     StateEntry,
@@ -254,3 +255,21 @@ async def read_all(
                 results = entry.position
         entries += more
     return entries
+
+
+def override(
+    circuit: str = "payments",
+    mode: Override | None = Override.FORCE_OPEN,
+    *,
+    expires_in: float | None = 60.0,
+    expect: int | None = None,
+) -> OverrideRequest:
+    """What an operator asks for."""
+    return OverrideRequest(
+        circuit=circuit,
+        mode=mode,
+        reason="the supplier is down",
+        actor="ops@host",
+        expires_in=expires_in,
+        expect=expect,
+    )

@@ -11,7 +11,16 @@ import redis
 import redis.asyncio
 import redis.sentinel
 
-from tests.contract.stores import RedisStore, batch, lead, me, publish, told, transition
+from tests.contract.stores import (
+    RedisStore,
+    batch,
+    lead,
+    me,
+    override,
+    publish,
+    told,
+    transition,
+)
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.waiting import eventually
 from zenvark_web import BackendError, Coordinator
@@ -330,6 +339,7 @@ class TestKeys:
         await publish(backend, transition(beat))
         await backend.append(batch())
         await backend.checkpoint(beat, WRITTEN)
+        await backend.override(override(), 0)
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 

@@ -25,6 +25,9 @@ from zenvark_web import (
     Coordinator,
     MemoryBackend,
     Outcome,
+    Override,
+    OverrideChange,
+    OverrideRecord,
     Reason,
     Role,
     State,
@@ -185,9 +188,22 @@ async def test_a_users_mistake_has_its_traceback(
     assert isinstance(record.exc_info[1].__cause__, KeyError)
 
 
+FORCED = OverrideRecord(
+    circuit="payments",
+    mode=Override.FORCE_OPEN,
+    reason="the supplier is down",
+    actor="ops@host",
+    at=1.0,
+    until=2.0,
+    number=7,
+)
+
+
 def all_kinds() -> list[ZenvarkError]:
     kinds = [k for k in ZenvarkError.__subclasses__() if k.__module__ == exceptions.__name__]
     kinds.remove(exceptions.CircuitOpenError)
+    kinds.remove(exceptions.OverrideConflictError)  # as this, raised and never logged
+    kinds.remove(exceptions.OverrideLimitError)
     return [k(3, 4) if k is exceptions.ResultsLostError else k("trouble") for k in kinds]
 
 
@@ -348,6 +364,8 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.checks_wait("payments", "64 checks still run in their threads")
     told.unknown_entry("weather")
     told.held_up("flight", "web-1")
+    for kind in ("set", "lifted", "expired"):
+        told.override_changed(OverrideChange("payments", kind, FORCED))
     tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))
     assert tabled == {(vars(r)["zenvark_event"], r.levelname) for r in caplog.records}
     fields = {field for record in caplog.records for field in extra(record)}

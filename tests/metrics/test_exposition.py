@@ -97,6 +97,9 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
     } == {
         "zenvark_call_duration_seconds_bucket": {"namespace", "breaker_id", "result", "le"},
         "zenvark_blocked_requests_total": {"namespace", "breaker_id"},
+        "zenvark_forced_requests_total": {"namespace", "breaker_id"},
+        "zenvark_would_block_total": {"namespace", "breaker_id"},
+        "zenvark_overrides": {"namespace", "mode"},
         "zenvark_healthcheck_duration_seconds_bucket": {
             *("namespace", "breaker_id", "type", "result", "le")
         },
@@ -120,6 +123,9 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
     assert scraped.types == {
         "zenvark_call_duration_seconds": "histogram",
         "zenvark_blocked_requests": "counter",
+        "zenvark_forced_requests": "counter",
+        "zenvark_would_block": "counter",
+        "zenvark_overrides": "gauge",
         "zenvark_healthcheck_duration_seconds": "histogram",
         "zenvark_state": "gauge",
         "zenvark_admitted_share": "gauge",

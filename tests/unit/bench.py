@@ -93,6 +93,16 @@ class Bench:
         """A report that the upstream wants to be left alone."""
         return self.say(by=by, retry_after=seconds, **more)
 
+    def force(self) -> Transition | None:
+        """An operator holds it open."""
+        before = self.latest
+        return self._seen(before, self.circuit.hold("held open by ops: down", self.now))
+
+    def hurry(self) -> Transition | None:
+        """An operator wants an attempt now."""
+        before = self.latest
+        return self._seen(before, self.circuit.hurry("asked for by ops: well again", self.now))
+
     def overdue(self, count: int, by: str = "a", **more: Any) -> Transition | None:
         """A report of calls under way that are slow already."""
         more = {"generation": self.latest.generation, **more}

@@ -62,6 +62,16 @@ def at_the_end_of_a_ramp(bench: Bench) -> Bench:
     return bench
 
 
+def forced(bench: Bench) -> Bench:
+    bench.force()
+    return bench
+
+
+def probed(bench: Bench) -> Bench:
+    bench.hurry()
+    return bench
+
+
 def in_a_ramp() -> Bench:
     return ramped(Bench(health_check=check, ramp=(0.1, 0.5)))
 
@@ -71,13 +81,16 @@ MOVES: dict[tuple[State, Cause], Callable[[], Bench]] = {
     (State.CLOSED, Cause.IDLE_CHECK_FAILED): lambda: checked(
         Bench(health_check=check, idle_interval=5), "down"
     ),
+    (State.CLOSED, Cause.FORCED): lambda: forced(Bench()),
     (State.CLOSED, Cause.REPAIRED): lambda: repaired(Bench()),
     (State.OPEN, Cause.CHECK_FAILED): lambda: checked(opened(Bench(health_check=check)), "down"),
     (State.OPEN, Cause.CHECK_PASSED): lambda: checked(opened(Bench(health_check=check))),
     (State.OPEN, Cause.RETRY_AFTER): lambda: asked_to_wait(opened(Bench())),
+    (State.OPEN, Cause.PROBE): lambda: probed(opened(Bench())),
     (State.OPEN, Cause.TRIAL): lambda: half_opened(Bench()),
     (State.OPEN, Cause.RAMP): in_a_ramp,
     (State.OPEN, Cause.REPAIRED): lambda: repaired(opened(Bench())),
+    (State.HALF_OPEN, Cause.FORCED): lambda: forced(half_opened(Bench())),
     (State.HALF_OPEN, Cause.TRIAL): lambda: tried(half_opened(Bench(healthy_after=2)), True),
     (State.HALF_OPEN, Cause.TRIAL_FAILED): lambda: tried(half_opened(Bench()), False),
     (State.HALF_OPEN, Cause.TRIAL_PASSED): lambda: tried(half_opened(Bench()), True),
@@ -579,3 +592,66 @@ class TestRepair:
         moved = bench.repair(7, KnownState(State.OPEN, attempt=1, delay=5.0, left=5.0))
         assert moved is not None
         assert (moved.generation, moved.state) == (7, State.OPEN)
+
+
+class TestHeldByAnOperator:
+    def test_counts_nothing_and_attempts_nothing(self) -> None:
+        bench = forced(Bench(health_check=check))
+        assert bench.latest.reason.detail == "held open by ops: down"
+        assert bench.circuit.deadline is None
+        assert bench.wait(1_000) is None
+        assert bench.demand("a") is None
+        assert bench.fail() is None
+
+    def test_a_check_under_way_closes_nothing(self) -> None:
+        bench = opened(Bench(health_check=check))
+        asked = bench.wait_for_check()
+        bench.force()
+        assert bench.answer(asked) is None
+        assert bench.state is State.OPEN
+
+    @pytest.mark.parametrize("state", State)
+    def test_recovers_when_it_is_released(self, state: State) -> None:
+        bench = Bench()
+        if state is not State.CLOSED:
+            opened(bench) if state is State.OPEN else half_opened(bench)
+        forced(bench)
+        bench.wait(100)
+        bench.circuit.release(bench.now)
+        assert bench.state is State.OPEN
+        granted = bench.demand("a")
+        assert granted is not None
+        assert granted.reason.cause is Cause.TRIAL
+        bench.trial(True)
+        assert bench.state is State.CLOSED
+
+    def test_checks_when_it_is_released(self) -> None:
+        bench = forced(Bench(health_check=check))
+        bench.wait(100)
+        bench.circuit.release(bench.now)
+        bench.answer(bench.wait_for_check(0))
+        assert bench.latest.reason.cause is Cause.CHECK_PASSED
+
+    def test_a_short_override_ends_no_wait(self) -> None:
+        bench = forced(opened(Bench()))
+        bench.circuit.release(bench.now)
+        assert bench.demand("a") is None
+
+    def test_no_probe_ends_it(self) -> None:
+        bench = forced(Bench())
+        assert bench.hurry() is None
+
+
+class TestProbe:
+    def test_ends_the_wait_and_the_deadline_of_the_upstream(self) -> None:
+        bench = opened(Bench(health_check=check))
+        bench.hold(60)
+        attempt = bench.latest.attempt
+        assert bench.hurry() is not None
+        assert (bench.latest.delay, bench.latest.attempt) == (0, attempt)
+        bench.answer(bench.wait_for_check(0))
+        assert bench.state is State.CLOSED
+
+    def test_leaves_others_alone(self) -> None:
+        assert Bench().hurry() is None
+        assert half_opened(Bench()).hurry() is None

@@ -16,6 +16,8 @@ from zenvark_web import (
     MalformedEntryError,
     MetricsError,
     OverloadedError,
+    OverrideConflictError,
+    OverrideLimitError,
     PolicyMismatchError,
     ResultsLostError,
     RoutingError,
@@ -38,6 +40,8 @@ ERRORS = [
     StopError("trouble", circuit="payments", source="mine"),
     StrategyError("trouble", circuit="payments", source="mine"),
     PolicyMismatchError("two versions"),
+    OverrideConflictError("payments", 3, 4),
+    OverrideLimitError("too many"),
     OverloadedError("too many"),
     MetricsError("broken"),
 ]
@@ -67,6 +71,13 @@ def test_they_say_what_happened() -> None:
     assert str(ERRORS[0]) == "circuit 'payments' is open, next attempt in 2.5 s"
     assert str(ERRORS[1]) == "gone"
     assert "3 dropped, 4 expired" in str(ERRORS[4])
+
+
+def test_open_error_tells_that_an_operator_holds_its_circuit_open() -> None:
+    error = CircuitOpenError("payments", 60, True)
+    twin = pickle.loads(pickle.dumps(error))
+    assert twin.forced is error.forced is True
+    assert str(twin) == "circuit 'payments' is held open by an operator"
 
 
 def test_open_error_knows_its_circuit() -> None:

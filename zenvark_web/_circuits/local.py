@@ -13,6 +13,7 @@ from threading import get_ident
 from typing import Protocol
 
 from .._core.admission import Admission
+from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
 from .._core.states import TrialNote
 from .._rejections import rejected
@@ -92,6 +93,7 @@ class LocalCircuit:
         "admission",
         "blocked",
         "failures",
+        "forced",
         "handover",
         "in_flight",
         "lock",
@@ -104,6 +106,7 @@ class LocalCircuit:
         "slow_after",
         "successes",
         "times_calls",
+        "would_block",
     )
 
     def __init__(self, name: str, policy: BreakerPolicy, admission: Admission, home: Home) -> None:
@@ -133,6 +136,8 @@ class LocalCircuit:
         self.successes: Distribution = Distribution()
         self.failures: Distribution = Distribution()
         self.blocked: int = 0
+        self.forced: int = 0
+        self.would_block: int = 0
         self._runs: list[PendingRun] = []
         self._newest: PendingRun | None = None
         self._blocked_since = 0
@@ -251,6 +256,10 @@ class LocalCircuit:
     def _extend_retry_after(self, until: float) -> None:
         self._retry_after_until = max(self._retry_after_until, until)
 
+    def drop_retry_after(self) -> None:
+        """Forget the Retry-After deadline."""
+        self._retry_after_until = float("-inf")
+
     def retry_after_left(self, now: float) -> float | None:
         """The remaining seconds of the latest Retry-After deadline, or None."""
         return self._retry_after_until - now if now < self._retry_after_until else None
@@ -298,8 +307,30 @@ class LocalCircuit:
             self.handover.hand_over(now >= self._report_at, self._block, now)
         return rejected(self.name, retry_after)
 
-    def _block(self, now: float) -> None:
+    def show(self, *, failed: bool, elapsed: float) -> None:
+        """Show a call in metrics, and nowhere else, from any thread."""
+        durations = self.failures if failed else self.successes
+        self.handover.hand_over(False, durations.observe, elapsed)
+
+    def reject_forced(self, now: float) -> CircuitOpenError:
+        """Count a call that an operator rejects, from any thread; return its error."""
+        self.handover.hand_over(now >= self._report_at, self._block, now, True)
+        return rejected(self.name, self.admission.forced_for(now), forced=True)
+
+    def _block(self, now: float, forced: bool = False) -> None:
         self.blocked += 1
+        self.forced += forced
+        self._want(now)
+
+    def pass_uncounted(self, now: float) -> None:
+        """Count a call that only an override lets pass: it shows demand as a rejected one does."""
+        self.handover.hand_over(now >= self._report_at, self._pass_uncounted, now)
+
+    def _pass_uncounted(self, now: float) -> None:
+        self.would_block += 1
+        self._want(now)
+
+    def _want(self, now: float) -> None:
         self._blocked_since += 1
         if now >= self._report_at:
             # Reported again in a while, or as soon as an attempt to recover is due.
@@ -351,6 +382,9 @@ class LocalCircuit:
 
     def retry_after(self, now: float) -> float:
         """Return the seconds until the next recovery attempt; 0 if the next call is permitted."""
+        mode = self.admission.mode(now)
+        if mode is not None:
+            return self.admission.forced_for(now) if mode is Override.FORCE_OPEN else 0.0
         if not self.handover.served and self.admission.due(now):
             return 0.0
         return self.admission.retry_after(now)

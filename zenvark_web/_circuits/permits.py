@@ -292,6 +292,18 @@ class TimedRampPermit(RampPermit, TimedPermit):
     __slots__ = ()
 
 
+class UncountedPermit(Permit):
+    """The permit of a call that only an override lets pass. Its outcome is shown in metrics, and
+    changes no circuit."""
+
+    __slots__ = ()
+
+    def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
+        if outcome in (Outcome.SUCCESS, Outcome.FAILURE):
+            now = self._local.monotonic()
+            self._local.show(failed=outcome is Outcome.FAILURE, elapsed=self._time(now))
+
+
 class CarriedPermit(Permit):
     """The permit of an inner call of the same circuit.
 

@@ -34,7 +34,7 @@ class Shard:
         self.backend = backend
         self.clock = SharedClock(instance.host)
         self.outbox = Outbox(instance, idle)
-        self.table = Table(instance, self.outbox, self.clock)
+        self.table = Table(instance, self.outbox, self.clock, number)
 
     def holds(self, circuit: str) -> bool:
         """Return whether a circuit belongs to this shard."""

@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from .._core.admission import Admission
-from .._core.states import KnownState, State, Transition
+from .._core.states import Cause, KnownState, State, Transition
 from .._runtime.clock import SharedClock
 from .._runtime.instance import Instance
 from ..events import StateChange
 from ..exceptions import MalformedEntryError
 from .kept import LocalCircuits
 from .local import Home, Listener, LocalCircuit
+from .overrides import OverrideBook
 
 MOST_NEW = 1_000
 
@@ -38,9 +39,13 @@ class Table:
         instance: The instance; it has no name until it participates.
         home: The shared part of the local circuits.
         clock: The shared clock.
+        number: The shard's number.
+
+    Attributes:
+        overrides: The overrides of the shard.
     """
 
-    def __init__(self, instance: Instance, home: Home, clock: SharedClock) -> None:
+    def __init__(self, instance: Instance, home: Home, clock: SharedClock, number: int = 0) -> None:
         self._name = instance.id
         self._policies = instance.policies
         self._notifier = instance.notifier
@@ -56,10 +61,15 @@ class Table:
         self._new_circuits: deque[str] = deque(maxlen=MOST_NEW)
         self.latest: dict[str, Transition] = {}
         self.is_cut_off: bool = False
+        self.overrides: OverrideBook = OverrideBook(
+            clock, instance.notifier, tells_patterns=number == 0
+        )
+        self.overrides.watch(self._put_all_under)
 
     def take_over(self, inherited: Table) -> None:
         """Continue with the known transitions and the same local circuits in a forked process."""
         self.latest = inherited.latest
+        self.overrides.take_over(inherited.overrides)
         self._locals = inherited._locals.taken_over()
         for circuit in self._locals.all():
             circuit.begin_anew(self._home)
@@ -81,16 +91,30 @@ class Table:
         """The local side of a circuit, created on first use."""
         circuit = self._locals.get(name)
         if circuit is None:
-            circuit = LocalCircuit(name, self._policies[name], Admission(self._name), self._home)
+            policy = self._policies[name]
+            admission = Admission(self._name, observes=policy.observe)
+            circuit = LocalCircuit(name, policy, admission, self._home)
             with self._joining:
                 circuit.admission.instance = self._name
                 self._locals.add(circuit)
                 self._introduce(circuit)
+            self.put_under(circuit)
             if name in self._alone or name in self.latest:
                 self._admit(circuit)
             else:
                 self._new_circuits.append(name)  # any thread's
         return circuit
+
+    def put_under(self, circuit: LocalCircuit) -> None:
+        """Apply the override of a circuit, or none."""
+        with circuit.lock:
+            override = self.overrides.find(circuit.name)
+            until = float("inf") if override is None else self.overrides.ends_at(override)
+            circuit.admission.put_under(override, until)
+
+    def _put_all_under(self) -> None:
+        for circuit in self._locals.all():
+            self.put_under(circuit)
 
     def knows(self, name: str) -> bool:
         """Whether the fleet or this instance knows a circuit."""
@@ -149,11 +173,19 @@ class Table:
         self.latest[name] = transition
         if transition.leader == self._name:
             self._count(transition)
+        if transition.reason.cause is Cause.PROBE:
+            self._drop_retry_after(name)
         before = self._alone.pop(name, known)
         if self._stand_in is not None:
             self._stand_in.overruled(name)
         self._take_effect(before, transition)
         return True
+
+    def _drop_retry_after(self, name: str) -> None:
+        """Forget the upstream's deadline, before which an operator wants an attempt."""
+        circuit = self._locals.get(name)
+        if circuit is not None:
+            circuit.drop_retry_after()
 
     def cut_off(self, stand_in: StandIn | None) -> None:
         """Let a stand-in for the fleet listen to circuits with `cut_off="local"`. With None, the
@@ -185,9 +217,11 @@ class Table:
         self._take_effect(before, transition)
 
     def _count(self, transition: Transition) -> None:
-        """Count an opening that was decided on this instance."""
-        if transition.previous is State.CLOSED and transition.state is State.OPEN:
-            self._statistics.opened(transition.circuit, transition.reason.cause)
+        """Count an opening that was decided on this instance. An operator's is no outage."""
+        cause = transition.reason.cause
+        opens = transition.previous is State.CLOSED and transition.state is State.OPEN
+        if opens and cause is not Cause.FORCED:
+            self._statistics.opened(transition.circuit, cause)
 
     def _introduce(self, circuit: LocalCircuit) -> None:
         asks = circuit.policy.cut_off == "local"

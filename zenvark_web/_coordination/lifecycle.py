@@ -202,6 +202,22 @@ class Lifecycle:
             return await work()
         return await aside(lambda: self._ask_blocking(session.loop, work, patience))
 
+    def ask_sync(self, work: Callable[[], Coroutine[Any, Any, T]], patience: float) -> T:
+        """`ask` for synchronous code.
+
+        Raises:
+            RuntimeError: The coordinator runs in the event loop that this call would block.
+            BackendError: As for `ask`.
+        """
+        session = self.session
+        if session is None or session.stopping or not session.loop.is_running():
+            raise BackendError(f"{self._owner!r} does not run: start it first")
+        if session.loop is place_here():
+            raise RuntimeError(
+                f"{self._owner!r} is running in this event loop: await the method without `_sync`"
+            )
+        return self._ask_blocking(session.loop, work, patience)
+
     def _ask_blocking(
         self,
         loop: asyncio.AbstractEventLoop,

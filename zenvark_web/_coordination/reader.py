@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -17,6 +18,9 @@ from ..backends.base import (
     Batch,
     Forgotten,
     LeaderChange,
+    OverrideRecord,
+    OverridesRestored,
+    Probe,
     Recalled,
     Rest,
     ResultEntry,
@@ -34,6 +38,11 @@ WAIT = 2.0
 WAIT_WITH_GRANTS = 0.5
 """Seconds to wait for new entries. An instance with a grant reads more often, because it may use
 its permits only while it knows that no other instance has them."""
+
+MOST_PROBES = 100
+
+PROBE_PATIENCE = 10.0
+"""Seconds for which an instance keeps a request of an operator that no leader may have received."""
 
 FAR_AHEAD = 86_400.0
 """Seconds ahead of the clock that no entry of the fleet reaches, even after a change of the clock.
@@ -71,6 +80,10 @@ class ResultReader(Protocol):
         """Remove a circuit."""
         ...
 
+    def probe(self, probe: Probe) -> None:
+        """Attempt the recovery of a circuit now."""
+        ...
+
 
 class Reader:
     """The loop that reads the streams.
@@ -94,6 +107,8 @@ class Reader:
     ) -> None:
         self._backend = shard.backend
         self._table = shard.table
+        self._overrides = shard.table.overrides
+        self._probes: deque[tuple[float, Probe]] = deque(maxlen=MOST_PROBES)
         self._clock = shard.clock
         self._notifier = instance.notifier
         self._connection = connection
@@ -115,7 +130,7 @@ class Reader:
         self._leader_waits = leader is not None
         self._results = None
 
-    def check(self, last_state: Position, circuits: int) -> None:
+    def check(self, last_state: Position, circuits: int, override: int) -> None:
         """Restart from a snapshot if the store has lost data.
 
         Args:
@@ -123,8 +138,9 @@ class Reader:
                 ahead of it.
             circuits: The number of stored circuits. An instance that knows more circuits restores
                 them.
+            override: The newest number of overrides.
         """
-        began_anew = last_state < self._states
+        began_anew = last_state < self._states or override < self._overrides.number
         lost_some = self._remainder is None and circuits < len(self._table.latest)
         if began_anew or lost_some:
             self.refresh()
@@ -142,6 +158,7 @@ class Reader:
         asked = self._clock.monotonic()
         snapshot = await self._backend.load()
         self._clock.sync(snapshot.now, asked)
+        await self._load_overrides(snapshot)
         found = list(snapshot.transitions)
         if snapshot.rest is not None:  # very many: what is not closed is in the first part
             latest = self._table.latest
@@ -214,6 +231,7 @@ class Reader:
         snapshot = await self._backend.load(leading=leader is not None)
         self._connection.answered(Asker.READER)  # after the first read it would be late by its wait
         self._clock.sync(snapshot.now, asked)
+        await self._load_overrides(snapshot)
         remainder = _Remainder(self._table.latest, snapshot.rest)
         await self._apply_all(remainder, (*snapshot.malformed, *snapshot.transitions))
         self._states = snapshot.position
@@ -224,6 +242,21 @@ class Reader:
             await self._start_leader(leader, snapshot)
         if remainder.rest is None:
             await self._end_load(remainder)
+
+    async def _load_overrides(self, snapshot: Snapshot) -> None:
+        """Load the overrides, and give back those that the store has lost."""
+        restored = self._overrides.load(snapshot.overrides)
+        if restored is None:
+            return
+        if not await self._backend.restore_overrides(snapshot.overrides, restored):
+            self.refresh()  # somebody was faster
+
+    def _probe(self, probe: Probe) -> None:
+        """Pass a request on to the leader; a follower keeps it, in case it is the next one."""
+        if self._leader is not None and not self._leader_waits:
+            self._leader.probe(probe)
+        else:
+            self._probes.append((self._clock.monotonic(), probe))
 
     async def _load_more(self, remainder: _Remainder) -> None:
         """Load a further part of a large store, circuits with calls first."""
@@ -267,11 +300,19 @@ class Reader:
             if leader is self._leader:
                 self._leader_waits = False
                 self._results = position
+                self._make_up_for_probes(leader)
             return
         # A lease may outlive a restart of the store with an older copy of its data.
         leader.rewrite_checkpoint(snapshot)
         if self._results and snapshot.results < self._results:
             self._results = START
+
+    def _make_up_for_probes(self, leader: ResultReader) -> None:
+        """Pass on what operators asked for while nobody led."""
+        while self._probes:
+            at, probe = self._probes.popleft()
+            if self._clock.monotonic() - at < PROBE_PATIENCE:
+                leader.probe(probe)
 
     def _apply_item(self, item: StateItem) -> None:
         if isinstance(item, Transition):
@@ -282,6 +323,8 @@ class Reader:
                 self._leader.forget(item.circuit)
         elif isinstance(item, Recalled):
             self._table.recall(item.circuit, item.generation)
+        elif isinstance(item, OverrideRecord | OverridesRestored | Probe):
+            self._apply_operators(item)
         elif isinstance(item, LeaderChange):
             if item.circuits is not None and item.circuits < len(self._table.latest):
                 self.refresh()  # the new leader may know less than this instance
@@ -290,6 +333,12 @@ class Reader:
             self._notifier.unknown_entry(item.kind)
         else:
             self._notifier.report_error(item)
+
+    def _apply_operators(self, item: OverrideRecord | OverridesRestored | Probe) -> None:
+        if isinstance(item, Probe):
+            self._probe(item)
+        elif isinstance(item, OverridesRestored) or not self._overrides.apply(item):
+            self.refresh()
 
     def _apply(self, transition: Transition, *, fresh: bool) -> None:
         if transition.unknown_state:

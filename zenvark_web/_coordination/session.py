@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import FIRST_COMPLETED
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from .._circuits.shard import Shard
+from .._circuits.shard import Shard, shard_of
+from .._core.overrides import OverrideRecord, OverrideRequest
+from .._core.patterns import is_pattern
 from .._core.states import Role
 from .._runtime.instance import Instance
-from ..exceptions import StopError
+from ..backends.base import Probe
+from ..exceptions import BackendError, StopError
 from .election import LeaseBalancer
 from .shard_runner import Loop, ShardRunner, end
 from .thaw import Thaw
@@ -23,6 +26,12 @@ LEAVE_PATIENCE = 1.0
 STOP_PATIENCE = 5.0
 LONGEST_STOP = STOP_PATIENCE + 2 * LEAVE_PATIENCE + 1.0
 """Seconds after which a stop has ended for certain, in a loop that is not blocked."""
+
+
+OPERATOR_PATIENCE = 2.0
+"""Seconds for which an operator waits for the store."""
+
+T = TypeVar("T")
 
 
 class Kept(Protocol):
@@ -144,6 +153,52 @@ class Session:
             await asyncio.wait({work})
         return not work.cancelled() and work.exception() is None
 
+    async def override(self, request: OverrideRequest) -> OverrideRecord:
+        """Set or lift an override: in the circuit's shard, or for a pattern in all.
+
+        Raises:
+            BackendError: A store does not answer in time.
+            OverrideConflictError, OverrideLimitError: A store refuses it.
+            ValueError: `expect` for a pattern in several shards.
+        """
+        if not is_pattern(request.circuit):
+            runner = self._runners[shard_of(request.circuit, len(self._runners))]
+            return await _in_time(runner.override(request))
+        if request.expect is not None and len(self._runners) > 1:
+            raise ValueError(
+                "expect requires the name of one circuit: a pattern has another number in each of "
+                f"the {len(self._runners)} shards"
+            )
+        return await self._override_all(request)
+
+    async def _override_all(self, request: OverrideRequest) -> OverrideRecord:
+        """Write a pattern to all shards, and name those that failed."""
+        writes = [_in_time(runner.override(request)) for runner in self._runners]
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        failed = {
+            shard: answer
+            for shard, answer in enumerate(answers)
+            if isinstance(answer, BaseException)
+        }
+        for error in failed.values():
+            if len(answers) == 1 or not isinstance(error, BackendError):
+                raise error
+            shards = ", ".join(map(str, failed))
+            raise BackendError(
+                f"the override of {request.circuit!r} was not written in the shards {shards} of "
+                f"{len(answers)}; repeat it, which is harmless elsewhere: {error}"
+            ) from error
+        records = [answer for answer in answers if isinstance(answer, OverrideRecord)]
+        return max(records, key=lambda record: record.number)
+
+    async def probe(self, probe: Probe) -> None:
+        """Ask for an attempt to recover a circuit now.
+
+        Raises:
+            BackendError: The store does not answer in time.
+        """
+        await _in_time(self._runners[shard_of(probe.circuit, len(self._runners))].probe(probe))
+
     async def _catch_up(self) -> None:
         await asyncio.gather(*(runner.catch_up() for runner in self._runners))
 
@@ -224,3 +279,15 @@ class Session:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LEAVE_PATIENCE):
                     await self._instance.notifier.drain()
+
+
+async def _in_time(work: Awaitable[T]) -> T:
+    """Wait for the store as long as an operator does."""
+    try:
+        async with asyncio.timeout(OPERATOR_PATIENCE):
+            return await work
+    except TimeoutError:
+        raise BackendError(
+            f"no answer from the store within {OPERATOR_PATIENCE:g} s: the request may have been "
+            "executed or not; repeat it"
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from .._circuits.shard import Shard
@@ -11,7 +12,7 @@ from .._judging.alone import Alone
 from .._judging.leader import Leader
 from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
-from ..backends.base import News, Presence
+from ..backends.base import News, OverrideRecord, OverrideRequest, Presence, Probe
 from ..exceptions import BackendError
 from .election import Election, LeaseBalancer
 from .reader import Reader
@@ -19,6 +20,9 @@ from .reporter import Reporter
 from .slow_calls import SlowCallMonitor
 
 CANCEL_AGAIN = 0.5
+
+TAKES_EFFECT = 0.5
+"""Seconds to wait for an override to take effect on the instance that has set it."""
 
 READ_AGAIN = 0.05
 """Seconds until the next attempt to read news after a failed one."""
@@ -56,6 +60,7 @@ class ShardRunner:
         self._balancer = balancer
         self._tasks = tasks
         self._leading: list[asyncio.Task[None]] = []
+        self._leader: Leader | None = None
         self._connection = ConnectionStatus(instance.notifier)
         self._reporter = Reporter(instance, shard, self._connection)
         self._election = Election(instance, shard, self._connection, balancer, self)
@@ -67,6 +72,7 @@ class ShardRunner:
             self._reader.run,
             self._reporter.run,
             self._reporter.send_lost,
+            shard.table.overrides.run,
         ]
         policies = instance.policies.all()
         if any(policy.slow_call is not None for policy in policies):
@@ -98,6 +104,7 @@ class ShardRunner:
     def open(self) -> None:
         """Prepare for use in the running loop."""
         self._shard.clock.open()
+        self._shard.table.overrides.open()
         self._shard.backend.open()
         self._shard.outbox.open(self._reporter.wake, self._monitor)
 
@@ -111,6 +118,28 @@ class ShardRunner:
         self._election.hurry()
         await asyncio.gather(self._reporter.empty(), self._read_news())
         self._shard.table.renew_waits()
+
+    async def override(self, request: OverrideRequest) -> OverrideRecord:
+        """Set or lift an override; return when it applies here, or after a moment.
+
+        Raises:
+            BackendError: The store does not answer.
+            OverrideConflictError, OverrideLimitError: The store refuses it.
+        """
+        overrides = self._shard.table.overrides
+        record = await self._shard.backend.override(request, overrides.number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAKES_EFFECT):
+                await overrides.reached(record.number)
+        return record
+
+    async def probe(self, probe: Probe) -> None:
+        """Ask for an attempt to recover now.
+
+        Raises:
+            BackendError: The store does not answer.
+        """
+        await self._shard.backend.probe(probe)
 
     async def _read_news(self) -> None:
         while True:
@@ -142,12 +171,17 @@ class ShardRunner:
         started = [self._tasks.start(loop) for loop in leader.loops]
         self._leading = [task for task in started if task is not None]
         if self._leading:
+            self._leader = leader
+            self._shard.table.overrides.watch(leader.overrides_changed)
             self._reader.serve(leader)
         self._balancer.taken()
 
     def deposed(self) -> None:
         """Follow another leader."""
         self._reader.serve(None)
+        if self._leader is not None:
+            self._shard.table.overrides.unwatch(self._leader.overrides_changed)
+            self._leader = None
         for task in self._leading:
             end(task)
         self._leading = []
@@ -155,7 +189,7 @@ class ShardRunner:
 
     def learned(self, news: News) -> None:
         """Check whether the store has lost circuits or results."""
-        self._reader.check(news.last_state, news.circuits)
+        self._reader.check(news.last_state, news.circuits, news.override)
         self._shard.outbox.in_flight.review(news.account)
         self._shard.outbox.in_flight.report_losses()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from .overrides import Override, OverrideRecord
 from .ramp import Credit, Ramp, first_credit
 from .states import Grant, State, Transition, TrialNote
 
@@ -21,17 +22,25 @@ TRIAL_RETRY_AFTER = 1.0
 """The Retry-After of a rejection while trial calls are in flight, or due: their end is not known.
 Never 0, at which callers would retry at once, again and again."""
 
+FORCED_RETRY_AFTER = 60.0
+"""The Retry-After of a rejection while an operator holds the circuit open without an end."""
+
 NEVER = float("-inf")
 
 
 class Admission:
     """The admission to one circuit on one instance.
 
+    An operator's override comes before the verdict of the fleet, and after that the policy's
+    `observe`: the verdict, `state` and `closed`, is the same under all of them.
+
     Args:
         instance: This instance's id, which its grants name.
+        observes: Whether the verdict is only observed here, unless an operator has decided.
 
     Attributes:
         instance: The same.
+        state: The verdict.
         closed: Whether the circuit is closed.
         generation: The generation of a call that starts now.
         plain: The generation of a call that starts now, if every call is permitted and counted;
@@ -44,6 +53,9 @@ class Admission:
     __slots__ = (
         "_ascent",
         "_granted",
+        "_observes",
+        "_override",
+        "_override_until",
         "_retry_at",
         "_trial",
         "closed",
@@ -54,8 +66,11 @@ class Admission:
         "state",
     )
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, *, observes: bool = False) -> None:
         self.instance: str = instance
+        self._observes = observes
+        self._override: OverrideRecord | None = None
+        self._override_until = float("inf")
         self.state: State = State.CLOSED
         self.closed: bool = True
         self.generation: int = 0
@@ -88,11 +103,48 @@ class Admission:
         self._set_shortcuts()
 
     def _set_shortcuts(self) -> None:
-        """Decide whether calls pass, or are rejected, without asking for anything else."""
-        self.shut_until = self._retry_at if self.state is State.OPEN else NEVER
+        """Decide whether calls pass, or are rejected, without asking for anything else. Only the
+        verdict takes the shortcuts: under an override, a call asks for its end."""
+        override = self._override
+        forced = override is not None and override.mode is Override.FORCE_OPEN
+        plainly_shut = self.state is State.OPEN and override is None and not self._observes
+        self.shut_until = self._retry_at if plainly_shut else NEVER
         # Last: a call of another thread that reads None then reads the rest. And one value, so that
         # it reads whether it passes and the generation that it counts in at one moment.
-        self.plain = self.generation if self.closed else None
+        self.plain = self.generation if self.closed and not forced else None
+
+    def put_under(self, override: OverrideRecord | None, until: float) -> None:
+        """Apply an override, or none.
+
+        Args:
+            override: The override.
+            until: The monotonic second at which it ends.
+        """
+        self._override, self._override_until = override, until
+        self._set_shortcuts()
+
+    def override(self, now: float) -> OverrideRecord | None:
+        """The override in force at this monotonic second."""
+        return self._override if now < self._override_until else None
+
+    def mode(self, now: float) -> Override | None:
+        """What calls meet instead of the verdict, if anything."""
+        override = self.override(now)
+        if override is not None:
+            return override.mode
+        return Override.OBSERVE if self._observes else None
+
+    def met(self, now: float) -> State:
+        """The state that calls meet."""
+        mode = self.mode(now)
+        if mode is None:
+            return self.state
+        return State.OPEN if mode is Override.FORCE_OPEN else State.CLOSED
+
+    def forced_for(self, now: float) -> float:
+        """The Retry-After of a circuit that an operator holds open: the rest of the override."""
+        left = self._override_until - now
+        return max(TRIAL_RETRY_AFTER, left) if left < float("inf") else FORCED_RETRY_AFTER
 
     @property
     def trying(self) -> bool:
@@ -110,7 +162,11 @@ class Admission:
         return not self.closed and self._ascent is None
 
     def share(self, now: float) -> float:
-        """The permitted share of calls: 1 when closed, 0 when open or in a trial."""
+        """The permitted share of calls: 1 when closed, 0 when open or in a trial. Under an
+        override, all of them or none."""
+        mode = self.mode(now)
+        if mode is not None:
+            return float(mode is not Override.FORCE_OPEN)
         ascent = self._ascent
         return float(self.closed) if ascent is None else ascent.share(now)
 

@@ -28,6 +28,10 @@ class Capability(StrEnum):
     RAMP = "ramp"
     """The schedule of a ramp in a transition: others see a half-open circuit without permits."""
 
+    OVERRIDE = "override"
+    """An operator's override: others go by the verdict, which is open where an operator has forced
+    that."""
+
 
 ALL: frozenset[str] = frozenset(Capability)
 """The capabilities of this version."""

@@ -23,6 +23,10 @@ With a policy's `ramp`, the passed check or trial leads to a ramp instead of CLO
 a schedule, in which each instance permits a growing share of its calls. The whole ramp is one
 generation, and its results are counted like those of a closed circuit, with a fresh window.
 
+An operator may hold a circuit open. It counts nothing then, and makes no attempt to recover. When
+it is released, the next attempt is due, so that it recovers like any other open circuit: the end of
+an override never lets all calls pass at once.
+
 Only results of the current generation count, so every transition resets the counts. Two inputs are
 not results. A call in flight may be slow already, so a window may trip before the call ends. And a
 Retry-After deadline applies whichever call received it: no attempt to recover is made before it.
@@ -121,11 +125,19 @@ class Circuit:
         self._callers = Callers()
         self._next_attempt_at: float | None = None
         self._recalls = 0
+        self._held = False
         self._enter(now, Counting(policy.strategy))
+
+    @property
+    def held(self) -> bool:
+        """Whether an operator holds it open."""
+        return self._held
 
     @property
     def deadline(self) -> float | None:
         """When to call `due` next, unless something happens before."""
+        if self._held:
+            return None
         if self._trial is not None:
             return self._trial.deadline
         if self._ascent is not None:
@@ -173,6 +185,11 @@ class Circuit:
         self._retry_after.extend(report.retry_after, at)
         if not replayed:
             self._note_callers(instance, report, now)
+        return None if self._held else self._decide(instance, report, at, now, replayed=replayed)
+
+    def _decide(
+        self, instance: str, report: Report, at: float, now: float, *, replayed: bool
+    ) -> Transition | Recall | None:
         for run in report.runs:
             # Calls of earlier generations would decide twice on what their own has decided.
             if run.generation == self.latest.generation:
@@ -216,7 +233,7 @@ class Circuit:
 
     def checked(self, check: Check, error: str | None, now: float) -> Transition | None:
         """Apply the result of a health check: None if it passed, else its error (for people)."""
-        if check.generation != self.latest.generation:
+        if self._held or check.generation != self.latest.generation:
             return None
         idle = check.type is HealthCheckType.IDLE
         if error is not None:
@@ -236,6 +253,46 @@ class Circuit:
         """Request a health check again that could not be run."""
         if check.generation == self.latest.generation and self._next_attempt_at is None:
             self._next_attempt_at = now + CHECK_AGAIN
+
+    # Operators
+
+    def hold(self, detail: str, now: float) -> Transition | None:
+        """Hold it open until `release`.
+
+        Args:
+            detail: The operator and the reason, for people.
+            now: The leader's seconds.
+
+        Returns:
+            The transition that opens it, unless it is open.
+        """
+        self._held = True
+        if self.latest.state is State.OPEN:
+            return None
+        reason = Reason(cause=Cause.FORCED, detail=detail)
+        attempt = max(1, self.latest.attempt)
+        return self._move(reason, now, attempt=attempt, delay=self._waits.before(attempt))
+
+    def release(self, now: float) -> None:
+        """Hold it open no longer: the next attempt to recover is due, or after its wait."""
+        self._held = False
+        self._passed = 0
+        self._next_attempt_at = max(now, self.latest.retry_at)
+
+    def hurry(self, detail: str, now: float) -> Transition | None:
+        """Have the next attempt to recover made at once, even before a Retry-After deadline.
+
+        Args:
+            detail: The operator and the reason, for people.
+            now: The leader's seconds.
+
+        Returns:
+            The transition that ends the wait, if it waits.
+        """
+        if self._held or self.latest.state is not State.OPEN:
+            return None
+        self._retry_after.drop()
+        return self._move(Reason(cause=Cause.PROBE, detail=detail), now, delay=0.0)
 
     def repair(self, report: Report, *, at: float, now: float) -> Transition | None:
         """Restore a state that the store has lost from the report of an instance. An instance with

@@ -36,7 +36,7 @@ class NamePatterns(Generic[T]):
     def __init__(self, what: str, values: Mapping[str, T]) -> None:
         for name in values:
             check_name(f"a name in {what}", name)
-        wild = {name for name in values if not WILDCARDS.keys().isdisjoint(name)}
+        wild = {name for name in values if is_pattern(name)}
         self.exact = {name: value for name, value in values.items() if name not in wild}
         ordered = sorted(filter(wild.__contains__, values), key=_literal_length, reverse=True)
         self.patterns = [(re.compile(_regex(name)), values[name]) for name in ordered]
@@ -50,6 +50,11 @@ class NamePatterns(Generic[T]):
     def values(self) -> Sequence[T]:
         """Every value."""
         return [*self.exact.values(), *(value for _, value in self.patterns)]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has wildcards."""
+    return not WILDCARDS.keys().isdisjoint(name)
 
 
 def _literal_length(pattern: str) -> int:

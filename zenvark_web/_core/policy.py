@@ -23,6 +23,9 @@ event loop."""
 LONGEST_RETRY_AFTER = 86_400.0
 """The upper limit of `max_retry_after`, in seconds."""
 
+OF_THIS_INSTANCE = {"judges": False}
+"""The metadata of settings that do not change how a leader judges: instances may differ in them."""
+
 Classify: TypeAlias = Callable[[Any], Outcome]
 """Maps a call's result or exception to its outcome."""
 
@@ -73,6 +76,9 @@ class BreakerPolicy:
         cut_off: The behaviour of an instance that cannot reach Redis. `"hold"` keeps the fleet's
             last state. `"local"` decides by the instance's own results, opens and recovers for this
             instance only, and returns to the fleet's state afterwards.
+        observe: Shadow mode: this instance reports results as ever, and permits all calls, also
+            those that the circuit would reject (`Breaker.would_block`). An operator's override
+            takes precedence. Instances may differ in this setting.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -91,6 +97,7 @@ class BreakerPolicy:
     classify: Classify | None = None
     max_retry_after: float = 300.0
     cut_off: Literal["hold", "local"] = "hold"
+    observe: bool = field(default=False, metadata=OF_THIS_INSTANCE)
 
     def __post_init__(self) -> None:
         self._check_parts()
@@ -115,6 +122,8 @@ class BreakerPolicy:
         self._check_idle_interval()
         if self.cut_off not in ("hold", "local"):
             raise ValueError(f"cut_off must be 'hold' or 'local', not {self.cut_off!r}")
+        if not isinstance(self.observe, bool):
+            raise TypeError(f"observe must be True or False, not {self.observe!r}")
 
     def _check_parts(self) -> None:
         if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):
@@ -223,6 +232,7 @@ def described(part: object) -> str:
     if kind in (str, tuple, range):
         return repr(part)
     if is_dataclass(kind):
-        inner = ", ".join(described(getattr(part, f.name)) for f in fields(kind))
+        judging = (f.name for f in fields(kind) if f.metadata.get("judges", True))
+        inner = ", ".join(described(getattr(part, name)) for name in judging)
         return f"{kind.__qualname__}({inner})"
     return getattr(part, "__qualname__", kind.__qualname__)

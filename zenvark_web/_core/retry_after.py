@@ -28,3 +28,7 @@ class RetryAfterDeadline:
         """
         if seconds is not None and seconds > 0 and self._longest:
             self.until = max(self.until, at + min(seconds, self._longest))
+
+    def drop(self) -> None:
+        """Forget the deadline: an operator wants an attempt before it."""
+        self.until = 0.0

@@ -58,11 +58,13 @@ class BreakerStatus:
         name: The circuit's name.
         state: The circuit's state when the call was rejected.
         retry_after: Seconds until the next attempt to recover.
+        forced: Whether an operator holds the circuit open.
     """
 
     name: str
     state: State
     retry_after: float
+    forced: bool = False
 
 
 def retry_seconds(remaining: float, chance: Callable[[], float] = random.random) -> int:
@@ -82,12 +84,18 @@ def retry_seconds(remaining: float, chance: Callable[[], float] = random.random)
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields as both HTTP clients and ASGI servers take them without another look."""
 
+_FORCED = b', "forced": true'
+
 MOST_ENCODED = 1_000
 """The maximum number of encoded names of circuits to keep."""
 
 
 def problem(
-    retry_after: float, circuit: str | None = None, kind: ProblemType = CIRCUIT_OPEN
+    retry_after: float,
+    circuit: str | None = None,
+    kind: ProblemType = CIRCUIT_OPEN,
+    *,
+    forced: bool = False,
 ) -> tuple[Fields, bytes]:
     """The header fields and the body of the response, from parts that are encoded already: while a
     circuit is open, a busy service makes as many of them as it has requests.
@@ -97,11 +105,13 @@ def problem(
         circuit: The circuit's name, unless it must stay secret: it can be the name of an internal
             host.
         kind: The problem type.
+        forced: Whether an operator holds the circuit open.
     """
     # Once, so that header and document agree.
     seconds = b"%d" % retry_seconds(retry_after)
     begin = _encoded_kind(kind)
-    body = begin + seconds + (b"}" if circuit is None else _encoded_circuit(circuit))
+    seconds_and_more = seconds + _FORCED if forced else seconds
+    body = begin + seconds_and_more + (b"}" if circuit is None else _encoded_circuit(circuit))
     fields = [
         (b"content-type", _CONTENT_TYPE),
         (b"retry-after", seconds),

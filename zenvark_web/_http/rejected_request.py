@@ -57,12 +57,13 @@ class RejectedRequest:
     def error(self) -> Any:
         """The rejection as an error of the library."""
         return self._client.open_error(
-            self._rejection.name, self._rejection.retry_after, self._state
+            self._rejection.name, self._rejection.retry_after, self._state, self._rejection.forced
         )
 
     @property
     def _status(self) -> BreakerStatus:
-        return BreakerStatus(self._rejection.name, self._state, self._rejection.retry_after)
+        rejection = self._rejection
+        return BreakerStatus(rejection.name, self._state, rejection.retry_after, rejection.forced)
 
     def answer(self, when_open: WhenOpen) -> Any:
         """The response without a fallback.
@@ -73,7 +74,7 @@ class RejectedRequest:
         if when_open == "raise":
             raise self.error
         status = self._status
-        fields, body = problem(status.retry_after, status.name)
+        fields, body = problem(status.retry_after, status.name, forced=status.forced)
         fields += NEVER_RETRY, content_length(body)
         if self.request.method.upper() == "HEAD":
             body = b""

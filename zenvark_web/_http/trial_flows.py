@@ -43,7 +43,12 @@ class TrialFlows:
     def admit(self, breaker: Breaker, request: Any) -> Permit | CircuitOpenError:
         """The permit to send a request, or the error of its rejection."""
         # The cheap check first: there is a flow only while a circuit recovers.
-        if self._some and breaker.state is State.HALF_OPEN and self._goes_on(breaker, request):
+        if (
+            self._some
+            and breaker.verdict is State.HALF_OPEN
+            and breaker.state is not State.OPEN  # no operator holds it open
+            and self._goes_on(breaker, request)
+        ):
             return further(breaker)
         return admit(breaker)
 

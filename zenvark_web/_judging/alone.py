@@ -18,6 +18,7 @@ from .._circuits.runs import PendingRun
 from .._circuits.shard import Shard
 from .._core.capabilities import Capability
 from .._core.order import Lease
+from .._core.overrides import OverrideRecord
 from .._core.states import Report, Run, State, Transition
 from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
@@ -82,6 +83,7 @@ class Alone:
         self._frame = self._clock.frame()
         self._evaluator = evaluator = Evaluator(self._instance, self._frame, self, NO_LEASE)
         self._table.cut_off(self)
+        self._table.overrides.watch(evaluator.review)
         try:
             self._start_from_fleet(evaluator)
             async with asyncio.TaskGroup() as tasks:
@@ -91,6 +93,7 @@ class Alone:
                 for task in running:
                     task.cancel()
         finally:
+            self._table.overrides.unwatch(evaluator.review)
             self._evaluator = None
             self._starts.clear()
             self._fresh.clear()
@@ -235,6 +238,10 @@ class Alone:
     def allows(self, capability: Capability) -> bool:
         """Return True: nobody else reads these decisions."""
         return True
+
+    def override(self, circuit: str) -> OverrideRecord | None:
+        """Return the override of a circuit, as known when the store was reached."""
+        return self._table.overrides.find(circuit)
 
     def recalled(self, transition: Transition) -> None:
         """Ignore a recall: there is no other holder."""

@@ -14,7 +14,8 @@ from typing import Concatenate, ParamSpec, Protocol
 from .._core.capabilities import Capability
 from .._core.circuit import Check, Circuit, Recall
 from .._core.order import Lease
-from .._core.states import CircuitSnapshot, Report, Transition, WindowSnapshot
+from .._core.overrides import Override, OverrideRecord
+from .._core.states import CircuitSnapshot, Report, State, Transition, WindowSnapshot
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task
@@ -47,6 +48,10 @@ class Keeper(Protocol):
 
     def decided(self, transition: Transition) -> None:
         """Apply a transition, which is signed and in seconds of the shared clock."""
+        ...
+
+    def override(self, circuit: str) -> OverrideRecord | None:
+        """Return the override of a circuit, if there is one."""
         ...
 
     def recalled(self, transition: Transition) -> None:
@@ -106,6 +111,34 @@ class Evaluator:
         # Its own decisions are signed on their way out only, so their order is higher than here.
         if transition.generation > latest.generation if is_own else transition.order > latest.order:
             self._guarded(name, Circuit.adopt, self._entered(transition), self._now())
+
+    def review(self) -> None:
+        """Hold the counted circuits that operators hold open now, and release the others."""
+        for name in tuple(self.names):
+            circuit = self._circuits.get(name)
+            if circuit is not None and circuit.held is not self._is_forced(name):
+                self._guarded(name, _nothing)
+
+    def probe(self, name: str, detail: str) -> None:
+        """Have the next attempt to recover a circuit made at once."""
+        self._guarded(name, Circuit.hurry, detail, self._now())
+
+    def _is_forced(self, name: str) -> bool:
+        override = self._keeper.override(name)
+        return override is not None and override.mode is Override.FORCE_OPEN
+
+    def _hold(self, name: str, place: Place) -> None:
+        """Hold a circuit as an operator has decided, or release it."""
+        circuit, override = place.circuit, self._keeper.override(name)
+        if override is not None and override.mode is Override.FORCE_OPEN:
+            if not circuit.held or circuit.latest.state is not State.OPEN:
+                before = circuit.latest
+                detail = f"held open by {override.actor}: {override.reason}"
+                decision = circuit.hold(detail, self._now())
+                if decision is not None:
+                    self._hand_on(place, before, decision)
+        elif circuit.held:
+            circuit.release(self._now())
 
     def forget(self, name: str) -> None:
         """Remove a circuit. Its next report creates it again."""
@@ -246,6 +279,7 @@ class Evaluator:
         self._note_change(name)
         try:
             place = self._place(name)
+            self._hold(name, place)
             before = place.circuit.latest
             decision = decide(place.circuit, *args, **kwargs)
             self._report_faults(place.circuit)
@@ -329,7 +363,9 @@ class Evaluator:
     def _asks(self, name: str, check: Check) -> bool:
         """Return whether a circuit still requests a delayed check."""
         circuit = self._circuits.get(name)
-        return circuit is not None and circuit.latest.generation == check.generation
+        if circuit is None or self._is_forced(name):
+            return False
+        return circuit.latest.generation == check.generation
 
     def _claim(self, name: str) -> Claim:
         """Return the priority of a circuit's check."""

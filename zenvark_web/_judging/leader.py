@@ -14,6 +14,7 @@ from operator import itemgetter
 from .._circuits.shard import Shard
 from .._core.capabilities import Capability
 from .._core.order import Lease, Position
+from .._core.overrides import Override, OverrideRecord
 from .._core.states import LONGEST_LEAP, Report, State, Transition
 from .._core.strategies import TimeWindow
 from .._runtime.connection import RetryBackoff
@@ -23,6 +24,7 @@ from ..backends._time_slices import TimeSlice
 from ..backends.base import (
     Checkpoint,
     Presence,
+    Probe,
     ResultEntry,
     Snapshot,
 )
@@ -116,6 +118,7 @@ class Leader:
                 self._evaluator.begin(name)
         for name in self._watched:
             self._evaluator.begin(name)
+        self.overrides_changed()
         return position
 
     def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
@@ -172,6 +175,21 @@ class Leader:
             )
         )
 
+    def overrides_changed(self) -> None:
+        """Hold or release the circuits that are known or counted. Any other is held with its first
+        rejected call."""
+        overrides = self._table.overrides
+        for name in tuple(self._table.latest) if overrides.in_force else ():
+            override = overrides.find(name)
+            if override is not None and override.mode is Override.FORCE_OPEN:
+                self._evaluator.begin(name)
+        self._evaluator.review()
+
+    def probe(self, probe: Probe) -> None:
+        """Have the next attempt to recover a circuit made at once, as an operator asks."""
+        if self._table.known(probe.circuit).state is State.OPEN:
+            self._evaluator.probe(probe.circuit, f"asked for by {probe.actor}: {probe.reason}")
+
     # Loops
 
     @property
@@ -190,6 +208,10 @@ class Leader:
     def allows(self, capability: Capability) -> bool:
         """Return whether all present instances have a capability."""
         return self._capabilities.allow(capability)
+
+    def override(self, circuit: str) -> OverrideRecord | None:
+        """Return the override of a circuit, if there is one."""
+        return self._table.overrides.find(circuit)
 
     def recalled(self, transition: Transition) -> None:
         """Ask the holder of a grant for its unused permits."""
@@ -229,6 +251,9 @@ class Leader:
         self._compare(frozenset(presence.fingerprint for presence in present))
         self._office.present(present)
         await self._forget()
+        if self._table.overrides.number:
+            ended = self._table.overrides.ended
+            await self._backend.expire_overrides(self._lease, ended)
         self._checkpointer.note_present(present)
         await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
 
@@ -253,6 +278,7 @@ class Leader:
         another writer must have created; those without calls for long; and the least recently
         called ones beyond the maximum."""
         time_slice = TimeSlice()
+        named = self._table.overrides.in_force
         idle: list[tuple[float, Transition]] = []
         astray: list[Transition] = []
         for transition in list(self._table.latest.values()):
@@ -260,7 +286,9 @@ class Leader:
             if transition.generation > LONGEST_LEAP // 2:  # so that newcomers can always follow
                 astray.append(transition)
             quiet_for = self._idle_for(transition)
-            if self._policies[transition.circuit].idle_interval is None and quiet_for > 0:
+            is_kept = transition.circuit in named  # an operator has decided about it
+            watched = self._policies[transition.circuit].idle_interval is not None
+            if quiet_for > 0 and not watched and not is_kept:
                 idle.append((quiet_for, transition))
         idle.sort(key=itemgetter(0), reverse=True)
         surplus = len(self._table.latest) - self._instance.max_breakers

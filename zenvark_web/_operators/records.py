@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._core.states import Transition
-from ..backends.base import Forgotten, LeaderChange, Recalled, UnknownEntry
+from ..backends.base import (
+    Forgotten,
+    LeaderChange,
+    OverrideRecord,
+    OverridesRestored,
+    Probe,
+    Recalled,
+    UnknownEntry,
+)
 from ..backends.views import CircuitView, Event, Recent
 from ..exceptions import MalformedEntryError
 from .overview import Member, Overview, SeenCircuit
@@ -69,6 +77,8 @@ def of_event(event: Event) -> dict[str, Any]:
             event_name = "recalled"
         case UnknownEntry():
             return head | {"event": "unknown", "detail": item.kind}
+        case OverrideRecord() | Probe() | OverridesRestored():
+            return head | _of_operators(item)
         case MalformedEntryError():
             return head | {"event": "unreadable", "detail": str(item)}
     return head | {"event": event_name, "circuit": item.circuit, "generation": item.generation}
@@ -93,6 +103,31 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "retry_after_until": deadline or None,
         "recent": _recent(view.recent),
         "what_next": advice,
+    }
+
+
+def _of_operators(item: OverrideRecord | Probe | OverridesRestored) -> dict[str, Any]:
+    match item:
+        case OverrideRecord():
+            return {"event": "override", **of_override(item)}
+        case Probe():
+            who = {"actor": item.actor, "reason": item.reason}
+            return {"event": "probe", "circuit": item.circuit, **who}
+        case OverridesRestored():
+            return {"event": "overrides_restored", "number": item.number}
+
+
+def of_override(record: OverrideRecord) -> dict[str, Any]:
+    """Return the record of an override, or of its end."""
+    return {
+        "circuit": record.circuit,
+        "mode": None if record.mode is None else record.mode.value,
+        "reason": record.reason,
+        "actor": record.actor,
+        "at": record.at,
+        "until": record.until,
+        "number": record.number,
+        "expired": record.has_expired,
     }
 
 

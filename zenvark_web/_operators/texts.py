@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from .._core.overrides import Override, OverrideRecord
 from .._core.states import Cause, State, Transition
+from ..backends.base import Probe
 
 MOST = 200
 """The default limit for characters of a stored text."""
@@ -16,6 +18,12 @@ STATES: Mapping[State, str] = {
     State.CLOSED: "closed",
     State.OPEN: "open",
     State.HALF_OPEN: "half-open",
+}
+
+MODES: Mapping[Override, str] = {
+    Override.FORCE_OPEN: "forced open",
+    Override.FORCE_CLOSED: "forced closed",
+    Override.OBSERVE: "only observed",
 }
 
 STYLES: Mapping[State, str] = {
@@ -34,6 +42,18 @@ def escaped(text: str, most: int = MOST) -> str:
         each if each.isprintable() else each.encode("unicode_escape", "replace").decode()
         for each in shown
     )
+
+
+def operated(item: OverrideRecord | Probe) -> str:
+    """Return what an operator did to a circuit."""
+    why = f"by {escaped(item.actor, 60)}: {escaped(item.reason)}"
+    if isinstance(item, Probe):
+        return f"an attempt to recover was asked for {why}"
+    if item.has_expired:
+        return f"the override has expired; it was set {why}"
+    if item.mode is None:
+        return f"the override was lifted {why}"
+    return f"{MODES[item.mode]} {why}"
 
 
 def duration(seconds: float) -> str:

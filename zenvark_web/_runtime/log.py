@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .._core.states import Cause, Role, State
-from ..events import StateChange
+from ..events import OverrideChange, StateChange
 from ..exceptions import (
     BackendError,
     CallbackError,
@@ -103,7 +103,15 @@ CLOSED = "Circuit %s is closed: %s. Its calls are permitted."
 
 LEADS = "This instance leads: it evaluates the results of all instances and publishes transitions."
 FOLLOWS = "This instance follows: another instance leads and publishes transitions."
+OVERRIDE_SET = "Override %s applies to %s: %s (set by %s)."
+OVERRIDE_LIFTED = "Override %s of %s was lifted: %s (by %s). The fleet's verdict applies again."
+OVERRIDE_EXPIRED = (
+    "Override %s of %s has expired: %s (set by %s). The fleet's verdict applies again."
+)
+
 CONNECTED_AGAIN = "The store (Redis) answers again: this instance has loaded the current states."
+
+OVERRIDES = {"set": OVERRIDE_SET, "lifted": OVERRIDE_LIFTED, "expired": OVERRIDE_EXPIRED}
 
 NEVER_STARTED = (
     "The coordinator was not started in this process: the results of circuit %s are not evaluated, "
@@ -213,6 +221,24 @@ class Log:
         """Log that this instance has become the leader or a follower."""
         template = LEADS if role is Role.LEADER else FOLLOWS
         self._write(logging.INFO, "role", template, role=role.value)
+
+    def override_changed(self, change: OverrideChange) -> None:
+        """Log that an override takes effect or ends on this instance, which is a warning."""
+        override, source = change.override, change.lifted or change.override
+        self._write(
+            logging.WARNING,
+            f"override_{change.kind}",
+            OVERRIDES[change.kind],
+            override.mode,
+            change.circuit,
+            source.reason,
+            source.actor,
+            circuit=change.circuit,
+            mode=override.mode and override.mode.value,
+            reason=source.reason,
+            actor=source.actor,
+            number=source.number,
+        )
 
     def connected_again(self) -> None:
         """Log that Redis answers after an outage."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .._core.states import Role
-from ..events import StateChange
+from ..events import OverrideChange, StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of
@@ -50,11 +50,13 @@ class Callbacks:
         on_error: Called with each background error.
         on_state_change: Called with each state change of a circuit.
         on_role_change: Called with each new role.
+        on_override: Called with each change of an override.
     """
 
     on_error: Callback | None = None
     on_state_change: Callback | None = None
     on_role_change: Callback | None = None
+    on_override: Callback | None = None
 
 
 class Notifier:
@@ -117,6 +119,12 @@ class Notifier:
         self._log.role_changed(role)
         if self._callbacks.on_role_change is not None:
             self._call(self._callbacks.on_role_change, role)
+
+    def override_changed(self, change: OverrideChange) -> None:
+        """Report that an override takes effect or ends on this instance."""
+        self._log.override_changed(change)
+        if self._callbacks.on_override is not None:
+            self._call(self._callbacks.on_override, change)
 
     def connected_again(self) -> None:
         """Report that the store answers after an outage."""

@@ -68,7 +68,7 @@ async def send_problem(
 def _problem(
     scope: Scope, error: CircuitOpenError, kind: ProblemType
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    fields, body = problem(error.retry_after, kind=kind)
+    fields, body = problem(error.retry_after, kind=kind, forced=error.forced)
     fields.append(content_length(body))
     return fields, b"" if scope.get("method") == "HEAD" else body
 
@@ -90,7 +90,7 @@ def rejection_answer(error: BaseException) -> Answer | None:
     if rejection is None:
         return None
     handling(rejection)
-    fields, body = problem(rejection.retry_after)
+    fields, body = problem(rejection.retry_after, forced=rejection.forced)
     headers = {name.decode(): value.decode() for name, value in fields}
     return Answer(body, STATUS, headers)
 
@@ -155,7 +155,9 @@ class RejectionResponse:
         self._fallback = fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejected(self._error.name, self._error.retry_after)  # counts in middleware further out
+        error = self._error
+        # Counts in middleware further out.
+        rejected(error.name, error.retry_after, forced=error.forced)
         http = scope["type"] == "http"
         if http and self._fallback is not None:
             response = await self._response(self._fallback, scope, receive)

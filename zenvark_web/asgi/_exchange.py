@@ -95,7 +95,7 @@ class Exchange:
         """The rejection from which a framework has made a plain 500."""
         handled = self._handled()
         if handled is not None and not self._met.count:  # by another thread or task
-            self._met.add(handled.name, handled.retry_after)
+            self._met.add(handled.name, handled.retry_after, forced=handled.forced)
         if status_of(answer) != CRASHED:
             return None
         app = scope.get("app")

@@ -17,6 +17,7 @@ from .._core._checks import check_name
 from .._core.backoff import LONGEST_WAIT
 from .._core.order import Position
 from .._core.overdue import OVERDUE_SILENCE
+from .._core.overrides import MAX_OVERRIDES, MAX_REASON, Override, OverrideSnapshot
 from .._core.policy import LONGEST_RETRY_AFTER
 from .._core.ramp import Ramp, check_step, checked_shares
 from .._core.states import (
@@ -34,13 +35,16 @@ from .._core.states import (
     WindowSnapshot,
 )
 from ..exceptions import MalformedEntryError
-from ._encoding import VERSION, milliseconds, well_formed
+from ._encoding import NUMBERS, VERSION, milliseconds, well_formed
 from .base import (
     Account,
     Batch,
     Forgotten,
     LeaderChange,
+    OverrideRecord,
+    OverridesRestored,
     Presence,
+    Probe,
     Recalled,
     StateItem,
     UnknownEntry,
@@ -58,6 +62,7 @@ MAX_RUNS = 20_000
 STATES = {state.value: state for state in State}
 CAUSES = {cause.value: cause for cause in Cause}
 MAX_CAPABILITIES = 100
+MODES = {mode.value: mode for mode in Override}
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -279,6 +284,8 @@ def decode_state_entry(fields: Fields) -> StateItem:
     """
     if "transition" in fields:
         return decode_transition(fields["transition"])
+    if "override" in fields:
+        return decode_override(fields["override"])
 
     def decode() -> StateItem:
         _check_version(fields)
@@ -286,6 +293,11 @@ def decode_state_entry(fields: Fields) -> StateItem:
             return Recalled(_valid_name(fields["recalled"]), _whole(int(fields["generation"])))
         if "forgotten" in fields:
             return Forgotten(_valid_name(fields["forgotten"]), _whole(int(fields["generation"])))
+        if "overrides" in fields:
+            return OverridesRestored(_whole(int(fields["overrides"])))
+        if "probe" in fields:
+            actor, reason = _valid_name(fields["actor"]), _string(fields["reason"])[:MAX_REASON]
+            return Probe(_valid_name(fields["probe"]), actor, reason)
         if "leader" not in fields:
             return UnknownEntry(_kind(fields))
         leader, circuits = fields["leader"], fields.get("circuits")
@@ -301,6 +313,56 @@ def decode_state_entry(fields: Fields) -> StateItem:
 def _kind(fields: Fields) -> str:
     """The kind of an entry of the stream of states: its first field after the version."""
     return _valid_name(next(name for name in fields if name != "v")[:64])
+
+
+def decode_override(text: str) -> OverrideRecord:
+    """The record in a text.
+
+    Raises:
+        MalformedEntryError: It is of another version, or no override. An unknown mode is none.
+    """
+
+    def decode() -> OverrideRecord:
+        stored = _parse_json(text, dict)
+        _check_version(stored)
+        mode, until = stored["mode"], stored["until"]
+        return OverrideRecord(
+            circuit=_valid_name(stored["circuit"]),
+            mode=None if mode is None else MODES[mode],
+            reason=_string(stored["reason"])[:MAX_REASON],
+            actor=_string(stored["actor"])[:255],
+            at=_whole(stored["at"]) / 1000,
+            until=None if until is None else _whole(until) / 1000,
+            number=_whole(stored["number"], least=1),
+            follows=_whole(stored["after"]),
+        )
+
+    return _guarded("override", text, decode)
+
+
+def decode_numbers(text: str) -> tuple[int, ...]:
+    """The latest numbers in a text. What is unreadable counts as nothing known."""
+    try:
+        numbers = [_whole(int(part)) for part in text.split()]
+    except ValueError:
+        return (0,)
+    return tuple(sorted(numbers)) or (0,)
+
+
+def decode_overrides(
+    stored: Mapping[str, str], malformed: list[MalformedEntryError]
+) -> OverrideSnapshot:
+    """The content of the hash `overrides`. Errors of unreadable fields are added to a list."""
+    numbers = decode_numbers(stored.get(NUMBERS, ""))
+    records: list[OverrideRecord] = []
+    for name, text in stored.items():
+        if name == NUMBERS:
+            continue
+        try:
+            records.append(decode_override(text))
+        except MalformedEntryError as error:
+            malformed.append(error)
+    return OverrideSnapshot(numbers, tuple(records[:MAX_OVERRIDES]))
 
 
 def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:

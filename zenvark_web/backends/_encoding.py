@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._core.overrides import OverrideRecord, OverrideRequest
 from .._core.ramp import Ramp
 from .._core.states import (
     CircuitSnapshot,
@@ -36,6 +37,9 @@ from .._core.states import (
 from .base import Account, Batch, Presence
 
 VERSION = "1"
+
+NUMBERS = ""
+"""The field of the hash `overrides` that belongs to no circuit: the latest numbers."""
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -123,6 +127,33 @@ def _pack_grant(grant: Grant | None) -> list[Any] | None:
 
 def _pack_ramp(ramp: Ramp) -> list[Any]:
     return [list(ramp.shares), milliseconds(ramp.step)]
+
+
+def encode_override(record: OverrideRecord) -> str:
+    """The field of a circuit in the hash `overrides`, and in the streams."""
+    mode = record.mode and record.mode.value
+    until = None if record.until is None else milliseconds(record.until)
+    head = _head(record.circuit, mode, record.reason, record.actor)
+    at = milliseconds(record.at)
+    numbers = f'"until":{_dump(until)},"number":{record.number}}}'
+    return f'{head}"after":{record.follows},"at":{at},{numbers}'
+
+
+def encode_request(request: OverrideRequest) -> str:
+    """The beginning of a record, to which the store adds the time, the end and the number."""
+    return _head(
+        request.circuit, request.mode and request.mode.value, request.reason, request.actor
+    )
+
+
+def _head(circuit: str, mode: str | None, reason: str, actor: str) -> str:
+    stored = {"v": VERSION, "circuit": circuit, "mode": mode, "reason": reason, "actor": actor}
+    return _dump(stored)[:-1] + ","
+
+
+def encode_numbers(numbers: Sequence[int]) -> str:
+    """The latest numbers as one text."""
+    return " ".join(map(str, numbers))
 
 
 def encode_presence(me: Presence) -> str:

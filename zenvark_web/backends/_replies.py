@@ -44,13 +44,14 @@ def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
     return dict(zip(map(text, flat[::2]), map(text, flat[1::2]), strict=True))
 
 
-def news(now: Any, last_state: Any, circuits: Any, account: Any) -> News:
+def news(now: Any, last_state: Any, circuits: Any, account: Any, numbers: Any) -> News:
     """The news in the reply to a heartbeat."""
     try:
         known = _decoding.decode_account(text(account)) if account else None
     except MalformedEntryError:  # a leader writes it anew
         known = None
-    return News(int(now) / 1000, position(last_state), int(circuits), known)
+    override = _decoding.decode_numbers(text(numbers))[-1] if numbers else 0
+    return News(int(now) / 1000, position(last_state), int(circuits), known, override)
 
 
 async def checkpoint(
@@ -102,6 +103,12 @@ def entries(reply: Any, states: str) -> Iterable[StreamEntry]:
             yield StateEntry(at, _decoding.readable(_decoding.decode_state_entry, fields))
         else:
             yield ResultEntry(at, at.seconds, _decoding.readable(_decoding.decode_batch, fields))
+
+
+def audit_entry(at: Text, fields: Sequence[Text]) -> StateEntry:
+    """An entry of the audit, in the reply of a script."""
+    stored = pairs(fields)
+    return StateEntry(position(at), _decoding.readable(_decoding.decode_state_entry, stored))
 
 
 def _flatten(reply: Any) -> Iterable[tuple[str, Position, Mapping[str, str]]]:

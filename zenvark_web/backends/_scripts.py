@@ -32,6 +32,23 @@ local function add(stream, most, ...)
     keep(stream)
 end
 
+-- What operators decide outlives a pause of the fleet: an override may last for 30 days.
+local function keep_long(...)
+    for _, key in ipairs({...}) do
+        redis.call('PEXPIRE', key, 31 * DAY)
+    end
+end
+
+-- The latest numbers of overrides, with one more.
+local function later_numbers(numbers, number, most)
+    numbers = numbers .. ' ' .. number
+    local _, spaces = string.gsub(numbers, ' ', '')
+    for _ = tonumber(most), spaces do
+        numbers = string.gsub(numbers, '^%d* ', '', 1)
+    end
+    return numbers
+end
+
 -- The generation in a transition, even if the rest of it is unreadable, else -1.
 local function generation_in(stored)
     return tonumber(string.match(stored or '', '"generation":%s*(%d+)') or '') or -1

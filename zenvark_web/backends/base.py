@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._core.order import START, Lease, Position
+from .._core.overrides import OverrideRecord, OverrideRequest, OverrideSnapshot
 from .._core.states import CircuitSnapshot, Report, Transition
 from ..exceptions import MalformedEntryError
 
@@ -25,8 +26,13 @@ __all__ = [
     "LeaderChange",
     "Lease",
     "News",
+    "OverrideRecord",
+    "OverrideRequest",
+    "OverrideSnapshot",
+    "OverridesRestored",
     "Position",
     "Presence",
+    "Probe",
     "Recalled",
     "Report",
     "Rest",
@@ -38,6 +44,9 @@ __all__ = [
     "Transition",
     "UnknownEntry",
 ]
+
+
+NO_OVERRIDES = OverrideSnapshot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +114,14 @@ class News:
         last_state: The position of the newest entry in the stream of states.
         circuits: The number of stored circuits.
         account: The account of the instance that asked, if there is one.
+        override: The newest number of overrides; 0 without any.
     """
 
     now: float
     last_state: Position
     circuits: int = 0
     account: Account | None = None
+    override: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,7 @@ class Snapshot:
         checkpoint: The latest checkpoint; empty unless the instance leads.
         malformed: The entries that could not be read, and were skipped.
         rest: Loads the circuits that were left out; None if there are none.
+        overrides: The overrides.
     """
 
     now: float
@@ -179,6 +191,7 @@ class Snapshot:
     checkpoint: Checkpoint = Checkpoint()
     malformed: tuple[MalformedEntryError, ...] = ()
     rest: Rest | None = None
+    overrides: OverrideSnapshot = NO_OVERRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,15 +237,50 @@ class UnknownEntry:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An entry of the stream of states: an operator asks for an attempt to recover now.
+
+    Args:
+        circuit: The circuit.
+        actor: The operator.
+        reason: The operator's reason.
+    """
+
+    circuit: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverridesRestored:
+    """An entry of the stream of states: overrides that the store had lost were written again, and
+    must be loaded.
+
+    Args:
+        number: Their newest number.
+    """
+
+    number: int
+
+
 StateItem: TypeAlias = (
-    Transition | LeaderChange | Forgotten | Recalled | UnknownEntry | MalformedEntryError
+    Transition
+    | LeaderChange
+    | Forgotten
+    | Recalled
+    | OverrideRecord
+    | OverridesRestored
+    | Probe
+    | UnknownEntry
+    | MalformedEntryError
 )
 """The content of an entry of the stream of states."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateEntry:
-    """One entry of the stream of states."""
+    """One entry of the stream of states, or of the audit."""
 
     position: Position
     item: StateItem
@@ -351,6 +399,62 @@ class Backend(Protocol):
 
         Raises:
             FencedError: The lease is not the current one; nothing is asked.
+        """
+        ...
+
+    async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
+        """Set or lift an override, and announce that in the stream of states and the audit, in one
+        step. It needs no lease. The store gives the record its time, end and number.
+
+        Args:
+            request: The request. Lifting what is not set is recorded as well.
+            above: The record's number exceeds this one, and all that the store knows.
+
+        Raises:
+            OverrideConflictError: The override in force is not the expected one.
+            OverrideLimitError: There are as many overrides as there may be.
+        """
+        ...
+
+    async def probe(self, probe: Probe) -> None:
+        """Ask for an attempt to recover, in the stream of states and the audit, without a lease."""
+        ...
+
+    async def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
+        """Write overrides again that the store has lost, unless they have changed meanwhile, and
+        announce that in the stream of states. It needs no lease.
+
+        Args:
+            lost: The content as it was loaded.
+            restored: The content to write.
+
+        Returns:
+            Whether they were written.
+        """
+        ...
+
+    async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        """Remove the overrides that are over by the store's clock or the leader's, and announce
+        each in the stream of states and the audit.
+
+        Args:
+            lease: The leader's lease.
+            ended: The overrides that are over by the leader's clock.
+
+        Raises:
+            FencedError: The lease is not the current one; nothing is removed.
+        """
+        ...
+
+    async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
+        """The audit: overrides, probes, leaders, and the transitions between states.
+
+        Args:
+            after: Only entries after this position.
+            most: Of these, only so many of the newest ones.
+
+        Returns:
+            The entries, oldest first. About 5,000 are kept.
         """
         ...
 

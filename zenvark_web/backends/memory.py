@@ -11,13 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 
 from .._core.order import START, Lease, Position
+from .._core.overrides import KEPT_NUMBERS, MAX_OVERRIDES
 from .._core.states import Role, Transition
-from ..exceptions import FencedError, MalformedEntryError
+from ..exceptions import (
+    FencedError,
+    MalformedEntryError,
+    OverrideConflictError,
+    OverrideLimitError,
+)
 from . import _decoding, _encoding, _read
 from .base import (
     Account,
@@ -25,7 +31,11 @@ from .base import (
     Checkpoint,
     Heartbeat,
     News,
+    OverrideRecord,
+    OverrideRequest,
+    OverrideSnapshot,
     Presence,
+    Probe,
     ResultEntry,
     Snapshot,
     StateEntry,
@@ -35,6 +45,10 @@ from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings
 
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
+MAX_AUDIT = 5_000
+
+LIFTED_FOR = 3600.0
+"""Seconds for which the record of a lifted override is kept."""
 
 
 class MemoryStore:
@@ -63,6 +77,9 @@ class MemoryStore:
         self._checkpoint = START
         self._accounts: dict[str, Account] = {}
         self._snapshots: dict[str, str] = {}
+        self._overrides: dict[str, OverrideRecord] = {}
+        self._numbers: tuple[int, ...] = (0,)
+        self._audit = _Stream(clock, MAX_AUDIT)
 
     def __repr__(self) -> str:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
@@ -86,7 +103,8 @@ class MemoryStore:
             return beat
         self._instances[me.instance] = (now, me)
         account = self._accounts.get(me.instance)
-        news = News(now, self._states.last, len(self._circuits), account)
+        number = self._numbers[-1]
+        news = News(now, self._states.last, len(self._circuits), account, number)
         return replace(beat, news=news)
 
     def _begin_term(self, instance: str, expires_at: float, epoch_floor: int) -> _Term:
@@ -98,6 +116,8 @@ class MemoryStore:
     def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
         fields = {"epoch": str(epoch), "leader": leader, "circuits": circuits}
         self._states.add({"v": _encoding.VERSION, **fields})
+        if leader:
+            self._audit.add({"v": _encoding.VERSION, **fields})
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
@@ -120,6 +140,7 @@ class MemoryStore:
             self._results.last,
             self._load_checkpoint() if leading else Checkpoint(),
             tuple(malformed),
+            overrides=OverrideSnapshot(self._numbers, tuple(self._overrides.values())),
         )
 
     def _load_checkpoint(self) -> Checkpoint:
@@ -149,6 +170,8 @@ class MemoryStore:
             return stored == text  # the same transition again: its first reply was lost
         self._circuits[transition.circuit] = text
         self._states.add({"transition": text})
+        if transition.previous is not transition.state:
+            self._audit.add({"transition": text})
         return True
 
     def forget(self, lease: Lease, *transitions: Transition) -> bool:
@@ -172,6 +195,76 @@ class MemoryStore:
         fields = {"forgotten": transition.circuit, "generation": str(transition.generation)}
         self._states.add({"v": _encoding.VERSION, **fields})
         return True
+
+    def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
+        now = self._clock()
+        stored = self._overrides.get(request.circuit)
+        current = stored if stored is not None and _in_force(stored, now) else None
+        number = 0 if current is None else current.number
+        if request.expect not in (None, number):
+            raise OverrideConflictError(request.circuit, request.expect or 0, number)
+        if stored is None and len(self._overrides) >= MAX_OVERRIDES:
+            self._overrides = {
+                name: each for name, each in self._overrides.items() if _in_force(each, now)
+            }
+            if request.mode is not None and len(self._overrides) >= MAX_OVERRIDES:
+                raise OverrideLimitError.of(MAX_OVERRIDES)
+        record = OverrideRecord(
+            circuit=request.circuit,
+            mode=request.mode,
+            reason=request.reason,
+            actor=request.actor,
+            at=now,
+            until=None if request.expires_in is None else now + request.expires_in,
+            follows=self._numbers[-1],
+            number=self._next_number(above),
+        )
+        self._overrides[record.circuit] = self._tell_override(record)
+        return self._overrides[record.circuit]
+
+    def _next_number(self, above: int = 0) -> int:
+        number = max(self._numbers[-1] + 1, above + 1, int(self._clock() * 1000))
+        self._numbers = (*self._numbers, number)[-KEPT_NUMBERS:]
+        return number
+
+    def _tell_override(self, record: OverrideRecord) -> OverrideRecord:
+        """Announce a record; return it as it is read."""
+        text = _encoding.encode_override(record)
+        self._states.add({"v": _encoding.VERSION, "override": text})
+        self._audit.add({"v": _encoding.VERSION, "override": text})
+        return _decoding.decode_override(text)
+
+    def probe(self, probe: Probe) -> None:
+        fields = {"probe": probe.circuit, "actor": probe.actor, "reason": probe.reason}
+        self._states.add({"v": _encoding.VERSION, **fields})
+        self._audit.add({"v": _encoding.VERSION, **fields})
+
+    def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
+        if self._numbers != lost.numbers:
+            return False
+        self._numbers = restored.numbers
+        self._overrides = {record.circuit: record for record in restored.records}
+        self._states.add({"v": _encoding.VERSION, "overrides": str(restored.number)})
+        return True
+
+    def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        self._check_lease(lease)
+        now = self._clock()
+        for name, record in tuple(self._overrides.items()):
+            if record.mode is None:
+                if now - record.at > LIFTED_FOR:
+                    del self._overrides[name]
+            elif record.until is not None and (record.until <= now or record in ended):
+                del self._overrides[name]
+                follows, number = self._numbers[-1], self._next_number()
+                expired = replace(record, mode=None, at=now, number=number, follows=follows)
+                self._tell_override(expired)
+
+    def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
+        return [
+            StateEntry(position, _decoding.readable(_decoding.decode_state_entry, fields))
+            for position, fields in self._audit.after(after)[-most:]
+        ]
 
     def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         self._check_lease(lease)
@@ -351,6 +444,27 @@ class MemoryBackend:
         self._store.recall(lease, *transitions)
         self._wake_reads()
 
+    async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
+        record = self._store.override(request, above)
+        self._wake_reads()
+        return record
+
+    async def probe(self, probe: Probe) -> None:
+        self._store.probe(probe)
+        self._wake_reads()
+
+    async def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
+        written = self._store.restore_overrides(lost, restored)
+        self._wake_reads()
+        return written
+
+    async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        self._store.expire_overrides(lease, ended)
+        self._wake_reads()
+
+    async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
+        return self._store.audit(after, most)
+
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         self._store.checkpoint(lease, checkpoint)
 
@@ -387,6 +501,10 @@ class MemoryBackend:
             pass
         finally:
             self._arrivals.discard(arrival)
+
+
+def _in_force(record: OverrideRecord, now: float) -> bool:
+    return record.mode is not None and (record.until is None or record.until > now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ command wait for a minute on a hanging server, and break blocking reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -18,8 +18,15 @@ from redis.exceptions import NoScriptError, RedisError
 
 from .._core._checks import check_name
 from .._core.order import Lease, Position
+from .._core.overrides import KEPT_NUMBERS, MAX_OVERRIDES
 from .._core.states import Transition
-from ..exceptions import BackendError, FencedError, MalformedEntryError
+from ..exceptions import (
+    BackendError,
+    FencedError,
+    MalformedEntryError,
+    OverrideConflictError,
+    OverrideLimitError,
+)
 from . import _decoding, _encoding, _replies, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
 from ._scripts import load_scripts
@@ -29,8 +36,13 @@ from .base import (
     Batch,
     Checkpoint,
     Heartbeat,
+    OverrideRecord,
+    OverrideRequest,
+    OverrideSnapshot,
     Presence,
+    Probe,
     Snapshot,
+    StateEntry,
     StreamEntry,
 )
 from .observation import RedisView
@@ -39,13 +51,17 @@ COMMAND_TIMEOUT = 1.0
 READ_SLACK = 3.0
 """Seconds by which a blocking read may exceed its wait."""
 
-KEYS = ("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies")
+KEYS = (
+    *("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies"),
+    *("overrides", "audit"),
+)
 HEARTBEAT_KEYS = (
     *("leader", "epoch", "states", "instances", "circuits", "accounts"),
-    *("results", "tallies"),  # so that they are kept
+    *("results", "tallies", "overrides", "audit"),  # so that they are kept
 )
 MAX_RESULTS = 100_000
 MAX_STATES = 10_000
+MAX_AUDIT = 5_000
 READ_COUNT = 250
 
 CONNECTING = "; its connections are closed, the address may lead to another server by now"
@@ -109,6 +125,7 @@ class RedisBackend:
             "" if brief else _encoding.encode_presence(me),
             _encoding.VERSION,
             MAX_STATES,
+            MAX_AUDIT,
         )
         if news:
             await self._written()
@@ -123,9 +140,9 @@ class RedisBackend:
         await self._script("resign", keys, instance, _encoding.VERSION, MAX_STATES)
 
     async def load(self, *, leading: bool = False) -> Snapshot:
-        keys = ("circuits", "states", "results", "accounts", "tallies")
+        keys = ("circuits", "states", "results", "accounts", "tallies", "overrides")
         reply = await self._script("load", keys, int(leading), _slices.SLICE)
-        now, states, results, circuits, accounts, tallies, astray = reply
+        now, states, results, circuits, accounts, tallies, astray, overrides = reply
         if circuits is None:
             found = await _slices.other_circuits(self._script)
         else:
@@ -137,6 +154,7 @@ class RedisBackend:
         malformed = [item for item in found if isinstance(item, MalformedEntryError)]
         malformed += [_replies.began_anew(position) for position in astray]
         checkpoint = await _replies.checkpoint(_replies.pairs(accounts), tallies, malformed)
+        known = _decoding.decode_overrides(_replies.pairs(overrides), malformed)
         return Snapshot(
             now=int(now) / 1000,
             transitions=tuple(item for item in found if isinstance(item, Transition)),
@@ -145,6 +163,7 @@ class RedisBackend:
             checkpoint=checkpoint,
             malformed=tuple(malformed),
             rest=_slices.ClosedCircuits(self._script) if circuits is None else None,
+            overrides=known,
         )
 
     async def append(self, batch: Batch) -> float:
@@ -161,8 +180,8 @@ class RedisBackend:
             await time_slice.yield_if_over()
             text = _encoding.encode_transition(transition)
             args += transition.circuit, transition.generation, text
-        keys = ("leader", "circuits", "states")
-        return await self._fenced("publish", keys, lease, MAX_STATES, *args)
+        keys = ("leader", "circuits", "states", "audit")
+        return await self._fenced("publish", keys, lease, MAX_STATES, MAX_AUDIT, *args)
 
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         keys = ("leader", "circuits", "states")
@@ -173,6 +192,57 @@ class RedisBackend:
         named = _named(transitions)
         keys = ("leader", "states")
         await self._fenced("recall", keys, lease, _encoding.VERSION, MAX_STATES, *named)
+
+    async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
+        done, *record = await self._script(
+            "override",
+            ("overrides", "states", "audit"),
+            request.circuit,
+            request.mode or "",
+            _encoding.encode_request(request),
+            "" if request.expires_in is None else round(request.expires_in * 1000),
+            above,
+            "" if request.expect is None else request.expect,
+            MAX_OVERRIDES,
+            KEPT_NUMBERS,
+            MAX_STATES,
+            MAX_AUDIT,
+            _encoding.VERSION,
+        )
+        if done == -1:
+            raise OverrideLimitError.of(MAX_OVERRIDES)
+        stored = record[0] if record else None
+        there = _decoding.decode_override(_replies.text(stored)) if stored else None
+        if done == 0 or there is None:
+            found = 0 if there is None else there.number
+            raise OverrideConflictError(request.circuit, request.expect or 0, found)
+        return there
+
+    async def probe(self, probe: Probe) -> None:
+        lengths = (MAX_STATES, MAX_AUDIT)
+        parts = (probe.circuit, probe.actor, probe.reason)
+        await self._script("probe", ("states", "audit"), _encoding.VERSION, *lengths, *parts)
+
+    async def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
+        numbers = [_encoding.encode_numbers(each.numbers) for each in (lost, restored)]
+        args: list[str] = []
+        for record in restored.records:
+            args += record.circuit, _encoding.encode_override(record)
+        keys = ("overrides", "states")
+        written = await self._script(
+            "restore", keys, *numbers, _encoding.VERSION, MAX_STATES, *args
+        )
+        return bool(written)
+
+    async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        named = [part for record in ended for part in (record.circuit, record.number)]
+        keys = ("leader", "overrides", "states", "audit")
+        limits = (KEPT_NUMBERS, MAX_STATES, MAX_AUDIT, _encoding.VERSION)
+        await self._fenced("expire", keys, lease, *limits, *named)
+
+    async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
+        reply = await self._script("audit", ("audit",), str(after), most)
+        return [_replies.audit_entry(*entry) for entry in reversed(reply)]
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         pairs: list[str] = []

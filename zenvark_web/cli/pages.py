@@ -8,7 +8,15 @@ from .._core.states import State, Transition
 from .._operators import texts
 from .._operators.overview import Member, Overview, SeenCircuit
 from .._operators.texts import STATES, STYLES, counted, duration, escaped
-from ..backends.base import Forgotten, LeaderChange, Recalled, UnknownEntry
+from ..backends.base import (
+    Forgotten,
+    LeaderChange,
+    OverrideRecord,
+    OverridesRestored,
+    Probe,
+    Recalled,
+    UnknownEntry,
+)
 from ..backends.views import Event
 from ..exceptions import MalformedEntryError
 from .blocks import Line, Page, Part, Table, Text, line
@@ -175,13 +183,16 @@ def _event(event: Event) -> Sequence[Text]:
             circuit = Part(escaped(item.circuit, 80), "bold")
             happened = Part(texts.change(item), STYLES[item.state])
             return circuit, " ", happened, f": {texts.reason(item)}", _wait(item)
+        case OverrideRecord() | Probe():
+            return Part(escaped(item.circuit, 80), "bold"), f" {texts.operated(item)}"
         case MalformedEntryError():
             return (Part(escaped(str(item)), BAD),)
         case _:
             return (Part(_aside(item), DIM),)
 
 
-def _aside(item: LeaderChange | Forgotten | Recalled | UnknownEntry) -> str:
+def _aside(item: LeaderChange | Forgotten | Recalled | OverridesRestored | UnknownEntry) -> str:
+    """Return the line of an event that changes no circuit for its calls."""
     match item:
         case LeaderChange(leader=None):
             return f"the leader has stopped (epoch {item.epoch})"
@@ -193,6 +204,8 @@ def _aside(item: LeaderChange | Forgotten | Recalled | UnknownEntry) -> str:
             return f"{escaped(item.circuit, 80)}: unused trial permits were recalled"
         case UnknownEntry():
             return f"an entry of a newer version: {escaped(item.kind, 64)}"
+        case OverridesRestored():
+            return "the overrides were written again, which Redis had lost"
 
 
 def _wait(transition: Transition) -> str:

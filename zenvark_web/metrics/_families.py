@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import (
     SummaryMetricFamily,
 )
 
+from .._core.overrides import Override
 from .._core.states import Role, State
 from ..statistics import DURATION_BOUNDS, EFFECT_BOUNDS, Distribution
 
@@ -77,14 +78,20 @@ class Counter(Family):
 
 
 class Gauge(Family):
-    """A gauge. With cases, each has a series of its own."""
+    """A gauge. With cases, each has a series of its own, by the label `by` (default: the name)."""
 
     kind = "gauge"
 
     def __init__(
-        self, name: str, text: str, *labels: str, mode: str, cases: Iterable[str] = ()
+        self,
+        name: str,
+        text: str,
+        *labels: str,
+        mode: str,
+        cases: Iterable[str] = (),
+        by: str = "",
     ) -> None:
-        cells = [Cell("", (name,), (case,)) for case in cases] or [Cell()]
+        cells = [Cell("", (by or name,), (case,)) for case in cases] or [Cell()]
         super().__init__(name, text, labels, cells, mode)
 
     def metric(self, name: str, labels: Labels, series: Mapping[Labels, Numbers]) -> Metric:
@@ -160,6 +167,23 @@ CALLS = Histogram(
     bounds=DURATION_BOUNDS,
 )
 BLOCKED = Counter("blocked_requests", "Calls that a circuit rejected.", CIRCUIT)
+FORCED = Counter(
+    "forced_requests",
+    "Calls that were rejected because an operator holds the circuit open.",
+    CIRCUIT,
+)
+WOULD_BLOCK = Counter(
+    "would_block",
+    "Calls that a circuit would have rejected, and that an override or observe=True permitted.",
+    CIRCUIT,
+)
+OVERRIDES = Gauge(
+    "overrides",
+    "Overrides of operators in force, as known to this process.",
+    cases=Override,
+    by="mode",
+    mode="livemax",
+)
 CHECKS = Histogram(
     "healthcheck_duration_seconds",
     "Duration of the health checks of this instance in seconds.",
@@ -238,6 +262,8 @@ class Families(NamedTuple):
         return (
             self.calls,
             BLOCKED,
+            FORCED,
+            WOULD_BLOCK,
             self.checks,
             STATE,
             SHARE,
@@ -245,6 +271,7 @@ class Families(NamedTuple):
             ROLE,
             LED,
             CONNECTED,
+            OVERRIDES,
             RECORDED,
             EVALUATED,
             LOST,

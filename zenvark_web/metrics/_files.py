@@ -127,7 +127,8 @@ class ValueFiles:
                 break
 
     def _write_breaker(self, namespace: str, breaker: Breaker) -> None:
-        calls = (sum(breaker.successes.counts), sum(breaker.failures.counts), breaker.blocked)
+        ended = (sum(breaker.successes.counts), sum(breaker.failures.counts))
+        calls = (*ended, breaker.blocked, breaker.would_block)
         if self._is_news(breaker.successes, calls):
             for count in counts_of_breaker(namespace, breaker, self._families):
                 self._add(count)

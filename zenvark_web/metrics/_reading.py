@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 from .. import exceptions
+from .._core.overrides import Override
 from .._core.states import Role, State
 from ..breaker import Breaker
 from ..coordinator import Coordinator
@@ -18,9 +20,11 @@ from ._families import (
     DELAY,
     ERRORS,
     EVALUATED,
+    FORCED,
     LED,
     LOST,
     OPENINGS,
+    OVERRIDES,
     RECORDED,
     ROLE,
     SHARE,
@@ -28,6 +32,7 @@ from ._families import (
     TRANSITIONS,
     UNKNOWN_ENTRIES,
     UNPROTECTED,
+    WOULD_BLOCK,
     Families,
     Family,
     Labels,
@@ -89,6 +94,8 @@ def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> I
     yield Count(source, calls, (namespace, name, "success"), calls.numbers(breaker.successes))
     yield Count(source, calls, (namespace, name, "failure"), calls.numbers(breaker.failures))
     yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
+    yield Count(source, FORCED, (namespace, name), (breaker.forced,))
+    yield Count(source, WOULD_BLOCK, (namespace, name), (breaker.would_block,))
     for cause in OPENING_CAUSES:  # exported as 0, so that a rate includes the first opening
         yield Count(source, OPENINGS, (namespace, name, cause.value), (0,))
 
@@ -144,7 +151,22 @@ def levels(coordinators: Iterable[Coordinator], slots: SeriesSlots) -> Iterator[
     for namespace, its in members.items():
         yield from _leadership(namespace, its)
         yield Level(CONNECTED, (namespace,), (sum(member.connected for member in its),))
+        yield Level(OVERRIDES, (namespace,), _overrides(its))
         yield from _states(namespace, its, slots)
+
+
+def shown_state(breaker: Breaker) -> State:
+    """The state to show: what an operator has forced, else the fleet's verdict, which is shown even
+    if it is only observed."""
+    override = breaker.override
+    is_forced = override is not None and override.mode is not Override.OBSERVE
+    return breaker.state if is_forced else breaker.verdict
+
+
+def _overrides(members: Iterable[Coordinator]) -> Numbers:
+    """The number of overrides by mode, as known to the best informed member."""
+    known = [Counter(each.mode for each in member.overrides.values()) for member in members]
+    return tuple(max((counts[mode] for counts in known), default=0) for mode in Override)
 
 
 def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Level]:
@@ -165,7 +187,8 @@ def _leadership(namespace: str, members: Iterable[Coordinator]) -> Iterator[Leve
 def _states(namespace: str, members: Iterable[Coordinator], slots: SeriesSlots) -> Iterator[Level]:
     hidden, most_severe, least = False, State.CLOSED, 1.0
     for breaker in _newest(members):
-        circuit, state, share = (namespace, breaker.name), breaker.state, breaker.share
+        circuit, state = (namespace, breaker.name), shown_state(breaker)
+        share = breaker.share
         if slots.shows(circuit, state):
             yield Level(STATE, circuit, STATES[state], breaker.generation)
             yield Level(SHARE, circuit, (share,), breaker.generation)

@@ -5,14 +5,26 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from .._core.order import Lease, Position
 from .._core.states import Transition
-from ..backends.base import Batch, Checkpoint, Heartbeat, Presence, Snapshot, StreamEntry
+from ..backends.base import (
+    Batch,
+    Checkpoint,
+    Heartbeat,
+    OverrideRecord,
+    OverrideRequest,
+    OverrideSnapshot,
+    Presence,
+    Probe,
+    Snapshot,
+    StateEntry,
+    StreamEntry,
+)
 from ..backends.memory import MAX_RESULTS, MAX_STATES, MemoryStore
 from ..exceptions import BackendError, ZenvarkError
 from ._loop import VirtualLoop
@@ -219,6 +231,21 @@ class SimulatedBackend:
 
     async def recall(self, lease: Lease, *transitions: Transition) -> None:
         await self._command(lambda store: store.recall(lease, *transitions))
+
+    async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
+        return await self._command(lambda store: store.override(request, above))
+
+    async def probe(self, probe: Probe) -> None:
+        await self._command(lambda store: store.probe(probe))
+
+    async def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
+        return await self._command(lambda store: store.restore_overrides(lost, restored))
+
+    async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        await self._command(lambda store: store.expire_overrides(lease, ended))
+
+    async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
+        return await self._command(lambda store: store.audit(after, most))
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         await self._command(lambda store: store.checkpoint(lease, checkpoint))

@@ -119,10 +119,11 @@ class BreakerMiddleware:
         environ: WSGIEnvironment,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        rejected(error.name, error.retry_after)  # counts in middleware further out
+        # Counts in middleware further out.
+        rejected(error.name, error.retry_after, forced=error.forced)
         made = None if self._fallback is None else self._fallback(environ, error)
         if made is None:
-            fields, body = problem(error.retry_after, kind=kind)
+            fields, body = problem(error.retry_after, kind=kind, forced=error.forced)
             pairs = [(name.decode(), value.decode()) for name, value in fields]
             status = STATUS
         else:

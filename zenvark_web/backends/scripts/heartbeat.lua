@@ -9,11 +9,13 @@
 --       6 accounts    instance -> its account, which is told
 --       7 results     kept, as all the others are
 --       8 tallies     likewise
+--       9 overrides   their newest number is told
+--       10 audit      a new leader is told here, too
 -- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence, or '' to be brief
---       5 format version    6 length to keep of the states
+--       5 format version    6 length to keep of the states    7 length to keep of the audit
 -- Returns  epoch, leader, ms until the lease runs out,
 --          and unless brief: now in ms, the newest position in states, the number of circuits,
---          the account or false
+--          the account or false, the newest numbers of overrides or false
 
 local LONGEST_LEASE = 3600000 -- ms; the most that an instance may ask for
 local LONGEST_LEAP = 2 ^ 32
@@ -46,19 +48,22 @@ elseif not holder then
     epoch, holder, left = string.format('%.0f', last + 1), ARGV[1], tonumber(ARGV[2])
     redis.call('SET', KEYS[2], epoch, 'PX', DAY)
     redis.call('SET', KEYS[1], epoch .. ':' .. holder, 'PX', ARGV[2])
-    add(KEYS[3], ARGV[6],
-        'v', ARGV[5], 'epoch', epoch, 'leader', holder, 'circuits', redis.call('HLEN', KEYS[5]))
+    local entry = {
+        'v', ARGV[5], 'epoch', epoch, 'leader', holder, 'circuits', redis.call('HLEN', KEYS[5])}
+    add(KEYS[3], ARGV[6], unpack(entry))
+    pcall(add, KEYS[10], ARGV[7], unpack(entry)) -- never worth failing for
 end
 
 if ARGV[4] == '' then
     return {epoch, holder, left}
 end
-keep(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+keep(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local role = holder == ARGV[1] and 'leader' or 'follower'
 redis.call('HSET', KEYS[4], ARGV[1], now .. ' ' .. role .. ' ' .. ARGV[4])
 keep(KEYS[4])
 local account = redis.pcall('HGET', KEYS[6], ARGV[1]) -- never worth failing for
+local numbers = redis.pcall('HGET', KEYS[9], '')
 return {epoch, holder, left, now, newest(KEYS[3]), redis.call('HLEN', KEYS[5]),
-    type(account) == 'string' and account}
+    type(account) == 'string' and account, type(numbers) == 'string' and numbers}

@@ -1,12 +1,13 @@
 -- Returns the snapshot from which an instance starts: the states, and the corresponding positions.
 -- A leader also receives the checkpoint. Large hashes are left out, and loaded in parts.
 --
--- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies
+-- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies    6 overrides
 -- ARGV  1 whether it leads, 0 or 1    2 the most fields of a hash to give at once
 -- Returns  now in ms, the newest position in states, the newest position in results,
 --          {circuit, transition, circuit, transition, ...} or false,
 --          {instance, account, ...}, {circuit, snapshot, ...} or false,
---          {the newest position of a stream that has begun anew, ...}
+--          {the newest position of a stream that has begun anew, ...},
+--          {circuit, override, ...}
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,6 +36,11 @@ local function made_of_results(hash)
     return kept.err and {} or kept -- never worth failing for
 end
 
+local function overrides()
+    local kept = redis.pcall('HGETALL', KEYS[6])
+    return kept.err and {} or kept -- never worth failing for
+end
+
 return {string.format('%.0f', now), newest(KEYS[2]), newest(KEYS[3]),
     small(KEYS[1]) and redis.call('HGETALL', KEYS[1]), made_of_results(KEYS[4]),
-    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5]), astray}
+    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5]), astray, overrides()}
