@@ -22,19 +22,31 @@ TRACED = tuple(
         *("cluster", "simulation", "demo"),
     )
 )
+# What strangers need not run: what went wrong once, frameworks of others, and the tests' own parts.
+BESIDE = tuple(f"tests/{folder}" for folder in ("issues", "frameworks", "helpers", "docs"))
 THOROUGH = {"HYPOTHESIS_PROFILE": "thorough"}
 
 nox.needs_version = ">=2025.5"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "coverage", "lint", "types", "floors", "docs", "wheel"]
+nox.options.sessions = ["tests", "regressions", "coverage", "lint", "types", "floors", "docs", "wheel"]
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The suite against the current and the oldest server, without its slow tests."""
+    """The suite against the current and the oldest server, without its slow tests and those of
+    `regressions`."""
     session.install("-e", ".", *_group("tests"))
     _provide_oldest_server(session)
-    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
+    suite = (*PARALLEL, *(f"--ignore={folder}" for folder in BESIDE))
+    session.run("python", "-m", "pytest", *(session.posargs or suite))
+
+
+@nox.session
+def regressions(session: nox.Session) -> None:
+    """What went wrong once, the frameworks of others, the tests' own helpers, and the pages."""
+    session.install("-e", ".", *_group("tests"))
+    _provide_oldest_server(session)
+    session.run("python", "-m", "pytest", *(session.posargs or (*PARALLEL, *BESIDE)))
 
 
 @nox.session
