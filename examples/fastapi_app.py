@@ -5,7 +5,7 @@
 
 Nothing listens at the upstream's address at first: five requests fail, then the circuit is open
 and the response is an immediate 503. `python -m http.server 9000` in another terminal starts the
-upstream.
+upstream. The page at http://localhost:8000/circuits/ shows all of this.
 
 REDIS_URL, UPSTREAM_URL and PORT select other servers and another port.
 """
@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from zenvark_web import BreakerMiddleware, BreakerTransport, Coordinator
+from zenvark_web.asgi import StatusApp
 
 UPSTREAM = os.environ.get("UPSTREAM_URL", "http://127.0.0.1:9000")
 
@@ -35,6 +36,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(lifespan=lifespan)
 app.add_middleware(BreakerMiddleware, coordinator=coordinator)
+app.mount("/circuits", StatusApp(coordinator, title="Upstreams"))
 
 
 @app.get("/price")
@@ -44,11 +46,6 @@ async def price() -> dict[str, int]:
     except (httpx.NetworkError, httpx.TimeoutException) as error:
         raise HTTPException(502, f"the upstream does not answer: {error!r}") from error
     return {"upstream_status": response.status_code}
-
-
-@app.get("/circuits")
-def circuits() -> dict[str, str]:
-    return {name: breaker.state for name, breaker in coordinator.breakers.items()}
 
 
 if __name__ == "__main__":

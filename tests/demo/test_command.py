@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import httpx
 import pytest
 
 from tests.demo.command import Demo, descendants, still_running
@@ -48,6 +49,16 @@ def runs(redis_server: ServerHandle) -> Iterator[Runs]:
         Demo("--kill-leader", "--incident", "1", "--redis", redis_server.url) as killing,
     ):
         yield Runs(trial, killing)
+
+
+def test_page_shows_the_incident() -> None:
+    with Demo("--page", "--instances", "2", "--incident", "3") as demo:
+        demo.until(OPEN)
+        [address] = [line.split()[-1] for line in demo.lines if "Status page" in line]
+        status = httpx.get(f"{address}api/v1/status", trust_env=False).json()
+        assert [each["state"] for each in status["circuits"]] == ["open"]
+        assert len(status["instances"]) == 2
+        assert demo.end() == 0
 
 
 def test_an_incident_from_its_beginning_to_its_end() -> None:

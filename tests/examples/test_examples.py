@@ -126,7 +126,7 @@ def test_fastapi_app(fresh_server: RedisServer, start_child: StartChild) -> None
         with serving(start_child, "fastapi_app.py", **env) as client:
             failures = [get(client, "/price")[0] for _ in range(5)]
             assert failures == [HTTPStatus.BAD_GATEWAY] * 5
-            _eventually_is(client, "/circuits", {upstream.circuit: "open"})
+            _eventually_shown(client, {upstream.circuit: "open"})
             rejected = client.get("/price")
             assert rejected.status_code == HTTPStatus.SERVICE_UNAVAILABLE
             assert rejected.headers["content-type"] == "application/problem+json"
@@ -138,7 +138,18 @@ def test_fastapi_app(fresh_server: RedisServer, start_child: StartChild) -> None
                 within=PATIENCE,
                 what="an answer of the upstream",
             )
-            _eventually_is(client, "/circuits", {upstream.circuit: "closed"})
+            _eventually_shown(client, {upstream.circuit: "closed"})
+            assert client.get("/circuits/").headers["content-type"].startswith("text/html")
+
+
+def _eventually_shown(client: httpx.Client, states: dict[str, str]) -> None:
+    """Wait for the status page to show states."""
+
+    def shown() -> bool:
+        circuits = client.get("/circuits/api/v1/status").json()["circuits"]
+        return {each["name"]: each["state"] for each in circuits} == states
+
+    eventually_sync(shown, within=PATIENCE, what=f"{states} on the page")
 
 
 def test_dependency_routes(fresh_server: RedisServer, start_child: StartChild) -> None:

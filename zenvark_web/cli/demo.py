@@ -68,6 +68,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--forever", action="store_true", help="repeat the incident until Ctrl-C")
     parser.add_argument(
+        "--page",
+        action="store_true",
+        help="print the address of the live status page (see also --forever)",
+    )
+    parser.add_argument(
         "--plain", action="store_true", help="print one line per event, as without a terminal"
     )
 
@@ -88,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
             trial=arguments.trial,
             kill_leader=arguments.kill_leader,
             forever=arguments.forever,
+            page=arguments.page,
             plain_output=arguments.plain,
         )
         code = demo.run(settings)

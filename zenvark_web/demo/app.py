@@ -12,12 +12,13 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import Scope
 
 from .._core.backoff import ExponentialBackoff
 from .._core.policy import BreakerPolicy
 from .._core.states import HealthCheckType
-from ..asgi import BreakerMiddleware
+from ..asgi import BreakerMiddleware, StatusApp
 from ..backends import Backend
 from ..coordinator import Coordinator
 from ..events import StateChange
@@ -27,6 +28,7 @@ from .journal import Journal
 from .settings import CIRCUIT
 from .upstream import ASKED
 
+PAGE = "/circuits"
 LONGEST_WAIT = 2.0
 BACKOFF = ExponentialBackoff(initial=0.5, multiplier=2, maximum=LONGEST_WAIT, jitter=0.1)
 UPSTREAM_TIMEOUT = 10.0
@@ -87,7 +89,11 @@ class App:
             ),
         )
         self.asgi: Starlette = Starlette(
-            routes=[Route("/", self._answer), Route("/demo/status", self._status)],
+            routes=[
+                Route("/", self._answer),
+                Route("/demo/status", self._status),
+                Mount(PAGE, StatusApp(self.coordinator, authorize=_anybody, title="Demo")),
+            ],
             middleware=[Middleware(BreakerMiddleware, coordinator=self.coordinator)],
             lifespan=self._lifespan,
         )
@@ -145,3 +151,8 @@ class App:
                 (await client.get("/health")).raise_for_status()
 
         return check
+
+
+def _anybody(scope: Scope, right: str) -> str:
+    """Whoever is on this machine may try what the page offers."""
+    return "demo"

@@ -48,6 +48,11 @@ class DemoFleet:
     children: Mapping[str, Child] = field(default_factory=dict[str, Child])
 
     @property
+    def addresses(self) -> Sequence[str]:
+        """The URLs of the apps."""
+        return [str(client.base_url).rstrip("/") for client in self.apps.values()]
+
+    @property
     def lost(self) -> Sequence[str]:
         """How processes ended that should not have."""
         return [lost for child in self.children.values() if (lost := child.lost)]

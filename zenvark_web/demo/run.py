@@ -15,7 +15,7 @@ from .scenario import Scenario
 from .screen import make_screen, shows_live
 from .server import find_server
 from .settings import DemoSettings
-from .texts import heading, starting, summary
+from .texts import heading, page_address, starting, summary
 
 GOOD = "The fleet behaved: all opened, all closed, and no call slipped through."
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -53,6 +53,8 @@ class _Demo:
         self.screen.text(starting(self._settings), "dim")
         async with running(self._settings) as fleet:
             self.screen.text(heading(self._settings, fleet.store))
+            if self._settings.page:
+                self.screen.text(page_address(fleet.addresses[0]))
             scenario, problem = await self._play(fleet)
         if scenario.findings is not None:
             self.screen.text("\n" + "\n".join(summary(scenario.findings)))

@@ -23,6 +23,7 @@ class DemoSettings:
         trial: Whether the circuit recovers by trial calls instead of a health check.
         kill_leader: Whether to kill the leader during the incident.
         forever: Whether to repeat the incident.
+        page: Whether to print the address of the status page.
         plain_output: Whether to print one line per event even to a terminal.
 
     Raises:
@@ -37,10 +38,13 @@ class DemoSettings:
     trial: bool = False
     kill_leader: bool = False
     forever: bool = False
+    page: bool = False
     plain_output: bool = False
 
     def __post_init__(self) -> None:
         if self.kill_leader and not self.processes:
             raise SetupError("--kill-leader needs app processes: leave out --no-server")
+        if self.page and not self.processes:
+            raise SetupError("--page needs app processes: leave out --no-server")
         if self.kill_leader and (self.instances < 2 or self.forever):
             raise SetupError("--kill-leader needs --instances 2 or more, and excludes --forever")

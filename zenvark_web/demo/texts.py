@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .app import PAGE
 from .findings import Findings
 from .settings import DemoSettings
 
@@ -33,6 +34,11 @@ def heading(settings: DemoSettings, store: str) -> str:
         f"{settings.instances} {apps} call one upstream and share one circuit through {store}.\n"
         f"{settings.rate * settings.instances:g} calls per second come in from outside."
     )
+
+
+def page_address(app: str) -> str:
+    """The line with the address of the status page."""
+    return f"Status page of the fleet: {app}{PAGE}/"
 
 
 def summary(findings: Findings) -> Sequence[str]:
