@@ -28,7 +28,16 @@ THOROUGH = {"HYPOTHESIS_PROFILE": "thorough"}
 
 nox.needs_version = ">=2025.5"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "regressions", "coverage", "lint", "types", "floors", "docs", "wheel"]
+nox.options.sessions = [
+    "tests",
+    "regressions",
+    "coverage",
+    "lint",
+    "types",
+    "floors",
+    "docs",
+    "wheel",
+]
 
 
 @nox.session

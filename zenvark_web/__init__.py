@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from .backends import Backend, MemoryBackend
     from .breaker import Breaker, Permit
     from .coordinator import Coordinator, MetricsRecorder
-    from .events import OverrideChange, StateChange
+    from .events import OverrideChange, StateChange, Suspect
     from .exceptions import (
         BackendError,
         CallbackError,
         CircuitOpenError,
         ClassifierError,
+        CommonCauseError,
         FencedError,
         HealthCheckError,
         MalformedEntryError,
@@ -75,6 +76,7 @@ __all__ = [
     "CircuitRoute",
     "ClassifierError",
     "Classify",
+    "CommonCauseError",
     "ConsecutiveFailures",
     "ConstantBackoff",
     "Coordinator",
@@ -114,6 +116,7 @@ __all__ = [
     "StopError",
     "Strategy",
     "StrategyError",
+    "Suspect",
     "TimeWindow",
     "Trip",
     "Window",

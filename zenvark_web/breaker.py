@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import isfuture
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from functools import partial, wraps
 from inspect import isawaitable
@@ -119,6 +119,18 @@ class Breaker:
         return self._local.admission.override(self._local.monotonic())
 
     @property
+    def protects_itself(self) -> bool:
+        """Whether this instance's own results can open the circuit for this instance alone: with a
+        `quorum` above 1 or a `common_cause`, while the coordinator runs."""
+        return self._local.protects_itself
+
+    @property
+    def own_state(self) -> State:
+        """This instance's own verdict, by which it protects itself with a `quorum` above 1. It is
+        closed while the fleet's state applies."""
+        return self._local.own_state
+
+    @property
     def generation(self) -> int:
         """The number of the circuit's newest transition that this instance has applied."""
         return self._local.admission.generation
@@ -144,6 +156,12 @@ class Breaker:
     def failures(self) -> Distribution:
         """The durations of failed calls on this instance."""
         return self._local.failures
+
+    @property
+    def failure_kinds(self) -> Mapping[str, int]:
+        """The number of failed calls on this instance by kind: "connect", "timeout", "status",
+        "body", "pool", "other"."""
+        return {kind.value: count for kind, count in self._local.failure_kinds.items()}
 
     @property
     def blocked(self) -> int:

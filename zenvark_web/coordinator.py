@@ -12,6 +12,7 @@ from ._circuits.shard import Shard
 from ._coordination.lifecycle import Lifecycle
 from ._coordination.session import OPERATOR_PATIENCE, Session
 from ._core._checks import check_call, check_name, check_number, check_whole
+from ._core.common_cause import check_common_cause
 from ._core.overrides import Override, OverrideRecord, OverrideRequest, check_operator
 from ._core.policy import BreakerPolicy, PolicyBook
 from ._core.states import Role
@@ -23,7 +24,7 @@ from ._state import CoordinatorState
 from .backends import Backend, MemoryBackend
 from .backends.base import Probe
 from .breaker import Breaker
-from .events import OverrideChange, StateChange
+from .events import OverrideChange, StateChange, Suspect
 from .exceptions import BackendError, MetricsError, StopError
 from .statistics import Statistics
 
@@ -91,9 +92,18 @@ class Coordinator:
             Cluster slots, for fleets that outgrow one leader. Each shard takes two connections per
             process. All processes of a namespace must use the same number; changing it resets all
             circuits.
+        common_cause: The share of the called circuits (at least 5) above which circuits that fail
+            within 10 s have a common cause, probably the fleet's own: its egress, DNS, a
+            deployment. The leader then reports a `CommonCauseError` and opens no further circuits
+            for 30 s; each instance rejects calls by its own results. With a common cause set,
+            instances do so for all circuits, as with a `quorum` above 1. Default: None, circuits
+            are independent of each other.
         metrics: Exports the numbers, such as `PrometheusMetrics()`.
         on_error: Called with each background error. Errors are logged and counted in any case.
         on_state_change: Called with each state change of a circuit when it takes effect here.
+        on_suspect: Called on the leader with a `Suspect` when the failures of an instance do not
+            open a circuit because they are its own (`quorum`): once per circuit, instance and
+            minute.
         on_role_change: Called when this instance becomes the leader or a follower.
         on_override: Called when an operator's override takes effect here, is lifted or expires.
 
@@ -116,11 +126,13 @@ class Coordinator:
         lease_ttl: float = 2.0,
         max_breakers: int = 10_000,
         shards: int = 1,
+        common_cause: float | None = None,
         metrics: MetricsRecorder | None = None,
         on_error: Callable[[Exception], CallbackResult] | None = None,
         on_state_change: Callable[[StateChange], CallbackResult] | None = None,
         on_role_change: Callable[[Role], CallbackResult] | None = None,
         on_override: Callable[[OverrideChange], CallbackResult] | None = None,
+        on_suspect: Callable[[Suspect], CallbackResult] | None = None,
     ) -> None:
         check_name("namespace", namespace)
         if "/" in namespace:
@@ -131,17 +143,19 @@ class Coordinator:
         check_number("lease_ttl", lease_ttl, least=0.2, most=3600, unit="seconds")
         check_whole("max_breakers", max_breakers)
         check_whole("shards", shards, most=MAX_SHARDS)
+        check_common_cause(common_cause)
         for what, callback in (
             ("on_error", on_error),
             ("on_state_change", on_state_change),
             ("on_role_change", on_role_change),
             ("on_override", on_override),
+            ("on_suspect", on_suspect),
         ):
             if callback is not None:
                 check_call(what, callback, "one argument", None)
         _check_metrics(metrics)
         host, statistics = self._host, Statistics()
-        callbacks = Callbacks(on_error, on_state_change, on_role_change, on_override)
+        callbacks = Callbacks(on_error, on_state_change, on_role_change, on_override, on_suspect)
         instance = Instance(
             host=host,
             policies=PolicyBook(policy, {} if policies is None else policies),
@@ -150,6 +164,7 @@ class Coordinator:
             lease_ttl=lease_ttl,
             max_breakers=max_breakers,
             shards=shards,
+            common_cause=common_cause,
         )
         self._state = CoordinatorState(instance, self._backends(redis, namespace, shards))
         self._namespace = namespace

@@ -10,6 +10,7 @@
     ├── OverrideConflictError  another override is in force than the one that was expected
     ├── OverrideLimitError     there are as many overrides as there may be
     ├── OverloadedError        an instance calls more new circuits than the leader can process
+    ├── CommonCauseError       too many circuits failed together: the fleet opens no further ones
     ├── ClassifierError        `classify` raised, or returned no outcome
     ├── RoutingError           a circuit or route mapping raised, or returned an unusable value
     ├── StrategyError          a strategy or a backoff raised, or returned an unusable value
@@ -187,6 +188,11 @@ class OverrideLimitError(ZenvarkError):
 
 class OverloadedError(ZenvarkError):
     """An instance calls more new circuits than the leader can process: some are skipped."""
+
+
+class CommonCauseError(ZenvarkError):
+    """More circuits failed together than `common_cause` permits: the fleet opens no further ones
+    for 30 s, and each instance protects itself."""
 
 
 class ClassifierError(ZenvarkError):

@@ -89,6 +89,15 @@ class Openings:
         self.counts: dict[Cause, int] = dict.fromkeys(OPENING_CAUSES, 0)
 
 
+class Refusals:
+    """The number of decisions of one circuit that did not reach its quorum."""
+
+    __slots__ = ("__weakref__", "count")
+
+    def __init__(self) -> None:
+        self.count: int = 0
+
+
 class Statistics:
     """The counters of one coordinator since its creation.
 
@@ -110,6 +119,8 @@ class Statistics:
             all, or for itself while it was cut off (`cut_off="local"`). Each opening is counted by
             one instance of the fleet. Beyond the limit, the circuit with the oldest opening is
             forgotten.
+        quorum_refusals: Decisions to open that this instance refused as the leader, because they
+            did not reach the circuit's quorum, by circuit. Bounded as `openings`.
         health_checks: Durations of health checks in seconds, by circuit, type and result. Beyond
             the limit, the least recently updated entry is forgotten.
     """
@@ -126,6 +137,7 @@ class Statistics:
         self.transitions = 0
         self.effect: Distribution = Distribution(EFFECT_BOUNDS)
         self.openings: OrderedDict[str, Openings] = OrderedDict()
+        self.quorum_refusals: OrderedDict[str, Refusals] = OrderedDict()
         self.health_checks: OrderedDict[tuple[str, HealthCheckType, bool], Distribution]
         self.health_checks = OrderedDict()
 
@@ -144,6 +156,13 @@ class Statistics:
         self.openings.move_to_end(circuit)
         if len(self.openings) > MAX_OPENED:
             self.openings.popitem(last=False)
+
+    def quorum_refused(self, circuit: str) -> None:
+        """Count one decision that did not reach its quorum."""
+        self.quorum_refusals.setdefault(circuit, Refusals()).count += 1
+        self.quorum_refusals.move_to_end(circuit)
+        if len(self.quorum_refusals) > MAX_OPENED:
+            self.quorum_refusals.popitem(last=False)
 
     def health_check_ended(
         self, circuit: str, type_: HealthCheckType, passed: bool, seconds: float

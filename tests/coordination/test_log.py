@@ -32,6 +32,7 @@ from zenvark_web import (
     Role,
     State,
     StateChange,
+    Suspect,
     ZenvarkError,
     exceptions,
 )
@@ -361,6 +362,8 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.no_longer_running("payments")
     told.too_many_new("payments")
     told.check_fails("payments", "down")
+    told.checks_contradicted("payments", "refused; web-2 made a call that passed")
+    told.suspected(Suspect("payments", "web-1", 5, 6, 1.5))
     told.checks_wait("payments", "64 checks still run in their threads")
     told.unknown_entry("weather")
     told.held_up("flight", "web-1")

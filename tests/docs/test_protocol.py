@@ -18,6 +18,7 @@ from tests.helpers.servers import ServerHandle
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import Override, State
 from zenvark_web._coordination import election
+from zenvark_web._core.failure_kinds import FailureKind
 from zenvark_web._core.order import START, Lease, Position
 from zenvark_web._core.ramp import Ramp
 from zenvark_web._core.states import (
@@ -25,8 +26,10 @@ from zenvark_web._core.states import (
     CircuitSnapshot,
     Grant,
     KnownState,
+    Reason,
     Report,
     Run,
+    Suspicion,
     Transition,
     TrialNote,
     TrialResults,
@@ -61,6 +64,7 @@ GRANT = listed(r"\| `grant` \|")
 ACCOUNT = listed("field in `accounts` is")
 SNAPSHOT = listed("A circuit's field is")
 WINDOW = listed("the window of a closed circuit,")
+SUSPICION = listed(r"suspects`: the instances [^`]*each as")
 RESULTS_OF_TRIAL = listed("how the trial calls of a half-open circuit have ended,")
 TRANSITION = [name for row in rows(PAGE, "## An entry of `states`") for name in words(row[0])]
 RESULTS = [name for row in rows(PAGE, "## An entry of `results`") for name in words(row[0])]
@@ -80,6 +84,8 @@ def sample(hint: Any) -> Any:
         return KnownState(State.OPEN)
     if hint in {Run, TrialNote}:
         return hint(**{name: sample(of) for name, of in get_type_hints(hint).items()})
+    if hint is FailureKind:
+        return FailureKind.POOL
     return {bool: True, int: 7, float: 7.0, str: "other"}[hint]
 
 
@@ -105,12 +111,18 @@ def differences(one: Sequence[Any], other: Sequence[Any]) -> list[int]:
     return [place for place, (mine, yours) in enumerate(pairs) if mine != yours]
 
 
-PLAIN = Report("payments", (Run(0, failed=False, slow=False, count=1),), trial=TrialNote(0, 0, 0))
+PLAIN = Report(
+    "payments",
+    (Run(0, failed=False, slow=False, count=1, failure_kind=FailureKind.OTHER),),
+    trial=TrialNote(0, 0, 0),
+)
+SEPARATE = {"known_state", "protects_itself"}
+"""Parts of a report that have fields of their own in an entry."""
 LONGEST = max(map(packed, changes(PLAIN).values()), key=len)
 
 
 @pytest.mark.parametrize(
-    "name", [field.name for field in fields(Report) if field.name != "known_state"]
+    "name", [field.name for field in fields(Report) if field.name not in SEPARATE]
 )
 def test_elements_of_a_report(name: str) -> None:
     changed = changes(PLAIN)[name]
@@ -175,6 +187,18 @@ def test_ramp() -> None:
     assert json.loads(batch["ramps"]) == {PLAIN.circuit: [[0.1, 0.5], 5000, 1500]}
 
 
+def test_own_decisions_and_kinds() -> None:
+    text = " ".join(PAGE.split())
+    assert "the entry has a field `own`: JSON, the list of the circuits" in text
+    report = replace(PLAIN, protects_itself=True)
+    batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (report,)))
+    assert json.loads(batch["own"]) == [PLAIN.circuit]
+    assert "A transition by failures also has `kinds`" in text
+    reason = Reason(cause=Cause.TRIPPED, kinds={"connect": 5})
+    stored = json.loads(_encoding.encode_transition(Transition(circuit="x", reason=reason)))
+    assert stored["kinds"] == {"connect": 5}
+
+
 def test_elements_of_a_tally() -> None:
     version, *names = SNAPSHOT
     assert version == _encoding.VERSION
@@ -182,7 +206,10 @@ def test_elements_of_a_tally() -> None:
     assert [field.name for field in fields(WindowSnapshot)] == WINDOW
     assert [field.name for field in fields(TrialResults)] == RESULTS_OF_TRIAL
     window = WindowSnapshot("strategy", "window", (("web-1", "boom", 2),), 6.0001)
-    snapshot = CircuitSnapshot(1, Position(7), window, TrialResults(3, 4, {"boom": 4}), 5.5)
+    assert [field.name for field in fields(Suspicion)] == SUSPICION
+    suspects = (Suspicion("web-1", 5, 1, 6, 1.5, 31.5, 30.0),)
+    trial = TrialResults(3, 4, {"boom": 4})
+    snapshot = CircuitSnapshot(1, Position(7), window, trial, 5.5, suspects)
     assert json.loads(_encoding.encode_snapshot(snapshot)) == [
         version,
         1,
@@ -190,7 +217,10 @@ def test_elements_of_a_tally() -> None:
         ["strategy", "window", [["web-1", "boom", 2]], 6001],
         [3, 4, {"boom": 4}],
         5500,
+        [["web-1", 5, 1, 6, 1500, 31500, 30000]],
     ]
+    plain = json.loads(_encoding.encode_snapshot(replace(snapshot, suspects=())))
+    assert plain[-1] == []
     described = [words(item)[0] for item in items(PAGE, "## Window snapshots")]
     assert described == names
 
@@ -372,7 +402,8 @@ async def test_what_a_server_holds(stored: Stored) -> None:
             assert len(report) <= len(REPORT)
             assert {len(run) for run in report[1]} <= {len(RUN)}
     assert {frozenset(entry) for entry in stored.streams["states"]} == set(map(frozenset, STATES))
-    assert {frozenset(transition) for transition in stored.transitions()} == {frozenset(TRANSITION)}
+    parts = {frozenset(transition) - {"kinds"} for transition in stored.transitions()}
+    assert parts == {frozenset(TRANSITION)}
     grants = [transition["grant"] for transition in stored.transitions() if transition["grant"]]
     assert {len(grant) for grant in grants} == {len(GRANT)}
     numbers = stored.hashes["overrides"].pop("")

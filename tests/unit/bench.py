@@ -1,9 +1,10 @@
 """One circuit with a clock of its own, and short words for what reaches it."""
 
+from dataclasses import replace
 from typing import Any
 
 from zenvark_web import BreakerPolicy, ExponentialBackoff, HealthCheckType
-from zenvark_web._core.circuit import Check, Circuit, Recall
+from zenvark_web._core.circuit import ALONE, Check, Circuit, Recall, Surroundings
 from zenvark_web._core.states import (
     TRANSITIONS,
     Cause,
@@ -32,12 +33,14 @@ class Bench:
         now: float = 1000.0,
         chance: float = 0.5,
         may_ramp: bool = True,
+        surroundings: Surroundings = ALONE,
         **settings: Any,
     ) -> None:
         self.now = now
         policy = BreakerPolicy(**{"backoff": BACKOFF, **settings})
         latest = latest or Transition(circuit="c")
-        self.circuit = Circuit(policy, latest, now, lambda: chance, lambda: may_ramp)
+        surroundings = replace(surroundings, may_ramp=lambda: may_ramp)
+        self.circuit = Circuit(policy, latest, now, lambda: chance, surroundings)
 
     @property
     def latest(self) -> Transition:

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from zenvark_web._core.failure_kinds import FailureKind
 from zenvark_web._core.order import Position
 from zenvark_web._core.ramp import Ramp
 from zenvark_web._core.states import (
@@ -15,6 +16,7 @@ from zenvark_web._core.states import (
     Report,
     Run,
     State,
+    Suspicion,
     Transition,
     TrialNote,
     TrialResults,
@@ -38,6 +40,7 @@ runs = st.builds(
     count=positive,
     age=seconds,
     label=st.text(max_size=64),
+    failure_kind=st.none() | st.sampled_from(FailureKind),
 )
 notes = st.builds(TrialNote, generation=counts, unused=counts, held=counts)
 grants = st.builds(Grant, holder=names, permits=positive, passed=counts)
@@ -85,6 +88,7 @@ reasons = st.builds(
     instances=numbers_by_name,
     failures=numbers_by_name,
     slow_share=st.floats(0, 1),
+    kinds=numbers_by_name,
 )
 parts = counts | st.integers(0, 2**64 - 1)
 positions = st.builds(Position, parts, parts)
@@ -106,6 +110,16 @@ transitions = st.builds(
     leader=st.text(max_size=255),
 )
 
+suspicions = st.builds(
+    Suspicion,
+    instance=names,
+    failures=counts,
+    slow=counts,
+    calls=counts,
+    since=seconds,
+    until=seconds,
+    length=seconds,
+)
 window_snapshots = st.builds(
     WindowSnapshot,
     strategy=st.text(),
@@ -120,6 +134,7 @@ snapshots = st.builds(
     window=st.none() | window_snapshots,
     trial=st.none() | trial_results,
     retry_after_until=seconds,
+    suspects=st.lists(suspicions, max_size=3).map(tuple),
 )
 
 json_values = st.recursive(

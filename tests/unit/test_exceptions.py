@@ -11,6 +11,7 @@ from zenvark_web import (
     CallbackError,
     CircuitOpenError,
     ClassifierError,
+    CommonCauseError,
     FencedError,
     HealthCheckError,
     MalformedEntryError,
@@ -43,6 +44,7 @@ ERRORS = [
     OverrideConflictError("payments", 3, 4),
     OverrideLimitError("too many"),
     OverloadedError("too many"),
+    CommonCauseError("8 of 10 circuits"),
     MetricsError("broken"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from .._core.failure_kinds import kind_of
 from .._core.states import Report, Run, TrialNote
 from ..statistics import Statistics
 from .local import LocalCircuit
@@ -72,7 +73,10 @@ class BatchBuilder:
             now: The second.
             table: Has the circuits' states.
         """
-        reports = [_with_state(self._report(*part, now), table) for part in self._parts]
+        reports = [
+            _with_state(_with_own_state(self._report(*part, now), table), table)
+            for part in self._parts
+        ]
         named = {report.circuit for report in reports}
         for name in self.words:
             if name not in named:
@@ -92,15 +96,26 @@ class BatchBuilder:
         return Report(
             circuit=circuit.name,
             generation=0 if alone else circuit.admission.generation,
-            runs=tuple(
-                Run(run.generation, run.failed, run.slow, run.count, now - run.ended, run.label)
-                for run in runs
-            ),
+            runs=tuple(_run(run, now) for run in runs),
             blocked=blocked,
             trial=note,
             retry_after=circuit.retry_after_left(now),
             overdue=0 if alone else circuit.slow_in_flight(now)[0],
         )
+
+
+def _run(run: PendingRun, now: float) -> Run:
+    kind = kind_of(run.label) if run.failed else None
+    age = now - run.ended
+    return Run(run.generation, run.failed, run.slow, run.count, age, run.label, kind)
+
+
+def _with_own_state(report: Report, table: Table) -> Report:
+    """Add to a report that the instance protects itself, in the fleet's generation."""
+    if table.own(report.circuit) is None:
+        return report
+    generation = table.known(report.circuit).generation
+    return replace(report, generation=generation, protects_itself=True)
 
 
 def _with_state(report: Report, table: Table) -> Report:

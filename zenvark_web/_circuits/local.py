@@ -13,9 +13,10 @@ from threading import get_ident
 from typing import Protocol
 
 from .._core.admission import Admission
+from .._core.failure_kinds import FailureKind, kind_of
 from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
-from .._core.states import TrialNote
+from .._core.states import State, TrialNote
 from .._rejections import rejected
 from .._runtime.instance import Instance
 from .._runtime.notifier import Notifier
@@ -92,6 +93,7 @@ class LocalCircuit:
         "_runs",
         "admission",
         "blocked",
+        "failure_kinds",
         "failures",
         "forced",
         "handover",
@@ -101,8 +103,10 @@ class LocalCircuit:
         "name",
         "notifier",
         "outcomes",
+        "own_state",
         "plain_outcomes",
         "policy",
+        "protects_itself",
         "slow_after",
         "successes",
         "times_calls",
@@ -116,6 +120,8 @@ class LocalCircuit:
         self.times_calls: bool = policy.slow_call is not None
         self.plain_outcomes: bool = policy.classify is None and not self.times_calls
         self.admission: Admission = admission
+        self.own_state: State = State.CLOSED
+        self.protects_itself: bool = False
         self._retry_after_until = float("-inf")
         self._connect(home)
 
@@ -135,6 +141,7 @@ class LocalCircuit:
         self.in_flight: InFlight = InFlight(self.slow_after)
         self.successes: Distribution = Distribution()
         self.failures: Distribution = Distribution()
+        self.failure_kinds: dict[FailureKind, int] = dict.fromkeys(FailureKind, 0)
         self.blocked: int = 0
         self.forced: int = 0
         self.would_block: int = 0
@@ -199,6 +206,8 @@ class LocalCircuit:
         self, generation: int, failed: bool, label: str, ended: float, elapsed: float
     ) -> None:
         (self.failures if failed else self.successes).observe(elapsed)
+        if failed:
+            self.failure_kinds[kind_of(label)] += 1
         slow = elapsed > self.slow_after
         run = self._newest
         if (

@@ -6,10 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Protocol
 
 from .._core.admission import Admission
-from .._core.states import Cause, KnownState, State, Transition
+from .._core.policy import BreakerPolicy
+from .._core.states import Cause, KnownState, Reason, State, Transition
 from .._runtime.clock import SharedClock
 from .._runtime.instance import Instance
 from ..events import StateChange
@@ -21,11 +23,30 @@ from .overrides import OverrideBook
 MOST_NEW = 1_000
 
 
+class OwnGenerations:
+    """The numbers of decisions that apply to this instance only: below zero in its circuits."""
+
+    def __init__(self) -> None:
+        self.newest = 0
+
+
 class StandIn(Listener, Protocol):
     """The substitute for the leader while this instance is cut off."""
 
     def overruled(self, name: str) -> None:
         """Called when the fleet has a new transition of a circuit."""
+        ...
+
+
+class Protector(StandIn, Protocol):
+    """Decides for this instance, in addition to the leader."""
+
+    def concerns(self, policy: BreakerPolicy) -> bool:
+        """Return whether a circuit with this policy is to be listened to."""
+        ...
+
+    def restart(self) -> None:
+        """Begin anew with circuits that a stand-in decided about meanwhile."""
         ...
 
 
@@ -57,6 +78,9 @@ class Table:
         self._joining: AbstractContextManager[bool] = threading.RLock()
         self._alone: dict[str, Transition] = {}
         self._stand_in: StandIn | None = None
+        self._own: dict[str, Transition] = {}
+        self._protector: Protector | None = None
+        self.own_generations = OwnGenerations()
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
         self._new_circuits: deque[str] = deque(maxlen=MOST_NEW)
         self.latest: dict[str, Transition] = {}
@@ -99,7 +123,9 @@ class Table:
                 self._locals.add(circuit)
                 self._introduce(circuit)
             self.put_under(circuit)
-            if name in self._alone or name in self.latest:
+            if name in self._own:
+                circuit.own_state = self._own[name].state
+            if name in self._alone or name in self._own or name in self.latest:
                 self._admit(circuit)
             else:
                 self._new_circuits.append(name)  # any thread's
@@ -125,9 +151,13 @@ class Table:
         return self.latest.get(name) or Transition(circuit=name)
 
     def in_force(self, name: str) -> Transition:
-        """The transition that this instance applies: its own decision while it is cut off,
-        otherwise the fleet's newest."""
-        return self._alone.get(name) or self.known(name)
+        """The transition that this instance applies: its own decision while it is cut off or
+        protects itself, otherwise the fleet's newest."""
+        return self._alone.get(name) or self._own.get(name) or self.known(name)
+
+    def own(self, name: str) -> Transition | None:
+        """The decision by which this instance protects itself, if it does."""
+        return self._own.get(name)
 
     def new_circuits(self) -> Sequence[str]:
         """The local circuits created since the last call without a transition of the fleet; the
@@ -170,14 +200,17 @@ class Table:
                 )
             )
             return False
+        before = self.in_force(name)
         self.latest[name] = transition
         if transition.leader == self._name:
             self._count(transition)
         if transition.reason.cause is Cause.PROBE:
             self._drop_retry_after(name)
-        before = self._alone.pop(name, known)
-        if self._stand_in is not None:
-            self._stand_in.overruled(name)
+        self._alone.pop(name, None)
+        self._drop_own(name)
+        for decider in (self._stand_in, self._protector):
+            if decider is not None:
+                decider.overruled(name)
         self._take_effect(before, transition)
         return True
 
@@ -190,6 +223,10 @@ class Table:
     def cut_off(self, stand_in: StandIn | None) -> None:
         """Let a stand-in for the fleet listen to circuits with `cut_off="local"`. With None, the
         fleet's newest transitions apply again."""
+        if self._protector is not None:
+            self._protector.restart()
+        for name in [name for name in self._own if self._policies[name].cut_off == "local"]:
+            self._protect_no_more(name)  # the stand-in begins with the fleet's states
         with self._joining:
             self._stand_in = stand_in
             self.is_cut_off = stand_in is not None
@@ -201,6 +238,44 @@ class Table:
                 self._put_in_force(name)
             for name, before in alone.items():
                 self._report(before, self.known(name))
+
+    def protect_by(self, protector: Protector | None) -> None:
+        """Let a protector listen to circuits with a quorum. With None, the fleet's newest
+        transitions apply."""
+        with self._joining:
+            self._protector = protector
+            for circuit in self._locals.all():
+                self._introduce(circuit)
+        if protector is None:
+            for name in list(self._own):
+                self._protect_no_more(name)
+
+    def protect(self, transition: Transition) -> None:
+        """Apply a decision by which this instance protects itself, until it is closed."""
+        name = transition.circuit
+        if transition.state is State.CLOSED:
+            self._protect_no_more(name, transition.reason)
+            return
+        before = self.in_force(name)
+        self._own[name] = transition
+        self._show_own(name, transition.state)
+        self._take_effect(before, transition)
+
+    def _protect_no_more(self, name: str, reason: Reason | None = None) -> None:
+        before = self.in_force(name)
+        self._drop_own(name)
+        self._put_in_force(name)
+        now = self.in_force(name)
+        self._report(before, now if reason is None else replace(now, reason=reason))
+
+    def _drop_own(self, name: str) -> None:
+        if self._own.pop(name, None) is not None:
+            self._show_own(name, State.CLOSED)
+
+    def _show_own(self, name: str, state: State) -> None:
+        circuit = self._locals.get(name)
+        if circuit is not None:
+            circuit.own_state = state
 
     def renew_waits(self) -> None:
         """Recompute the waits of open circuits by the shared clock, because this host's clock stood
@@ -224,8 +299,14 @@ class Table:
             self._statistics.opened(transition.circuit, cause)
 
     def _introduce(self, circuit: LocalCircuit) -> None:
-        asks = circuit.policy.cut_off == "local"
-        circuit.listen(self._stand_in if asks and self._stand_in else self._home)
+        stand_in, protector = self._stand_in, self._protector
+        circuit.protects_itself = protector is not None and protector.concerns(circuit.policy)
+        if stand_in is not None and circuit.policy.cut_off == "local":
+            circuit.listen(stand_in)
+        elif protector is not None and circuit.protects_itself:
+            circuit.listen(protector)
+        else:
+            circuit.listen(self._home)
 
     def _take_effect(self, before: Transition, now: Transition) -> None:
         self._put_in_force(now.circuit)

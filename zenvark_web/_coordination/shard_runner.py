@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from .._circuits.shard import Shard
 from .._judging.alone import Alone
 from .._judging.leader import Leader
+from .._judging.self_protection import SelfProtection, is_used
 from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
 from ..backends.base import News, OverrideRecord, OverrideRequest, Presence, Probe
@@ -80,6 +81,8 @@ class ShardRunner:
         if any(policy.cut_off == "local" for policy in policies):
             alone = Alone(instance, shard, self._connection, self._reader.catch_up)
             self.loops.append(alone.run)
+        if is_used(instance):
+            self.loops.append(SelfProtection(instance, shard).run)
 
     @property
     def connected(self) -> bool:

@@ -34,9 +34,16 @@ class Callers:
         """The instance with the next turn, if calls come in turn."""
         return self._rotation.next
 
-    def likeliest(self, now: float) -> str | None:
-        """The instance to hold the next grant, if any has blocked callers."""
-        likeliest = self._demand.likeliest(now)
+    def likeliest(self, now: float, *, besides: str = "") -> str | None:
+        """The instance to hold the next grant, if any has blocked callers.
+
+        Args:
+            now: The leader's seconds.
+            besides: An instance to leave out.
+        """
+        likeliest = self._demand.likeliest(now, besides=besides)
+        if besides:
+            return likeliest
         # Behind a load balancer that deals calls out in turn, the next call is not where most were.
         return likeliest and (self._rotation.next or likeliest)
 

@@ -40,9 +40,12 @@ from typing import Any
 
 from .ascent import Ascent
 from .callers import Callers
-from .counting import Counting
+from .common_cause import CommonCause
+from .counting import Counting, counting_of
+from .failure_kinds import kinds_of
 from .order import START
 from .policy import BreakerPolicy
+from .quorum import Jury, is_shared
 from .ramp import Ramp
 from .states import (
     LONGEST_LEAP,
@@ -64,6 +67,12 @@ from .waits import Waits
 CHECK_AGAIN = 1.0
 """Seconds after which a circuit requests a health check again that could not be run."""
 
+IDLE_CHECKS_WITH_QUORUM = 3
+"""The number of idle checks in a row that must fail before a circuit with a quorum opens."""
+
+SECOND_OPINION = 3
+"""Failed recovery checks after which another instance makes a trial call, if there is a quorum."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -76,6 +85,45 @@ class Check:
 
     type: HealthCheckType
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A second opinion: calls of an instance pass, though the leader's health checks fail.
+
+    Args:
+        holder: The instance whose calls passed.
+        failed: The number of failed checks.
+        error: The error of the last one.
+    """
+
+    holder: str
+    failed: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a circuit cannot know from its own reports.
+
+    Args:
+        leader: The instance that decides, whose health checks these are.
+        expected: The number of instances that were present when the leader began.
+        expected_until: When these have reported, if they call the circuit.
+        common_cause: Keeps circuits closed that trip together, for a common cause.
+        may_ramp: Returns whether every instance can read a ramp. Without a ramp, a circuit closes
+            at once.
+    """
+
+    leader: str = ""
+    expected: int = 0
+    expected_until: float = 0.0
+    common_cause: CommonCause | None = None
+    may_ramp: Callable[[], bool] = lambda: True
+
+
+ALONE = Surroundings()
+"""Nothing but its own reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +145,16 @@ class Circuit:
         latest: The circuit's latest transition.
         now: The leader's seconds. All times here are in these.
         chance: Returns random numbers from 0 to 1, for jitter.
-        may_ramp: Returns whether every instance can read a ramp. Without a ramp, the circuit closes
-            at once.
+        surroundings: What it cannot know from its own reports.
 
     Attributes:
         latest: The circuit's latest transition.
         heard_at: When an instance last reported the circuit.
         faults: Errors of a user's strategy or backoff, which a default has replaced. The owner of
             the circuit reports and clears them.
+        jury: The reporting instances and the suspects, if the policy has a quorum. The owner of the
+            circuit takes its refusals.
+        contradictions: Second opinions. The owner of the circuit reports and clears them.
     """
 
     def __init__(
@@ -113,20 +163,27 @@ class Circuit:
         latest: Transition,
         now: float,
         chance: Callable[[], float],
-        may_ramp: Callable[[], bool] = lambda: True,
+        surroundings: Surroundings = ALONE,
     ) -> None:
         self.policy = policy
         self.latest = latest
         self.heard_at = now
         self.faults: list[Exception] = []
-        self._may_ramp = may_ramp
+        self.jury: Jury | None = None
+        if is_shared(policy.quorum):
+            self.jury = Jury(policy.quorum, surroundings.expected, surroundings.expected_until)
+        self.contradictions: list[Contradiction] = []
+        self._surroundings = surroundings
+        self._failed_checks = 0
+        self._last_error = ""
+        self._asks_another = False
         self._waits = Waits(policy, chance, self.faults)
         self._retry_after = self._waits.asked
         self._callers = Callers()
         self._next_attempt_at: float | None = None
         self._recalls = 0
         self._held = False
-        self._enter(now, Counting(policy.strategy))
+        self._enter(now, self._fresh_counting())
 
     @property
     def held(self) -> bool:
@@ -153,7 +210,7 @@ class Circuit:
 
     def adopt(self, latest: Transition, now: float) -> None:
         """Continue from a transition that is in force. Retry-After deadlines stay."""
-        counting = Counting(self.policy.strategy)
+        counting = self._fresh_counting()
         self.latest = latest
         self._callers.forget_blocked()
         self._enter(now, counting)
@@ -183,6 +240,7 @@ class Circuit:
         """
         self.heard_at = now
         self._retry_after.extend(report.retry_after, at)
+        self._note_reporter(instance, report, now)
         if not replayed:
             self._note_callers(instance, report, now)
         return None if self._held else self._decide(instance, report, at, now, replayed=replayed)
@@ -197,7 +255,7 @@ class Circuit:
                 if transition is not None:
                     return transition
         if self.latest.state is State.CLOSED or self._ascent is not None:
-            reason = self._counting.look_ahead(at, now, self.faults)
+            reason = self._counting.look_ahead(at, now, self.faults) or self._agreement(now)
             return self._end_ramp(now) if reason is None else self._trip(reason, now, since=at)
         if self._trial is not None:
             if instance == self._trial.grant.holder:
@@ -225,10 +283,7 @@ class Circuit:
             return self._end_ramp(now)
         self._next_attempt_at = None
         if self.policy.health_check is not None:
-            idle = self.latest.state is State.CLOSED
-            return Check(
-                HealthCheckType.IDLE if idle else HealthCheckType.RECOVERY, self.latest.generation
-            )
+            return self._ask_another(now) or self._check()
         return self._grant_if_due(now)
 
     def checked(self, check: Check, error: str | None, now: float) -> Transition | None:
@@ -237,8 +292,8 @@ class Circuit:
             return None
         idle = check.type is HealthCheckType.IDLE
         if error is not None:
-            cause = Cause.IDLE_CHECK_FAILED if idle else Cause.CHECK_FAILED
-            return self._open(Reason(cause=cause, detail=error), now)
+            return self._check_failed(idle, error, now)
+        self._failed_checks = 0
         if idle:
             self._schedule_idle_check(now)
             return None
@@ -248,6 +303,18 @@ class Circuit:
             return self._recover(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
         self._next_attempt_at = now + self._waits.before(1)
         return None
+
+    def _check_failed(self, idle: bool, error: str, now: float) -> Transition | None:
+        """With a quorum, one failed check of an idle circuit may be the leader's own fault."""
+        self._failed_checks += 1
+        self._last_error = error
+        if idle and self.jury is not None and self._failed_checks < IDLE_CHECKS_WITH_QUORUM:
+            self._next_attempt_at = now + CHECK_AGAIN
+            return None
+        if idle:
+            self._failed_checks = 0
+        cause = Cause.IDLE_CHECK_FAILED if idle else Cause.CHECK_FAILED
+        return self._open(Reason(cause=cause, detail=error), now)
 
     def put_off(self, check: Check, now: float) -> None:
         """Request a health check again that could not be run."""
@@ -337,9 +404,10 @@ class Circuit:
         trial = self._trial or self._ascent
         results = None if trial is None else trial.save()
         deadline = self._retry_after.until if self._retry_after.until > now else 0.0
-        if window or results or deadline:
+        suspects = () if self.jury is None else tuple(self.jury.suspects.current(now))
+        if window or results or deadline or suspects:
             generation = self.latest.generation
-            return CircuitSnapshot(generation, START, window, results, deadline)
+            return CircuitSnapshot(generation, START, window, results, deadline, suspects)
         return None
 
     def restore(self, snapshot: CircuitSnapshot, now: float) -> bool:
@@ -353,6 +421,9 @@ class Circuit:
             Whether everything was restored. If not, the results must be counted again.
         """
         self._retry_after.extend(snapshot.retry_after_until - now, now)
+        if self.jury is not None:
+            for suspicion in snapshot.suspects:
+                self.jury.suspects.restore(suspicion)
         if snapshot.generation != self.latest.generation:
             return True
         trial = self._trial or self._ascent
@@ -370,22 +441,49 @@ class Circuit:
         self._owed: tuple[int, int] | None = None
         self._passed = 0
         self._next_attempt_at = None
+        if self._asks_another and latest.state is not State.HALF_OPEN:
+            self._asks_another = False
+            self._failed_checks = 0
         if latest.state is not State.HALF_OPEN:
             self._recalls = 0  # the patience with holders grows within one recovery only
         if latest.state is State.CLOSED:
             self._schedule_idle_check(now)
         elif latest.ramp is not None:
             self._ascent = Ascent(latest.ramp, began=latest.at)
-        elif latest.state is State.OPEN or self.policy.health_check is not None:
+        elif latest.state is State.OPEN or not self._is_tried:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
             self._trial = Trial(latest.grant, reported_at=now, recalls=self._recalls)
 
+    @property
+    def _is_tried(self) -> bool:
+        """Whether it recovers by trial calls now."""
+        return self.policy.health_check is None or self._asks_another
+
+    def _fresh_counting(self) -> Counting:
+        return counting_of(self.policy.strategy, self.jury)
+
     def _move(self, reason: Reason, now: float, **changes: Any) -> Transition:
-        counting = Counting(self.policy.strategy)  # first: a user's strategy may raise
+        counting = self._fresh_counting()  # first: a user's strategy may raise
         self.latest = self.latest.next(reason, **{"at": now, "since": now} | changes)
         self._enter(now, counting)
         return self.latest
+
+    def _note_reporter(self, instance: str, report: Report, now: float) -> None:
+        calls = report.runs or report.blocked or report.overdue or report.trial
+        if self._surroundings.common_cause is not None and report.runs:
+            self._surroundings.common_cause.note_called(report.circuit, now)
+        if self.jury is not None and calls:
+            self.jury.note(instance, protects_itself=report.protects_itself, now=now)
+
+    def _agreement(self, now: float) -> Reason | None:
+        """The reason to open because enough instances protect themselves."""
+        convinced = () if self.jury is None else self.jury.agrees(now)
+        if not convinced:
+            return None
+        shown = ", ".join(convinced[:10])
+        detail = f"{_times(len(convinced), 'instance')} reject calls by their own results: {shown}"
+        return Reason(cause=Cause.TRIPPED, detail=detail[:500])
 
     def _note_callers(self, instance: str, report: Report, now: float) -> None:
         calls = report.blocked + sum(run.count for run in report.runs)
@@ -409,10 +507,15 @@ class Circuit:
             self._ascent.count(run, now)
         else:
             return None
-        reason = self._counting.record(instance, run, at, self.faults)
+        reason = self._counting.record(instance, run, at, now, self.faults)
         return None if reason is None else self._trip(reason, now, since=at)
 
-    def _trip(self, reason: Reason, now: float, *, since: float) -> Transition:
+    def _trip(self, reason: Reason, now: float, *, since: float) -> Transition | None:
+        """Open, unless too many circuits trip together."""
+        common_cause = self._surroundings.common_cause
+        if common_cause is not None and common_cause.holds_back(self.latest.circuit, now):
+            self._counting = self._fresh_counting()
+            return None
         if self._ascent is not None:
             detail = f"at a share of {self._ascent.share(now):.3g}, {reason}"
             reason = replace(reason, cause=Cause.RAMP_FAILED, detail=detail)
@@ -446,16 +549,40 @@ class Circuit:
         """Grant permits if the wait is over, no other grant exists, and an instance has blocked
         callers. (The circuit is not closed.)"""
         latest = self.latest
-        if self.policy.health_check is not None or self._trial is not None:
+        if not self._is_tried or self._trial is not None:
             return None
         if latest.state is State.OPEN and now < latest.retry_at:
             return None
         permits, passed = self._owed or (self.policy.trial_calls, 0)
         return self._grant(permits, passed, now)
 
+    def _check(self) -> Check:
+        idle = self.latest.state is State.CLOSED
+        type_ = HealthCheckType.IDLE if idle else HealthCheckType.RECOVERY
+        return Check(type_, self.latest.generation)
+
+    def _ask_another(self, now: float) -> Transition | None:
+        """Grant one trial call to another instance, if one has blocked callers: the leader's checks
+        may fail for a reason of its own."""
+        holder = self._callers.likeliest(now, besides=self._surroundings.leader)
+        enough = self._failed_checks >= SECOND_OPINION and self.latest.state is State.OPEN
+        if self.jury is None or holder is None or not enough:
+            return None
+        self._asks_another = True
+        reason = Reason(
+            cause=Cause.TRIAL,
+            detail=f"{_times(self._failed_checks, 'health check')} failed: "
+            f"one trial call granted to {holder} for a second opinion",
+        )
+        return self._move(reason, now, grant=Grant(holder=holder, permits=1))
+
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        holder = self._callers.likeliest(now)
+        me = self._surroundings.leader if self._asks_another else ""
+        holder = self._callers.likeliest(now, besides=me)
         held = now < self._retry_after.until
+        if self._asks_another and (held or holder is None):  # back to health checks
+            detail = "no instance had a call for a second opinion"
+            return self._open(Reason(cause=Cause.CHECK_FAILED, detail=detail), now)
         if holder is None or held:
             self._owed = (permits, passed)
             self._next_attempt_at = self._retry_after.until if held else None
@@ -497,9 +624,15 @@ class Circuit:
         passed = trial.grant.passed + trial.passed
         if not trial.outstanding and passed >= self.policy.healthy_after:
             detail = f"{_times(passed, 'trial call')} passed"
+            self._note_contradiction(trial)
             return self._recover(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
         self._trial = None
         return self._grant(trial.outstanding or self.policy.trial_calls, passed, now)
+
+    def _note_contradiction(self, trial: Trial) -> None:
+        if self._asks_another:
+            told = trial.grant.holder, self._failed_checks, self._last_error
+            self.contradictions.append(Contradiction(*told))
 
     def _trial_failed(self, trial: Trial, now: float) -> Transition:
         reason = Reason(
@@ -507,6 +640,7 @@ class Circuit:
             detail=f"{trial.failed} of {_times(trial.grant.permits, 'trial call')} failed",
             instances={trial.grant.holder: trial.failed},
             failures=dict(trial.labels.most_common(5)),
+            kinds=kinds_of(trial.labels),
         )
         return self._open(reason, now)
 
@@ -514,7 +648,7 @@ class Circuit:
 
     def _recover(self, reason: Reason, now: float) -> Transition:
         """Close, or begin the policy's ramp."""
-        if not self.policy.ramp or not self._may_ramp():
+        if not self.policy.ramp or not self._surroundings.may_ramp():
             return self._move(reason, now)
         ramp = Ramp(tuple(self.policy.ramp), self.policy.ramp_step)
         shares = ", ".join(f"{share:.3g}" for share in ramp.shares)

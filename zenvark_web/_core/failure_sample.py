@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 
+from .failure_kinds import FailureKind, kind_of
 from .states import Cause, Reason
 from .strategies import Strategy
 from .windows import Trip
@@ -21,19 +22,20 @@ class FailureSample:
     __slots__ = ("_failures",)
 
     def __init__(self) -> None:
-        self._failures: deque[tuple[str, str, int]] = deque(maxlen=MAX_SAMPLE)
+        self._failures: deque[tuple[str, str, int, FailureKind]] = deque(maxlen=MAX_SAMPLE)
 
     def __len__(self) -> int:
         return len(self._failures)
 
-    def add(self, instance: str, label: str, count: int) -> None:
-        """Add failures of one kind on one instance."""
-        self._failures.append((instance, label, count))
+    def add(self, instance: str, label: str, count: int, kind: FailureKind | None = None) -> None:
+        """Add failures with one label on one instance. Their kind is that of the label, unless the
+        instance knows better."""
+        self._failures.append((instance, label, count, kind or kind_of(label)))
 
     def summary(self) -> tuple[tuple[str, str, int], ...]:
         """The failures by instance and kind, in the order of the newest of each kind."""
         kinds: dict[tuple[str, str], int] = {}
-        for instance, label, count in self._failures:
+        for instance, label, count, _ in self._failures:
             kinds[instance, label] = kinds.pop((instance, label), 0) + count
         newest = list(kinds.items())[-MAX_SUMMARY:]
         return tuple((instance, label, count) for (instance, label), count in newest)
@@ -48,13 +50,15 @@ class FailureSample:
         """
         instances: Counter[str] = Counter(in_flight)
         failures: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
         left = trip.failures
-        for instance, label, count in reversed(self._failures):
+        for instance, label, count, kind in reversed(self._failures):
             counted = min(count, left)
             left -= counted
             if counted:
                 instances[instance] += counted
                 failures[label or "failure"] += counted
+                kinds[kind.value] += counted
         slow = f", {trip.slow} slow" if trip.slow else ""
         if in_flight:
             slow += f" ({sum(in_flight.values())} still in flight)"
@@ -65,6 +69,7 @@ class FailureSample:
             instances=dict(instances.most_common(10)),
             failures=dict(failures.most_common(5)),
             slow_share=trip.slow / trip.calls,
+            kinds=dict(kinds.most_common()),
         )
 
 

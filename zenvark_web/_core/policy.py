@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ._checks import check_call, check_number, check_whole
 from .awaitables import is_async
 from .backoff import LONGEST_WAIT, SHORTEST_WAIT, Backoff, ExponentialBackoff, check_forgive
 from .patterns import NamePatterns
+from .quorum import check_quorum
 from .ramp import check_step, checked_shares
 from .states import HealthCheckType, Outcome
 from .strategies import ConsecutiveFailures, Strategy, judges_slow_calls
@@ -98,6 +99,7 @@ class BreakerPolicy:
     max_retry_after: float = 300.0
     cut_off: Literal["hold", "local"] = "hold"
     observe: bool = field(default=False, metadata=OF_THIS_INSTANCE)
+    quorum: int | float = field(default=1, metadata={"exact": True})  # 1 is one, 1.0 is all
 
     def __post_init__(self) -> None:
         self._check_parts()
@@ -124,6 +126,7 @@ class BreakerPolicy:
             raise ValueError(f"cut_off must be 'hold' or 'local', not {self.cut_off!r}")
         if not isinstance(self.observe, bool):
             raise TypeError(f"observe must be True or False, not {self.observe!r}")
+        check_quorum(self.quorum)
 
     def _check_parts(self) -> None:
         if isinstance(self.strategy, type) or not isinstance(self.strategy, Strategy):
@@ -197,6 +200,7 @@ class PolicyBook:
                 f"{{'payments': BreakerPolicy()}}; the policy of all is policy=; not {policies!r}"
             )
         self._default = default
+        self._policies = dict(policies)
         self._patterns = NamePatterns("policies", policies)
         self.exact: Mapping[str, BreakerPolicy] = self._patterns.exact
         for name, policy in policies.items():
@@ -208,6 +212,11 @@ class PolicyBook:
     def all(self) -> Sequence[BreakerPolicy]:
         """All policies, including the default."""
         return [self._default, *self._patterns.values()]
+
+    def changed(self, change: Callable[[BreakerPolicy], BreakerPolicy]) -> PolicyBook:
+        """Create a book with changed policies."""
+        policies = {name: change(policy) for name, policy in self._policies.items()}
+        return PolicyBook(change(self._default), policies)
 
     @property
     def fingerprint(self) -> str:
@@ -232,7 +241,12 @@ def described(part: object) -> str:
     if kind in (str, tuple, range):
         return repr(part)
     if is_dataclass(kind):
-        judging = (f.name for f in fields(kind) if f.metadata.get("judges", True))
-        inner = ", ".join(described(getattr(part, name)) for name in judging)
+        judging = (each for each in fields(kind) if each.metadata.get("judges", True))
+        inner = ", ".join(_described_field(part, each) for each in judging)
         return f"{kind.__qualname__}({inner})"
     return getattr(part, "__qualname__", kind.__qualname__)
+
+
+def _described_field(part: object, setting: Field[Any]) -> str:
+    value = getattr(part, setting.name)
+    return repr(value) if setting.metadata.get("exact") else described(value)

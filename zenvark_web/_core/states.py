@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from .failure_kinds import FailureKind
 from .order import START, Position
 from .ramp import Ramp
 
@@ -130,6 +131,8 @@ class Reason:
             their slow calls in flight.
         failures: The most frequent failures, with their numbers.
         slow_share: The share of slow calls in the window, 0..1.
+        kinds: The number of failures of each kind: "connect", "timeout", "status", "body", "pool",
+            "other".
     """
 
     cause: Cause
@@ -137,6 +140,7 @@ class Reason:
     instances: Mapping[str, int] = field(default_factory=dict[str, int])
     failures: Mapping[str, int] = field(default_factory=dict[str, int])
     slow_share: float = 0.0
+    kinds: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __str__(self) -> str:
         return self.detail or self.cause.value
@@ -264,6 +268,7 @@ class Run:
         count: The number of calls.
         age: The seconds between the end of the last call and its arrival in the store.
         label: The name of the failure (of an exception, or a status); empty otherwise.
+        failure_kind: Where they failed; None if they did not, or it is not known.
     """
 
     generation: int
@@ -272,6 +277,7 @@ class Run:
     count: int
     age: float = 0.0
     label: str = ""
+    failure_kind: FailureKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +336,7 @@ class Report:
             knows none. Each report repeats it.
         overdue: The number of slow calls of that generation that are in flight.
         known_state: The circuit's state in that generation. None: the initial one, or not reported.
+        protects_itself: Whether the instance rejects calls by its own decision (`quorum`).
     """
 
     circuit: str
@@ -340,6 +347,7 @@ class Report:
     retry_after: float | None = None
     overdue: int = 0
     known_state: KnownState | None = None
+    protects_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +383,31 @@ class TrialResults:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """An instance whose failures did not open the circuit, because no other instance had enough.
+
+    Times are in the leader's own seconds; in a `CircuitSnapshot`, of the shared clock.
+
+    Args:
+        instance: The suspect.
+        failures: The number of its failed calls in the window at that moment.
+        slow: The number of its slow calls.
+        calls: The number of its calls.
+        since: When it became a suspect, the first time in a row.
+        until: When the suspicion ends.
+        length: Seconds of the suspicion.
+    """
+
+    instance: str
+    failures: int
+    slow: int
+    calls: int
+    since: float
+    until: float
+    length: float
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitSnapshot:
     """What a circuit has counted since its latest transition, for the next leader.
 
@@ -384,6 +417,7 @@ class CircuitSnapshot:
         window: Its window, if it is closed or in a ramp.
         trial: The results of its trial calls or of its ramp, if it is half-open.
         retry_after_until: The Retry-After deadline in seconds of the shared clock, or 0.
+        suspects: The instances whose results do not count for a while.
     """
 
     generation: int
@@ -391,3 +425,4 @@ class CircuitSnapshot:
     window: WindowSnapshot | None = None
     trial: TrialResults | None = None
     retry_after_until: float = 0.0
+    suspects: tuple[Suspicion, ...] = ()

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from ._checks import check_number, check_rate, check_whole
 from .backoff import LONGEST_WAIT
-from .built_in_windows import ConsecutiveWindow, CountBasedWindow, TimeBasedWindow
-from .windows import Window
+from .built_in_windows import ConsecutiveWindow, CountBasedWindow, Rates, TimeBasedWindow
+from .windows import Trip, Window
 
 DEFAULT_MINIMUM_CALLS = 10
 MAX_WINDOW_SIZE = 1_000_000
@@ -21,6 +21,25 @@ class Strategy(Protocol):
 
     def window(self) -> Window:
         """Create an empty window."""
+        ...
+
+
+@runtime_checkable
+class QuorumAware(Protocol):
+    """A strategy that can evaluate its decision again without the calls of some instances.
+
+    For a policy with a `quorum`. A strategy without this is asked nothing: its decision stands if
+    calls of the required number of instances have failed.
+    """
+
+    def stands(self, trip: Trip, without: int) -> bool:
+        """Return whether a decision stands without some of its failed calls.
+
+        Args:
+            trip: The decision. A strategy with a `slow_rate` is asked twice: by the failures of the
+                decision (then `slow` is 0), and by its slow calls (then `failures` is 0).
+            without: The number of failed, or slow, calls to leave out.
+        """
         ...
 
 
@@ -40,6 +59,10 @@ class ConsecutiveFailures:
     def window(self) -> Window:
         """Create a counter that a later success resets."""
         return ConsecutiveWindow(self.threshold)
+
+    def stands(self, trip: Trip, without: int) -> bool:
+        """Whether a streak has failures of other instances than those left out (`quorum`)."""
+        return trip.failures - without >= 1
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -81,6 +104,10 @@ class CountWindow:
         """Create a ring buffer of the last calls."""
         return CountBasedWindow(self.size, self)
 
+    def stands(self, trip: Trip, without: int) -> bool:
+        """Whether a rate is reached without some of the bad calls (`quorum`)."""
+        return _reaches_rate(self, trip, without)
+
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
@@ -110,10 +137,23 @@ class TimeWindow:
         """Create a ring buffer of counts, one for each thirtieth of the duration."""
         return TimeBasedWindow(self.duration, self)
 
+    def stands(self, trip: Trip, without: int) -> bool:
+        """Whether a rate is reached without some of the bad calls (`quorum`)."""
+        return _reaches_rate(self, trip, without)
 
-def judges_slow_calls(strategy: Strategy) -> bool:
+
+def judges_slow_calls(strategy: object) -> bool:
     """Whether a strategy uses the number of slow calls."""
     return getattr(strategy, "slow_rate", None) is not None
+
+
+def _reaches_rate(rates: Rates, trip: Trip, without: int) -> bool:
+    calls = trip.calls - without
+    if calls <= 0:
+        return False
+    if (trip.failures - without) / calls >= rates.failure_rate:
+        return True
+    return rates.slow_rate is not None and (trip.slow - without) / calls >= rates.slow_rate
 
 
 def _check_rates(failure_rate: float, slow_rate: float | None) -> None:

@@ -53,13 +53,18 @@ class Demand:
         """Remove an instance until it reports again."""
         self._blocked.pop(instance, None)
 
-    def likeliest(self, now: float) -> str | None:
+    def likeliest(self, now: float, *, besides: str = "") -> str | None:
         """The instance that is most likely to have the next call: the one with the most recently
-        rejected calls, and among equals the last one, if there is any."""
+        rejected calls, and among equals the last one, if there is any.
+
+        Args:
+            now: The current time.
+            besides: An instance to leave out.
+        """
         fresh = [
             (number, place, instance)
             for place, (instance, (at, number)) in enumerate(self._blocked.items())
-            if now - at <= FRESH_DEMAND
+            if now - at <= FRESH_DEMAND and instance != besides
         ]
         return max(fresh)[2] if fresh else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from .._core.failure_kinds import BODY
 from .._core.states import Outcome
 from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
@@ -178,7 +179,8 @@ class HttpCall:
         if self._closings != self._incidents.closings or self.upload_error is not None:
             permit.record(IGNORED)  # caused by the caller
         elif isinstance(error, Exception):
-            permit.record(self._outcome(error), label(error))
+            told = label(error) if self._waiting else label(error) + BODY
+            permit.record(self._outcome(error), told)
         else:  # cancelled, which counts if it came late or unasked, or abandoned
             permit.raised(error)
 

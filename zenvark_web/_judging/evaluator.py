@@ -7,15 +7,16 @@ fleet's circuits; an instance that is cut off from the store has one for itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, Protocol
 
 from .._core.capabilities import Capability
-from .._core.circuit import Check, Circuit, Recall
+from .._core.circuit import ALONE, Check, Circuit, Contradiction, Recall
 from .._core.order import Lease
 from .._core.overrides import Override, OverrideRecord
-from .._core.states import CircuitSnapshot, Report, State, Transition, WindowSnapshot
+from .._core.quorum import REPORTING
+from .._core.states import CircuitSnapshot, Report, State, Suspicion, Transition, WindowSnapshot
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task
@@ -58,6 +59,14 @@ class Keeper(Protocol):
         """Recall the grant of a transition, which is signed."""
         ...
 
+    def refused(self, circuit: str, suspicions: Sequence[Suspicion]) -> None:
+        """Called when a circuit's window tripped, but its quorum was not reached."""
+        ...
+
+    def contradicted(self, circuit: str, contradiction: Contradiction) -> None:
+        """Called when a second opinion contradicts the health checks of this instance."""
+        ...
+
 
 class Evaluator:
     """The circuits of one keeper, their timers, and their health checks.
@@ -71,6 +80,7 @@ class Evaluator:
 
     Attributes:
         names: The circuits that are counted now.
+        surroundings: What circuits that are created from now on cannot know from their reports.
     """
 
     def __init__(
@@ -81,6 +91,7 @@ class Evaluator:
         lease: Lease,
         changed: set[str] | None = None,
     ) -> None:
+        self.surroundings = ALONE
         self._policies = instance.policies
         self._chance = instance.host.chance
         self._notifier = instance.notifier
@@ -95,6 +106,11 @@ class Evaluator:
         self._checking: dict[str, int] = {}
         self._check_places = CheckPlaces()
         self._timers = Timers()
+
+    def expect(self, instances: int) -> None:
+        """Expect reports of as many instances, for a while."""
+        until = self._now() + REPORTING
+        self.surroundings = replace(self.surroundings, expected=instances, expected_until=until)
 
     def begin(self, name: str) -> None:
         """Create a circuit, unless its strategy raises."""
@@ -156,9 +172,7 @@ class Evaluator:
         except BaseException as error:
             self._failed(name, "be saved", error)
             return CircuitSnapshot(circuit.latest.generation, window=WindowSnapshot("", None))
-        if snapshot is None or not snapshot.retry_after_until:
-            return snapshot
-        return replace(snapshot, retry_after_until=self._frame.leaving(snapshot.retry_after_until))
+        return snapshot and _converted(snapshot, self._frame.leaving)
 
     def restore(self, name: str, snapshot: CircuitSnapshot) -> bool:
         """Restore a circuit from a window snapshot.
@@ -171,10 +185,8 @@ class Evaluator:
             self._set_timer(name, place.circuit)
             if place.circuit.latest.generation != snapshot.generation:
                 self._note_change(name)
-            deadline = self._frame.entering(snapshot.retry_after_until)
-            restored = place.circuit.restore(
-                replace(snapshot, retry_after_until=deadline), self._now()
-            )
+            entered = _converted(snapshot, self._frame.entering)
+            restored = place.circuit.restore(entered, self._now())
             if snapshot.window is not None:
                 place.restore([instance for instance, *_ in snapshot.window.failures])
                 self._circuits.use(name, place)
@@ -241,7 +253,8 @@ class Evaluator:
 
     def _make(self, entered: Transition) -> Circuit:
         policy = self._policies[entered.circuit]
-        return Circuit(policy, entered, self._now(), self._chance, self._may_ramp)
+        surroundings = replace(self.surroundings, may_ramp=self._may_ramp)
+        return Circuit(policy, entered, self._now(), self._chance, surroundings)
 
     def _may_ramp(self) -> bool:
         return self._keeper.allows(Capability.RAMP)
@@ -283,6 +296,7 @@ class Evaluator:
             before = place.circuit.latest
             decision = decide(place.circuit, *args, **kwargs)
             self._report_faults(place.circuit)
+            self._report_findings(name, place.circuit)
             if isinstance(decision, Transition):
                 self._hand_on(place, before, decision)
             self._set_timer(name, place.circuit)
@@ -317,6 +331,16 @@ class Evaluator:
             what = f"circuit {circuit.latest.circuit!r} is not evaluated as its policy specifies"
             error = StrategyError.because(faults.pop(0), what, circuit=circuit.latest.circuit)
             self._notifier.report_error(error)
+
+    def _report_findings(self, name: str, circuit: Circuit) -> None:
+        """Report what a quorum has found."""
+        if circuit.jury is None:
+            return
+        for suspicions in circuit.jury.take_refusals():
+            self._keeper.refused(name, suspicions)
+        contradictions = circuit.contradictions
+        while contradictions:
+            self._keeper.contradicted(name, contradictions.pop(0))
 
     def _failed(self, name: str, what: str, error: BaseException) -> None:
         """Report an exception of a user's strategy."""
@@ -378,6 +402,21 @@ class Evaluator:
             return Claim.HANGING
         wanted = self._now() - place.wanted_at < WANTED_FOR
         return Claim.WANTED if wanted else Claim.UNKNOWN
+
+
+def _converted(snapshot: CircuitSnapshot, convert: Callable[[float], float]) -> CircuitSnapshot:
+    """Return a snapshot with its times on another clock."""
+    deadline = snapshot.retry_after_until
+    if not deadline and not snapshot.suspects:
+        return snapshot
+    return replace(
+        snapshot,
+        retry_after_until=convert(deadline) if deadline else 0.0,
+        suspects=tuple(
+            replace(each, since=convert(each.since), until=convert(each.until))
+            for each in snapshot.suspects
+        ),
+    )
 
 
 def _nothing(circuit: Circuit) -> None:

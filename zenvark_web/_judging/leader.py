@@ -13,9 +13,11 @@ from operator import itemgetter
 
 from .._circuits.shard import Shard
 from .._core.capabilities import Capability
+from .._core.circuit import Contradiction, Surroundings
+from .._core.common_cause import CommonCause
 from .._core.order import Lease, Position
 from .._core.overrides import Override, OverrideRecord
-from .._core.states import LONGEST_LEAP, Report, State, Transition
+from .._core.states import LONGEST_LEAP, Report, State, Suspicion, Transition
 from .._core.strategies import TimeWindow
 from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
@@ -41,6 +43,7 @@ from .evaluator import Evaluator
 from .newcomers import Newcomers
 from .publisher import LARGEST_BATCH, Office, Publisher
 from .recalls import Recalls
+from .suspicions import Suspicions
 
 TIDY_INTERVAL = 5.0
 INSTANCE_SILENCE = 15.0
@@ -90,7 +93,12 @@ class Leader:
         self._fingerprints: frozenset[str] = frozenset()
         self._recalls = Recalls(shard.backend, lease)
         changed: set[str] = set()
+        self._common_cause = None
+        if instance.common_cause is not None:
+            self._common_cause = CommonCause(instance.common_cause)
+        self._suspicions = Suspicions(instance, self._frame, self._common_cause)
         self._evaluator = Evaluator(instance, self._frame, self, lease, changed)
+        self._evaluator.surroundings = Surroundings(instance.id, common_cause=self._common_cause)
         self._checkpointer = Checkpointer(self._evaluator, changed)
         self._newcomers = Newcomers()
         self._capabilities = SharedCapabilities(instance.notifier)
@@ -104,9 +112,11 @@ class Leader:
             The position from which to read results.
         """
         try:
-            await self._look()  # before the first decision, which may depend on it
+            present = await self._look()  # before the first decision, which may depend on it
         except BackendError as error:
             self._tidying.failed(error)
+        else:
+            self._evaluator.expect(len(present))
         for counted, stamp in _counted(snapshot.checkpoint):
             self._frame.begin_after(counted, stamp)
         position = await self._checkpointer.begin(snapshot)
@@ -154,6 +164,7 @@ class Leader:
                 continue
             heard = report if told else _without_ages(report)
             self._evaluator.apply_report(instance, heard, at, now, replayed=replayed)
+        self._suspicions.report_common_cause()
         if overloaded:  # one error for the entry, however many circuits are in it
             self._report_overload(overloaded)
 
@@ -216,6 +227,14 @@ class Leader:
     def recalled(self, transition: Transition) -> None:
         """Ask the holder of a grant for its unused permits."""
         self._recalls.put(transition)
+
+    def refused(self, circuit: str, suspicions: Sequence[Suspicion]) -> None:
+        """Report a decision that did not reach its quorum."""
+        self._suspicions.refused(circuit, suspicions)
+
+    def contradicted(self, circuit: str, contradiction: Contradiction) -> None:
+        """Report that calls of another instance pass, though this leader's checks fail."""
+        self._suspicions.contradicted(circuit, contradiction)
 
     def decided(self, transition: Transition) -> None:
         """Publish a transition. An unreadable one raises, and is not decided."""

@@ -22,6 +22,8 @@ class Instance:
         lease_ttl: The length of a lease in seconds.
         max_breakers: The maximum number of circuits.
         shards: The number of shards.
+        common_cause: The share of circuits that trip together above which a leader opens no further
+            ones.
         id: The name in the fleet; empty until it is assigned.
     """
 
@@ -32,4 +34,5 @@ class Instance:
     lease_ttl: float = 2.0
     max_breakers: int = 10_000
     shards: int = 1
+    common_cause: float | None = None
     id: str = ""

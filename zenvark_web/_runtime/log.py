@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .._core.states import Cause, Role, State
-from ..events import OverrideChange, StateChange
+from ..events import OverrideChange, StateChange, Suspect
 from ..exceptions import (
     BackendError,
     CallbackError,
     ClassifierError,
+    CommonCauseError,
     FencedError,
     HealthCheckError,
     MalformedEntryError,
@@ -60,6 +61,10 @@ ERRORS: Mapping[type[ZenvarkError], str] = {
     OverloadedError: (
         "The leader is overloaded: %s. Calls of the skipped circuits are permitted without "
         "protection; all other circuits are evaluated in time."
+    ),
+    CommonCauseError: (
+        "The fleet opens no further circuits for 30 s: %s. The cause is probably its own, such as "
+        "its egress, DNS or a deployment. Each instance rejects calls by its own results."
     ),
     ClassifierError: (
         "A classifier failed: %s. The default rules apply instead. Fix the classifier to return an "
@@ -152,6 +157,15 @@ UNKNOWN_ENTRY = (
 HELD_UP = (
     "The leader does without %s, because these instances run a version without it: %s. Upgrade "
     "them; the leader then uses it."
+)
+CHECKS_CONTRADICTED = (
+    "The health checks of circuit %s fail on this leader only: %s. Its recovery goes on. Check "
+    "this host's egress, proxy and DNS."
+)
+SUSPECTED = (
+    "Circuit %s stays closed, though %s of %s calls of instance %s failed: the quorum was not "
+    "reached, and its results do not count for a while. Check that host's egress, proxy and "
+    "configuration."
 )
 
 CHECKS_WAIT = (
@@ -287,6 +301,34 @@ class Log:
         """Log that health checks are not run because all threads are taken by hanging ones."""
         self._write(
             logging.WARNING, "checks_wait", CHECKS_WAIT, circuit, told, circuit=circuit, detail=told
+        )
+
+    def checks_contradicted(self, circuit: str, told: str) -> None:
+        """Log that this leader's health checks fail, though a call of another instance passed."""
+        self._write(
+            logging.WARNING,
+            "checks_contradicted",
+            CHECKS_CONTRADICTED,
+            circuit,
+            told,
+            circuit=circuit,
+            detail=told,
+        )
+
+    def suspected(self, suspect: Suspect) -> None:
+        """Log that an instance is a suspect."""
+        self._write(
+            logging.WARNING,
+            "suspect",
+            SUSPECTED,
+            suspect.circuit,
+            suspect.failures,
+            suspect.calls,
+            suspect.instance,
+            circuit=suspect.circuit,
+            suspect=suspect.instance,
+            failures=suspect.failures,
+            calls=suspect.calls,
         )
 
     def _write(

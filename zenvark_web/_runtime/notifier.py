@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .._core.states import Role
-from ..events import OverrideChange, StateChange
+from ..events import OverrideChange, StateChange, Suspect
 from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of
@@ -51,12 +51,14 @@ class Callbacks:
         on_state_change: Called with each state change of a circuit.
         on_role_change: Called with each new role.
         on_override: Called with each change of an override.
+        on_suspect: Called with each suspect that this leader finds.
     """
 
     on_error: Callback | None = None
     on_state_change: Callback | None = None
     on_role_change: Callback | None = None
     on_override: Callback | None = None
+    on_suspect: Callback | None = None
 
 
 class Notifier:
@@ -125,6 +127,17 @@ class Notifier:
         self._log.override_changed(change)
         if self._callbacks.on_override is not None:
             self._call(self._callbacks.on_override, change)
+
+    def suspected(self, suspect: Suspect) -> None:
+        """Report that an instance is a suspect."""
+        if self._floods.verdict("suspect", suspect.circuit) is Verdict.TOLD:
+            self._log.suspected(suspect)
+        if self._callbacks.on_suspect is not None:
+            self._call(self._callbacks.on_suspect, suspect)
+
+    def checks_contradicted(self, circuit: str, told: str) -> None:
+        """Report that this leader's health checks fail, though a call of another passed."""
+        self._log.checks_contradicted(circuit, told)
 
     def connected_again(self) -> None:
         """Report that the store answers after an outage."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
 from .._core.backoff import LONGEST_WAIT
+from .._core.failure_kinds import FailureKind
 from .._core.order import Position
 from .._core.overdue import OVERDUE_SILENCE
 from .._core.overrides import MAX_OVERRIDES, MAX_REASON, Override, OverrideSnapshot
@@ -29,6 +31,7 @@ from .._core.states import (
     Report,
     Run,
     State,
+    Suspicion,
     Transition,
     TrialNote,
     TrialResults,
@@ -63,6 +66,7 @@ STATES = {state.value: state for state in State}
 CAUSES = {cause.value: cause for cause in Cause}
 MAX_CAPABILITIES = 100
 MODES = {mode.value: mode for mode in Override}
+FAILURE_KINDS = {kind.value: kind for kind in FailureKind}
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -92,7 +96,25 @@ def decode_batch(fields: Fields) -> Batch:
             unreadable=unreadable,
         )
 
-    return _guarded("result", fields, decode)
+    return _with_own_states(_guarded("result", fields, decode), fields)
+
+
+def _with_own_states(batch: Batch, fields: Fields) -> Batch:
+    """Mark the circuits whose calls the sender rejects by its own decision."""
+    if "own" not in fields:
+        return batch
+    own: Any = readable(lambda text: _guarded("result", text, lambda: _names(text)), fields["own"])
+    if isinstance(own, MalformedEntryError):  # the results count in any case
+        return batch
+    reports = [
+        replace(report, protects_itself=True) if report.circuit in own else report
+        for report in batch.reports
+    ]
+    return replace(batch, reports=tuple(reports))
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(map(_valid_name, _parse_json(text, list)))
 
 
 def _check_size(reports: list[Any]) -> None:
@@ -144,7 +166,7 @@ def _unpack_note(packed: Any) -> TrialNote:
 
 
 def _unpack_run(packed: Any, late: float) -> Run:
-    generation, age, kind, count, label, *_ = packed
+    generation, age, kind, count, label, *more = packed
     if kind not in range(4):
         raise ValueError(f"unknown kind of result {kind!r}")
     return Run(
@@ -154,7 +176,13 @@ def _unpack_run(packed: Any, late: float) -> Run:
         count=_whole(count, least=1),
         age=late + _whole(age) / 1000,
         label=_string(label)[:64],
+        failure_kind=_valid_kind(more[0]) if more else None,
     )
+
+
+def _valid_kind(value: Any) -> FailureKind | None:
+    """A kind of failure, or None. One that only newer versions know is another one."""
+    return FAILURE_KINDS.get(value, FailureKind.OTHER) if isinstance(value, str) else None
 
 
 def _unpack_state(packed: Any, ramp: Any, late: float) -> KnownState:
@@ -244,6 +272,7 @@ def _unpack_reason(stored: Mapping[str, Any]) -> Reason:
         instances=_valid_counts(stored["instances"]),
         failures=_valid_counts(stored["failures"]),
         slow_share=share,
+        kinds=_valid_counts(stored.get("kinds", {})),
     )
 
 
@@ -412,7 +441,7 @@ def decode_snapshot(text: str) -> CircuitSnapshot:
     """
 
     def decode() -> CircuitSnapshot:
-        version, generation, position, window, trial, retry_after, *_ = _parse_json(text, list)
+        version, generation, position, window, trial, retry_after, *more = _parse_json(text, list)
         _check_version({"v": version})
         return CircuitSnapshot(
             _whole(generation),
@@ -420,9 +449,23 @@ def decode_snapshot(text: str) -> CircuitSnapshot:
             None if window is None else _unpack_window(window),
             None if trial is None else _unpack_trial(trial),
             _whole(retry_after) / 1000,
+            tuple(map(_unpack_suspicion, more[0])) if more and isinstance(more[0], list) else (),
         )
 
     return _guarded("snapshot", text, decode)
+
+
+def _unpack_suspicion(packed: Any) -> Suspicion:
+    instance, failures, slow, calls, since, until, length, *_ = packed
+    return Suspicion(
+        _valid_name(instance),
+        _whole(failures),
+        _whole(slow),
+        _whole(calls),
+        _whole(since) / 1000,
+        _whole(until) / 1000,
+        _whole(length) / 1000,
+    )
 
 
 def _unpack_window(packed: Any) -> WindowSnapshot:

@@ -31,6 +31,7 @@ from .._core.states import (
     KnownState,
     Report,
     Run,
+    Suspicion,
     Transition,
     WindowSnapshot,
 )
@@ -53,6 +54,7 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         for report, known in zip(batch.reports, states, strict=True)
         if known is not None and known.ramp is not None
     }
+    own = [report.circuit for report in batch.reports if report.protects_itself]
     fields = {
         "v": VERSION,
         "instance": batch.instance,
@@ -61,7 +63,11 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         "reports": _dump(reports),
         "words": _dump([known and _pack_state(known) for known in states]),
     }
-    return fields | {"ramps": _dump(ramps)} if ramps else fields
+    if ramps:
+        fields["ramps"] = _dump(ramps)
+    if own:
+        fields["own"] = _dump(own)
+    return fields
 
 
 def _pack_report(report: Report) -> list[Any]:
@@ -79,7 +85,8 @@ def _pack_report(report: Report) -> list[Any]:
 
 def _pack_run(run: Run) -> list[Any]:
     kind = run.failed + 2 * run.slow
-    return [run.generation, milliseconds(run.age), kind, run.count, well_formed(run.label)]
+    label = well_formed(run.label)
+    return [run.generation, milliseconds(run.age), kind, run.count, label, run.failure_kind]
 
 
 def _pack_state(known: KnownState) -> list[Any]:
@@ -118,6 +125,7 @@ def encode_transition(transition: Transition) -> str:
             "leader": transition.leader,
         }
         | ({"ramp": _pack_ramp(ramp)} if ramp is not None else {})
+        | ({"kinds": _well_formed_counts(reason.kinds)} if reason.kinds else {})
     )
 
 
@@ -178,8 +186,21 @@ def encode_snapshot(snapshot: CircuitSnapshot) -> str:
             window and _pack_window(window),
             trial and [trial.passed, trial.failed, _well_formed_counts(trial.failures)],
             milliseconds(snapshot.retry_after_until),
+            [_pack_suspicion(suspicion) for suspicion in snapshot.suspects],
         ]
     )
+
+
+def _pack_suspicion(suspicion: Suspicion) -> list[Any]:
+    return [
+        suspicion.instance,
+        suspicion.failures,
+        suspicion.slow,
+        suspicion.calls,
+        milliseconds(suspicion.since),
+        milliseconds(suspicion.until),
+        milliseconds(suspicion.length),
+    ]
 
 
 def _pack_window(window: WindowSnapshot) -> list[Any]:

@@ -205,6 +205,19 @@ SHARE = Gauge(
     CIRCUIT,
     mode="livemostrecent",
 )
+OWN_STATE = Gauge(
+    "own_state",
+    "1 for the state by which this instance protects itself (quorum), 0 for other states.",
+    CIRCUIT,
+    cases=State,
+    mode="livemostrecent",
+)
+FAILURES = Counter("failures", "Failed calls by kind: where they failed.", CIRCUIT, "kind")
+REFUSALS = Counter(
+    "quorum_refusals",
+    "Decisions to open that this leader refused, because they did not reach the quorum.",
+    CIRCUIT,
+)
 OPENINGS = Counter(
     "openings",
     "Openings of the circuit by this instance, as the leader or while cut off.",
@@ -267,6 +280,9 @@ class Families(NamedTuple):
             self.checks,
             STATE,
             SHARE,
+            OWN_STATE,
+            FAILURES,
+            REFUSALS,
             OPENINGS,
             ROLE,
             LED,

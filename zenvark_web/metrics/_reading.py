@@ -20,12 +20,15 @@ from ._families import (
     DELAY,
     ERRORS,
     EVALUATED,
+    FAILURES,
     FORCED,
     LED,
     LOST,
     OPENINGS,
     OVERRIDES,
+    OWN_STATE,
     RECORDED,
+    REFUSALS,
     ROLE,
     SHARE,
     STATE,
@@ -96,6 +99,11 @@ def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> I
     yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
     yield Count(source, FORCED, (namespace, name), (breaker.forced,))
     yield Count(source, WOULD_BLOCK, (namespace, name), (breaker.would_block,))
+    for kind, number in breaker.failure_kinds.items():
+        if number:  # six series for each circuit would be many
+            yield Count(source, FAILURES, (namespace, name, kind), (number,))
+    if breaker.protects_itself:
+        yield Count(source, REFUSALS, (namespace, name), (0,))
     for cause in OPENING_CAUSES:  # exported as 0, so that a rate includes the first opening
         yield Count(source, OPENINGS, (namespace, name, cause.value), (0,))
 
@@ -119,6 +127,10 @@ def counts_of_circuits(
             break
         for cause, number in copied(openings.counts.items()):
             yield Count(openings, OPENINGS, (namespace, name, cause.value), (number,))
+    for name, refusals in reversed(copied(statistics.quorum_refusals.items())):
+        if not is_news(refusals, (refusals.count,)):
+            break
+        yield Count(refusals, REFUSALS, (namespace, name), (refusals.count,))
     for (name, type_, passed), check in reversed(copied(statistics.health_checks.items())):
         if not is_news(check, (sum(check.counts),)):
             break
@@ -192,6 +204,8 @@ def _states(namespace: str, members: Iterable[Coordinator], slots: SeriesSlots) 
         if slots.shows(circuit, state):
             yield Level(STATE, circuit, STATES[state], breaker.generation)
             yield Level(SHARE, circuit, (share,), breaker.generation)
+            if breaker.protects_itself:
+                yield Level(OWN_STATE, circuit, STATES[breaker.own_state], breaker.generation)
             continue
         hidden = True
         if state is not State.CLOSED:

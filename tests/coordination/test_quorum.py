@@ -1,0 +1,239 @@
+"""A quorum in a fleet: the bad instance protects itself, and only itself."""
+
+import pytest
+
+from zenvark_web import (
+    Breaker,
+    BreakerPolicy,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    Outcome,
+    State,
+    StateChange,
+    Suspect,
+)
+from zenvark_web.testing import Fleet
+
+POLICY = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(10), quorum=2)
+CIRCUITS = [f"upstream-{number}" for number in range(10)]
+
+
+def call(coordinator: Coordinator, *, failed: bool, circuit: str = "upstream") -> bool:
+    """Make a call; return whether it was permitted."""
+    try:
+        permit = coordinator.breaker(circuit).acquire()
+    except CircuitOpenError:
+        return False
+    permit.record(Outcome.FAILURE if failed else Outcome.SUCCESS, "ConnectError" if failed else "")
+    return True
+
+
+def fail(coordinator: Coordinator, times: int, circuit: str = "upstream") -> None:
+    for _ in range(times):
+        call(coordinator, failed=True, circuit=circuit)
+
+
+def breaker(coordinator: Coordinator) -> Breaker:
+    return coordinator.breaker("upstream")
+
+
+def told(suspects: list[Suspect]) -> list[tuple[str, int]]:
+    return [(suspect.instance, suspect.failures) for suspect in suspects]
+
+
+def test_one_bad_instance_protects_itself_only() -> None:
+    suspects: list[Suspect] = []
+    with Fleet(policy=POLICY) as fleet:
+        good, bad, third = (fleet.coordinator(on_suspect=suspects.append) for _ in range(3))
+        for _ in range(2):
+            for each in (good, bad, third):
+                call(each, failed=False)
+            fleet.advance()
+        fail(bad, 5)
+        fleet.advance()
+        assert breaker(bad).state is breaker(bad).own_state is State.OPEN
+        assert breaker(good).state is breaker(third).state is State.CLOSED
+        assert breaker(good).own_state is State.CLOSED
+        assert breaker(good).generation == 0
+        assert told(suspects) == [(bad.instance_id, 5)]
+        [refusals] = [
+            each.statistics.quorum_refusals for each in (good, bad, third) if each.role == "leader"
+        ]
+        assert refusals["upstream"].count == 1
+
+
+def test_it_recovers_by_one_trial_call_and_counts_again() -> None:
+    changes: list[StateChange] = []
+    with Fleet(policy=POLICY) as fleet:
+        good = fleet.coordinator()
+        bad = fleet.coordinator(on_state_change=changes.append)
+        for each in (good, bad):
+            call(each, failed=False)
+        fleet.advance()
+        fail(bad, 5)
+        fleet.advance(9.5)
+        assert not call(bad, failed=True)  # it shows demand
+        fleet.advance(1.0)
+        assert breaker(bad).own_state is State.HALF_OPEN
+        assert call(bad, failed=True)
+        assert not call(bad, failed=True)
+        fleet.advance()
+        assert breaker(bad).own_state is State.OPEN
+        fleet.advance(10.5)
+        call(bad, failed=False)
+        fleet.advance()
+        assert call(bad, failed=False)
+        fleet.advance()
+        assert breaker(bad).own_state is breaker(bad).state is State.CLOSED
+        assert breaker(bad).generation == 0  # the fleet's, whose circuit it counts in again
+        assert all("protects itself" in str(change.reason) for change in changes)
+        assert [change.state for change in changes] == [
+            "open",
+            "half_open",
+            "open",
+            "half_open",
+            "closed",
+        ]
+        call(good, failed=False)
+        fleet.advance()
+        assert breaker(good).state is State.CLOSED
+
+
+def test_an_outage_of_all_opens_for_all() -> None:
+    with Fleet(policy=POLICY) as fleet:
+        members = [fleet.coordinator() for _ in range(3)]
+        for each in members:
+            call(each, failed=False)
+        fleet.advance()
+        for _ in range(3):
+            for each in members:
+                call(each, failed=True)
+        fleet.advance()
+        assert {breaker(each).state for each in members} == {State.OPEN}
+        assert {breaker(each).own_state for each in members} == {State.CLOSED}
+        assert {breaker(each).generation for each in members} == {1}
+
+
+def test_one_after_the_other_opens_for_all() -> None:
+    """Whoever protects itself counts towards the quorum, also when its suspicion is long over."""
+    with Fleet(policy=POLICY) as fleet:
+        first, second, third = (fleet.coordinator() for _ in range(3))
+        for each in (first, second, third):
+            call(each, failed=False)
+        fleet.advance()
+        fail(first, 5)
+        for _ in range(45):
+            fleet.advance(1.0)
+            call(first, failed=True)
+            call(second, failed=False)
+        fail(second, 5)
+        fleet.advance()
+        assert breaker(third).state is State.OPEN
+
+
+def test_the_fleets_transition_overrules_it() -> None:
+    with Fleet(policy=POLICY) as fleet:
+        first, second, third = (fleet.coordinator() for _ in range(3))
+        for each in (first, second, third):
+            call(each, failed=False)
+        fleet.advance()
+        fail(first, 5)
+        fleet.advance()
+        assert breaker(first).own_state is State.OPEN
+        fail(second, 5)
+        fleet.advance()
+        assert breaker(first).own_state is State.CLOSED
+        assert breaker(first).generation == breaker(third).generation == 1
+
+
+def test_a_single_process_needs_no_other() -> None:
+    with Fleet(policy=POLICY) as fleet:
+        alone = fleet.coordinator()
+        fail(alone, 5)
+        fleet.advance()
+        assert breaker(alone).state is State.OPEN
+        assert breaker(alone).generation == 1
+
+
+def test_two_processes_and_one_is_bad() -> None:
+    with Fleet(policy=POLICY) as fleet:
+        good, bad = fleet.coordinator(), fleet.coordinator()
+        passed = 0
+        for number in range(300):
+            passed += call(good, failed=False)
+            call(bad, failed=True)
+            if number % 3 == 0:
+                fleet.advance(0.5)
+        assert passed == 300
+
+
+def test_a_fleet_that_scales_during_an_outage() -> None:
+    """From 2 to 10 and back: it opens with each number of instances, and recovers."""
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(2), quorum=0.5)
+    with Fleet(policy=policy) as fleet:
+        members = [fleet.coordinator() for _ in range(2)]
+        for number in (2, 10, 3):
+            while len(members) < number:
+                members.append(fleet.coordinator())
+            while len(members) > number:
+                fleet.cut_off(members.pop())
+            for _ in range(40):
+                for each in members:
+                    call(each, failed=False)
+                fleet.advance(1.0)
+            for _ in range(5):
+                for each in members:
+                    call(each, failed=True)
+                fleet.advance()
+            assert {breaker(each).state for each in members} == {State.OPEN}
+            for _ in range(20):
+                for each in members:
+                    call(each, failed=False)
+                fleet.advance(1.0)
+            assert {breaker(each).state for each in members} == {State.CLOSED}
+
+
+def test_quorum_1_has_no_own_protection() -> None:
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(10))
+    with Fleet(policy=policy) as fleet:
+        good, bad = fleet.coordinator(), fleet.coordinator()
+        call(good, failed=False)
+        fail(bad, 5)
+        fleet.advance()
+        assert breaker(good).state is breaker(bad).state is State.OPEN
+        assert breaker(bad).own_state is State.CLOSED
+
+
+def test_circuits_that_fail_together_have_a_common_cause() -> None:
+    errors: list[Exception] = []
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(5))
+    with Fleet(policy=policy) as fleet:
+        members = [fleet.coordinator(common_cause=0.5, on_error=errors.append) for _ in range(3)]
+        for circuit in CIRCUITS:
+            for each in members:
+                call(each, failed=False, circuit=circuit)
+        fleet.advance()
+        for _ in range(6):  # 8 of 10, within five seconds
+            for circuit in CIRCUITS[:8]:
+                for each in members:
+                    call(each, failed=True, circuit=circuit)
+            fleet.advance(0.5)
+        opened = [c for c in CIRCUITS if members[0].breaker(c).generation > 0]
+        assert len(opened) <= 5
+        protected = [c for c in CIRCUITS if members[0].breaker(c).own_state is not State.CLOSED]
+        assert sorted(opened + protected) == CIRCUITS[:8]
+        assert [type(error).__name__ for error in errors] == ["CommonCauseError"]
+        for _ in range(30):  # mended
+            for circuit in CIRCUITS:
+                for each in members:
+                    call(each, failed=False, circuit=circuit)
+            fleet.advance(1.0)
+        assert {each.breaker(c).state for each in members for c in CIRCUITS} == {State.CLOSED}
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5, float("nan"), True, "0.5"])
+def test_an_unusable_share_is_refused(share: float) -> None:
+    with pytest.raises((TypeError, ValueError), match="common_cause"):
+        Coordinator(common_cause=share)
