@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tools.svg import WIDTH, Canvas, Palette
+from zenvark_web._core.ramp import Ramp
 
 
 def streams(colours: Palette) -> Canvas:
@@ -41,12 +42,13 @@ def states(colours: Palette) -> Canvas:
     paint = Canvas(
         292,
         "A closed circuit opens when its strategy trips. An open one closes when a health check "
-        "passes, or becomes half-open for trial calls, which close it or open it again.",
+        "passes, or becomes half-open for trial calls or for a ramp, which close it or open it "
+        "again.",
         colours,
     )
     paint.box(8, 62, 132, 52, "closed", "calls pass")
     paint.box(380, 62, 132, 52, "open", "calls are rejected")
-    paint.box(194, 214, 132, 62, "half-open", "a few trial calls", "pass")
+    paint.box(194, 214, 132, 62, "half-open", "trial calls pass,", "or a rising share")
     paint.arrow((140, 76), (378, 76), colour=colours.bad)
     paint.arrow((380, 100), (142, 100), colour=colours.good)
     paint.arrow((430, 114), (430, 245), (328, 245), colour=colours.half)
@@ -57,10 +59,60 @@ def states(colours: Palette) -> Canvas:
     paint.text(260, 68, "strategy trips, idle check fails", anchor="middle", size=12, colour=faint)
     paint.text(260, 116, "health check passes", anchor="middle", size=12, colour=faint)
     paint.text(445, 26, "check fails: longer wait", anchor="middle", size=12, colour=faint)
-    paint.text(438, 210, "wait is over:", size=12, colour=faint)
-    paint.text(438, 225, "trial granted", size=12, colour=faint)
-    paint.text(350, 154, "trial fails", anchor="middle", size=12, colour=faint)
-    paint.text(134, 239, "trials pass", anchor="middle", size=12, colour=faint)
+    paint.text(438, 210, "trial granted,", size=12, colour=faint)
+    paint.text(438, 225, "ramp begins", size=12, colour=faint)
+    paint.text(340, 154, "trial or ramp fails", anchor="middle", size=12, colour=faint)
+    paint.text(134, 239, "trials, ramp pass", anchor="middle", size=12, colour=faint)
+    return paint
+
+
+def ramp(colours: Palette) -> Canvas:
+    """The share of calls that is permitted, from an outage to the end of a ramp."""
+    paint = Canvas(
+        236,
+        "The permitted share of calls over time: all while the circuit is closed, none while it is "
+        "open, then 10 %, 25 % and 50 % for five seconds each, then all.",
+        colours,
+    )
+    schedule = Ramp((0.1, 0.25, 0.5), 5.0)
+    began, second, floor, height = 200, 15, 190, 150
+    opened, closed = 90, began + schedule.length * second
+
+    def block(left: float, right: float, share: float, colour: str) -> None:
+        paint.rect(left, floor - share * height, right - left - 1, share * height, colour, radius=2)
+
+    block(48, opened, 1.0, colours.good)
+    for number, share in enumerate(schedule.shares):
+        left = began + number * schedule.step * second
+        right = left + schedule.step * second
+        block(left, right, share, colours.half)
+        middle, top = (left + right) / 2, floor - share * height - 6
+        paint.text(middle, top, f"{share:.0%}", anchor="middle", size=12, bold=True)
+    block(closed, WIDTH - 8, 1.0, colours.good)
+    paint.line(48, floor, WIDTH - 8, floor, colours.faint)
+    for share in (0.0, 0.5, 1.0):
+        height_of = floor - share * height + 4
+        paint.text(42, height_of, f"{share:.0%}", anchor="end", size=12, colour=colours.faint)
+    for left, right, state in (
+        (48, opened, "closed"),
+        (opened, began, "open"),
+        (began, closed, "half-open: a ramp"),
+        (closed, WIDTH - 8, "closed"),
+    ):
+        paint.text((left + right) / 2, floor + 20, state, anchor="middle", size=12)
+    paint.text(8, 20, "permitted calls", size=12, colour=colours.faint)
+    paint.arrow((began, 96), (began, floor - 2), colour=colours.accent)
+    paint.text(began, 88, "check or trial passed", anchor="middle", size=12, colour=colours.faint)
+    paint.text(began, floor + 38, "0 s", anchor="middle", size=12, colour=colours.faint)
+    for number in range(1, len(schedule.shares) + 1):
+        at = number * schedule.step
+        paint.text(
+            *(began + at * second, floor + 38),
+            f"{at:g} s",
+            anchor="middle",
+            size=12,
+            colour=colours.faint,
+        )
     return paint
 
 

@@ -13,6 +13,7 @@ DRAWN: dict[str, Draw] = {
     "incident": incident.draw,
     "streams": diagrams.streams,
     "states": diagrams.states,
+    "ramp": diagrams.ramp,
     "grant": diagrams.grant,
     "takeover": diagrams.takeover,
     "cut-off": diagrams.cut_off,

@@ -210,3 +210,17 @@ def test_a_missing_extra_is_told_with_the_command_that_brings_it(package: str) -
     # By the package's own name: no index has `zenvark-web[demo]` yet.
     assert f"\n    pip install {package}\n" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_ramp_is_told_step_by_step() -> None:
+    with Demo("--no-server", "--ramp", "--instances", "2", "--incident", "1") as demo:
+        assert (demo.end(), demo.stderr) == (0, ""), demo.output
+        told = [text for _, text in demo.timeline]
+        story = [
+            *("health check", "1 health check passed: a share of 0.1, 0.25, 0.5"),
+            *(f"{share} of the calls pass in all 2 apps" for share in ("10%", "25%", "50%")),
+            CLOSED,
+        ]
+        first = [[text.startswith(part) for text in told].index(True) for part in story]
+        assert first == sorted(first), told

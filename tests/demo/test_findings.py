@@ -101,6 +101,7 @@ def test_trial_calls_that_were_granted_are_no_problem() -> None:
     ]
     findings = find(trials, hits, CALLS, trial=True)
     assert (findings.trials, findings.trials_allowed, findings.strays) == (2, 2, 0)
+    assert find(trials, hits, CALLS, trial=True, ramp=True).trials_allowed == 1
     more = call(103.06, ok=False, state="half_open")
     findings = find(trials, [*hits, more], CALLS, trial=True)
     assert findings.problems == ["trial calls: 3 made, 2 granted"]

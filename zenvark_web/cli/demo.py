@@ -62,6 +62,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="recover by trial calls instead of a health check",
     )
     parser.add_argument(
+        "--ramp",
+        action="store_true",
+        help="recover through a ramp: permit 10 %%, 25 %% and 50 %% of the calls for 1 s each",
+    )
+    parser.add_argument(
         "--kill-leader",
         action="store_true",
         help="kill the leader's process during the incident",
@@ -91,6 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
             redis=arguments.redis,
             processes=not arguments.no_server,
             trial=arguments.trial,
+            ramp=arguments.ramp,
             kill_leader=arguments.kill_leader,
             forever=arguments.forever,
             page=arguments.page,

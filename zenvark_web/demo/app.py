@@ -30,6 +30,9 @@ from .upstream import ASKED
 
 PAGE = "/circuits"
 LONGEST_WAIT = 2.0
+FORGIVE = 2.0
+RAMP = (0.1, 0.25, 0.5)
+RAMP_STEP = 1.0
 BACKOFF = ExponentialBackoff(initial=0.5, multiplier=2, maximum=LONGEST_WAIT, jitter=0.1)
 UPSTREAM_TIMEOUT = 10.0
 
@@ -43,12 +46,14 @@ class AppSettings:
         namespace: The fleet.
         upstream: The upstream's URL.
         trial: Whether the circuit recovers by trial calls.
+        ramp: Whether it recovers through a ramp.
     """
 
     name: str
     namespace: str
     upstream: str
     trial: bool
+    ramp: bool
 
 
 class App:
@@ -75,6 +80,9 @@ class App:
             policy=BreakerPolicy(
                 health_check=None if settings.trial else self.journal.watching(check),
                 backoff=BACKOFF,
+                ramp=RAMP if settings.ramp else (),
+                ramp_step=RAMP_STEP,
+                forgive=FORGIVE,
             ),
             on_state_change=self._state_changed,
             on_role_change=self.journal.role_changed,
@@ -131,6 +139,7 @@ class App:
                 "connected": self.coordinator.connected,
                 "role": self.coordinator.role,
                 "state": self._breaker.state,
+                "share": self._breaker.share,
                 "generation": self._breaker.generation,
                 "blocked": self._breaker.blocked,
                 "events": [

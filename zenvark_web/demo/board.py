@@ -26,6 +26,7 @@ class Row:
         pid: Its process, if it has one of its own.
         role: What it is in the fleet.
         state: Its circuit's state.
+        share: The share of calls that its circuit permits.
         calls: How its callers fared.
         opened: Seconds from the first failure anywhere to the circuit's opening here.
         closed: Seconds from the upstream's mending to the circuit's closing here.
@@ -35,6 +36,7 @@ class Row:
     pid: int | None
     role: str
     state: str
+    share: float
     calls: Calls
     opened: float | None
     closed: float | None
@@ -124,6 +126,7 @@ class Board:
             pid=self.fleet.pid(app),
             role=status.role if alive else "killed",
             state=status.state if alive else "",
+            share=status.share,
             calls=self.traffic.calls[app],
             opened=self._opened(app),
             closed=self._closed(app),

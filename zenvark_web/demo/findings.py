@@ -66,7 +66,12 @@ class Findings:
 
 
 def find(
-    incident: Incident, hits: Sequence[Hit], calls: Mapping[str, Calls], *, trial: bool
+    incident: Incident,
+    hits: Sequence[Hit],
+    calls: Mapping[str, Calls],
+    *,
+    trial: bool,
+    ramp: bool = False,
 ) -> Findings:
     """Work the numbers out, for an incident that is over."""
     opened, closed = incident.open_everywhere, incident.closed_everywhere
@@ -87,7 +92,7 @@ def find(
         checks=len(incident.checks),
         checkers=list(dict.fromkeys(event.app for event in incident.checks)),
         trials=trials,
-        trials_allowed=_granted(incident) if trial else 0,
+        trials_allowed=_granted(incident) - ramp if trial else 0,
         strays=len(meanwhile) - trials,
         unanswered=_since(incident, calls, "unanswered"),
     )

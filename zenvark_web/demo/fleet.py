@@ -159,7 +159,13 @@ def _names(settings: DemoSettings) -> Sequence[str]:
 
 def _app_settings(settings: DemoSettings, namespace: str, upstream: str) -> Sequence[AppSettings]:
     return [
-        AppSettings(name=name, namespace=namespace, upstream=upstream, trial=settings.trial)
+        AppSettings(
+            name=name,
+            namespace=namespace,
+            upstream=upstream,
+            trial=settings.trial,
+            ramp=settings.ramp,
+        )
         for name in _names(settings)
     ]
 

@@ -7,8 +7,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from .._core.states import Role, State
+from .app import RAMP
 from .board import Board
 from .errors import MisbehaviourError
 from .findings import Findings, find, first_failure
@@ -24,7 +26,8 @@ ANSWER_LIMIT = 10.0
 
 HEALTHY = 2.5
 HEALTHY_BETWEEN = 12.0
-"""Seconds between incidents: a circuit that stays closed for ten resets its waits."""
+"""Seconds between incidents, in which the waits of the last one are forgiven."""
+
 KILL_AFTER = 1.0
 LED_AT_LEAST = 1.0
 AFTERWARDS = 1.5
@@ -94,7 +97,11 @@ class Scenario:
         await self._see_calls_pass()
         await self._pause(AFTERWARDS)
         self.findings = find(
-            incident, await self._fleet.hits(), self._traffic.calls, trial=self._settings.trial
+            incident,
+            await self._fleet.hits(),
+            self._traffic.calls,
+            trial=self._settings.trial,
+            ramp=self._settings.ramp,
         )
         if self.findings.problems:
             raise MisbehaviourError("; ".join(self.findings.problems))
@@ -143,10 +150,27 @@ class Scenario:
         self._board.say(incident.mended_at, "the upstream is mended")
 
     async def _see_it_close(self, incident: Incident) -> None:
+        if self._settings.ramp:
+            await self._see_it_climb(incident)
         closed = await self._everywhere(incident.survivors, incident.closed, "close", CLOSE_LIMIT)
         after = seconds(closed.at - (incident.mended_at or 0.0))
         where = everywhere(incident.survivors)
         self._board.say(closed.at, f"CLOSED in {where}, {after} after mending ({closed.detail})")
+
+    async def _see_it_climb(self, incident: Incident) -> None:
+        """Add each step of the ramp to the timeline, as soon as all apps have taken it."""
+        for share in RAMP:
+            await self._until(
+                partial(self._has_reached, incident, share),
+                CLOSE_LIMIT,
+                partial("the ramp did not reach {:.0%} within {:g} s".format, share, CLOSE_LIMIT),
+            )
+            where = everywhere(incident.survivors)
+            self._board.say(self._watch.seen_until, f"{share:.0%} of the calls pass in {where}")
+
+    def _has_reached(self, incident: Incident, share: float) -> bool:
+        shares = [self._watch.statuses[app].share for app in incident.survivors]
+        return min(shares) >= share
 
     async def _see_calls_pass(self) -> None:
         before = {app: self._traffic.calls[app].answered for app in self._watch.alive}

@@ -168,7 +168,7 @@ def _cells(row: Row) -> Sequence[str]:
         row.app,
         "(this)" if row.pid is None else str(row.pid),
         row.role,
-        row.state,
+        f"ramp {row.share:.0%}" if _is_climbing(row) else row.state,
         str(row.calls.answered),
         str(row.calls.failed),
         str(row.calls.rejected),
@@ -177,11 +177,15 @@ def _cells(row: Row) -> Sequence[str]:
     )
 
 
+def _is_climbing(row: Row) -> bool:
+    return row.state == State.HALF_OPEN and row.share > 0
+
+
 def _styled(row: Row) -> Sequence[str | Text]:
     from rich.text import Text
 
     app, pid, role, state, *numbers = _cells(row)
-    mark = next((style for known, style in MARKS.items() if known == state), "dim")
+    mark = next((style for known, style in MARKS.items() if known == row.state), "dim")
     return (
         app,
         Text(pid, "dim"),

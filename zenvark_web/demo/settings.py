@@ -21,6 +21,7 @@ class DemoSettings:
         processes: Whether each app has its own process. If not, all run in this process, without
             a server.
         trial: Whether the circuit recovers by trial calls instead of a health check.
+        ramp: Whether the circuit recovers through a ramp.
         kill_leader: Whether to kill the leader during the incident.
         forever: Whether to repeat the incident.
         page: Whether to print the address of the status page.
@@ -36,6 +37,7 @@ class DemoSettings:
     redis: str | None = None
     processes: bool = True
     trial: bool = False
+    ramp: bool = False
     kill_leader: bool = False
     forever: bool = False
     page: bool = False

@@ -22,11 +22,12 @@ class Status:
     """How an app was when it was last asked.
 
     Args:
-        role, state, connected: What its coordinator and its breaker said.
+        role, state, share, connected: What its coordinator and its breaker said.
     """
 
     role: str = ""
     state: str = ""
+    share: float = 0.0
     connected: bool = False
 
 
@@ -85,7 +86,9 @@ class Watch:
 
     def _take(self, app: str, status: dict[str, Any]) -> None:
         self._names[status["instance"]] = app
-        self.statuses[app] = Status(status["role"], status["state"], status["connected"])
+        self.statuses[app] = Status(
+            status["role"], status["state"], status["share"], status["connected"]
+        )
         for fields in status["events"]:
             event = Event(**fields)
             self._seen[app] += 1
