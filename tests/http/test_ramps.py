@@ -52,7 +52,7 @@ def test_each_request_of_the_client_is_a_call_of_its_own(fleet: Fleet) -> None:
         rejected = client.get("http://upstream/moved")
         if rejected.status_code == 200:
             rejected = client.get("http://upstream/moved")
-        assert 50 < int(rejected.headers["Retry-After"]) <= 60
+        assert 50 < int(rejected.headers["Retry-After"]) <= 72, "the next step, spread a little"
 
 
 def test_a_body_that_breaks_is_a_failure(fleet: Fleet) -> None:
