@@ -15,8 +15,17 @@ from ..._operators import records
 from ..._operators.advice import what_next
 from ...coordinator import Coordinator
 from ...exceptions import BackendError
+from .acts import ACTS, perform
 from .answers import Answer, Problem, of_json
-from .requests import Authorize, Query, header, path_of, permitted
+from .requests import (
+    Authorize,
+    Query,
+    body_of,
+    check_origin,
+    header,
+    path_of,
+    permitted,
+)
 from .stream import EventStream
 from .watch import Watch
 
@@ -88,14 +97,14 @@ class StatusApp:
         if scope["type"] != "http":
             return
         try:
-            answer = await self._answer(scope)
+            answer = await self._answer(scope, receive)
         except Problem as problem:
             answer = problem.answer
         except BackendError as error:
             answer = Problem(503, f"{AWAY}: {error}").answer
         await answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope) -> ASGIApp:
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
         path = path_of(scope)
         if path == "":  # relative addresses on the page need the slash
             here = str(scope["path"]).rpartition("/")[2]
@@ -106,7 +115,10 @@ class StatusApp:
             _check_method(scope, READ)
             await permitted(self._authorize, scope, "read")
             return self._file(scope, self._files[path])
-        read = self._reads.get(path.removeprefix(API)) if path.startswith(API) else None
+        name = path.removeprefix(API) if path.startswith(API) else ""
+        if name in ACTS:
+            return await self._act(name, scope, receive)
+        read = self._reads.get(name)
         if read is None:
             raise Problem(404, "there is nothing at this path")
         _check_method(scope, READ)
@@ -128,6 +140,15 @@ class StatusApp:
         if header(scope, "if-none-match") == file.tag:
             return Answer(304, file.media_type, headers=headers)
         return Answer(200, file.media_type, [file.content], headers)
+
+    async def _act(self, name: str, scope: Scope, receive: Receive) -> ASGIApp:
+        _check_method(scope, ("POST",))
+        check_origin(scope)
+        actor = await permitted(self._authorize, scope, "act")
+        body = await body_of(scope, receive)
+        if not self._coordinator.running:
+            raise Problem(503, STOPPED)
+        return of_json(await perform(name, self._coordinator, body, actor))
 
     async def _status(self, _: Scope) -> ASGIApp:
         await self._watch.refresh()

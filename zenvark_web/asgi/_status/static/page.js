@@ -212,7 +212,8 @@ function drawOverrides() {
   const overrides = fleet.overrides ?? [];
   byId("overrides").hidden = !overrides.length;
   byId("override-list").replaceChildren(...overrides.slice(0, 100).map((each) =>
-    make("li", {}, make("b", {}, named(each.circuit)), make("div", { class: "small" }, told(each)))));
+    make("li", {}, make("button", { class: "plain name", type: "button", onclick: () => select(each.circuit) }, named(each.circuit)),
+      make("div", { class: "small" }, told(each)))));
 }
 
 function event(each) {
@@ -225,6 +226,10 @@ function event(each) {
   } else if (each.event === "leader") {
     line.push(each.leader == null ? "the leader has left" : make("b", {}, named(each.leader, 80)),
       each.leader == null ? "" : " leads");
+  } else if (each.event === "override" || each.event === "probe") {
+    const what = each.event === "probe" ? "attempt asked for" : each.mode ? MODES[each.mode] : each.expired ? "override has ended" : "override lifted";
+    line.push(make("b", {}, named(each.circuit, 80)), " ", make("span", { class: "pill override" }, what),
+      make("div", { class: "small reason" }, `${shown(each.actor, 100)}: ${shown(each.reason)}`));
   } else if (each.circuit != null) line.push(make("b", {}, named(each.circuit, 80)), ` ${shown(each.event)}`);
   else line.push(shown(each.event), make("div", { class: "small reason" }, shown(each.detail ?? "")));
   return make("li", {}, ...line);
@@ -247,6 +252,10 @@ function show(name) {
   byId("detail-name").replaceChildren(named(name));
   byId("detail-next").textContent = "";
   byId("detail-body").replaceChildren();
+  byId("acts").open = false;
+  byId("act").reset();
+  byId("act-said").textContent = "";
+  offerActs(name);
   if (!byId("detail").open) byId("detail").showModal();
   ask();
 }
@@ -302,6 +311,53 @@ function tape(history) {
   return make("div", { class: "tape", role: "img", "aria-label": "the states in the order of the list, from right to left" }, ...parts.reverse());
 }
 
+// Acts
+
+const ACTS = {
+  force_open: ["Force open", "All instances reject all calls, and nothing checks the upstream. When it ends, the circuit first recovers by a health check or trial calls."],
+  force_closed: ["Force closed", "All instances permit all calls, whatever the verdict. Alerts of this circuit are silent."],
+  observe: ["Observe", "All instances permit all calls. The verdict goes on, and is shown: you see what it would reject."],
+  lift: ["Lift", "The override ends for all instances, and the fleet's verdict applies again. After a forced opening, the circuit first recovers."],
+  probe: ["Try now", "The next attempt to recover is made at once, instead of after the wait."],
+};
+
+const chosen = () => document.querySelector("#act input[type=radio]:checked")?.value;
+
+function offerActs(name) {
+  const exact = (fleet?.overrides ?? []).find((each) => each.circuit === name);
+  const possible = Object.keys(ACTS).filter((each) => each === "lift" ? exact
+    : each === "probe" ? circuits.get(name)?.state === "open" : true);
+  const before = chosen();
+  byId("acts").hidden = !greeting.acts;
+  byId("act-modes").replaceChildren(...possible.map((each) => make("label", {},
+    make("input", { type: "radio", name: "act", value: each, required: true, checked: each === before, onchange: drawEffect }),
+    ` ${ACTS[each][0]}`)));
+  drawEffect();
+}
+
+function drawEffect() {
+  const act = chosen();
+  byId("act-effect").textContent = act ? ACTS[act][1] : "";
+  byId("act-end").hidden = act === "lift" || act === "probe";
+  byId("act-send").textContent = act ? ACTS[act][0] : "Apply";
+}
+
+async function perform(submit) {
+  submit.preventDefault();
+  const act = chosen(), isMode = act in MODES, seconds = byId("act-seconds").value;
+  const body = { circuit: selected, reason: byId("act-reason").value,
+    ...(isMode ? { mode: act, expires_in: seconds ? Number(seconds) : null } : {}) };
+  byId("act-send").disabled = true;
+  const answer = await fetch(`api/v1/${isMode ? "override" : act}`, { method: "POST",
+    headers: { "content-type": "application/json", "x-zenvark": "1" }, body: JSON.stringify(body) }).catch(() => null);
+  const told = await answer?.json().catch(() => null);
+  byId("act-send").disabled = false;
+  byId("act-said").className = answer?.ok ? "said done" : "said";
+  byId("act-said").textContent = answer?.ok ? `Done, as ${shown(told.actor)}: ${ACTS[act][0].toLowerCase()}.`
+    : shown(told?.detail ?? "This process does not answer: nothing may have changed.");
+  if (answer?.ok) byId("act-reason").value = "";
+}
+
 // Updates
 
 function draw(...parts) {
@@ -313,6 +369,7 @@ function draw(...parts) {
     if (drawn.has("circuits")) drawCircuits();
     if (drawn.has("fleet") && fleet) drawFleet();
     if (drawn.has("events")) drawEvents();
+    if (selected != null && (drawn.has("fleet") || drawn.has("circuits"))) offerActs(selected);
   });
 }
 
@@ -360,6 +417,7 @@ for (const button of document.querySelectorAll(".filters button"))
   });
 byId("rest-more").addEventListener("click", () => { every.chips = true; draw("circuits"); });
 byId("instance-more").addEventListener("click", () => { every.instances = true; draw("fleet"); });
+byId("act").addEventListener("submit", perform);
 byId("detail-close").addEventListener("click", () => byId("detail").close());
 byId("detail").addEventListener("click", (click) => { if (click.target === byId("detail")) byId("detail").close(); });
 byId("detail").addEventListener("close", () => { selected = null; history.replaceState(null, "", location.pathname); });
