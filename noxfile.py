@@ -95,6 +95,18 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """The first version and this one in one fleet, each leading in turn; then this one and one that
+    writes further parts."""
+    session.install("-e", ".", *_group("tests"))
+    if (ROOT / ".git/shallow").exists():
+        source = (ROOT / "tests/versions/environments.py").read_text()
+        [first] = re.findall(r'^FIRST = "(\w+)"$', source, re.MULTILINE)
+        session.run("git", "fetch", "--quiet", "--depth", "1", "origin", first, external=True)
+    session.run("python", "-m", "pytest", "-m", "slow", "tests/versions", *session.posargs)
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """Many seeds in virtual time, then many generated schedules of faults; `-- --seeds 1000` for
     other seeds, `-- --seed 7` for the history of one."""

@@ -29,17 +29,21 @@ class ChildError(Exception):
 class ChildProcess:
     """A Python process that runs a script (a Path) or a module (its dotted name).
 
-    It can import `tests` and everything the test can. When its standard input closes it is
-    expected to end.
+    It can import `tests` and everything the test can, unless it has an interpreter of its own. When
+    its standard input closes it is expected to end.
     """
 
     def __init__(
-        self, target: Path | str, *arguments: str, env: Mapping[str, str] | None = None
+        self,
+        target: Path | str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        python: Path | str = sys.executable,
     ) -> None:
         self.target = target
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = Child(
-            [sys.executable, *_run(target), *arguments],
+            [str(python), *_run(target), *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
