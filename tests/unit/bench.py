@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from zenvark_web import BreakerPolicy, ExponentialBackoff, HealthCheckType
-from zenvark_web._core.circuit import ALONE, Check, Circuit, Recall, Surroundings
+from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.states import (
     TRANSITIONS,
     Cause,
@@ -15,6 +15,7 @@ from zenvark_web._core.states import (
     Transition,
     TrialNote,
 )
+from zenvark_web._core.surroundings import ALONE, Check, Recall, Surroundings
 
 BACKOFF = ExponentialBackoff(initial=1, multiplier=2, maximum=60, jitter=0)
 

@@ -20,9 +20,10 @@ from zenvark_web import (
     TimeWindow,
     Trip,
 )
-from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP, Check
+from zenvark_web._core.circuit import CHECK_AGAIN, LONGEST_LEAP
 from zenvark_web._core.failure_sample import MAX_SAMPLE
 from zenvark_web._core.states import TRANSITIONS, Grant, KnownState, Run, Transition
+from zenvark_web._core.surroundings import Check
 
 
 def half_open_with_a_check() -> Bench:

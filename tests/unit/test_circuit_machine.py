@@ -22,9 +22,10 @@ from hypothesis.stateful import (
 
 from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 from zenvark_web._core.admission import Admission
-from zenvark_web._core.circuit import Check, Circuit, Recall
+from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.overdue import OVERDUE_SILENCE
 from zenvark_web._core.states import TRANSITIONS, CircuitSnapshot, Grant, Report, Run, Transition
+from zenvark_web._core.surroundings import Check, Recall
 from zenvark_web._core.trial import HOLDER_SILENCE
 from zenvark_web._core.waits import LEAST_LENGTHENING
 

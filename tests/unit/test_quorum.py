@@ -18,7 +18,7 @@ from zenvark_web import (
     Trip,
     Window,
 )
-from zenvark_web._core.circuit import Circuit, Surroundings
+from zenvark_web._core.circuit import Circuit
 from zenvark_web._core.policy import described
 from zenvark_web._core.quorum import (
     MOST_EVIDENCE,
@@ -29,6 +29,7 @@ from zenvark_web._core.quorum import (
     least_left_out,
 )
 from zenvark_web._core.states import Report, Run, Transition
+from zenvark_web._core.surroundings import Surroundings
 
 STRATEGIES: Sequence[Strategy] = (
     ConsecutiveFailures(5),

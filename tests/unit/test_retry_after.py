@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.bench import Bench, check, half_opened, opened
 from zenvark_web import Cause, ConsecutiveFailures, ConstantBackoff, State
-from zenvark_web._core.circuit import Check
 from zenvark_web._core.states import Report, Run, Transition
+from zenvark_web._core.surroundings import Check
 from zenvark_web._core.waits import LEAST_LENGTHENING
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.unit.bench import Bench, half_opened, opened
 from zenvark_web import Cause, ConsecutiveFailures, ConstantBackoff, CountWindow, State
-from zenvark_web._core.circuit import Recall
 from zenvark_web._core.states import Grant, Report, Run, Transition, TrialNote
+from zenvark_web._core.surroundings import Recall
 from zenvark_web._core.trial import (
     FRESH_DEMAND,
     HOLDER_SILENCE,

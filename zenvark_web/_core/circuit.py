@@ -35,14 +35,12 @@ Retry-After deadline applies whichever call received it: no attempt to recover i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from .ascent import Ascent
 from .callers import Callers
-from .common_cause import CommonCause
 from .counting import Counting, counting_of
-from .failure_kinds import kinds_of
 from .order import START
 from .policy import BreakerPolicy
 from .quorum import Jury, is_shared
@@ -53,7 +51,6 @@ from .states import (
     CircuitSnapshot,
     Grant,
     HealthCheckType,
-    KnownState,
     Reason,
     Report,
     Run,
@@ -61,7 +58,8 @@ from .states import (
     Transition,
     TrialNote,
 )
-from .trial import Trial
+from .surroundings import ALONE, Check, Contradiction, Recall, Surroundings
+from .trial import Trial, times
 from .waits import Waits
 
 CHECK_AGAIN = 1.0
@@ -72,69 +70,6 @@ IDLE_CHECKS_WITH_QUORUM = 3
 
 SECOND_OPINION = 3
 """Failed recovery checks after which another instance makes a trial call, if there is a quorum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A request to run a health check.
-
-    Args:
-        type: Why it is needed.
-        generation: The circuit's generation. The result counts in no other.
-    """
-
-    type: HealthCheckType
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """A second opinion: calls of an instance pass, though the leader's health checks fail.
-
-    Args:
-        holder: The instance whose calls passed.
-        failed: The number of failed checks.
-        error: The error of the last one.
-    """
-
-    holder: str
-    failed: int
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a circuit cannot know from its own reports.
-
-    Args:
-        leader: The instance that decides, whose health checks these are.
-        expected: The number of instances that were present when the leader began.
-        expected_until: When these have reported, if they call the circuit.
-        common_cause: Keeps circuits closed that trip together, for a common cause.
-        may_ramp: Returns whether every instance can read a ramp. Without a ramp, a circuit closes
-            at once.
-    """
-
-    leader: str = ""
-    expected: int = 0
-    expected_until: float = 0.0
-    common_cause: CommonCause | None = None
-    may_ramp: Callable[[], bool] = lambda: True
-
-
-ALONE = Surroundings()
-"""Nothing but its own reports."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """A request that the holder of a grant return its unused permits.
-
-    Args:
-        transition: The transition with the grant.
-    """
-
-    transition: Transition
 
 
 class Circuit:
@@ -299,7 +234,7 @@ class Circuit:
             return None
         self._passed += 1
         if self._passed >= self.policy.healthy_after:
-            detail = f"{_times(self._passed, 'health check')} passed"
+            detail = f"{times(self._passed, 'health check')} passed"
             return self._recover(Reason(cause=Cause.CHECK_PASSED, detail=detail), now)
         self._next_attempt_at = now + self._waits.before(1)
         return None
@@ -377,24 +312,8 @@ class Circuit:
         reason = Reason(cause=Cause.REPAIRED, detail=detail)
         if report.known_state is None:  # from a version that does not report the state
             return self._move(reason, now, generation=seen + 1)
-        return self._restore_state(report.known_state, reason, seen, at, now)
-
-    def _restore_state(
-        self, known: KnownState, reason: Reason, generation: int, at: float, now: float
-    ) -> Transition:
-        """Continue in the state that an instance reports, in the same generation."""
-        return self._move(
-            reason,
-            now,
-            generation=generation,
-            state=known.state,
-            at=at - known.elapsed if known.ramp else at + known.left - known.delay,
-            since=now,
-            attempt=known.attempt,
-            delay=known.delay,
-            grant=known.grant,
-            ramp=known.ramp,
-        )
+        known_state = report.known_state.as_of(at)
+        return self._move(reason, now, generation=seen, since=now, **known_state)
 
     # Window snapshots, from one leader to the next
 
@@ -482,7 +401,7 @@ class Circuit:
         if not convinced:
             return None
         shown = ", ".join(convinced[:10])
-        detail = f"{_times(len(convinced), 'instance')} reject calls by their own results: {shown}"
+        detail = f"{times(len(convinced), 'instance')} reject calls by their own results: {shown}"
         return Reason(cause=Cause.TRIPPED, detail=detail[:500])
 
     def _note_callers(self, instance: str, report: Report, now: float) -> None:
@@ -571,7 +490,7 @@ class Circuit:
         self._asks_another = True
         reason = Reason(
             cause=Cause.TRIAL,
-            detail=f"{_times(self._failed_checks, 'health check')} failed: "
+            detail=f"{times(self._failed_checks, 'health check')} failed: "
             f"one trial call granted to {holder} for a second opinion",
         )
         return self._move(reason, now, grant=Grant(holder=holder, permits=1))
@@ -587,7 +506,7 @@ class Circuit:
             self._owed = (permits, passed)
             self._next_attempt_at = self._retry_after.until if held else None
             return None
-        detail = f"{_times(permits, 'trial call')} granted to {holder}"
+        detail = f"{times(permits, 'trial call')} granted to {holder}"
         return self._move(
             Reason(cause=Cause.TRIAL, detail=detail),
             now,
@@ -623,7 +542,7 @@ class Circuit:
         """Grant returned permits again, else a further round if one is needed, else close."""
         passed = trial.grant.passed + trial.passed
         if not trial.outstanding and passed >= self.policy.healthy_after:
-            detail = f"{_times(passed, 'trial call')} passed"
+            detail = f"{times(passed, 'trial call')} passed"
             self._note_contradiction(trial)
             return self._recover(Reason(cause=Cause.TRIAL_PASSED, detail=detail), now)
         self._trial = None
@@ -635,14 +554,7 @@ class Circuit:
             self.contradictions.append(Contradiction(*told))
 
     def _trial_failed(self, trial: Trial, now: float) -> Transition:
-        reason = Reason(
-            cause=Cause.TRIAL_FAILED,
-            detail=f"{trial.failed} of {_times(trial.grant.permits, 'trial call')} failed",
-            instances={trial.grant.holder: trial.failed},
-            failures=dict(trial.labels.most_common(5)),
-            kinds=kinds_of(trial.labels),
-        )
-        return self._open(reason, now)
+        return self._open(trial.failure(), now)
 
     # Recovered: the ramp
 
@@ -662,7 +574,3 @@ class Circuit:
             return None
         failed = reason.cause is Cause.RAMP_FAILED
         return self._open(reason, now) if failed else self._move(reason, now)
-
-
-def _times(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -321,6 +321,18 @@ class KnownState:
     ramp: Ramp | None = None
     elapsed: float = 0.0
 
+    def as_of(self, at: float) -> dict[str, Any]:
+        """Return the fields of a transition to this state, as it was reported at a time."""
+        began = at - self.elapsed if self.ramp else at + self.left - self.delay
+        return {
+            "state": self.state,
+            "at": began,
+            "attempt": self.attempt,
+            "delay": self.delay,
+            "grant": self.grant,
+            "ramp": self.ramp,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

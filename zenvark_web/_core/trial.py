@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .states import Grant, Run, TrialNote, TrialResults
+from .failure_kinds import kinds_of
+from .states import Cause, Grant, Reason, Run, TrialNote, TrialResults
 
 HOLDER_SILENCE = 3.0
 """Seconds without a report of a grant's holder after which another instance gets its permits."""
@@ -169,6 +170,16 @@ class Trial:
         self.passed, self.failed = results.passed, results.failed
         self.labels = Counter(results.failures)
 
+    def failure(self) -> Reason:
+        """The reason to open again, for a trial of which calls failed."""
+        return Reason(
+            cause=Cause.TRIAL_FAILED,
+            detail=f"{self.failed} of {times(self.grant.permits, 'trial call')} failed",
+            instances={self.grant.holder: self.failed},
+            failures=dict(self.labels.most_common(5)),
+            kinds=kinds_of(self.labels),
+        )
+
     def apply_note(self, note: TrialNote, now: float) -> None:
         """Apply the holder's note. Calls that never end count as failed after a while."""
         self.reported_at = now
@@ -183,3 +194,8 @@ class Trial:
             more = max(0, note.held - self.labels["no answer"])  # each of them once
             self.failed += more
             self.labels["no answer"] += more
+
+
+def times(count: int, what: str) -> str:
+    """A number of things, in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

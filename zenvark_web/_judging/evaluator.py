@@ -12,11 +12,12 @@ from dataclasses import replace
 from typing import Concatenate, ParamSpec, Protocol
 
 from .._core.capabilities import Capability
-from .._core.circuit import ALONE, Check, Circuit, Contradiction, Recall
+from .._core.circuit import Circuit
 from .._core.order import Lease
 from .._core.overrides import Override, OverrideRecord
 from .._core.quorum import REPORTING
 from .._core.states import CircuitSnapshot, Report, State, Suspicion, Transition, WindowSnapshot
+from .._core.surroundings import ALONE, Check, Contradiction, Recall
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task

@@ -8,8 +8,8 @@ from inspect import isawaitable
 
 from .._circuits.flows import WHOSE, Checked, begun, left
 from .._core.awaitables import is_async
-from .._core.circuit import Check
 from .._core.policy import BreakerPolicy
+from .._core.surroundings import Check
 from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task
 from .._runtime.threads import NoRoomError, hangs, in_thread

@@ -13,12 +13,12 @@ from operator import itemgetter
 
 from .._circuits.shard import Shard
 from .._core.capabilities import Capability
-from .._core.circuit import Contradiction, Surroundings
 from .._core.common_cause import CommonCause
 from .._core.order import Lease, Position
 from .._core.overrides import Override, OverrideRecord
 from .._core.states import LONGEST_LEAP, Report, State, Suspicion, Transition
 from .._core.strategies import TimeWindow
+from .._core.surroundings import Contradiction, Surroundings
 from .._runtime.connection import RetryBackoff
 from .._runtime.instance import Instance
 from ..backends._decoding import check_storable

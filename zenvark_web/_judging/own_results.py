@@ -15,10 +15,10 @@ from .._circuits.local import LocalCircuit
 from .._circuits.runs import PendingRun
 from .._circuits.shard import Shard
 from .._core.capabilities import Capability
-from .._core.circuit import Contradiction
 from .._core.order import Lease
 from .._core.overrides import OverrideRecord
 from .._core.states import Report, Run, Suspicion, Transition
+from .._core.surroundings import Contradiction
 from .._runtime.instance import Instance
 from .evaluator import Evaluator
 

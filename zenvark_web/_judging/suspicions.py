@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._core.circuit import Contradiction
 from .._core.common_cause import CommonCause
 from .._core.states import Suspicion
+from .._core.surroundings import Contradiction
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
 from ..events import Suspect
