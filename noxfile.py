@@ -223,8 +223,9 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Every benchmark, or those named: `nox -s benchmarks -- benchmarks/admission.py`."""
-    session.install("-e", ".", *_group("tests"))
+    """Every benchmark, beside other libraries' breakers, or those named: `nox -s benchmarks --
+    benchmarks/calls.py`."""
+    session.install("-e", ".", *_group("benchmarks"))
     scripts = session.posargs or sorted(map(str, Path("benchmarks").glob("[!_]*.py")))
     for script in scripts:
         session.run("python", script)

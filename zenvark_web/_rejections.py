@@ -7,8 +7,7 @@ group, as the cause of another error, or as the HTTP error that a client raised 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias, cast
 
@@ -124,17 +123,20 @@ class Rejections:
 _collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections", default=None)
 
 
-@contextmanager
-def collecting() -> Generator[Rejections]:
+class collecting:  # noqa: N801 - used as a function; not made of a generator, which takes longer
     """Collect the rejections from here on, including tasks and threads that are started inside the
     block with its context variables."""
-    rejections = Rejections(_collecting.get())
-    token = _collecting.set(rejections)
-    try:
-        yield rejections
-    finally:
-        _collecting.reset(token)
-        rejections.end()
+
+    __slots__ = ("_rejections", "_token")
+
+    def __enter__(self) -> Rejections:
+        self._rejections = Rejections(_collecting.get())
+        self._token = _collecting.set(self._rejections)
+        return self._rejections
+
+    def __exit__(self, *_: object) -> None:
+        _collecting.reset(self._token)
+        self._rejections.end()
 
 
 def rejected(name: str, retry_after: float, *, forced: bool = False) -> CircuitOpenError:

@@ -9,8 +9,9 @@ from functools import partial, wraps
 from inspect import isawaitable
 from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
+from weakref import ref
 
-from ._circuits.flows import WHOSE, WORD, Flow, carrier, current, under_way
+from ._circuits.flows import OWNER, WHOSE, WORD, Flow, carrier, current, under_way
 from ._circuits.local import LocalCircuit
 from ._circuits.permits import (
     FurtherPermit,
@@ -21,6 +22,7 @@ from ._circuits.permits import (
     TrialPermit,
     UncountedPermit,
     permit_inside,
+    permit_of,
 )
 from ._core.awaitables import (
     explain,
@@ -32,7 +34,7 @@ from ._core.awaitables import (
     use_guard,
 )
 from ._core.overrides import Override, OverrideRecord
-from ._core.states import Outcome, State
+from ._core.states import IGNORED, State
 from .exceptions import CircuitOpenError
 from .statistics import Distribution
 
@@ -55,8 +57,9 @@ class Guard:
     def __enter__(self) -> Permit:
         if self._permit is not None:
             raise RuntimeError("a guard can be entered only once: call guard() again")
-        self._permit = self._breaker.acquire()
-        return self._permit.__enter__()
+        self._permit = permit = self._breaker.acquire()
+        permit.carry()
+        return permit
 
     def __exit__(
         self,
@@ -203,7 +206,8 @@ class Breaker:
                 return self._unless_forced(inside)
         admission = local.admission
         generation = admission.plain
-        now = local.monotonic()
+        monotonic = local.monotonic
+        now = monotonic()
         if generation is not None:
             return self._permit(local, generation, now)
         left = admission.shut_until - now
@@ -310,22 +314,29 @@ class Breaker:
         awaitable: Any = None
         monotonic = local.monotonic
         began = monotonic()
-        flow: Flow = [local, generation, outer, None, None]
+        flow: Flow = [local, generation, outer, None, None, began]
         current.set(flow)
+        timed = local.times_calls
+        if timed:
+            local.begin(id(flow), generation, began)
         try:
             awaitable = call(*args, **kwargs) if kwargs else call(*args)
             if type(awaitable) is not CoroutineType and not isawaitable(awaitable):
                 raise TypeError(not_awaitable(function, awaitable))
             result: T = await awaitable
         except BaseException as error:
-            _broken(Permit(local, generation, began, flow), function, awaitable, error)
+            if timed:
+                local.in_flight.end(id(flow))
+            _broken(permit_of(flow), function, awaitable, error)
             raise
-        if flow[WORD] is None:
+        if timed:
+            local.in_flight.end(id(flow))
+        if flow[WORD] is None and flow[OWNER] is None:
             flow[WHOSE] = None  # it stays behind, settled: to set the variable back takes longer
             ended = monotonic()
             local.succeeded(generation, ended, ended - began)
         else:
-            Permit(local, generation, began, flow).returned(result)
+            permit_of(flow).returned(result)
         return result
 
     def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -341,18 +352,37 @@ class Breaker:
                 a generator or a context manager made of one: protect the loop or block with
                 `guard()` instead. This does not count as a call.
         """
-        permit = self.acquire()
-        permit.carry()
+        local = self._local
+        generation = local.admission.plain
+        outer = current.get()
+        if outer is not None and outer[WHOSE] is None:
+            outer = under_way(outer)
+        if (
+            generation is None
+            or local.times_calls
+            or not local.plain_outcomes
+            or (outer and carrier(outer, local))
+        ):
+            return _execute_sync(self.acquire(), function, *args, **kwargs)
+        # As in `execute`.
+        call: Any = function
+        monotonic = local.monotonic
+        began = monotonic()
+        flow: Flow = [local, generation, outer, None, None, began]
+        current.set(flow)
         try:
-            result = function(*args, **kwargs)
+            result: T = call(*args, **kwargs) if kwargs else call(*args)
         except BaseException as error:
-            permit.set_down()
-            _broken(permit, function, None, error)
+            _broken(permit_of(flow), function, None, error)
             raise
-        permit.set_down()
-        if result.__class__ in PLAIN:
-            permit.returned(result)
+        if flow[WORD] is None and flow[OWNER] is None and type(result) in PLAIN:
+            flow[WHOSE] = None
+            ended = monotonic()
+            local.succeeded(generation, ended, ended - began)
             return result
+        permit = permit_of(flow)
+        flow[OWNER] = ref(permit)  # the result may be a future that is lost
+        permit.set_down()
         return cast(T, _guarded(permit, function, result))
 
     def __call__(self, function: F) -> F:
@@ -415,6 +445,10 @@ class UnprotectedBreaker(Breaker):
         self._ask_again()
         return await super().execute(function, *args, **kwargs)
 
+    def execute_sync(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self._ask_again()
+        return super().execute_sync(function, *args, **kwargs)
+
 
 def admit(breaker: Breaker) -> Permit | CircuitOpenError:
     """The permit for one call, or the error of its rejection: not raised, for those who make a
@@ -431,6 +465,20 @@ def further(breaker: Breaker) -> Permit:
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of results that are complete: they contain no awaitable."""
+
+
+def _execute_sync(
+    permit: Permit, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    permit.carry()
+    try:
+        result = function(*args, **kwargs)
+    except BaseException as error:
+        permit.set_down()
+        _broken(permit, function, None, error)
+        raise
+    permit.set_down()
+    return cast(T, _guarded(permit, function, result))
 
 
 async def _execute(
@@ -455,7 +503,7 @@ async def _execute(
 def _broken(permit: Permit, function: object, awaitable: object, error: BaseException) -> None:
     """Record an exception, unless the caller has misused the function."""
     if is_callers_mistake(error) and not isawaitable(awaitable):
-        permit.record(Outcome.IGNORED)
+        permit.record(IGNORED)
         explain(function)
     else:
         permit.raised(error)
@@ -469,12 +517,14 @@ def _is_future(result: object) -> TypeGuard[Future[Any]]:
 
 def _guarded(permit: Permit, function: object, result: Any) -> object:
     """The result of a plain function; the permit is recorded when it is complete."""
-    if _is_future(result):
+    if type(result) in PLAIN:
+        permit.returned(result)
+    elif _is_future(result):
         result.add_done_callback(partial(_settled, permit))
     elif isawaitable(result):
         return _awaited(permit, result)
     elif what := still_to_come(result):
-        permit.record(Outcome.IGNORED)
+        permit.record(IGNORED)
         raise TypeError(use_guard(function, what))
     else:
         permit.returned(result)
@@ -496,7 +546,7 @@ async def _awaited(permit: Permit, awaitable: Awaitable[T]) -> T:
 
 def _settled(permit: Permit, future: Any) -> None:
     if future.cancelled():
-        permit.record(Outcome.IGNORED)
+        permit.record(IGNORED)
     elif (error := future.exception()) is not None:
         permit.raised(error)
     else:

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 from weakref import ref
 
-from .._core.states import Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 
 Flow: TypeAlias = list[Any]
 
@@ -30,6 +30,8 @@ of ignored inner calls."""
 OWNER = 4
 """A weak reference to the permit that carries the flow, or None. The flow ends when the permit is
 lost."""
+BEGAN = 5
+"""The monotonic second at which a call without a permit began, or None."""
 
 MOST_IGNORED = 8
 """The maximum number of kept errors of ignored inner calls, the latest ones: one of them may leave
@@ -80,7 +82,8 @@ def carrier(flow: Flow | None, circuit: Any) -> Flow | None:
 
 def begun(circuit: object, generation: int, owner: object = None) -> Flow:
     """Begin a flow in this context. It ends with `left`, or when its owner is lost."""
-    flow: Flow = [circuit, generation, under_way(current.get()), None, owner and ref(owner)]
+    outer = current.get()
+    flow: Flow = [circuit, generation, outer and under_way(outer), None, owner and ref(owner), None]
     current.set(flow)
     return flow
 
@@ -99,7 +102,8 @@ def entered(flow: Flow) -> None:
 def left(flow: Flow) -> None:
     """Return to the outer flow. Nothing happens outside the context in which the flow began,
     because a generator may be resumed or closed in any context."""
-    if under_way(current.get()) is flow:
+    inner = current.get()
+    if inner is flow or under_way(inner) is flow:
         current.set(flow[OUTER])
 
 
@@ -117,8 +121,8 @@ def told(flow: Flow, outcome: Outcome, label: str, error: BaseException | None) 
         label: The name of a failure.
         error: The exception of the call, if it raised one.
     """
-    last, its_label, ignored = flow[WORD] or (Outcome.IGNORED, "", ())
-    if outcome is not Outcome.IGNORED:
+    last, its_label, ignored = flow[WORD] or (IGNORED, "", ())
+    if outcome is not IGNORED:
         flow[WORD] = outcome, label, ignored
     elif error is not None:
         flow[WORD] = last, its_label, (*ignored, error)[-MOST_IGNORED:]
@@ -136,8 +140,8 @@ def last_word(flow: Flow, outcome: Outcome, label: str) -> tuple[Outcome, str]:
     flow[WHOSE] = None
     word, flow[WORD] = flow[WORD], None  # the errors in it are kept no longer
     if word is not None and (
-        (word[0] is Outcome.FAILURE and outcome is not Outcome.FAILURE)
-        or (word[0] is Outcome.ANSWERED and outcome is Outcome.SUCCESS)
+        (word[0] is FAILURE and outcome is not FAILURE)
+        or (word[0] is ANSWERED and outcome is SUCCESS)
     ):
         return word[0], word[1]
     return outcome, label

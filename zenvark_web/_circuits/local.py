@@ -88,6 +88,7 @@ class LocalCircuit:
         "_idle",
         "_listener",
         "_newest",
+        "_newest_success",
         "_report_at",
         "_retry_after_until",
         "_runs",
@@ -118,7 +119,7 @@ class LocalCircuit:
         self.policy: BreakerPolicy = policy
         self.slow_after: float = policy.slow_call or float("inf")
         self.times_calls: bool = policy.slow_call is not None
-        self.plain_outcomes: bool = policy.classify is None and not self.times_calls
+        self.plain_outcomes: bool = policy.classify is None
         self.admission: Admission = admission
         self.own_state: State = State.CLOSED
         self.protects_itself: bool = False
@@ -147,6 +148,7 @@ class LocalCircuit:
         self.would_block: int = 0
         self._runs: list[PendingRun] = []
         self._newest: PendingRun | None = None
+        self._newest_success: PendingRun | None = None  # the same, if its calls passed in time
         self._blocked_since = 0
         self._report_at = float("-inf")
 
@@ -166,12 +168,10 @@ class LocalCircuit:
             ended: The monotonic second at which it ended.
             elapsed: The seconds it took.
         """
-        run = self._newest
+        run = self._newest_success
         if (
             run is not None
             and run.generation == generation
-            and not run.failed
-            and not run.slow
             and ended < run.until
             and elapsed <= self.slow_after
             and self.handover.thread == get_ident()
@@ -223,6 +223,7 @@ class LocalCircuit:
         elif self._budget.used < self._budget.limit or self._make_room():
             self._budget.used += 1
             run = self._newest = PendingRun(generation, failed, slow, label, ended)
+            self._newest_success = None if failed or slow else run
             self._runs.append(run)
         else:
             self._budget.lost(1)
@@ -407,7 +408,8 @@ class LocalCircuit:
         """Remove and return the waiting results."""
         if self._runs and self._listener is not self._home:
             self._listener.leaving(self)
-        runs, self._runs, self._newest = self._runs, [], None
+        runs, self._runs = self._runs, []
+        self._newest = self._newest_success = None
         self.successes.count()
         self._budget.used -= len(runs)
         self._budget.statistics.recorded += sum(run.count for run in runs)

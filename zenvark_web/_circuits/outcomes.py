@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._core.policy import BreakerPolicy, Classify
-from .._core.states import Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import leaves_that_count, stems_from
 from .._runtime.cancellations import is_cancellation, nobody_asked_for
 from .._runtime.notifier import Notifier
@@ -32,8 +32,8 @@ class Outcomes:
     def of_result(self, result: object) -> Outcome:
         """Return the outcome of a call that returned."""
         if self._classify is None:
-            return Outcome.SUCCESS
-        return self._classified(self._classify, result, Outcome.SUCCESS)
+            return SUCCESS
+        return self._classified(self._classify, result, SUCCESS)
 
     def of_error(
         self, error: BaseException, ignored: Sequence[BaseException] = ()
@@ -51,18 +51,18 @@ class Outcomes:
             for leaf in leaves_that_count(error)
             if not (ignored and stems_from(leaf, ignored))
         ]
-        return max(outcomes, key=_weight, default=(Outcome.IGNORED, ""))
+        return max(outcomes, key=_weight, default=(IGNORED, ""))
 
     def _of_leaf(self, error: BaseException) -> Outcome:
         """The outcome of one error. An error that is not an `Exception`, such as a cancellation,
         does not count, unless nobody requested the cancellation."""
         if nobody_asked_for(error):
-            return Outcome.FAILURE
+            return FAILURE
         if not isinstance(error, Exception):
-            return Outcome.IGNORED
+            return IGNORED
         if self._classify is None:
-            return Outcome.FAILURE
-        return self._classified(self._classify, error, Outcome.FAILURE)
+            return FAILURE
+        return self._classified(self._classify, error, FAILURE)
 
     def cancelled_late(self, error: BaseException, elapsed: float) -> bool:
         """Whether a call was cancelled after it had become slow. Under `asyncio.timeout`, an
@@ -82,7 +82,7 @@ class Outcomes:
             return otherwise
 
 
-WEIGHTS = {Outcome.FAILURE: 3, Outcome.SUCCESS: 2, Outcome.ANSWERED: 1, Outcome.IGNORED: 0}
+WEIGHTS = {FAILURE: 3, SUCCESS: 2, ANSWERED: 1, IGNORED: 0}
 
 
 def _weight(ended: tuple[Outcome, str]) -> int:

@@ -7,9 +7,11 @@ from types import TracebackType
 from typing import ClassVar
 
 from .._core._checks import is_number
-from .._core.states import Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from .flows import (
+    BEGAN,
     GENERATION,
+    OWNER,
     WHOSE,
     Flow,
     begun,
@@ -66,10 +68,16 @@ class Permit:
     def __repr__(self) -> str:
         return f"<Permit {self._local.name!r} {'recorded' if self.recorded else 'open'}>"
 
+    def adopt(self, flow: Flow) -> None:
+        """Carry the flow of a call that began without a permit, which keeps this one from now."""
+        self._flow = flow
+        flow[OWNER] = lambda: self
+
     def stop_clock(self) -> None:
         """End the call's duration before its outcome is known. The time in which the caller reads
         a response's body then does not count."""
-        self._elapsed = self._time(self._local.monotonic())
+        monotonic = self._local.monotonic
+        self._elapsed = self._time(monotonic())
 
     def pause_clock(self) -> None:
         """Pause the call's duration until `resume_clock`, while the call waits for its caller, such
@@ -164,7 +172,7 @@ class Permit:
             raise TypeError(f"error must be an exception, not {error!r}")
         local = self._local
         if local.outcomes.cancelled_late(error, self._time(local.monotonic())):
-            self.record(Outcome.FAILURE, f"cancelled after more than {local.slow_after:g} s")
+            self.record(FAILURE, f"cancelled after more than {local.slow_after:g} s")
         else:
             self.record(*local.outcomes.of_error(error, ignored(self._flow)))
 
@@ -175,18 +183,20 @@ class Permit:
         return (now if self._paused is None else self._paused) - self._began
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.IGNORED:
+        if outcome is IGNORED:
             return
         local = self._local
-        now = local.monotonic()
-        if outcome is Outcome.ANSWERED and self._time(now) <= local.slow_after:
+        monotonic = local.monotonic
+        now = monotonic()
+        elapsed = self._time(now)
+        if outcome is ANSWERED and elapsed <= local.slow_after:
             return
-        if outcome is not Outcome.FAILURE:  # a slow answered call counts as slow
-            local.succeeded(self._generation, now, self._time(now))
+        if outcome is not FAILURE:  # a slow answered call counts as slow
+            local.succeeded(self._generation, now, elapsed)
             return
         if retry_after is not None:
             local.extend_retry_after(retry_after, now)
-        local.record(self._generation, True, label, now, self._time(now))
+        local.record(self._generation, True, label, now, elapsed)
 
     def __enter__(self) -> Permit:
         self.carry()
@@ -202,7 +212,7 @@ class Permit:
         if self.recorded:
             return
         if error is None:
-            self.record(Outcome.SUCCESS)
+            self.record(SUCCESS)
         else:
             self.raised(error)
 
@@ -259,14 +269,14 @@ class TrialPermit(Permit):
     on_trial = True
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.ANSWERED:  # more than that is not asked of a trial
-            outcome = Outcome.SUCCESS
+        if outcome is ANSWERED:  # more than that is not asked of a trial
+            outcome = SUCCESS
         super()._settle(outcome, label, retry_after)
-        self._local.end_trial(self._generation, returned=outcome is Outcome.IGNORED)
+        self._local.end_trial(self._generation, returned=outcome is IGNORED)
 
     def __del__(self) -> None:
         if not self.recorded:
-            self.record(Outcome.IGNORED)
+            self.record(IGNORED)
 
 
 class RampPermit(Permit):
@@ -283,7 +293,7 @@ class RampPermit(Permit):
 
     def __del__(self) -> None:
         if not self.recorded:
-            self.record(Outcome.IGNORED)
+            self.record(IGNORED)
 
 
 class TimedRampPermit(RampPermit, TimedPermit):
@@ -331,7 +341,7 @@ class CarriedPermit(Permit):
     def pause_clock(self) -> None:
         """Pause the outer call too, which waits for the same caller."""
         super().pause_clock()
-        outer: Permit | None = owner(self._carrier)
+        outer = _permit_to_pause(self._carrier)
         if outer is not None:
             outer.pause_clock()
 
@@ -359,10 +369,10 @@ class CarriedPermit(Permit):
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         self._resume_outer()
         if self._carrier[WHOSE] is not None:
-            if outcome is Outcome.FAILURE and retry_after is not None:
+            if outcome is FAILURE and retry_after is not None:
                 self._local.extend_retry_after(retry_after, self._local.monotonic())
             told(self._carrier, outcome, label, self._error or self._its_own(sys.exception()))
-        elif not self._trial and not (self._handed_over and outcome is Outcome.SUCCESS):
+        elif not self._trial and not (self._handed_over and outcome is SUCCESS):
             super()._settle(outcome, label, retry_after)  # it went on by itself
 
     def _its_own(self, error: BaseException | None) -> BaseException | None:
@@ -376,7 +386,7 @@ class FurtherPermit(Permit):
     __slots__ = ()
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
-        if outcome is Outcome.FAILURE:  # a success would count twice
+        if outcome is FAILURE:  # a success would count twice
             super()._settle(outcome, label, retry_after)
 
 
@@ -403,6 +413,32 @@ def permit_inside(local: LocalCircuit, outer: Flow) -> Permit | None:
     if flow[WHOSE] is local:
         return CarriedPermit(local, flow[GENERATION], now, flow)
     return CheckPermit(local, local.admission.generation, now)
+
+
+def permit_of(flow: Flow) -> Permit:
+    """The permit to settle a call that `Breaker.execute` holds in local variables.
+
+    Args:
+        flow: The call's.
+    """
+    permit: Permit | None = owner(flow)
+    flow[OWNER] = None  # they would keep each other
+    if permit is None:
+        permit = Permit(flow[WHOSE], flow[GENERATION], flow[BEGAN], flow)
+    return permit
+
+
+def _permit_to_pause(flow: Flow) -> Permit | None:
+    """The permit of a call further out. One that is held in local variables gets it now."""
+    local: LocalCircuit | None = flow[WHOSE]
+    permit: Permit | None = owner(flow)
+    if flow[BEGAN] is None or flow[OWNER] is not None or local is None:
+        return permit
+    local.in_flight.end(id(flow))
+    make = TimedPermit if local.times_calls else Permit
+    permit = make(local, flow[GENERATION], flow[BEGAN])
+    permit.adopt(flow)
+    return permit
 
 
 def _check_told(outcome: object, label: object, retry_after: object) -> None:

@@ -41,6 +41,12 @@ class Outcome(Enum):
     while the circuit is closed; passes a trial call."""
 
 
+SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
+IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
+"""The same, for the path of each call: CPython 3.11 takes twenty times as long to read a member
+from its class."""
+
+
 class Role(StrEnum):
     """The role of an instance in its namespace."""
 

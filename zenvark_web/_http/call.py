@@ -6,17 +6,17 @@ from types import TracebackType
 from typing import Any
 
 from .._core.failure_kinds import BODY
-from .._core.states import Outcome
+from .._core.states import FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
-from .classify import FAILURE, IGNORED, SUCCESS, is_rejection, label
+from .classify import is_rejection, label
 from .incidents import Incidents
 from .protocols import ResponseLike
 from .recorder import BodyRecorder
 from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
 from .settings import ResolvedSettings
 
-EVENT_STREAM = "text/event-stream"
+CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
 
 
 class HttpCall:
@@ -73,16 +73,16 @@ class HttpCall:
         self.recorder: BodyRecorder | None = None
         self.upload_error: BaseException | None = None
 
-    def watch_upload(self, plain: type[Any], stream: type[Any], watching: type[Any]) -> None:
-        """Watch a request body that the caller produces while it is sent.
+    def watch_upload(self, stream: type[Any], watching: type[Any]) -> None:
+        """Watch a request body that the caller produces while it is sent. Bodies in memory need no
+        watching.
 
         Args:
-            plain: The library's stream for bodies in memory, which are not watched.
             stream: The library's streams.
             watching: Wraps a stream.
         """
         body = self._request.stream
-        if body.__class__ is not plain and isinstance(body, stream):
+        if isinstance(body, stream):
             self._request.stream = self._upload = watching(body, self)
 
     def __enter__(self) -> None:
@@ -194,5 +194,9 @@ class HttpCall:
 
 
 def _is_event_stream(response: ResponseLike) -> bool:
-    kind: str = response.headers.get("content-type", "")
-    return kind.partition(";")[0].strip().lower() == EVENT_STREAM
+    # The raw fields: to look for one that is missing takes longer than all else that a call does.
+    for name, value in response.headers.raw:
+        if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
+            kind: bytes = value
+            return kind.partition(b";")[0].strip().lower() == EVENT_STREAM
+    return False

@@ -10,16 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
 
-from .._core.states import Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import EXTENSION, leaves_that_count, told_by
 from ..exceptions import ClassifierError
 from .errors import goaway_in, is_graceful, is_local_limit, label_of
 from .messages import described
 from .protocols import HasStatus
-
-# A faster look-up.
-SUCCESS, FAILURE = Outcome.SUCCESS, Outcome.FAILURE
-IGNORED, ANSWERED = Outcome.IGNORED, Outcome.ANSWERED
 
 LARGEST_STATUS = 999
 """Any three digits can be sent."""

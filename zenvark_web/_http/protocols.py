@@ -8,6 +8,8 @@ from typing import Any, Protocol
 class RequestLike(Protocol):
     """A request."""
 
+    stream: Any
+
     @property
     def method(self) -> str:
         """In capitals."""

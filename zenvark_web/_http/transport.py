@@ -113,7 +113,8 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return await self._replace_async(rejected, settings)
         call = HttpCall(admitted, settings, request, self._incidents)
         client = self._client
-        call.watch_upload(client.bytes_stream, client.async_stream, client.async_upload)
+        if type(request.stream) is not client.bytes_stream:
+            call.watch_upload(client.async_stream, client.async_upload)
         with call:
             response: ResponseT = await wrapped.handle_async_request(request)
         needs_body = call.needs_body(response, breaker)
@@ -139,7 +140,8 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return self._replace(rejected, settings)
         call = HttpCall(admitted, settings, request, self._incidents)
         client = self._client
-        call.watch_upload(client.bytes_stream, client.sync_stream, client.sync_upload)
+        if type(request.stream) is not client.bytes_stream:
+            call.watch_upload(client.sync_stream, client.sync_upload)
         with call:
             response: ResponseT = wrapped.handle_request(request)
         needs_body = call.needs_body(response, breaker)

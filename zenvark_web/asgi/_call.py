@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from starlette.types import Message, Receive, Send
 
-from .._core.states import Outcome
+from .._core.states import FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import Rejections
 from ..breaker import Permit
 
@@ -70,7 +70,7 @@ class RouteCall:
         self._carrier = permit
         self._classify = classify
         self._met = met
-        self._outcome = Outcome.FAILURE
+        self._outcome = FAILURE
         self._uploading = uploading
         self._waiting = 0
         self._doubtful = False
@@ -96,7 +96,7 @@ class RouteCall:
             if not message.get("more_body", False) and not self._doubtful:
                 self.settle(self._outcome, "no start of a response")
         elif kind == "websocket.accept":
-            self.settle(Outcome.SUCCESS)
+            self.settle(SUCCESS)
         elif self._permit is None:
             return
         elif kind in STARTS:
@@ -109,12 +109,12 @@ class RouteCall:
         self._outcome = outcome = self._outcome_of(message)
         if self._doubtful:
             return  # an exception may follow, from which this response was made
-        if outcome is Outcome.FAILURE or permit.on_trial or _is_event_stream(message):
+        if outcome is FAILURE or permit.on_trial or _is_event_stream(message):
             self.settle(outcome, f"HTTP {message['status']}")
 
     def _outcome_of(self, answer: Message) -> Outcome:
         outcome = self._classify(answer)
-        if outcome is not Outcome.FAILURE:
+        if outcome is not FAILURE:
             return outcome
         self._doubtful = bool(self._met.count)
         return self._failure
@@ -122,12 +122,12 @@ class RouteCall:
     @property
     def _failure(self) -> Outcome:
         """The outcome of a failure: it does not count after a rejection by an inner circuit."""
-        return Outcome.IGNORED if self._met.count else Outcome.FAILURE
+        return IGNORED if self._met.count else FAILURE
 
     def received(self, message: Message) -> None:
         """Process a message from the server: a client that disconnects does not count."""
         if message["type"] in DISCONNECTS:
-            self.settle(Outcome.IGNORED)
+            self.settle(IGNORED)
         if not message.get("more_body", False):
             self._uploading = False
 
@@ -179,7 +179,7 @@ class RouteCall:
             try:
                 await send(message)
             except OSError:  # the client has disconnected (ASGI 2.4)
-                self.settle(Outcome.IGNORED)
+                self.settle(IGNORED)
                 raise
 
         return send_watched

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Host, Mount, Router
 from starlette.types import Message, Scope
 
-from .._core.states import Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from ..exceptions import ClassifierError
 from ._messages import described
 
@@ -77,12 +77,11 @@ class RouteClassifier:
             answer: The first message of the response.
             report: Receives the errors of the user's classifier.
         """
-        status = status_of(answer)
-        headers = Headers(raw=list(answer.get("headers") or ()))
         outcome = None
         if self._classify is not None:
-            outcome = self._own_outcome(self._classify, scope, RouteAnswer(status, headers), report)
-        return self._by_status(scope, status, headers) if outcome is None else outcome
+            seen = RouteAnswer(status_of(answer), _headers(answer))
+            outcome = self._own_outcome(self._classify, scope, seen, report)
+        return self._by_status(scope, answer) if outcome is None else outcome
 
     def _own_outcome(
         self,
@@ -102,15 +101,16 @@ class RouteClassifier:
             report(ClassifierError.because(cause, what, source="a route's classify"))
             return None
 
-    def _by_status(self, scope: Scope, status: int, headers: Headers) -> Outcome:
+    def _by_status(self, scope: Scope, answer: Message) -> Outcome:
+        status = status_of(answer)
         if status in self._ignored:
-            return Outcome.IGNORED
+            return IGNORED
         if self._fails(status):
-            return Outcome.FAILURE
-        if status < 500 and _reached_nothing(scope, status, headers):
-            return Outcome.IGNORED
+            return FAILURE
+        if status < 500 and _reached_nothing(scope, status, answer):
+            return IGNORED
         # Other 4xx are errors of the client, and prove that the handler works.
-        return Outcome.ANSWERED if status >= 400 else Outcome.SUCCESS
+        return ANSWERED if status >= 400 else SUCCESS
 
     def _fails(self, status: int) -> bool:
         if self._failures is None:
@@ -126,12 +126,16 @@ def status_of(answer: Message) -> int:
     return 500 if answer.get("code") in CRASHES else 403
 
 
-def _reached_nothing(scope: Scope, status: int, headers: Headers) -> bool:
+def _headers(answer: Message) -> Headers:
+    return Headers(raw=list(answer.get("headers") or ()))
+
+
+def _reached_nothing(scope: Scope, status: int, answer: Message) -> bool:
     """Whether a response means that the request reached no handler."""
     if status == NOT_FOUND:
         return not _found_a_handler(scope)
     if status == NO_SUCH_METHOD:  # a router names the methods that the handler has (RFC 9110)
-        return "allow" in headers or not _found_a_handler(scope)
+        return "allow" in _headers(answer) or not _found_a_handler(scope)
     # A router of Starlette redirects to the path with a slash, or closes a websocket.
     return "router" in scope and isinstance(scope.get("endpoint", scope["router"]), Router)
 

@@ -7,7 +7,7 @@ import sys
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .._core.states import Outcome
+from .._core.states import IGNORED
 from .._rejections import Rejections, rejection_in
 from ..exceptions import CircuitOpenError
 from ._call import STARTS, RouteCall
@@ -67,7 +67,7 @@ class Exchange:
             if self.rejection is None:
                 await send_on(message)
             elif call is not None:
-                call.settle(Outcome.IGNORED)
+                call.settle(IGNORED)
 
         try:
             if call is None:
