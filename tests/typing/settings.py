@@ -97,6 +97,9 @@ BreakerPolicy(
     classify=classify,
 )
 BreakerPolicy(strategy=CountWindow(100, 0.5), backoff=ConstantBackoff(1))
+BreakerPolicy(ramp=(0.1, 0.25, 0.5), ramp_step=5, forgive=60)
+BreakerPolicy(ramp=[0.5], forgive=float("inf"))
+BreakerPolicy(ramp=0.5)  # type: ignore[arg-type]
 BreakerPolicy(health_check=HttpHealthCheck("https://{name}/health", expect={200, 204}))
 BreakerPolicy(health_check=check_sync)
 BreakerPolicy(health_check=check_nothing)  # type: ignore[arg-type]
