@@ -172,6 +172,22 @@ async def test_a_stale_presence(
     assert "1 instance without heartbeats for 15 s: web-dead (4" in problem
 
 
+async def test_an_override_without_an_end(
+    namespace: str, redis_server: ServerHandle, start_fleet: StartFleet
+) -> None:
+    await split(await start_fleet(1))
+    where = ("--redis", redis_server.url, "--namespace", namespace)
+    for name, end in (("payments", "1h"), ("search it", "never")):
+        await arun("force-open", name, "--reason", "forgotten", "--for", end, *where)
+    result = await doctor(redis_server, namespace)
+    assert "overrides: 1 override without an end: search it forced open by" in the_problem(result)
+    assert "Run zenvark-web lift 'search it' --reason" in result.out
+    await arun("lift", "search it", "--reason", "found", *where)
+    result = await doctor(redis_server, namespace)
+    assert problems(result) == []
+    assert "overrides: 1 override, none without an end" in result.out
+
+
 async def test_a_slow_round_trip(
     namespace: str,
     redis_server: ServerHandle,

@@ -108,4 +108,4 @@ def test_schemas_are_in_the_package() -> None:
 
     directory = Path(zenvark_web.__file__).parent / "schemas"
     names = {path.stem for path in directory.iterdir()}
-    assert names == {"status", "events", "why", "doctor"}
+    assert names == {"status", "events", "why", "doctor", "operation"}

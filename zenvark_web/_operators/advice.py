@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._core.overrides import Override
 from .._core.ramp import Ramp
 from .._core.states import Cause, State, Transition
 from ..backends.views import CircuitView, is_closed
@@ -15,9 +16,23 @@ NO_LEADER = (
     "doctor` to find out why no instance takes the lease."
 )
 
+FORCED_OPEN = (
+    "An operator has all calls rejected. When the override ends or is lifted, the circuit recovers "
+    "by a health check or trial calls."
+)
+PERMITTED = "An operator has all calls permitted. The verdict goes on underneath:"
+
 
 def what_next(view: CircuitView) -> str:
-    """Return the next attempt, and the condition for closing the circuit."""
+    """Return the effect of an override, the next attempt, and the condition for closing."""
+    mode = view.override.mode if view.override else None
+    if mode is Override.FORCE_OPEN:
+        return FORCED_OPEN
+    told = _of_verdict(view)
+    return told if mode is None else f"{PERMITTED} {told}"
+
+
+def _of_verdict(view: CircuitView) -> str:
     current = view.current
     if current is None or is_closed(current):
         return "Calls are permitted."

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .._core.patterns import NamePatterns
 from .._core.states import State, Transition
-from ..backends.views import SeenInstance, ShardView, Since, is_closed
+from ..backends.base import OverrideRecord
+from ..backends.views import SeenInstance, ShardView, Since, is_closed, overrides_by_name
 from ..exceptions import BackendError
 
 ORDER = {State.OPEN: 0, State.HALF_OPEN: 1, State.CLOSED: 2}
@@ -22,12 +24,14 @@ class SeenCircuit:
         shard: The number of its shard.
         transition: The newest transition, if there is one.
         since: The opening, if the circuit is not closed.
+        override: The override that applies, if there is one.
     """
 
     name: str
     shard: int
     transition: Transition | None = None
     since: Since | None = None
+    override: OverrideRecord | None = None
 
     @property
     def state(self) -> State:
@@ -97,6 +101,21 @@ class Overview:
         return all(is_closed(each) for view in self.views for each in view.circuits.values())
 
     @property
+    def overrides(self) -> Sequence[OverrideRecord]:
+        """The overrides in force, the newest first. A pattern is in all shards, and here once."""
+        newest: dict[str, OverrideRecord] = {}
+        for record in sorted(
+            (each for view in self.views for each in view.overrides), key=lambda each: each.at
+        ):
+            newest[record.circuit] = record
+        return sorted(newest.values(), key=lambda each: -each.at)
+
+    def matching(self, name: str) -> Sequence[SeenCircuit]:
+        """Return the circuits with a name, or of a pattern of names."""
+        patterns = NamePatterns("names", {name: True})
+        return [each for each in self.circuits if patterns.find(each.name)]
+
+    @property
     def members(self) -> Sequence[Member]:
         """All instances, leaders first."""
         newest: dict[str, SeenInstance] = {}
@@ -128,11 +147,18 @@ class Overview:
 
 
 def _circuits(view: ShardView) -> Sequence[SeenCircuit]:
-    changed = [
-        SeenCircuit(name=name, shard=view.number, transition=transition, since=view.since.get(name))
-        for name, transition in view.circuits.items()
-    ]
-    return [*changed, *(SeenCircuit(name=name, shard=view.number) for name in view.unchanged)]
+    overrides = overrides_by_name(view.overrides)
+
+    def seen(name: str) -> SeenCircuit:
+        return SeenCircuit(
+            name=name,
+            shard=view.number,
+            transition=view.circuits.get(name),
+            since=view.since.get(name),
+            override=overrides.find(name),
+        )
+
+    return [seen(name) for name in (*view.circuits, *view.unchanged)]
 
 
 def _rank(circuit: SeenCircuit) -> tuple[int, float, str]:

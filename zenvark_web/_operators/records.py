@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._core.states import Transition
@@ -55,6 +55,7 @@ def of_fleet(overview: Overview) -> dict[str, Any]:
             {"number": number, "leader": None, "epoch": None, "error": str(error)}
             for number, error in overview.unread.items()
         ],
+        "overrides": [of_override(each) for each in overview.overrides],
         "instances": [_member(each) for each in overview.members],
         "unreadable": overview.unreadable,
         "omitted": overview.omitted,
@@ -97,12 +98,39 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "state": view.current.state.value if view.current else "closed",
         "current": of_transition(view.current) if view.current else None,
         "opening": of_transition(since.transition) if since and since.exact else None,
+        "override": of_override(view.override) if view.override else None,
         "history": [of_transition(each) for each in view.history],
         "counting": _window(view),
         "trial": _trial(view),
         "retry_after_until": deadline or None,
         "recent": _recent(view.recent),
         "what_next": advice,
+    }
+
+
+def of_operation(
+    action: str, item: OverrideRecord | Probe, overview: Overview, failed: Sequence[int]
+) -> dict[str, Any]:
+    """Return the record of an operator's request.
+
+    Args:
+        action: The name of the command.
+        item: The request, as the store has written it.
+        overview: The fleet afterwards.
+        failed: The shards in which it was not written.
+    """
+    return {
+        "version": VERSION,
+        "namespace": overview.namespace,
+        "server": overview.server,
+        "action": action,
+        "circuit": item.circuit,
+        "actor": item.actor,
+        "reason": item.reason,
+        "override": of_override(item) if isinstance(item, OverrideRecord) else None,
+        "circuits": [each.name for each in overview.matching(item.circuit)],
+        "instances": sum(each.seen.is_alive for each in overview.members),
+        "failed": list(failed),
     }
 
 
@@ -165,6 +193,7 @@ def of_seen_circuit(circuit: SeenCircuit) -> dict[str, Any]:
         "since": since.at if since else None,
         "since_is_exact": since.exact if since else True,
         "transition": of_transition(circuit.transition) if circuit.transition else None,
+        "override": of_override(circuit.override) if circuit.override else None,
     }
 
 

@@ -56,6 +56,13 @@ def operated(item: OverrideRecord | Probe) -> str:
     return f"{MODES[item.mode]} {why}"
 
 
+def end(record: OverrideRecord, now: float) -> str:
+    """Return the end of an override."""
+    if record.until is None:
+        return "without an end"
+    return f"until {clock(record.until, now)} {zone(now)}, {duration(record.until - now)} left"
+
+
 def duration(seconds: float) -> str:
     """Return a duration in at most two units."""
     if seconds < 1:

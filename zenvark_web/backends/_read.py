@@ -11,7 +11,7 @@ from .._core.order import Lease
 from .._core.states import CircuitSnapshot, Report, Transition
 from ..exceptions import MalformedEntryError
 from . import _decoding, _replies
-from .base import Presence, ResultEntry
+from .base import OverrideRecord, Presence, ResultEntry
 from .views import Recent, SeenInstance
 
 MAX_SHARDS = 256
@@ -126,3 +126,16 @@ def snapshot(stored: Any) -> CircuitSnapshot | None:
         return None
     read = _decoding.readable(_decoding.decode_snapshot, bounded(stored))
     return read if isinstance(read, CircuitSnapshot) else None
+
+
+def overrides(
+    stored: Mapping[str, str], now: float, malformed: list[MalformedEntryError]
+) -> tuple[OverrideRecord, ...]:
+    """Decode the overrides in force. Errors of malformed fields are added to a list."""
+    records = _decoding.decode_overrides(stored, malformed).records
+    in_force = [
+        each
+        for each in records
+        if each.mode is not None and (each.until is None or now < each.until)
+    ]
+    return tuple(sorted(in_force, key=lambda each: -each.number))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from importlib.resources import files
+from typing import Any, Protocol
+
+MAX_STATES = 10_000
+MAX_AUDIT = 5_000
+"""The length of a stream, about."""
 
 PRELUDE = """\
 local DAY = 86400000
@@ -56,6 +61,14 @@ end
 
 """
 """The common beginning of all scripts."""
+
+
+class Script(Protocol):
+    """Runs a script of this package."""
+
+    def __call__(self, name: str, keys: Sequence[str], *args: str | int) -> Awaitable[Any]:
+        """Return the reply of a script, given the names of its keys."""
+        ...
 
 
 def load_scripts() -> Mapping[str, tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from .._core._checks import check_name
 from .._core.order import START, Lease, Position
 from .._core.states import Transition
+from ..exceptions import MalformedEntryError
 from . import _read, _replies
 from ._time_slices import TimeSlice
 from .asking import OF_CONNECTIONS, InspectionError, Server, Trouble
@@ -30,6 +31,7 @@ from .views import (
     SeenInstance,
     ShardView,
     Since,
+    overrides_by_name,
 )
 
 PAGE = 250
@@ -45,17 +47,25 @@ MAX_SINCE = 2_000
 MAX_RESULTS = 5_000
 """The most entries of `results` to read."""
 
-STREAMS = ("results", "states")
+STREAMS = ("results", "states", "audit")
 SIGHTS = ((0, 1), (0, 2), (1, 2), (2, 2), (3, 2))
 """The shards in which instances are looked for, each with a number of shards: one, or several."""
 
-HASHES = ("circuits", "instances", "accounts", "tallies")
+HASHES = ("circuits", "instances", "accounts", "tallies", "overrides")
 STRINGS = ("leader", "epoch")
 
 ELSEWHERE = {*OF_CONNECTIONS, Trouble.UNREADY}
 """Failures that another node of a cluster may not have."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of a hash, and the number of those above the limit."""
+
+    fields: Mapping[str, str]
+    omitted: int = 0
 
 
 class Asker(Protocol):
@@ -111,13 +121,15 @@ class Reading(Generic[AskerT_co]):
         def key(name: str) -> str:
             return self.key(name, shard, shards)
 
-        now, lease, stored, snapshot, recent = await asyncio.gather(
+        now, lease, stored, snapshot, overrides, recent = await asyncio.gather(
             self.server.time(key("leader")),
             self._lease(key("leader")),
             self.server.ask("HGET", key("circuits"), name),
             self.server.ask("HGET", key("tallies"), name),
+            self.hash(key("overrides")),
             self._recent(name, key("results")),
         )
+        in_force = _read.overrides(overrides.fields, now, [])
         current = _read.transition(stored)
         since = await self.openings(key("states"), {name: current} if current else {})
         return CircuitView(
@@ -125,6 +137,7 @@ class Reading(Generic[AskerT_co]):
             now=now,
             lease=lease,
             current=current,
+            override=overrides_by_name(in_force).find(name),
             since=since.get(name),
             snapshot=_read.snapshot(snapshot),
             history=await self._history(name, key("states"), history),
@@ -198,6 +211,20 @@ class Reading(Generic[AskerT_co]):
                 return
             end = f"({_replies.text(entries[-1][0])}"
 
+    async def hash(self, key: str) -> Fields:
+        """Return the fields of a hash, as far as they are bounded."""
+        fields: dict[str, str] = {}
+        cursor, looked = 0, 0
+        while looked < MAX_FIELDS:
+            reply = await self.server.ask("HSCAN", key, cursor, "COUNT", PAGE)
+            cursor, page = int(reply[0]), reply[1]
+            looked += PAGE
+            for name, value in dict(page or {}).items():
+                fields[_replies.text(name)] = _read.bounded(value)
+            if cursor == 0:
+                return Fields(fields)
+        return Fields(fields, max(0, int(await self.server.ask("HLEN", key)) - len(fields)))
+
     async def _lease(self, key: str) -> Lease | None:
         stored = await self.server.ask("GET", key)
         return None if stored is None else _read.lease(_replies.text(stored))
@@ -262,7 +289,7 @@ class Inspector(Reading[Server]):
 
     async def views(self, shards: int) -> Parts[ShardView]:
         """Return all shards."""
-        return await self._of_all(shards, lambda shard: self.view(shard, shards))
+        return await self.of_each(range(shards), lambda shard: self.view(shard, shards))
 
     async def view(self, shard: int, shards: int) -> ShardView:
         """Return a shard."""
@@ -273,12 +300,15 @@ class Inspector(Reading[Server]):
         now = await self.server.time(
             key("leader")
         )  # alone: a silent node keeps one command waiting
-        lease, present, circuits, tallies = await asyncio.gather(
+        lease, present, circuits, tallies, overrides = await asyncio.gather(
             self._lease(key("leader")),
-            self._hash(key("instances")),
-            self._hash(key("circuits")),
-            self._hash(key("tallies")),
+            self.hash(key("instances")),
+            self.hash(key("circuits")),
+            self.hash(key("tallies")),
+            self.hash(key("overrides")),
         )
+        malformed: list[MalformedEntryError] = []
+        in_force = _read.overrides(overrides.fields, now, malformed)
         transitions = map(_read.transition, circuits.fields.values())
         known = {each.circuit: each for each in transitions if each is not None}
         announced = (_read.seen(name, text, now) for name, text in present.fields.items())
@@ -292,29 +322,35 @@ class Inspector(Reading[Server]):
             circuits=known,
             since=await self.openings(key("states"), known),
             unchanged=tuple(sorted(_read.names(tallies.fields) - known.keys())),
-            unreadable=stored - len(known) - len(seen),
+            overrides=in_force,
+            unreadable=stored - len(known) - len(seen) + len(malformed),
             omitted=circuits.omitted,
         )
 
-    async def events(self, shards: int, count: int) -> Parts[Event]:
-        """Return the last entries of `states` in all shards, oldest first."""
+    async def events(self, shards: int, count: int, *, stream: str = "states") -> Parts[Event]:
+        """Return the last entries of `states` or `audit` in all shards, oldest first."""
 
         def last(shard: int) -> Awaitable[Sequence[Event]]:
-            return self._last(shard, self.key("states", shard, shards), count)
+            return self._last(shard, self.key(stream, shard, shards), count)
 
-        parts = await self._of_all(shards, last)
+        parts = await self.of_each(range(shards), last)
         found = sorted(chain.from_iterable(parts.found), key=lambda each: each.entry.position)
         return Parts(found[max(0, len(found) - count) :], parts.unread)
 
-    async def news(self, shards: int, after: dict[int, Position]) -> Parts[Event]:
-        """Return the entries of `states` after some positions, oldest first in each shard.
+    async def news(
+        self, shards: int, after: dict[int, Position], *, stream: str = "states"
+    ) -> Parts[Event]:
+        """Return the entries of a stream after some positions, oldest first in each shard.
 
         Args:
             shards: The number of shards.
             after: The position of each shard, which this method advances. A shard without one
                 starts at its newest entry.
+            stream: `states` or `audit`.
         """
-        parts = await self._of_all(shards, lambda shard: self._news(shard, shards, after))
+        parts = await self.of_each(
+            range(shards), lambda shard: self._news(shard, self.key(stream, shard, shards), after)
+        )
         return Parts(list(chain.from_iterable(parts.found)), parts.unread)
 
     async def probe(self, name: str, shard: int, shards: int) -> InspectionError | None:
@@ -340,21 +376,24 @@ class Inspector(Reading[Server]):
                 raise
             return error
 
-    async def _of_all(self, shards: int, read: Callable[[int], Awaitable[T]]) -> Parts[T]:
-        """Return the shards that are readable, and the errors of the others.
+    async def of_each(self, numbers: Sequence[int], act: Callable[[int], Awaitable[T]]) -> Parts[T]:
+        """Return the results of some shards, and the errors of those that cannot be reached.
+
+        Args:
+            numbers: The numbers of the shards.
+            act: What to do with a shard.
 
         Raises:
-            InspectionError: No shard is readable, or the only server does not reply.
+            InspectionError: No shard can be reached, or the only server does not reply.
         """
-        replies = await asyncio.gather(*(self.tried(read(shard)) for shard in range(shards)))
-        numbered = enumerate(replies)
-        unread = {shard: each for shard, each in numbered if isinstance(each, InspectionError)}
-        if len(unread) == shards:
-            raise unread[0]
+        replies = await asyncio.gather(*(self.tried(act(shard)) for shard in numbers))
+        pairs = zip(numbers, replies, strict=True)
+        unread = {shard: each for shard, each in pairs if isinstance(each, InspectionError)}
+        if len(unread) == len(numbers):
+            raise unread[numbers[0]]
         return Parts([each for each in replies if not isinstance(each, InspectionError)], unread)
 
-    async def _news(self, shard: int, shards: int, after: dict[int, Position]) -> Sequence[Event]:
-        key = self.key("states", shard, shards)
+    async def _news(self, shard: int, key: str, after: dict[int, Position]) -> Sequence[Event]:
         newest = await self.newest(key)
         begin = after.setdefault(shard, newest)
         if newest < begin:  # the stream has begun anew
@@ -380,7 +419,7 @@ class Inspector(Reading[Server]):
 
         async def read() -> Sequence[SeenInstance]:
             now = await self.server.time(key)
-            present = await self._hash(key)
+            present = await self.hash(key)
             seen = (_read.seen(name, text, now) for name, text in present.fields.items())
             return [each for each in seen if each is not None]
 
@@ -404,19 +443,6 @@ class Inspector(Reading[Server]):
                 return False
             raise
 
-    async def _hash(self, key: str) -> _Hash:
-        fields: dict[str, str] = {}
-        cursor, looked = 0, 0
-        while looked < MAX_FIELDS:
-            reply = await self.server.ask("HSCAN", key, cursor, "COUNT", PAGE)
-            cursor, page = int(reply[0]), reply[1]
-            looked += PAGE
-            for name, value in dict(page or {}).items():
-                fields[_replies.text(name)] = _read.bounded(value)
-            if cursor == 0:
-                return _Hash(fields)
-        return _Hash(fields, max(0, int(await self.server.ask("HLEN", key)) - len(fields)))
-
 
 def check_namespace(namespace: str) -> None:
     """Check the name of a namespace.
@@ -427,12 +453,6 @@ def check_namespace(namespace: str) -> None:
     check_name("namespace", namespace)
     if set("{}/") & set(namespace):
         raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Hash:
-    fields: Mapping[str, str]
-    omitted: int = 0
 
 
 def _event(shard: int, entry: StateEntry | ResultEntry) -> Event:

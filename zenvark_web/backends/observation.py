@@ -5,12 +5,13 @@ It uses the coordinator's connection for commands, and only permissions that an 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .._core.order import Position
 from .._core.states import Transition
 from . import _read, _replies
+from ._scripts import Script
 from ._time_slices import TimeSlice
 from .base import StateEntry
 from .inspection import PAGE, Asker, Reading
@@ -18,14 +19,6 @@ from .views import MOST_NEWS, CircuitView, Since, Survey
 
 MOST_FIELDS = 5_000
 """Instances, and circuits, in one survey."""
-
-
-class Script(Protocol):
-    """Runs a script of this package."""
-
-    def __call__(self, name: str, keys: Sequence[str], *args: str | int) -> Awaitable[Any]:
-        """Return the reply of a script, given the names of its keys."""
-        ...
 
 
 class RedisView:

@@ -18,18 +18,16 @@ from redis.exceptions import NoScriptError, RedisError
 
 from .._core._checks import check_name
 from .._core.order import Lease, Position
-from .._core.overrides import KEPT_NUMBERS, MAX_OVERRIDES
+from .._core.overrides import KEPT_NUMBERS
 from .._core.states import Transition
 from ..exceptions import (
     BackendError,
     FencedError,
     MalformedEntryError,
-    OverrideConflictError,
-    OverrideLimitError,
 )
-from . import _decoding, _encoding, _replies, _slices
+from . import _decoding, _encoding, _replies, _requests, _slices
 from ._clients import GivenClient, OwnClients, RedisLike, is_stale
-from ._scripts import load_scripts
+from ._scripts import MAX_AUDIT, MAX_STATES, load_scripts
 from ._time_slices import TimeSlice
 from .asking import NOW
 from .base import (
@@ -60,8 +58,6 @@ HEARTBEAT_KEYS = (
     *("results", "tallies", "overrides", "audit"),  # so that they are kept
 )
 MAX_RESULTS = 100_000
-MAX_STATES = 10_000
-MAX_AUDIT = 5_000
 READ_COUNT = 250
 
 CONNECTING = "; its connections are closed, the address may lead to another server by now"
@@ -194,34 +190,10 @@ class RedisBackend:
         await self._fenced("recall", keys, lease, _encoding.VERSION, MAX_STATES, *named)
 
     async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
-        done, *record = await self._script(
-            "override",
-            ("overrides", "states", "audit"),
-            request.circuit,
-            request.mode or "",
-            _encoding.encode_request(request),
-            "" if request.expires_in is None else round(request.expires_in * 1000),
-            above,
-            "" if request.expect is None else request.expect,
-            MAX_OVERRIDES,
-            KEPT_NUMBERS,
-            MAX_STATES,
-            MAX_AUDIT,
-            _encoding.VERSION,
-        )
-        if done == -1:
-            raise OverrideLimitError.of(MAX_OVERRIDES)
-        stored = record[0] if record else None
-        there = _decoding.decode_override(_replies.text(stored)) if stored else None
-        if done == 0 or there is None:
-            found = 0 if there is None else there.number
-            raise OverrideConflictError(request.circuit, request.expect or 0, found)
-        return there
+        return await _requests.override(self._script, request, above)
 
     async def probe(self, probe: Probe) -> None:
-        lengths = (MAX_STATES, MAX_AUDIT)
-        parts = (probe.circuit, probe.actor, probe.reason)
-        await self._script("probe", ("states", "audit"), _encoding.VERSION, *lengths, *parts)
+        await _requests.probe(self._script, probe)
 
     async def restore_overrides(self, lost: OverrideSnapshot, restored: OverrideSnapshot) -> bool:
         numbers = [_encoding.encode_numbers(each.numbers) for each in (lost, restored)]

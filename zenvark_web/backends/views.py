@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .._core.order import Lease, Position
+from .._core.patterns import NamePatterns
 from .._core.states import CircuitSnapshot, State, Transition
 from ..exceptions import BackendError
-from .base import StateEntry
+from .base import OverrideRecord, StateEntry
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class ShardView:
         circuits: The newest transition of each circuit that has one.
         since: The openings of the circuits that are not closed.
         unchanged: Called circuits without a transition.
+        overrides: The overrides in force, the newest first.
         unreadable: The number of malformed fields that were skipped.
         omitted: The number of circuits above the limit that were skipped.
     """
@@ -86,6 +88,7 @@ class ShardView:
     circuits: Mapping[str, Transition] = field(default_factory=dict[str, Transition])
     since: Mapping[str, Since] = field(default_factory=dict[str, Since])
     unchanged: tuple[str, ...] = ()
+    overrides: tuple[OverrideRecord, ...] = ()
     unreadable: int = 0
     omitted: int = 0
 
@@ -149,6 +152,7 @@ class CircuitView:
         snapshot: The snapshot in the last checkpoint, if there is one.
         history: The last transitions, newest first.
         recent: The recent reports.
+        override: The override that applies, if there is one.
     """
 
     shard: int
@@ -159,6 +163,7 @@ class CircuitView:
     snapshot: CircuitSnapshot | None
     history: tuple[Transition, ...]
     recent: Recent
+    override: OverrideRecord | None = None
 
     @property
     def current_snapshot(self) -> CircuitSnapshot | None:
@@ -251,6 +256,15 @@ class Layout:
 
     shards: int
     told: Mapping[int, Sequence[str]] = field(default_factory=dict[int, Sequence[str]])
+
+
+def overrides_by_name(overrides: Iterable[OverrideRecord]) -> NamePatterns[OverrideRecord]:
+    """Return the overrides by circuit or pattern.
+
+    Args:
+        overrides: The overrides in force, the newest first.
+    """
+    return NamePatterns("overrides", {each.circuit: each for each in overrides})
 
 
 def is_closed(transition: Transition | None) -> bool:

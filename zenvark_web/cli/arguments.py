@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 REDIS = "ZENVARK_REDIS"
 NAMESPACE = "ZENVARK_NAMESPACE"
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+"""Seconds."""
 
 
 def add_url(parser: argparse.ArgumentParser) -> Any:
@@ -73,3 +77,15 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return value
 
     return whole_number
+
+
+def length(text: str) -> float | None:
+    """The type of a length of time: seconds, or None for no end."""
+    if text == "never":
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a time such as 90s, 30m, 1h or 2d, or 'never', not {text!r}"
+        )
+    return float(found[1]) * UNITS[found[2]]

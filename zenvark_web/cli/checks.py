@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from .._operators.texts import counted, duration, escaped
+from .._operators.texts import counted, duration, escaped, operated
 from ..backends.examination import Facts, Sample
 from ..backends.views import SILENCE, SeenInstance
 from .findings import Finding, Level
@@ -234,6 +235,31 @@ def presences(facts: Facts) -> Iterable[Finding]:
         yield Finding(Level.PROBLEM, "instances", text, advice)
 
 
+def overrides(facts: Facts) -> Iterable[Finding]:
+    """Check that every override has an end."""
+    views = [shard.view for shard in facts.shards if shard.view is not None]
+    endless = {
+        each.circuit: (each, view.now - each.at)
+        for view in views
+        for each in view.overrides
+        if each.until is None
+    }
+    if endless:
+        shown = "; ".join(
+            f"{escaped(each.circuit, 80)} {operated(each)} ({duration(age)} ago)"
+            for each, age in list(endless.values())[:NAMED]
+        )
+        text = f"{counted(len(endless), 'override')} without an end: {shown}"
+        name = shlex.quote(escaped(next(iter(endless)), 255))
+        advice = (
+            f"Run zenvark-web lift {name} --reason ..., or set it again with an end (--for 1h): "
+            "nothing else ends it."
+        )
+        yield Finding(Level.PROBLEM, "overrides", text, advice)
+    elif total := len({each.circuit for view in views for each in view.overrides}):
+        yield Finding(Level.OK, "overrides", f"{counted(total, 'override')}, none without an end")
+
+
 def policies(facts: Facts) -> Iterable[Finding]:
     """Check that all instances have the same policies."""
     found = _grouped(facts, lambda each: each.policies)
@@ -272,7 +298,7 @@ def versions(facts: Facts) -> Iterable[Finding]:
 
 CHECKS: Sequence[Check] = (
     *(server_version, server_role, memory, permissions, round_trip, clock, time_stamps),
-    *(keys, fleet, presences, policies, shards, versions),
+    *(keys, fleet, presences, overrides, policies, shards, versions),
 )
 
 

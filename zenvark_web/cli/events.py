@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ from .fleet import look, told
 if TYPE_CHECKING:
     from .._core.order import Position
     from ..backends.inspection import Inspector
-    from ..backends.views import Event
+    from ..backends.views import Event, Parts
 
 DESCRIPTION = """\
 Shows the last events of a fleet: state changes of circuits with their reasons,
-and changes of the leader. The command only reads Redis.
+requests of operators, and changes of the leader. The command only reads Redis.
 """
 
 EXIT_CODES = """\
@@ -44,6 +44,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the number of events (default: 20)",
     )
     parser.add_argument("--circuit", metavar="NAME", help="show events of this circuit only")
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="show the audit, which is kept longer and omits trials and housekeeping",
+    )
     parser.add_argument("--follow", "-f", action="store_true", help="show new events until Ctrl-C")
 
 
@@ -54,8 +59,11 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> int:
     screen = _Screen(arguments, shards)
     after: dict[int, Position] = {}
-    await inspector.news(shards, after)  # the positions from which `--follow` continues
-    parts = await inspector.events(shards, MOST if arguments.circuit else _least(arguments))
+    stream = "audit" if arguments.audit else "states"
+    # The positions from which `--follow` continues:
+    await inspector.news(shards, after, stream=stream)
+    least = MOST if arguments.circuit else _least(arguments)
+    parts = await inspector.events(shards, least, stream=stream)
     found = screen.wanted(parts.found)
     for event in found:
         after[event.shard] = max(after[event.shard], event.entry.position)
@@ -64,7 +72,7 @@ async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: i
         lacking = f"zenvark-web events: shard {number} is not readable"
         print(f"{lacking}: {told(error, inspector)}", file=sys.stderr)
     if arguments.follow:
-        await _follow(inspector, shards, after, screen)
+        await _follow(partial(inspector.news, shards, after, stream=stream), inspector, screen)
     return INCOMPLETE if parts.unread else 0
 
 
@@ -74,7 +82,7 @@ def _least(arguments: argparse.Namespace) -> int:
 
 
 async def _follow(
-    inspector: Inspector, shards: int, after: dict[int, Position], screen: _Screen
+    read: Callable[[], Awaitable[Parts[Event]]], inspector: Inspector, screen: _Screen
 ) -> None:
     from ..backends.asking import InspectionError
 
@@ -82,7 +90,7 @@ async def _follow(
     while True:
         await asyncio.sleep(POLL)
         try:
-            screen.show(screen.wanted((await inspector.news(shards, after)).found))
+            screen.show(screen.wanted((await read()).found))
         except InspectionError as error:
             if not away:
                 print(

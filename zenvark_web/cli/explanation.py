@@ -12,6 +12,7 @@ from ..backends.views import CircuitView, Recent, is_closed
 from .blocks import Block, Line, Page, Part, Table, line
 
 DIM = "dim"
+OVERRIDDEN = "bold magenta"
 FULL = 1000
 
 HISTORY = ("WHEN", "WHAT", "ATTEMPT", "REASON")
@@ -21,6 +22,7 @@ def circuit_page(name: str, view: CircuitView) -> Page:
     """Return the page of `why`."""
     return [
         _heading(name, view),
+        *_override(name, view),
         *_reason(view),
         *_next(view),
         *_recent(view.recent),
@@ -37,6 +39,16 @@ def _heading(name: str, view: CircuitView) -> Line:
     state = Part(STATES[current.state], STYLES[current.state])
     where = Part(f" (generation {current.generation}, shard {view.shard})", DIM)
     return line(shown, " is ", state, f", {_times(view, current)}", where)
+
+
+def _override(name: str, view: CircuitView) -> Sequence[Block]:
+    record = view.override
+    if record is None:
+        return ()
+    named = "" if record.circuit == name else f"as {escaped(record.circuit)}, "
+    until = texts.end(record, view.now)
+    told = Part(f"{texts.operated(record)} ({named}{until}, number {record.number})", OVERRIDDEN)
+    return [line(Part(f"{'override:':<12}", DIM), told, indent=2)]
 
 
 def _times(view: CircuitView, current: Transition) -> str:

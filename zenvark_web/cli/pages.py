@@ -26,8 +26,10 @@ ROWS = 50
 
 DIM = "dim"
 BAD = "bold red"
+OVERRIDDEN = "bold magenta"
 
 CIRCUITS = ("CIRCUIT", "STATE", "SINCE", "NEXT ATTEMPT", "REASON")
+OVERRIDES = ("OVERRIDE", "CALLS", "END", "BY", "REASON")
 INSTANCES = ("INSTANCE", "ROLE", "SEEN", "VERSION", "POLICIES")
 
 
@@ -38,6 +40,7 @@ def fleet_page(overview: Overview, *, every: bool = False) -> Page:
         *_troubles(overview),
         line(),
         *circuit_blocks(overview, None if every else ROWS),
+        *override_blocks(overview, None if every else ROWS),
         line(),
         *instance_blocks(overview),
     ]
@@ -49,15 +52,21 @@ def live_page(overview: Overview, events: Sequence[Event], height: int) -> Page:
     room = max(12, height - len(top) - 6)
     circuits = min(len(overview.circuits), room // 2)
     instances = min(len(overview.members), room // 4)
+    overrides = min(len(overview.overrides), room // 6)
     shards = overview.shards
     told = [event_line(event, overview.now, shards=shards) for event in events]
     below = [
         *circuit_blocks(overview, circuits, least=0),
+        *(override_blocks(overview, overrides) if overrides else ()),
         line(),
         *instance_blocks(overview, instances),
         line(),
     ]
-    return [*top, *below, *told[-max(3, room - circuits - instances) :]]
+    return [
+        *top,
+        *below,
+        *told[-max(3, room - circuits - instances - (overrides and overrides + 3)) :],
+    ]
 
 
 def circuit_blocks(overview: Overview, rows: int | None, *, least: int | None = None) -> Page:
@@ -79,6 +88,31 @@ def circuit_blocks(overview: Overview, rows: int | None, *, least: int | None = 
     ]
     if left := len(circuits) - len(shown):
         blocks.append(line(Part(f"and {counted(left, 'circuit')} more: status --all", DIM)))
+    return blocks
+
+
+def override_blocks(overview: Overview, rows: int | None) -> Page:
+    """Return the table of overrides, if there are any."""
+    overrides = overview.overrides
+    if not overrides:
+        return []
+    now, shown = overview.now, overrides[:rows]
+    table = Table(
+        OVERRIDES,
+        tuple(
+            (
+                escaped(each.circuit, 80),
+                Part(texts.MODES[each.mode] if each.mode else "", OVERRIDDEN),
+                "never" if each.until is None else f"in {duration(each.until - now)}",
+                escaped(each.actor, 60),
+                escaped(each.reason),
+            )
+            for each in shown
+        ),
+    )
+    blocks: list[Line | Table] = [line(), table]
+    if left := len(overrides) - len(shown):
+        blocks.append(line(Part(f"and {counted(left, 'override')} more: status --all", DIM)))
     return blocks
 
 
@@ -137,7 +171,7 @@ def _unled(shards: Sequence[int]) -> str:
 
 def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
     now, transition = overview.now, circuit.transition
-    state = Part(STATES[circuit.state], STYLES[circuit.state])
+    state = _state(circuit)
     name = escaped(circuit.name, 80)
     if transition is None:
         return name, state, "", "", Part("no state change yet", DIM)
@@ -146,6 +180,13 @@ def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
         attempt += f", attempt {transition.attempt}"
     look = DIM if circuit.state is State.CLOSED else ""
     return name, state, _since(circuit, now), attempt, Part(texts.reason(transition), look)
+
+
+def _state(circuit: SeenCircuit) -> Part:
+    verdict, override = STATES[circuit.state], circuit.override
+    if override is None or override.mode is None:
+        return Part(verdict, STYLES[circuit.state])
+    return Part(f"{verdict}, {texts.MODES[override.mode]}", OVERRIDDEN)
 
 
 def _since(circuit: SeenCircuit, now: float) -> str:
