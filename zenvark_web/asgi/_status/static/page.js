@@ -13,7 +13,7 @@ let dirty = new Set(), frame = 0, selected = null, asked = 0, source = null;
 
 // Text
 
-function shown(text, most = 300) {
+export function shown(text, most = 300) {
   const cut = text.length > most ? text.slice(0, most) + "…" : text;
   // Control and direction characters are shown as what they are.
   return cut.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
