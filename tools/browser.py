@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, product
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -165,12 +165,26 @@ def running() -> Generator[Browser]:
             stderr=subprocess.PIPE,
             text=True,
         )
+        reading: threading.Thread | None = None
         try:
-            with connect(_page(process), max_size=None) as socket:
+            address = _page(process)
+            if process.stderr is not None:
+                reading = threading.Thread(target=_drain, args=(process.stderr,))
+                reading.start()
+            with connect(address, max_size=None) as socket:
                 yield Browser(socket)
         finally:
             process.terminate()
             process.wait()
+            if reading is not None:
+                reading.join()
+
+
+def _drain(errors: IO[str]) -> None:
+    """Read what nobody wants to know: a browser stops when the pipe is full."""
+    with errors:
+        for _ in errors:
+            pass
 
 
 def _page(process: subprocess.Popen[str]) -> str:
