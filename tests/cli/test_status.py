@@ -114,6 +114,26 @@ async def test_why_a_circuit_has_recovered(
     assert record["state"] == "closed"
 
 
+async def test_a_ramp(namespace: str, redis_server: ServerHandle, start_fleet: StartFleet) -> None:
+    fleet = await start_fleet(1, threshold=1, wait=0.05, ramp=(0.5,), ramp_step=600)
+    await fleet[0].fail()
+    await fleet[0].reaches("open")
+    await fleet[0].traffic_on(via="local")
+
+    async def why() -> str | None:
+        result = await arun("why", "upstream", *of(redis_server, namespace))
+        return result.out if "A ramp permits" in result.out else None
+
+    told = await eventually(why, what="a ramp")
+    assert "A ramp permits a share of 0.5 of the calls." in " ".join(str(told).split())
+    status = await arun("status", *of(redis_server, namespace))
+    assert status.lines[0].startswith(f"{namespace}: 0 open, 1 half-open, 0 closed")
+    assert "ramp: 0.5 of calls, " in status.row("upstream")
+    record = json.loads((await arun("why", "upstream", *of(redis_server, namespace), "--json")).out)
+    check(record, "why")
+    assert record["current"]["ramp"] == {"shares": [0.5], "step": 600.0}
+
+
 async def test_a_circuit_that_is_unknown(
     namespace: str, redis_server: ServerHandle, start_fleet: StartFleet
 ) -> None:

@@ -345,6 +345,17 @@ def test_an_opening_is_seen_where_logging_is_not_configured() -> None:
     assert re.search("payments is open.*1 x HTTP 503.*namespace=shop", line)
 
 
+def test_a_ramp_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "zenvark_web")
+    reason = Reason(cause=Cause.RAMP, detail="a share of 0.5 is permitted")
+    Log("shop").state_changed(StateChange("payments", State.OPEN, State.HALF_OPEN, 3, reason))
+    [record] = caplog.records
+    assert "payments is half-open: a share of 0.5 is permitted. It closes after that, unless" in (
+        record.getMessage()
+    )
+    assert extra(record)["zenvark_event"] == "circuit_half_open"
+
+
 def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "zenvark_web")
     told = Log("shop")

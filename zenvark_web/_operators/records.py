@@ -161,7 +161,7 @@ def of_override(record: OverrideRecord) -> dict[str, Any]:
 
 def of_transition(transition: Transition) -> dict[str, Any]:
     """Return the record of a transition."""
-    reason, grant = transition.reason, transition.grant
+    reason, grant, ramp = transition.reason, transition.grant, transition.ramp
     return {
         "circuit": transition.circuit,
         "generation": transition.generation,
@@ -173,6 +173,7 @@ def of_transition(transition: Transition) -> dict[str, Any]:
         "grant": None
         if grant is None
         else {"holder": grant.holder, "permits": grant.permits, "passed": grant.passed},
+        "ramp": None if ramp is None else {"shares": list(ramp.shares), "step": ramp.step},
         "cause": reason.cause.value,
         "detail": reason.detail,
         "failures": dict(reason.failures),
