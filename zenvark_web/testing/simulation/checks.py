@@ -14,6 +14,7 @@ By the numbers of the invariants in docs/architecture.md:
     that an instance knew to be open, unless it has recovered.
 8.  Buffers, streams, batches in flight and tasks stay within their bounds.
 10. Every exception of a user's callback is reported.
+Q1. With a quorum, no circuit opens by the calls of fewer instances.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter
 
 from ..._circuits.batches import MAX_BATCHES
 from ..._circuits.runs import MAX_AGE, MAX_RUNS
+from ..._core.quorum import instances_needed, is_shared
 from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..._judging.health import MAX_CHECKS
@@ -37,6 +39,10 @@ CALLS_AT_ONCE = 500
 
 UNSURE = 0.5
 """The tolerance of comparisons of times, in seconds."""
+
+SURELY_REPORTING = 20.0
+"""Seconds after a report in which a leader knows that an instance reports a circuit, even if the
+leader was frozen meanwhile."""
 
 OVERDUE = 10.0
 """Seconds without faults, in addition to three leases, within which a leader must decide."""
@@ -73,7 +79,13 @@ class InvariantChecks:
             self._threshold = 0  # slow calls alone may open
         if isinstance(strategy, ConsecutiveFailures):
             self._threshold = strategy.threshold
+        policy = world.settings.policy
+        self._quorum: float = 1 if policy is None else policy.quorum
+        self._failed_on: dict[tuple[str, int], set[str]] = {}
+        self._reported: dict[str, dict[str, float]] = {}
         self._streaks_decide = strategy is None or isinstance(strategy, ConsecutiveFailures)
+        # With a quorum, a streak may be one instance's alone.
+        self._streaks_decide = self._streaks_decide and not is_shared(self._quorum)
         for server in world.servers:
             server.observer = self
         self.hosts: Hosts = Hosts(world, self)
@@ -150,6 +162,8 @@ class InvariantChecks:
     def _check_evidence(self, transition: Transition) -> None:
         """Whether the results of the previous generation justify the transition."""
         circuit, before = transition.circuit, transition.generation - 1
+        if transition.reason.cause in (Cause.TRIPPED, Cause.RAMP_FAILED):
+            self._check_quorum(circuit, before)
         if transition.reason.cause is Cause.TRIPPED:
             failures = self._ended[circuit, before, True]
             self._require(
@@ -177,6 +191,19 @@ class InvariantChecks:
                 f"{circuit} was opened again by {failures} failures of generation {before}",
             )
 
+    def _check_quorum(self, circuit: str, generation: int) -> None:
+        """Whether calls of enough instances have failed (Q1)."""
+        if not is_shared(self._quorum):
+            return
+        now, seen = self._world.loop.now, self._reported.get(circuit, {})
+        reporting = sum(now - at < SURELY_REPORTING for at in seen.values())
+        failed_on = self._failed_on.get((circuit, generation), set())
+        self._require(
+            len(failed_on) >= instances_needed(self._quorum, reporting),
+            f"{circuit} was opened by failures of {sorted(failed_on)} alone in generation "
+            f"{generation}, while {reporting} instances reported it",
+        )
+
     def appended(self, server: Server, batch: Batch) -> None:
         """A batch is in the stream; determine the circuits that it must open."""
         number = self._world.servers.index(server)
@@ -186,6 +213,9 @@ class InvariantChecks:
         if batch.number <= self._numbers.get(key, 0):
             return
         self._numbers[key] = batch.number
+        for report in batch.reports:
+            if report.runs:
+                self._reported.setdefault(report.circuit, {})[batch.instance] = self._world.loop.now
         if not self._streaks_decide:
             return
         late = max(0.0, server.clock() - batch.sent)
@@ -234,15 +264,17 @@ class InvariantChecks:
             f"{instance} made a call of {breaker.name} for which it had no permit",
         )
 
-    def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
+    def ended(self, instance: str, circuit: str, generation: int, *, failed: bool) -> None:
         """A call ends without a cancellation."""
         self._ended[circuit, generation, failed] += 1
+        if failed:
+            self._failed_on.setdefault((circuit, generation), set()).add(instance)
 
     def cancelled(self, instance: str, circuit: str, generation: int, *, slow: bool) -> None:
         """A call was cancelled: the permit of a trial call may be used again, unless the call was
         slow, which is a failure."""
         if slow:
-            self.ended(circuit, generation, failed=True)
+            self.ended(instance, circuit, generation, failed=True)
         else:
             self._trials[circuit, generation, instance] -= 1
 

@@ -23,13 +23,13 @@ Outcome: TypeAlias = tuple[int, float, str]
 
 
 def variants(seed: int, settings: SimulationSettings) -> SimulationSettings:
-    """Settings that depend on the seed: one to three shards, either `cut_off`, and a ramp for two
-    of four seeds."""
+    """Settings that depend on the seed: one to three shards, either `cut_off`, a ramp for two of
+    four seeds, and a quorum for four of eight."""
     return replace(
         settings,
         shards=1 + seed % 3,
         cut_off="local" if seed % 2 else "hold",
-        policy=RAMPED if seed % 4 > 1 else None,
+        policy=replace(RAMPED if seed % 4 > 1 else POLICY, quorum=2 if seed % 8 > 3 else 1),
     )
 
 

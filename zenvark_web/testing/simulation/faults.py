@@ -53,6 +53,8 @@ class FaultKind(Enum):
     """No message gets through."""
     HOST_CANNOT_ASK = "host cannot ask"
     """Requests of a host do not arrive."""
+    HOST_EGRESS_IS_BROKEN = "host egress is broken"
+    """Calls and health checks of a host reach no upstream, but its requests reach the servers."""
     HOST_HEARS_NOTHING = "host hears nothing"
     """Requests of a host are executed, but no reply arrives."""
     NETWORK_IS_BAD = "network is bad"
@@ -107,6 +109,8 @@ def schedule_of(seed: int, settings: SimulationSettings) -> Sequence[Fault]:
         amount = chance.uniform(-1, 1)
         if kind is FaultKind.SERVER_LOSES_ALL and amount > 0:
             kind = FaultKind.NEWCOMER_LEADS
+        if kind is FaultKind.HOST_CANNOT_ASK and amount > 0:
+            kind = FaultKind.HOST_EGRESS_IS_BROKEN
         faults.append(Fault(round(at, 3), kind, target, round(lasts, 3), amount))
         at += chance.expovariate(settings.faults / 60)
     return faults
@@ -115,9 +119,15 @@ def schedule_of(seed: int, settings: SimulationSettings) -> Sequence[Fault]:
 _CHOSEN: Sequence[FaultKind] = [
     kind
     for kind in FaultKind
-    if kind not in (FaultKind.NEWCOMER_LEADS, FaultKind.UPSTREAM_COMES_BACK_COLD)
+    if kind
+    not in {
+        FaultKind.NEWCOMER_LEADS,
+        FaultKind.UPSTREAM_COMES_BACK_COLD,
+        FaultKind.HOST_EGRESS_IS_BROKEN,
+    }
 ]
-"""A newcomer leads after every second loss of all."""
+"""A newcomer leads after every second loss of all, and every second host that cannot ask cannot
+reach upstreams instead."""
 
 End: TypeAlias = Callable[[], object] | None
 """What puts a fault right."""
@@ -216,6 +226,12 @@ def _host_hears_nothing(hosts: Hosts, fault: Fault) -> End:
     return way.heal
 
 
+def _host_egress_is_broken(hosts: Hosts, fault: Fault) -> End:
+    host = _host(hosts, fault)
+    host.egress = False
+    return partial(setattr, host, "egress", True)
+
+
 def _network_is_bad(hosts: Hosts, fault: Fault) -> End:
     ways = [host.way for host in hosts.present]
     for way in ways:
@@ -292,6 +308,7 @@ _HAPPEN: Mapping[FaultKind, Callable[[Hosts, Fault], End]] = {
     FaultKind.HOST_IS_CUT_OFF: _host_is_cut_off,
     FaultKind.HOST_CANNOT_ASK: _host_cannot_ask,
     FaultKind.HOST_HEARS_NOTHING: _host_hears_nothing,
+    FaultKind.HOST_EGRESS_IS_BROKEN: _host_egress_is_broken,
     FaultKind.NETWORK_IS_BAD: _network_is_bad,
     FaultKind.HOST_SLEEPS: _host_sleeps,
     FaultKind.HOST_DIES: _host_dies,

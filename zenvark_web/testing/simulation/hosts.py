@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import replace
 from itertools import count
@@ -44,17 +44,19 @@ class UpstreamCheck:
 
     Args:
         world: The world, which knows the upstreams that are down.
+        reaches: Returns whether the host reaches any upstream.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, reaches: Callable[[], bool] = lambda: True) -> None:
         self._world = world
+        self._reaches = reaches
 
     def for_circuit(self, name: str) -> HealthCheck:
         """The check of one upstream: its request takes a moment to arrive."""
 
         async def check(_: HealthCheckType) -> None:
             await asyncio.sleep(self._world.chance.expovariate(10))
-            if name in self._world.down:  # a cold one passes
+            if name in self._world.down or not self._reaches():  # a cold one passes
                 raise UpstreamError(name)
 
         return check
@@ -71,7 +73,7 @@ class HostObserver(Protocol):
         """A call is permitted."""
         ...
 
-    def ended(self, circuit: str, generation: int, *, failed: bool) -> None:
+    def ended(self, instance: str, circuit: str, generation: int, *, failed: bool) -> None:
         """A call ends without a cancellation."""
         ...
 
@@ -90,6 +92,7 @@ class SimulatedHost:
 
     Attributes:
         way: Its connection to the servers.
+        egress: Whether its calls reach upstreams.
         alive: Whether it exists.
         paused: Whether it is frozen.
         rate: Seconds of its clock in one virtual second.
@@ -101,6 +104,7 @@ class SimulatedHost:
         self._observer = observer
         self.name: str = name
         self.way: Way = Way(world.chance)
+        self.egress: bool = True
         self.alive: bool = True
         self.paused: bool = False
         self.broken: int = 0
@@ -131,7 +135,9 @@ class SimulatedHost:
             ),
             [SimulatedBackend(world.loop, server, self.way) for server in world.servers],
             policy=policy,
-            policies={CHECKED: replace(policy, health_check=UpstreamCheck(world))},
+            policies={
+                CHECKED: replace(policy, health_check=UpstreamCheck(world, lambda: self.egress))
+            },
             lease_ttl=settings.lease_ttl,
             on_error=self._failed,
             on_state_change=self._changed,
@@ -270,7 +276,7 @@ class SimulatedHost:
                 raise
 
     async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
-        """The upstream: fails while it is down."""
+        """The upstream: fails while it is down, or cannot be reached from here."""
         world, observer, generation = self._world, self._observer, breaker.generation
         began = self.local(world.loop.now)
         observer.passed(self.name, breaker)
@@ -281,8 +287,8 @@ class SimulatedHost:
                 slow = self.local(world.loop.now) - began > self._slow_call
                 observer.cancelled(self.name, breaker.name, generation, slow=slow)
                 raise
-        failed = not world.serves(breaker.name)
-        observer.ended(breaker.name, generation, failed=failed)
+        failed = not self.egress or not world.serves(breaker.name)
+        observer.ended(self.name, breaker.name, generation, failed=failed)
         if failed:
             raise UpstreamError(breaker.name)
 
