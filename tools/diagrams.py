@@ -253,6 +253,33 @@ def cut_off(colours: Palette) -> Canvas:
     )
 
 
+def quorum(colours: Palette) -> Canvas:
+    """One bad instance, which the leader leaves out, and which protects itself."""
+    paint = Canvas(
+        330,
+        "Three instances report calls to the leader. All calls of the third fail, because its own "
+        "egress is broken. Without it, the threshold is not reached: the fleet's circuit stays "
+        "closed, the third instance is a suspect, and rejects calls for itself.",
+        colours,
+    )
+    told = (("instance 1", "0 of 20 failed"), ("instance 2", "1 of 20 failed"))
+    for number, lines in enumerate(told):
+        left = 10 + number * 175
+        paint.box(left, 8, 150, 56, *lines)
+        paint.arrow((left + 75, 64), (left + 75, 128), colour=colours.good)
+    paint.box(360, 8, 150, 56, "instance 3", "60 of 60 failed")
+    paint.arrow((435, 64), (435, 128), colour=colours.bad)
+    paint.box(10, 130, 500, 62, "leader", "61 of 100 failed: the threshold is reached")
+    paint.arrow((130, 192), (130, 240), colour=colours.good)
+    paint.arrow((435, 192), (435, 240), colour=colours.half)
+    faint = colours.faint
+    paint.text(140, 220, "without instance 3: 1 of 40", size=12, colour=faint)
+    paint.text(427, 220, "suspect", anchor="end", size=12, colour=faint)
+    paint.box(10, 242, 240, 62, "circuit of the fleet", "stays closed")
+    paint.box(360, 242, 150, 62, "instance 3", "rejects its own calls")
+    return paint
+
+
 def layers(colours: Palette) -> Canvas:
     """The layers of a composed client."""
     rows = (

@@ -17,6 +17,7 @@ DRAWN: dict[str, Draw] = {
     "grant": diagrams.grant,
     "takeover": diagrams.takeover,
     "cut-off": diagrams.cut_off,
+    "quorum": diagrams.quorum,
     "layers": diagrams.layers,
     "calls": charts.calls,
     "openings": charts.openings,

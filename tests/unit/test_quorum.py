@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.bench import Bench, check
 from zenvark_web import (
     BreakerPolicy,
+    Cause,
     ConsecutiveFailures,
     ConstantBackoff,
     CountWindow,
@@ -19,6 +21,8 @@ from zenvark_web import (
     Window,
 )
 from zenvark_web._core.circuit import Circuit
+from zenvark_web._core.common_cause import CommonCause
+from zenvark_web._core.failure_kinds import kind_of
 from zenvark_web._core.policy import described
 from zenvark_web._core.quorum import (
     MOST_EVIDENCE,
@@ -28,8 +32,8 @@ from zenvark_web._core.quorum import (
     instances_needed,
     least_left_out,
 )
-from zenvark_web._core.states import Report, Run, Transition
-from zenvark_web._core.surroundings import Surroundings
+from zenvark_web._core.states import Grant, Report, Run, Transition
+from zenvark_web._core.surroundings import Contradiction, Surroundings
 
 STRATEGIES: Sequence[Strategy] = (
     ConsecutiveFailures(5),
@@ -392,3 +396,167 @@ def test_an_unusable_quorum_is_refused(value: float, error: type[Exception]) -> 
 
 def test_one_and_all_are_different_settings() -> None:
     assert described(BreakerPolicy(quorum=1)) != described(BreakerPolicy(quorum=1.0))
+
+
+class TestChecksOfABadLeader:
+    """The leader's own egress may be broken: its health checks are not believed at once."""
+
+    def idle(self, quorum: int) -> Bench:
+        return Bench(
+            quorum=quorum,
+            health_check=check,
+            idle_interval=10,
+            surroundings=Surroundings("leader"),
+        )
+
+    def test_idle_checks_must_fail_three_times_in_a_row(self) -> None:
+        it = self.idle(2)
+        for error in ("refused", "refused", None, "refused", "refused"):
+            assert it.answer(it.wait_for_check(), error) is None
+        opened = it.answer(it.wait_for_check(), "refused")
+        assert opened is not None
+        assert (opened.state, it.cause) == (State.OPEN, Cause.IDLE_CHECK_FAILED)
+
+    def test_with_quorum_1_one_is_enough(self) -> None:
+        it = self.idle(1)
+        assert it.answer(it.wait_for_check(), "refused") is not None
+
+    def opened(self, quorum: int = 2) -> Bench:
+        it = Bench(quorum=quorum, health_check=check, surroundings=Surroundings("leader"))
+        for name in ("leader", "a"):
+            it.calls(by=name)
+            it.fail(5, by=name)
+        assert it.state is State.OPEN
+        return it
+
+    def demand(self, it: Bench) -> object:
+        """Let calls be rejected just before the next check is due."""
+        deadline = it.circuit.deadline
+        assert deadline is not None
+        it.now = deadline - 0.5
+        it.demand("a")
+        it.demand("leader")
+        return it.wait(1)
+
+    def test_another_instance_gives_a_second_opinion(self) -> None:
+        it = self.opened()
+        for _ in range(3):
+            it.answer(it.wait_for_check(), "refused")
+        granted = self.demand(it)
+        assert isinstance(granted, Transition)
+        assert granted.grant == Grant(holder="a", permits=1)
+        closed = it.trial(True, by="a")
+        assert closed is not None
+        assert (closed.state, it.cause) == (State.CLOSED, Cause.TRIAL_PASSED)
+        assert it.circuit.contradictions == [Contradiction("a", 3, "refused")]
+
+    def test_it_may_agree_with_the_checks(self) -> None:
+        it = self.opened()
+        for _ in range(3):
+            it.answer(it.wait_for_check(), "refused")
+        self.demand(it)
+        opened = it.trial(False, by="a")
+        assert opened is not None
+        assert (opened.state, it.cause) == (State.OPEN, Cause.TRIAL_FAILED)
+        assert it.circuit.contradictions == []
+        it.demand("a")
+        for _ in range(3):  # checks again, three of them
+            it.answer(it.wait_for_check(), "refused")
+
+    def test_without_demand_elsewhere_checks_go_on(self) -> None:
+        it = self.opened()
+        for _ in range(5):
+            it.demand("leader")
+            it.answer(it.wait_for_check(), "refused")
+        assert it.answer(it.wait_for_check()) is not None
+        assert it.state is State.CLOSED
+
+    def test_a_holder_that_is_lost_gives_none(self) -> None:
+        it = self.opened()
+        for _ in range(3):
+            it.answer(it.wait_for_check(), "refused")
+        self.demand(it)
+        assert it.state is State.HALF_OPEN
+        it.wait(10)
+        assert (it.state, it.cause) == (State.OPEN, Cause.CHECK_FAILED)
+        it.wait_for_check()
+
+    def test_quorum_1_asks_nobody(self) -> None:
+        it = self.opened(1)
+        for _ in range(6):
+            it.demand("a")
+            it.answer(it.wait_for_check(), "refused")
+
+
+class TestCommonCause:
+    def circuits(self, called: int = 10) -> list[Circuit]:
+        cause = CommonCause(0.5)
+        policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(30))
+        surroundings = Surroundings(common_cause=cause)
+        made = [
+            Circuit(policy, Transition(circuit=f"c{n}"), 1000.0, lambda: 0.5, surroundings)
+            for n in range(called)
+        ]
+        for circuit in made:
+            self.call(circuit, 1000.0, failed=False)
+        return made
+
+    def call(self, circuit: Circuit, now: float, *, failed: bool, count: int = 1) -> None:
+        generation = circuit.latest.generation
+        run = Run(generation, failed, slow=False, count=count)
+        report = Report(circuit.latest.circuit, runs=(run,))
+        circuit.report("i0", report, at=now, now=now)
+
+    def opened(self, circuits: list[Circuit]) -> int:
+        return sum(circuit.latest.state is State.OPEN for circuit in circuits)
+
+    def test_most_circuits_do_not_open(self) -> None:
+        circuits = self.circuits()
+        for number, circuit in enumerate(circuits[:8]):
+            self.call(circuit, 1001.0 + number / 2, failed=True, count=5)
+        assert self.opened(circuits) == 5
+        self.call(circuits[9], 1020.0, failed=True, count=5)
+        assert self.opened(circuits) == 5  # none for 30 s
+        for circuit in circuits:
+            self.call(circuit, 1040.0, failed=False)
+        self.call(circuits[8], 1041.0, failed=True, count=5)
+        assert self.opened(circuits) == 6
+
+    def test_few_circuits_and_separate_moments_have_none(self) -> None:
+        few = self.circuits(called=4)
+        for circuit in few:
+            self.call(circuit, 1001.0, failed=True, count=5)
+        assert self.opened(few) == 4
+        many = self.circuits()
+        for number, circuit in enumerate(many):
+            for other in many:
+                self.call(other, 1000.0 + 11 * number, failed=False)
+            self.call(circuit, 1001.0 + 11 * number, failed=True, count=5)
+        assert self.opened(many) == 10
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("ConnectError (name resolution)", "connect"),
+        ("ConnectTimeout", "connect"),
+        ("gaierror", "connect"),
+        ("ReadTimeout", "timeout"),
+        ("TimeoutError", "timeout"),
+        ("cancelled after more than 2 s", "timeout"),
+        ("HTTP 503", "status"),
+        ("ReadError (body)", "body"),
+        ("PoolTimeout", "pool"),
+        ("ValueError", "other"),
+        ("", "other"),
+    ],
+)
+def test_labels_have_kinds(label: str, kind: str) -> None:
+    assert kind_of(label) == kind
+
+
+def test_reasons_name_kinds() -> None:
+    it = Bench()
+    it.fail(3, label="ConnectError (refused)")
+    it.fail(2, label="HTTP 503")
+    assert it.latest.reason.kinds == {"connect": 3, "status": 2}
