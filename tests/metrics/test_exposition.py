@@ -27,6 +27,7 @@ from zenvark_web import (
     MemoryBackend,
     MetricsRecorder,
     Outcome,
+    Override,
     StateChange,
     ZenvarkError,
 )
@@ -92,6 +93,7 @@ async def test_names_and_labels(registry: CollectorRegistry, metrics: Prometheus
     async with Coordinator(metrics=metrics, policy=policy) as coordinator:
         await make_fail(coordinator.breaker("payments"), 1)
         await eventually(lambda: coordinator.statistics.health_checks)
+        await coordinator.override("payments", Override.OBSERVE, reason="a trial run")
         scraped = scrape(registry)
     assert {
         name: {label for labels, _ in scraped.series(name) for label in labels}

@@ -97,7 +97,8 @@ def counts_of_breaker(namespace: str, breaker: Breaker, families: Families) -> I
     yield Count(source, calls, (namespace, name, "success"), calls.numbers(breaker.successes))
     yield Count(source, calls, (namespace, name, "failure"), calls.numbers(breaker.failures))
     yield Count(source, BLOCKED, (namespace, name), (breaker.blocked,))
-    yield Count(source, FORCED, (namespace, name), (breaker.forced,))
+    if breaker.forced or breaker.override is not None:  # few circuits ever have one
+        yield Count(source, FORCED, (namespace, name), (breaker.forced,))
     yield Count(source, WOULD_BLOCK, (namespace, name), (breaker.would_block,))
     for kind, number in breaker.failure_kinds.items():
         if number:  # six series for each circuit would be many

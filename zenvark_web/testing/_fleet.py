@@ -10,8 +10,9 @@ from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from .._core.overrides import Override, OverrideRecord
 from .._core.policy import BreakerPolicy, HealthCheck
 from .._core.states import HealthCheckType, Outcome, State
 from .._runtime.host import Host
@@ -21,6 +22,8 @@ from ..exceptions import CircuitOpenError
 from ._coordinator import SimulatedCoordinator, UpstreamError
 from ._loop import Running, VirtualLoop
 from ._network import Server, SimulatedBackend, Way
+
+T = TypeVar("T")
 
 MOMENT = 0.25
 """Seconds after which all coordinators of a fleet know what one of them has seen."""
@@ -182,9 +185,10 @@ class Fleet:
         self._thread.submit(self._loop.close).result()
         self._thread.shutdown()
 
-    def run(self, coro: Coroutine[Any, Any, None]) -> None:
-        """Run something where the coordinators run, and let time pass until it has ended."""
-        self._thread.submit(self._run, coro).result()
+    def run(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run something where the coordinators run, and let time pass until it has ended; return
+        its result."""
+        return self._thread.submit(self._run, coro).result()
 
     # In the thread of its own
 
@@ -193,12 +197,12 @@ class Fleet:
             while self._loop.step(until):
                 pass
 
-    def _run(self, coro: Coroutine[Any, Any, None]) -> None:
+    def _run(self, coro: Coroutine[Any, Any, T]) -> T:
         with Running(self._loop):
-            task: asyncio.Task[None] = Context().run(self._loop.create_task, coro)
+            task: asyncio.Task[T] = Context().run(self._loop.create_task, coro)
             while not task.done():
                 self._loop.step(self._loop.now + MOMENT)
-        task.result()
+        return task.result()
 
     def _monotonic(self) -> float:
         return self._loop.now
@@ -274,6 +278,17 @@ class _FleetCoordinator(SimulatedCoordinator):
 
     async def stop(self) -> None:
         self._fleet.run(self.end())
+
+    async def override(
+        self, circuit: str, mode: Override | None, **settings: Any
+    ) -> OverrideRecord:
+        return self.override_sync(circuit, mode, **settings)
+
+    def override_sync(self, circuit: str, mode: Override | None, **settings: Any) -> OverrideRecord:
+        return self._fleet.run(super().override(circuit, mode, **settings))
+
+    async def probe(self, circuit: str, **settings: Any) -> None:
+        self._fleet.run(super().probe(circuit, **settings))
 
     async def begin(self) -> None:
         self._held = True

@@ -14,6 +14,8 @@ By the numbers of the invariants in docs/architecture.md:
     that an instance knew to be open, unless it has recovered.
 8.  Buffers, streams, batches in flight and tasks stay within their bounds.
 10. Every exception of a user's callback is reported.
+O1, O2, O6. All know the same overrides; none holds after its end; no call passes one that holds a
+    circuit open.
 Q1. With a quorum, no circuit opens by the calls of fewer instances.
 """
 
@@ -23,6 +25,7 @@ from collections import Counter
 
 from ..._circuits.batches import MAX_BATCHES
 from ..._circuits.runs import MAX_AGE, MAX_RUNS
+from ..._core.overrides import Override
 from ..._core.quorum import instances_needed, is_shared
 from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
@@ -30,6 +33,7 @@ from ..._judging.health import MAX_CHECKS
 from ...backends.base import Batch
 from ...breaker import Breaker
 from .._network import Server
+from .faults import WORST_RATE
 from .hosts import Hosts, SimulatedHost
 from .ramps import RampChecks
 from .world import World
@@ -43,6 +47,12 @@ UNSURE = 0.5
 SURELY_REPORTING = 20.0
 """Seconds after a report in which a leader knows that an instance reports a circuit, even if the
 leader was frozen meanwhile."""
+
+FOREVER = (0.0, float("inf"))
+
+LATE = 3.0
+"""Seconds after its end in which an override may still be seen: a host that was frozen looks again
+when its timers run."""
 
 OVERDUE = 10.0
 """Seconds without faults, in addition to three leases, within which a leader must decide."""
@@ -253,6 +263,11 @@ class InvariantChecks:
     def passed(self, instance: str, breaker: Breaker) -> None:
         """A call is permitted."""
         generation, state = breaker.generation, breaker.state
+        override = breaker.override
+        self._require(
+            override is None or override.mode is not Override.FORCE_OPEN,
+            f"{instance} made a call of {breaker.name}, which an operator holds open",
+        )
         if state is State.CLOSED or generation < 0:
             return
         if self._ramps.passed(instance, breaker):
@@ -302,6 +317,21 @@ class InvariantChecks:
                 len(shard.outbox.in_flight) <= MAX_BATCHES, f"{host}: more is entered than may"
             )
 
+    def look_at_overrides(self, host: SimulatedHost) -> None:
+        """Check that no override holds after its end."""
+        if host.paused:
+            return
+        for name in self._world.circuits:
+            override = host.coordinator.breaker(name).override
+            set_at, ends_at = self._world.overrides.get(override.number if override else 0, FOREVER)
+            late = self._world.loop.now - ends_at - (ends_at - set_at) * WORST_RATE
+            # Redis' clock alone tells a newcomer how old an override is, until it is removed.
+            by_clock = host.born_at > set_at and self._world.clocks_set_at > set_at
+            self._require(
+                late < LATE or by_clock,
+                f"{host} still applies an override of {name} after its end",
+            )
+
     def look_for_what_is_owed(self, calm_since: float) -> None:
         """Check that leaders decide in time."""
         patience = OVERDUE + 3 * self._world.settings.lease_ttl
@@ -335,11 +365,17 @@ class InvariantChecks:
         for host in self.hosts.present:
             if not host.coordinator.connected:
                 return f"{host} is cut off"
+        known = [
+            {name: each.number for name, each in host.coordinator.overrides.items()}
+            for host in self.hosts.present
+        ]
+        if any(each != known[0] for each in known):
+            return f"the overrides are {known}"
         for name in world.circuits:
             if name not in world.touched:
                 continue
             breakers = [host.coordinator.breaker(name) for host in self.hosts.present]
-            states = sorted({breaker.state for breaker in breakers})
+            states = sorted({breaker.verdict for breaker in breakers})
             if (name in world.down) is (State.CLOSED in states):
                 return f"{name} is {states}, its upstream down: {name in world.down}"
             if name not in world.down and len({each.generation for each in breakers}) != 1:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import TypeAlias
 
+from ..._circuits.shard import shard_of
+from ..._core.overrides import Override, OverrideRequest
+from ...backends.base import Probe
+from ...exceptions import ZenvarkError
 from .._network import Server
 from .hosts import Hosts, SimulatedHost
 from .settings import SimulationSettings
@@ -23,6 +28,10 @@ LONGEST_FAULT = 20.0
 LONGEST_CLOCK_JUMP = 60.0
 WORST_RATE = 0.1
 BAD_NETWORK = 0.3
+
+MODES = tuple(Override)
+TRIES_NOW = 0.8
+"""The amount above which an operator wants an attempt to recover."""
 
 
 class FaultKind(Enum):
@@ -69,6 +78,9 @@ class FaultKind(Enum):
     """A host's clock goes ahead, as after a suspension."""
     HOST_CLOCK_DRIFTS = "host clock drifts"
     """A host's clock runs too fast or too slow."""
+    OPERATOR_DECIDES = "operator decides"
+    """An operator overrides the verdict on a circuit, or on all of a shard, or wants an attempt to
+    recover now. An override that holds circuits open ends, or is lifted; any other may stay."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -286,6 +298,44 @@ def _host_clock_drifts(hosts: Hosts, fault: Fault) -> End:
     return partial(set_rate, before)
 
 
+def _operator_decides(hosts: Hosts, fault: Fault) -> End:
+    world = hosts.world
+    circuit = world.circuits[fault.target % len(world.circuits)]
+    server = world.servers[shard_of(circuit, len(world.servers))]
+    if fault.amount > TRIES_NOW:
+        probe = Probe(circuit, "operator", "a fault")
+        server.take(lambda: server.store.probe(probe))
+        return None
+    mode = MODES[int((fault.amount + 1) * len(MODES)) % len(MODES)]
+    name = "*" if fault.target % 4 == 1 else circuit
+    forced = mode is Override.FORCE_OPEN
+    if forced:
+        world.touched |= set(world.circuits)
+    expires_in = 1 + 2 * fault.lasts if forced else 3600.0
+    _override(hosts, server, name, mode, expires_in)
+    is_lifted = int(fault.amount * 1000) % 2 == 0
+    return partial(_override, hosts, server, name, None, None) if is_lifted else None
+
+
+def _override(
+    hosts: Hosts, server: Server, name: str, mode: Override | None, expires_in: float | None
+) -> None:
+    """Ask a server for an override, or to lift one, as an operator does: nothing happens while it
+    is down."""
+    world = hosts.world
+    request = OverrideRequest(
+        circuit=name, mode=mode, reason="a fault", actor="operator", expires_in=expires_in
+    )
+
+    def command() -> None:
+        with suppress(ZenvarkError):
+            record = server.store.override(request, 0)
+            lasts = float("inf") if expires_in is None else expires_in
+            world.overrides[record.number] = world.loop.now, world.loop.now + lasts
+
+    server.take(command)
+
+
 def _server(hosts: Hosts, fault: Fault) -> Server:
     return hosts.world.servers[fault.target % len(hosts.world.servers)]
 
@@ -315,4 +365,5 @@ _HAPPEN: Mapping[FaultKind, Callable[[Hosts, Fault], End]] = {
     FaultKind.PROCESS_RESTARTS: _process_restarts,
     FaultKind.HOST_CLOCK_JUMPS: _host_clock_jumps,
     FaultKind.HOST_CLOCK_DRIFTS: _host_clock_drifts,
+    FaultKind.OPERATOR_DECIDES: _operator_decides,
 }

@@ -97,6 +97,7 @@ class SimulatedHost:
         paused: Whether it is frozen.
         rate: Seconds of its clock in one virtual second.
         broken: The number of failures of a user's callback here.
+        born_at: The virtual second at which it was made.
     """
 
     def __init__(self, world: World, name: str, observer: HostObserver) -> None:
@@ -108,6 +109,7 @@ class SimulatedHost:
         self.alive: bool = True
         self.paused: bool = False
         self.broken: int = 0
+        self.born_at: float = world.loop.now
         self._waiting: list[Step] = []
         self.rate: float = 1 + world.chance.uniform(-1e-3, 1e-3)
         self._since = world.loop.now

@@ -107,6 +107,7 @@ class Simulation:
     def _look(self) -> None:
         for host in self.hosts.present:
             self.checks.look_at(host)
+            self.checks.look_at_overrides(host)
         self.checks.look_for_what_is_owed(self._calm_since)
         self.checks.look_at_tasks()
 

@@ -64,7 +64,8 @@ class World:
         down: The circuits whose upstreams are down.
         cold: The upstreams that have come back cold, by circuit.
         clocks_set_at: The virtual time of the last change of any clock.
-        touched: The circuits whose upstreams were ever down.
+        touched: The circuits whose upstreams were ever down, or that an operator ever held open.
+        overrides: The virtual seconds at which overrides were set and end, by number.
         servers: The stores' servers, one for each shard.
         summary: The summary of the run.
         history: The events, the newest lines.
@@ -86,6 +87,7 @@ class World:
         self.cold: dict[str, ColdUpstream] = {}
         self.clocks_set_at: float = 0.0
         self.touched: set[str] = set()
+        self.overrides: dict[int, tuple[float, float]] = {}
         self.servers: Sequence[Server] = [Server(self.loop) for _ in range(settings.shards)]
         self.summary: SimulationSummary = SimulationSummary()
         self.history: deque[str] = deque(maxlen=KEPT)
