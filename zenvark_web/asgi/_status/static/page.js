@@ -432,6 +432,9 @@ setInterval(() => {
   if (selected != null && performance.now() - asked > 10000) ask();
 }, 1000);
 connect();
+// A page that is left but kept by the browser must not keep one of its few connections.
+addEventListener("pagehide", () => source.close());
+addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
 if (location.hash.length > 1) {
   try { show(decodeURIComponent(location.hash.slice(1))); } catch { /* not a name */ }
 }
