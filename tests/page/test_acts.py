@@ -7,6 +7,7 @@ import httpx
 import pytest
 from starlette.types import Scope
 
+from tests.cli.schema import check
 from tests.helpers.waiting import eventually
 from tests.page.fleets import Viewer, call, looked_at, open_circuit
 from zenvark_web import CircuitOpenError, Coordinator, Override
@@ -33,7 +34,7 @@ async def test_an_override_from_its_beginning_to_its_end(coordinator: Coordinato
     async with looked_at(page) as client, Viewer(client) as viewer:
         response = await post(client, "override", FORCE)
         assert response.status_code == 200, response.text
-        record = response.json()
+        record = {key: value for key, value in response.json().items() if key != "version"}
         assert (record["mode"], record["actor"], record["reason"]) == (
             "force_open",
             "anna",
@@ -43,6 +44,12 @@ async def test_an_override_from_its_beginning_to_its_end(coordinator: Coordinato
         assert coordinator.overrides["payments"].mode is Override.FORCE_OPEN
         await viewer.read_until(lambda: any(each["event"] == "override" for each in viewer.events))
         assert viewer.greeting["acts"] is True
+        assert viewer.circuits["payments"]["override"] == record
+        assert viewer.fleet["overrides"] == [record]
+        found = (await client.get("api/v1/circuit", params={"name": "payments"})).json()
+        check(found, "why")
+        assert found["override"] == record
+        check((await client.get("api/v1/status")).json(), "status")
         lifted = await post(client, "lift", {**LIFT, "expect": record["number"]})
         assert lifted.json()["mode"] is None
         await eventually(lambda: not coordinator.overrides)

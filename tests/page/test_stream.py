@@ -61,7 +61,7 @@ async def test_removed_circuit_is_told(alone: Coordinator) -> None:
     async with looked_at(page) as client, Viewer(client) as viewer:
         await call(alone, "payments")
         await viewer.read_until(lambda: "payments" in viewer.circuits)
-        page._watch.board._shown["gone"] = (None, None)
+        page._watch.board._shown["gone"] = (None, None, None)
         page._watch.board._circuits["gone"] = (0, b"{}")
         viewer.circuits["gone"] = {}
         await viewer.read_until(lambda: "gone" not in viewer.circuits)

@@ -41,7 +41,7 @@ from .base import (
     StateEntry,
     StreamEntry,
 )
-from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings
+from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings, overrides_by_name
 
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
@@ -329,7 +329,12 @@ class MemoryStore:
             snapshot=_read.snapshot(self._snapshots.get(name)),
             history=tuple(islice(changes, history)),
             recent=self._recent(name, now),
+            override=overrides_by_name(self._overrides_in_force(now)).find(name),
         )
+
+    def _overrides_in_force(self, now: float) -> Sequence[OverrideRecord]:
+        found = [each for each in self._overrides.values() if _in_force(each, now)]
+        return sorted(found, key=lambda each: -each.number)
 
     def last_entries(self, most: int) -> Sequence[StateEntry]:
         """The last entries of the stream of states, newest first."""

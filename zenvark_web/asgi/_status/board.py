@@ -15,6 +15,7 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
+from ..._core.overrides import OverrideRecord
 from ..._core.states import Transition
 from ..._operators import records
 from ..._operators.overview import Overview, SeenCircuit
@@ -29,7 +30,7 @@ MAX_GONE = 10_000
 TIME_SLICE = 0.005
 """Seconds after which other work gets its turn."""
 
-Shown = tuple[Transition | None, Since | None]
+Shown = tuple[Transition | None, Since | None, OverrideRecord | None]
 
 
 class Board:
@@ -99,7 +100,7 @@ class Board:
         changed: dict[str, tuple[Shown, bytes]] = {}
         turn = time.monotonic()
         for circuit in circuits:
-            shown = (circuit.transition, circuit.since)
+            shown = (circuit.transition, circuit.since, circuit.override)
             before = self._shown.get(circuit.name)
             if before is not None and _same(before, shown):
                 continue
@@ -156,7 +157,7 @@ def _listed(name: bytes, texts: list[bytes]) -> Iterator[bytes]:
 
 def _same(before: Shown, now: Shown) -> bool:
     """Whether a circuit is still the same. (Transitions are compared by identity: quickly.)"""
-    return before[0] is now[0] and before[1] == now[1]
+    return before[0] is now[0] and before[1:] == now[1:]
 
 
 def _text(record: object) -> bytes:

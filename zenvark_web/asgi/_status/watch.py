@@ -222,6 +222,7 @@ class _WatchedShard:
     def seen(self, number: int, shard: Shard, own: set[str]) -> ShardView:
         """Return the shard, with the circuits as the coordinator knows them now."""
         latest, last = dict(shard.table.latest), self._last
+        in_force = dict(shard.table.overrides.in_force)
         not_closed = {name: each for name, each in latest.items() if not is_closed(each)}
         self._openings = {
             name: since for name, since in self._openings.items() if name in not_closed
@@ -234,6 +235,7 @@ class _WatchedShard:
             circuits=latest,
             since={name: self._since(each) for name, each in not_closed.items()},
             unchanged=tuple((self._called | own) - latest.keys()),
+            overrides=tuple(sorted(in_force.values(), key=lambda each: -each.at)),
             unreadable=last.unreadable if last else 0,
         )
 
