@@ -154,6 +154,33 @@ MUTATIONS = (
         "tests/unit/test_circuit.py::TestClosed::test_ignores_results_of_other_generations",
     ),
     Mutation(
+        6,
+        "a call counts in the generation of its end",
+        "breaker.py",
+        "            local.succeeded(generation, ended, ended - began)\n        else:\n",
+        "            local.succeeded(local.admission.generation, ended, 0.001)\n        else:\n",
+        "tests/coordination/test_ways_of_a_call.py::test_all_record_the_same",
+    ),
+    Mutation(
+        6,
+        "a success extends a run of another generation",
+        "_circuits/local.py",
+        "            and run.generation == generation\n            and ended < run.until\n"
+        "            and elapsed",
+        "            and ended < run.until\n            and elapsed",
+        "tests/coordination/test_ways_of_a_call.py::test_all_record_the_same",
+    ),
+    Mutation(
+        8,
+        "a timed call that is dropped stays in flight",
+        "breaker.py",
+        "            if timed:\n                local.in_flight.end(id(flow))\n"
+        "            _broken(",
+        "            _broken(",
+        "tests/coordination/test_ways_of_a_call.py"
+        "::test_a_call_that_is_dropped_is_in_flight_no_longer",
+    ),
+    Mutation(
         7,
         "data that Redis has lost is not written again",
         "_judging/leader.py",
@@ -342,8 +369,8 @@ MUTATIONS = (
         11,
         "a cancelled call counts as a failure",
         "_circuits/outcomes.py",
-        "            return Outcome.IGNORED\n        if self._classify",
-        "            return Outcome.FAILURE\n        if self._classify",
+        "            return IGNORED\n        if self._classify",
+        "            return FAILURE\n        if self._classify",
         "tests/cluster/test_trials.py::test_cancelled_trials_wedge_nothing",
     ),
     Mutation(
