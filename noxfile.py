@@ -302,7 +302,8 @@ def _check_made(session: nox.Session) -> None:
 
 
 def _check_contents(session: nox.Session, built: Path) -> None:
-    data = (*ROOT.glob("zenvark_web/**/*.lua"), *ROOT.glob("zenvark_web/**/*.json"))
+    kinds = ("lua", "json", "html", "js", "css", "svg")
+    data = [path for kind in kinds for path in ROOT.glob(f"zenvark_web/**/*.{kind}")]
     expected = {str(path.relative_to(ROOT)) for path in data} | {"zenvark_web/py.typed"}
     contents = set(zipfile.ZipFile(built).namelist())
     if missing := expected - contents:
