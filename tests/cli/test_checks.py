@@ -3,6 +3,7 @@
 import pytest
 
 from zenvark_web import coordinator
+from zenvark_web._core.states import Suspicion
 from zenvark_web._judging import leader
 from zenvark_web.backends import _read, views
 from zenvark_web.backends.examination import Facts, Sample, ShardFacts
@@ -83,3 +84,17 @@ def test_versions_that_differ_are_a_note() -> None:
 def test_limits_are_those_of_the_fleet() -> None:
     assert views.SILENCE == leader.INSTANCE_SILENCE
     assert _read.MAX_SHARDS == coordinator.MAX_SHARDS
+
+
+@pytest.mark.parametrize(("minutes", "level"), [(1, Level.NOTE), (10, Level.PROBLEM)])
+def test_a_lasting_suspect_is_a_problem(minutes: int, level: Level) -> None:
+    suspicion = Suspicion("web-1", 5, 0, 5, 1e9 - 60 * minutes, 1e9 + 30, 30)
+    view = ShardView(number=0, now=1e9, lease=None, suspects=(("payments", suspicion),))
+    facts = Facts(
+        namespace="shop",
+        layout=Layout(1, {1: ["web-1"]}),
+        shards=[ShardFacts(number=0, now=1e9, view=view)],
+    )
+    [found] = [each for each in findings(facts) if each.check == "suspects"]
+    assert found.level is level
+    assert "1 suspect" in found.text

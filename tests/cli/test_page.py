@@ -24,6 +24,7 @@ NORMAL = (
     (r"\b[0-9a-f]{16}\b", "DIGEST"),
     (r"by \S+@\S+:", "by ACTOR:"),
     (r"UpstreamError", "HTTP 503"),
+    (r"x other$", "x status"),  # the kind of that error
     (r"\d+(\.\d+)+", "0"),
     (r"\d+", "0"),
     (r"\b0 (ms|min|s)\b", "0 s"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .._core.patterns import NamePatterns
-from .._core.states import State, Transition
+from .._core.states import State, Suspicion, Transition
 from ..backends.base import OverrideRecord
 from ..backends.views import SeenInstance, ShardView, Since, is_closed, overrides_by_name
 from ..exceptions import BackendError
@@ -109,6 +109,12 @@ class Overview:
         ):
             newest[record.circuit] = record
         return sorted(newest.values(), key=lambda each: -each.at)
+
+    @property
+    def suspects(self) -> Sequence[tuple[str, Suspicion]]:
+        """The suspects, each with its circuit, the newest first."""
+        found = [each for view in self.views for each in view.suspects]
+        return sorted(found, key=lambda each: -each[1].until)
 
     def matching(self, name: str) -> Sequence[SeenCircuit]:
         """Return the circuits with a name, or of a pattern of names."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core.states import Transition
+from .._core.states import Suspicion, Transition
 from ..backends.base import (
     Forgotten,
     LeaderChange,
@@ -56,6 +56,10 @@ def of_fleet(overview: Overview) -> dict[str, Any]:
             for number, error in overview.unread.items()
         ],
         "overrides": [of_override(each) for each in overview.overrides],
+        "suspects": [
+            {"circuit": circuit, **of_suspicion(suspicion)}
+            for circuit, suspicion in overview.suspects
+        ],
         "instances": [_member(each) for each in overview.members],
         "unreadable": overview.unreadable,
         "omitted": overview.omitted,
@@ -101,6 +105,7 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "override": of_override(view.override) if view.override else None,
         "history": [of_transition(each) for each in view.history],
         "counting": _window(view),
+        "suspects": [of_suspicion(each) for each in view.suspects],
         "trial": _trial(view),
         "retry_after_until": deadline or None,
         "recent": _recent(view.recent),
@@ -179,6 +184,7 @@ def of_transition(transition: Transition) -> dict[str, Any]:
         "failures": dict(reason.failures),
         "instances": dict(reason.instances),
         "slow_share": reason.slow_share,
+        "kinds": dict(reason.kinds),
         "leader": transition.leader,
         "epoch": transition.epoch,
     }
@@ -195,6 +201,18 @@ def of_seen_circuit(circuit: SeenCircuit) -> dict[str, Any]:
         "since_is_exact": since.exact if since else True,
         "transition": of_transition(circuit.transition) if circuit.transition else None,
         "override": of_override(circuit.override) if circuit.override else None,
+    }
+
+
+def of_suspicion(suspicion: Suspicion) -> dict[str, Any]:
+    """Return the record of a suspect."""
+    return {
+        "instance": suspicion.instance,
+        "failures": suspicion.failures,
+        "slow": suspicion.slow,
+        "calls": suspicion.calls,
+        "since": suspicion.since,
+        "until": suspicion.until,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from .._core.overrides import Override, OverrideRecord
-from .._core.states import Cause, State, Transition
+from .._core.states import Cause, State, Suspicion, Transition
 from ..backends.base import Probe
 
 MOST = 200
@@ -113,6 +113,14 @@ def reason(transition: Transition, most: int = MOST) -> str:
     failures = listed(transition.reason.failures)
     told = detail(transition, most)
     return f"{told} ({failures})" if failures else told
+
+
+def suspicion(suspect: Suspicion, now: float) -> str:
+    """Return what a suspect saw, and for how long its results do not count."""
+    slow = f", {suspect.slow:,} slow" if suspect.slow else ""
+    saw = f"{suspect.failures:,} of {counted(suspect.calls, 'call')} failed{slow}"
+    for_how_long = f"since {duration(now - suspect.since)}, {duration(suspect.until - now)} more"
+    return f"{escaped(suspect.instance, 60)}: {saw}; {for_how_long}"
 
 
 def detail(transition: Transition, most: int = MOST) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._core.order import Lease
-from .._core.states import CircuitSnapshot, Report, Transition
+from .._core.states import CircuitSnapshot, Report, Suspicion, Transition
 from ..exceptions import MalformedEntryError
 from . import _decoding, _replies
 from .base import OverrideRecord, Presence, ResultEntry
@@ -73,6 +73,24 @@ class Counting:
 def names(tallies: Mapping[str, str]) -> set[str]:
     """Return the circuits in `tallies`, whose field without a name is a position."""
     return {name for name in tallies if name != _replies.POSITION and name.isprintable()}
+
+
+def suspects(tallies: Mapping[str, str], now: float) -> tuple[tuple[str, Suspicion], ...]:
+    """Return the current suspects with their circuits, the newest first, as the last checkpoint has
+    them."""
+    found = [
+        (name, suspicion)
+        for name, text in tallies.items()
+        if name != _replies.POSITION and not text.endswith("[]]")  # nearly all have none
+        for suspicion in _suspects(text)
+        if now < suspicion.until
+    ]
+    return tuple(sorted(found, key=lambda each: (-each[1].until, each[0], each[1].instance)))
+
+
+def _suspects(text: str) -> tuple[Suspicion, ...]:
+    snapshot = _decoding.readable(_decoding.decode_snapshot, text)
+    return () if isinstance(snapshot, MalformedEntryError) else snapshot.suspects
 
 
 def bounded(value: bytes | str) -> str:

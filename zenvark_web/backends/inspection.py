@@ -323,6 +323,7 @@ class Inspector(Reading[Server]):
             since=await self.openings(key("states"), known),
             unchanged=tuple(sorted(_read.names(tallies.fields) - known.keys())),
             overrides=in_force,
+            suspects=_read.suspects(tallies.fields, now),
             unreadable=stored - len(known) - len(seen) + len(malformed),
             omitted=circuits.omitted,
         )

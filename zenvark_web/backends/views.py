@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .._core.order import Lease, Position
 from .._core.patterns import NamePatterns
-from .._core.states import CircuitSnapshot, State, Transition
+from .._core.states import CircuitSnapshot, State, Suspicion, Transition
 from ..exceptions import BackendError
 from .base import OverrideRecord, StateEntry
 
@@ -77,6 +77,7 @@ class ShardView:
         since: The openings of the circuits that are not closed.
         unchanged: Called circuits without a transition.
         overrides: The overrides in force, the newest first.
+        suspects: The suspects, each with its circuit, the newest first.
         unreadable: The number of malformed fields that were skipped.
         omitted: The number of circuits above the limit that were skipped.
     """
@@ -89,6 +90,7 @@ class ShardView:
     since: Mapping[str, Since] = field(default_factory=dict[str, Since])
     unchanged: tuple[str, ...] = ()
     overrides: tuple[OverrideRecord, ...] = ()
+    suspects: tuple[tuple[str, Suspicion], ...] = ()
     unreadable: int = 0
     omitted: int = 0
 
@@ -171,6 +173,12 @@ class CircuitView:
         generation = self.current.generation if self.current else 0
         matches = self.snapshot is not None and self.snapshot.generation == generation
         return self.snapshot if matches else None
+
+    @property
+    def suspects(self) -> tuple[Suspicion, ...]:
+        """The current suspects."""
+        found = self.snapshot.suspects if self.snapshot else ()
+        return tuple(each for each in found if self.now < each.until)
 
     @property
     def is_known(self) -> bool:

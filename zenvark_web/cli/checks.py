@@ -23,6 +23,9 @@ FULL = 0.9
 
 NAMED = 5
 
+LONG_SUSPECT = 120.0
+"""Seconds after which a suspect is a problem: its own calls have failed again and again."""
+
 Check = Callable[[Facts], Iterable[Finding]]
 
 
@@ -260,6 +263,28 @@ def overrides(facts: Facts) -> Iterable[Finding]:
         yield Finding(Level.OK, "overrides", f"{counted(total, 'override')}, none without an end")
 
 
+def suspects(facts: Facts) -> Iterable[Finding]:
+    """Check that no instance has been a suspect for long."""
+    found = [
+        (circuit, suspicion, shard.view.now - suspicion.since)
+        for shard in facts.shards
+        if shard.view is not None
+        for circuit, suspicion in shard.view.suspects
+    ]
+    lasting = [each for each in found if each[2] > LONG_SUSPECT]
+    if lasting:
+        shown = "; ".join(
+            f"{escaped(each.instance, 60)} in {escaped(circuit, 80)} ({duration(age)})"
+            for circuit, each, age in lasting[:NAMED]
+        )
+        text = f"{counted(len(lasting), 'suspect')} for long: {shown}"
+        advice = "Check that host's egress, proxy, DNS and configuration, or replace the instance."
+        yield Finding(Level.PROBLEM, "suspects", text, advice)
+    elif found:
+        text = f"{counted(len(found), 'suspect')}, none for long"
+        yield Finding(Level.NOTE, "suspects", text, "See zenvark-web status.")
+
+
 def policies(facts: Facts) -> Iterable[Finding]:
     """Check that all instances have the same policies."""
     found = _grouped(facts, lambda each: each.policies)
@@ -298,7 +323,7 @@ def versions(facts: Facts) -> Iterable[Finding]:
 
 CHECKS: Sequence[Check] = (
     *(server_version, server_role, memory, permissions, round_trip, clock, time_stamps),
-    *(keys, fleet, presences, overrides, policies, shards, versions),
+    *(keys, fleet, presences, overrides, suspects, policies, shards, versions),
 )
 
 

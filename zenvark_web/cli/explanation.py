@@ -26,6 +26,7 @@ def circuit_page(name: str, view: CircuitView) -> Page:
         *_reason(view),
         *_next(view),
         *_recent(view.recent),
+        *_suspects(view),
         *_counting(view),
         *_history(view),
     ]
@@ -79,6 +80,8 @@ def _reason(view: CircuitView) -> Sequence[Block]:
 def _sample(transition: Transition) -> Sequence[tuple[str, str]]:
     reason = transition.reason
     facts = [("failures", listed(reason.failures)), ("seen by", _who(reason.instances))]
+    if reason.kinds:
+        facts.append(("kinds", listed(reason.kinds)))
     if reason.slow_share:
         facts.append(("slow calls", f"{reason.slow_share:.0%}"))
     return [(what, told) for what, told in facts if told]
@@ -109,6 +112,13 @@ def _recent(recent: Recent) -> Sequence[Block]:
     seen = {who: count for who, count in recent.instances.items() if count}
     facts = [("failures", listed(recent.failures)), ("seen by", _who(seen))]
     return [line(), line(told), *(_fact(what, told) for what, told in facts if told)]
+
+
+def _suspects(view: CircuitView) -> Sequence[Block]:
+    if not view.suspects:
+        return ()
+    told = [line(texts.suspicion(each, view.now), indent=2) for each in view.suspects]
+    return [line(), line("Suspects, whose results do not count:"), *told]
 
 
 def _counting(view: CircuitView) -> Sequence[Block]:

@@ -41,6 +41,7 @@ def fleet_page(overview: Overview, *, every: bool = False) -> Page:
         line(),
         *circuit_blocks(overview, None if every else ROWS),
         *override_blocks(overview, None if every else ROWS),
+        *suspect_blocks(overview, None if every else ROWS),
         line(),
         *instance_blocks(overview),
     ]
@@ -89,6 +90,17 @@ def circuit_blocks(overview: Overview, rows: int | None, *, least: int | None = 
     if left := len(circuits) - len(shown):
         blocks.append(line(Part(f"and {counted(left, 'circuit')} more: status --all", DIM)))
     return blocks
+
+
+def suspect_blocks(overview: Overview, rows: int | None) -> Page:
+    """Return the lines of suspects, if there are any."""
+    return [
+        line(
+            Part(f"SUSPECT of {escaped(circuit, 80)}: ", BAD),
+            texts.suspicion(suspicion, overview.now),
+        )
+        for circuit, suspicion in overview.suspects[:rows]
+    ]
 
 
 def override_blocks(overview: Overview, rows: int | None) -> Page:
