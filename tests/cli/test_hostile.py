@@ -32,6 +32,17 @@ TRANSITION = {
     "epoch": 1,
     "leader": EVIL,
 }
+OVERRIDE = {
+    "v": "1",
+    "circuit": "payments",
+    "mode": "force_open",
+    "reason": EVIL,
+    "actor": EVIL,
+    "after": 0,
+    "at": 1,
+    "until": None,
+    "number": 1,
+}
 HUGE = {"at": 2**53, "since": 2**53, "attempt": 2**53, "epoch": 2**53, "generation": 2**53}
 RUBBISH = [
     "",
@@ -55,6 +66,9 @@ ENTRIES = [
     {"v": "1", "epoch": "1", "leader": "web-1"},
     {"v": "1", "forgotten": EVIL, "generation": "1"},
     {"v": "1", "recalled": "payments", "generation": "1"},
+    {"v": "1", "probe": "payments", "actor": EVIL, "reason": EVIL},
+    {"override": json.dumps(OVERRIDE)},
+    {"override": json.dumps({**OVERRIDE, "mode": EVIL})},
     {"v": EVIL},
     {EVIL: EVIL},
 ]
@@ -74,7 +88,7 @@ def hostile(server: RedisServer) -> tuple[str, ...]:
     server.command("SET", f"{prefix}leader", f"7:{EVIL}")
     server.command("HSET", f"{prefix}circuits", "payments", json.dumps(TRANSITION))
     for number, rubbish in enumerate(RUBBISH):
-        for key in ("circuits", "tallies", "accounts", "instances"):
+        for key in ("circuits", "tallies", "accounts", "instances", "overrides"):
             server.command(
                 "HSET", f"{prefix}{key}", f"{EVIL}{number}", rubbish.encode("utf-8", "replace")
             )
@@ -87,10 +101,15 @@ def hostile(server: RedisServer) -> tuple[str, ...]:
     fingerprint = json.dumps({"version": EVIL, "fingerprint": EVIL + "/9999999999"})
     server.command("HSET", f"{prefix}instances", EVIL, f"9999999999999 leader {fingerprint}")
     server.command("HSET", f"{prefix}instances", b"\xff\xfe", f"1 leader {fingerprint}")
-    for entry in ENTRIES:
-        server.command(
-            "XADD", f"{prefix}states", "*", *[part for pair in entry.items() for part in pair]
-        )
+    for number, name in enumerate(("payments", "pay*", EVIL)):
+        override = {**OVERRIDE, "circuit": name, "number": number + 1}
+        stored = json.dumps(override, separators=(",", ":"))
+        server.command("HSET", f"{prefix}overrides", name, stored)
+    for stream in ("states", "audit"):
+        for entry in ENTRIES:
+            server.command(
+                "XADD", f"{prefix}{stream}", "*", *[part for pair in entry.items() for part in pair]
+            )
     seconds, _ = server.command("TIME")
     batch = (
         "v",
@@ -120,6 +139,7 @@ COMMANDS = [
     ("why", "payments"),
     ("why", EVIL),
     ("events", "-n", "100"),
+    ("events", "-n", "100", "--audit"),
     ("doctor",),
 ]
 

@@ -290,6 +290,12 @@ async def test_a_cluster() -> None:
         client = RedisCluster.from_url(cluster.nodes[0].url)
         async with Coordinator(client, namespace="shop", shards=6, policy=BreakerPolicy()) as fleet:
             shell = Shell(cluster.nodes[1], "shop")
+
+            async def connected() -> bool:
+                where = ("--redis", cluster.nodes[1].url, "--namespace", "shop")
+                return (await arun("status", *where)).code == 0
+
+            await eventually(connected, what="a connected fleet")
             await shell("force-open", "a*", "--reason", "all nodes")
             names = [f"a-{number}" for number in range(12)]
             await eventually(

@@ -1,6 +1,7 @@
 """Pages as text: columns, widths, durations, and what fits into a terminal."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tests.cli.schema import check
 from tests.unit.records import seconds, snapshots, transitions
 from zenvark_web._core.order import Lease, Position
+from zenvark_web._core.overrides import Override, OverrideRecord
 from zenvark_web._core.states import CircuitSnapshot, State, Transition
 from zenvark_web._operators.advice import what_next
 from zenvark_web._operators.overview import Overview
@@ -117,6 +119,48 @@ def overview(circuits: int, *, state: State = State.OPEN, instances: int = 3) ->
 def test_the_live_page_fits_the_terminal(circuits: int, instances: int, height: int) -> None:
     page = live_page(overview(circuits, instances=instances), [], height)
     assert len(lines(page, 80)) <= height
+
+
+def overridden(mode: Override, number: int, name: str) -> OverrideRecord:
+    return OverrideRecord(
+        circuit=name,
+        mode=mode,
+        reason="why",
+        actor="ana@ops",
+        at=1e9 - 60,
+        until=None,
+        number=number,
+    )
+
+
+@pytest.mark.parametrize("height", [24, 50])
+@pytest.mark.parametrize("overrides", [1, 100])
+def test_the_live_page_shows_overrides(height: int, overrides: int) -> None:
+    fleet = overview(100)
+    records = tuple(
+        overridden(Override.FORCE_OPEN, number, f"circuit-{number}")
+        for number in range(overrides, 0, -1)
+    )
+    whole = replace(fleet, views=[replace(fleet.views[0], overrides=records)])
+    found = lines(live_page(whole, [], height), 80)
+    assert len(found) <= height
+    assert sum("forced open" in each and "never" in each for each in found) >= 1
+    assert max(map(len, found)) <= 80
+
+
+def test_what_calls_meet_is_shown_beside_the_verdict() -> None:
+    fleet = overview(3)
+    records = (
+        overridden(Override.FORCE_OPEN, 2, "circuit-0"),
+        overridden(Override.OBSERVE, 1, "circuit-*"),
+    )
+    whole = replace(fleet, views=[replace(fleet.views[0], overrides=records)])
+    rows = [" ".join(each.split()) for each in lines(fleet_page(whole), None)]
+    assert any(
+        each.startswith("circuit-0 open, forced open") and "after the override" in each
+        for each in rows
+    )
+    assert any(each.startswith("circuit-2 open, only observed") for each in rows)
 
 
 def test_circuits_that_are_not_closed_are_always_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._core.overrides import Override
 from .._core.states import State, Transition
 from .._operators import texts
 from .._operators.overview import Member, Overview, SeenCircuit
@@ -156,8 +157,9 @@ def _heading(overview: Overview) -> Line:
     ]
     between = [part for state in states for part in (state, Part(", "))][:-1]
     now = overview.now
-    where = f"   {overview.server}   {texts.clock(now, now)} {texts.zone(now)}"
-    return line(Part(overview.namespace, "bold"), ": ", *between, Part(where, DIM))
+    where = f"   {texts.clock(now, now)} {texts.zone(now)}   {overview.server}"
+    parts: tuple[Text, ...] = (Part(overview.namespace, "bold"), ": ", *between, Part(where, DIM))
+    return Line(parts, cut=True)
 
 
 def _troubles(overview: Overview) -> Sequence[Line]:
@@ -188,7 +190,9 @@ def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
     if transition is None:
         return name, state, "", "", Part("no state change yet", DIM)
     attempt = texts.attempt(transition, now)
-    if circuit.state is State.OPEN:
+    if circuit.override is not None and circuit.override.mode is Override.FORCE_OPEN:
+        attempt = "after the override"
+    elif circuit.state is State.OPEN:
         attempt += f", attempt {transition.attempt}"
     look = DIM if circuit.state is State.CLOSED else ""
     return name, state, _since(circuit, now), attempt, Part(texts.reason(transition), look)

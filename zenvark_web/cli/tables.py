@@ -8,7 +8,7 @@ from unicodedata import combining, east_asian_width
 from .blocks import Line, Part, Table, Text, text_of
 
 GAP = "  "
-LEAST_LAST = 24
+LEAST_LAST = 18
 """The room that other columns leave for the last one, as long as they can."""
 
 LEAST_OTHER = 10
