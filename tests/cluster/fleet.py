@@ -64,6 +64,18 @@ class Instance:
     async def fail_and_stop(self, circuit: str = "upstream") -> None:
         await self._do("fail_and_stop", circuit=circuit)
 
+    async def override(
+        self, mode: str | None, circuit: str = "upstream", *, expires_in: float | None = 3600.0
+    ) -> int:
+        """Set or lift an override; tells its number."""
+        arguments = {"circuit": circuit, "mode": mode, "expires_in": expires_in}
+        return int(await self._do("override", **arguments))
+
+    async def overridden(self, circuit: str = "upstream") -> str | None:
+        """The mode of the override that it knows."""
+        mode: str | None = await self._do("overridden", circuit=circuit)
+        return mode
+
     async def work(self, *, circuits: int, calls: int, seconds: float) -> None:
         """Make successful calls, spread evenly over circuits and time."""
         await self._do("work", circuits=circuits, calls=calls, seconds=seconds)

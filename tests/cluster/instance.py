@@ -33,6 +33,7 @@ from zenvark_web import (
     ExponentialBackoff,
     HealthCheckType,
     Outcome,
+    Override,
     Permit,
     Role,
     StateChange,
@@ -123,6 +124,21 @@ class Instance:
             with suppress(UpstreamError):
                 self._breaker(circuit).execute_sync(_fail_sync)
         os.kill(os.getpid(), signal.SIGSTOP)
+
+    async def override(self, circuit: str, mode: str | None, expires_in: float | None) -> int:
+        """Set or lift an override; tells its number."""
+        record = await self._coordinator.override(
+            circuit,
+            None if mode is None else Override(mode),
+            reason="a test",
+            actor="test",
+            expires_in=expires_in,
+        )
+        return record.number
+
+    def overridden(self, circuit: str) -> str | None:
+        override = self._breaker(circuit).override
+        return None if override is None else override.mode
 
     async def work(self, circuits: int, calls: int, seconds: float) -> None:
         """Make successful calls, spread evenly over circuits and time."""
