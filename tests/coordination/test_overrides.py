@@ -117,10 +117,6 @@ async def require(breaker: Breaker) -> None:
     breaker.require()
 
 
-async def inside_of_another(breaker: Breaker) -> None:
-    await execute(breaker)
-
-
 FORMS = (execute, execute_sync, guard, guard_sync, decorated, acquire, require)
 
 
@@ -149,6 +145,16 @@ class TestForceOpen:
         fleet.advance(5)
         assert breaker.override is None
         await form(breaker)  # type: ignore[misc] # nobody called meanwhile, and nothing was held
+
+
+async def test_calls_inside_of_one_under_way_are_rejected_as_well(fleet: Fleet) -> None:
+    coordinator = fleet.coordinator()
+    breaker = coordinator.breaker("payments")
+    async with breaker.guard() as permit:
+        force(fleet, coordinator)
+        with pytest.raises(CircuitOpenError):
+            await execute(breaker)
+        permit.record(Outcome.SUCCESS)
 
 
 class TestTable:

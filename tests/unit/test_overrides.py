@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from zenvark_web import Override, OverrideRecord
 from zenvark_web._core.overrides import (
@@ -291,4 +297,5 @@ class Fleet(RuleBasedStateMachine):
             assert member.known.number == self.store.numbers[-1]
 
 
-TestFleet = Fleet.TestCase
+def test_fleet() -> None:
+    run_state_machine_as_test(Fleet)
