@@ -137,9 +137,18 @@ async def test_policies_that_differ(
     fleet = await start_fleet(2, threshold=5)
     other = await start_fleet(1, threshold=6)
     await split([*fleet, *other])
-    problem = the_problem(await doctor(redis_server, namespace))
+    result = await doctor(redis_server, namespace)
+    problem = the_problem(result)
     assert "instances have different policies: " in problem
     assert f" on {other[0].id}" in problem
+    diff = [line.strip() for line in result.out.splitlines() if "(default): " in line]
+    assert sorted(diff) == [
+        "+(default): strategy=ConsecutiveFailures(6.0)",
+        "-(default): strategy=ConsecutiveFailures(5.0)",
+    ] or sorted(diff) == [
+        "+(default): strategy=ConsecutiveFailures(5.0)",
+        "-(default): strategy=ConsecutiveFailures(6.0)",
+    ]
 
 
 async def test_shards_that_differ(

@@ -340,6 +340,7 @@ class TestKeys:
         await backend.append(batch())
         await backend.checkpoint(beat, WRITTEN)
         await backend.override(override(), 0)
+        await backend.describe({"f00d": "a=1"})
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 

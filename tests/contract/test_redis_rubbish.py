@@ -191,6 +191,8 @@ async def use(backend: Backend, what: str) -> None:
         await backend.append(batch())
     elif what == "circuits":
         await backend.load()
+    elif what == "policies":
+        await backend.describe({"f00d": "a=1"})
     elif what in ("overrides", "audit"):
         await backend.override(override(), 0)
     elif what in ("accounts", "tallies"):
@@ -454,6 +456,7 @@ async def test_whoever_is_there_keeps_all_of_them(redis_store: RedisStore) -> No
 async def use_all(backend: Backend) -> None:
     beat = await lead(backend)
     await backend.append(batch())
+    await backend.describe({"f00d": "a=1"})
     await publish(backend, transition(beat))
     accounts, snapshots = {"web-1": Account(1, 1)}, {"payments": CircuitSnapshot(1)}
     await backend.checkpoint(beat, Checkpoint(Position(1, 1), accounts, snapshots))

@@ -114,7 +114,7 @@ class TestFurtherParts:
     def test_of_an_instance_and_its_account(
         self, fields: dict[str, str], data: st.DataObject
     ) -> None:
-        presence = Presence("web-1", "1.2.3", "f00d", frozenset({"ramp"}))
+        presence = Presence("web-1", "1.2.3", "f00d", can=frozenset({"ramp"}))
         stored = json.dumps(fields | json.loads(encode_presence(presence)))
         assert decode_presence("web-1", stored) == presence
         account = Account(1, 2, 3, 4)

@@ -111,11 +111,11 @@ class TestRoundTrip:
         assert decode_transition(text) == transition
         assert decode_state_entry({"transition": text}) == transition
 
-    @given(st.text(), st.text(), st.text(), st.frozensets(st.text(), max_size=5))
+    @given(st.text(), st.text(), st.text(), st.text(), st.frozensets(st.text(), max_size=5))
     def test_presence(
-        self, instance: str, version: str, fingerprint: str, can: frozenset[str]
+        self, instance: str, version: str, fingerprint: str, local: str, can: frozenset[str]
     ) -> None:
-        presence = Presence(instance, version, fingerprint, can)
+        presence = Presence(instance, version, fingerprint, local, can)
         assert decode_presence(instance, encode_presence(presence)) == presence
 
     @given(snapshots)

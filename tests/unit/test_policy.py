@@ -307,3 +307,24 @@ class TestFingerprint:
             self.of(policy(2), a=policy(1)),
         ]
         assert len(set(prints)) == len(prints)
+
+
+class TestTexts:
+    def test_have_a_line_for_each_setting(self) -> None:
+        book = PolicyBook(BreakerPolicy(trial_calls=2), {"pay*": BreakerPolicy(cut_off="local")})
+        lines = book.text.splitlines()
+        assert "(default): trial_calls=2.0" in lines
+        assert "(default): strategy=ConsecutiveFailures(5.0)" in lines
+        assert "pay*: trial_calls=1.0" in lines
+        assert len(lines) == len(set(lines))
+
+    def test_settings_that_concern_only_an_instance_have_a_text_of_their_own(self) -> None:
+        alone = PolicyBook(BreakerPolicy(cut_off="local", observe=True), {})
+        usual = PolicyBook(BreakerPolicy(), {})
+        assert alone.local_text.splitlines() == [
+            "(default): cut_off='local'",
+            "(default): observe=True",
+        ]
+        assert alone.local_text != usual.local_text
+        assert alone.text == usual.text
+        assert alone.fingerprint == usual.fingerprint

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from .._circuits.shard import Shard
 from .._core.capabilities import ALL
+from .._core.policy import digest_of
 from .._core.states import LONGEST_LEAP, Role
 from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
@@ -101,7 +102,9 @@ class Candidate(Protocol):
 def presence_of(instance: Instance) -> Presence:
     """Return the announcement of an instance."""
     fingerprint = f"{instance.policies.fingerprint}/{instance.shards}"
-    return Presence(instance.id, __version__, fingerprint, ALL)
+    return Presence(
+        instance.id, __version__, fingerprint, digest_of(instance.policies.local_text), ALL
+    )
 
 
 class Election:

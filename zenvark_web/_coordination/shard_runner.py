@@ -15,6 +15,7 @@ from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
 from ..backends.base import News, OverrideRecord, OverrideRequest, Presence, Probe
 from ..exceptions import BackendError
+from .description import Description
 from .election import Election, LeaseBalancer
 from .reader import Reader
 from .reporter import Reporter
@@ -74,6 +75,7 @@ class ShardRunner:
             self._reporter.run,
             self._reporter.send_lost,
             shard.table.overrides.run,
+            Description(instance, shard.backend, self._connection).run,
         ]
         policies = instance.policies.all()
         if any(policy.slow_call is not None for policy in policies):

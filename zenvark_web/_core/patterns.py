@@ -26,20 +26,21 @@ class NamePatterns(Generic[T]):
     Attributes:
         exact: The values of exact names.
         patterns: The values of patterns, as regular expressions, in order of precedence.
+        names: The patterns as they are given, in the same order.
 
     Raises:
         TypeError, ValueError: A name is not usable.
     """
 
-    __slots__ = ("exact", "patterns")
+    __slots__ = ("exact", "names", "patterns")
 
     def __init__(self, what: str, values: Mapping[str, T]) -> None:
         for name in values:
             check_name(f"a name in {what}", name)
         wild = {name for name in values if is_pattern(name)}
         self.exact = {name: value for name, value in values.items() if name not in wild}
-        ordered = sorted(filter(wild.__contains__, values), key=_literal_length, reverse=True)
-        self.patterns = [(re.compile(_regex(name)), values[name]) for name in ordered]
+        self.names = sorted(filter(wild.__contains__, values), key=_literal_length, reverse=True)
+        self.patterns = [(re.compile(_regex(name)), values[name]) for name in self.names]
 
     def find(self, name: str) -> T | None:
         """The value of a circuit, or None."""

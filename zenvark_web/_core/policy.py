@@ -97,7 +97,7 @@ class BreakerPolicy:
     slow_call: float | None = None
     classify: Classify | None = None
     max_retry_after: float = 300.0
-    cut_off: Literal["hold", "local"] = "hold"
+    cut_off: Literal["hold", "local"] = field(default="hold", metadata=OF_THIS_INSTANCE)
     observe: bool = field(default=False, metadata=OF_THIS_INSTANCE)
     quorum: int | float = field(default=1, metadata={"exact": True})  # 1 is one, 1.0 is all
 
@@ -220,12 +220,34 @@ class PolicyBook:
 
     @property
     def fingerprint(self) -> str:
-        """A short digest of all settings that can be compared between processes. Functions enter
-        by name."""
-        lines = [described(self._default)]
-        lines += [f"{name}={described(policy)}" for name, policy in sorted(self.exact.items())]
-        lines += [f"{each.pattern}={described(policy)}" for each, policy in self._patterns.patterns]
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:16]
+        """A short digest of `text`."""
+        return digest_of(self.text)
+
+    @property
+    def text(self) -> str:
+        """The settings by which a leader judges, one on each line, as far as they can be compared
+        between processes. Functions enter by name."""
+        return self._text(judging=True)
+
+    @property
+    def local_text(self) -> str:
+        """The other settings, in the same form: they concern only this instance."""
+        return self._text(judging=False)
+
+    def _text(self, *, judging: bool) -> str:
+        named = [("(default)", self._default), *sorted(self.exact.items())]
+        named += [(name, self._policies[name]) for name in self._patterns.names]
+        return "\n".join(
+            f"{name}: {setting.name}={_described_field(policy, setting)}"
+            for name, policy in named
+            for setting in fields(policy)
+            if _judges(setting) is judging
+        )
+
+
+def digest_of(text: str) -> str:
+    """Return a short digest of a text of policies."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _check_policy(what: str, policy: object) -> None:
@@ -235,16 +257,21 @@ def _check_policy(what: str, policy: object) -> None:
 
 def described(part: object) -> str:
     """Return a text of a setting that is the same in every process, as far as possible."""
+    if part is None or isinstance(part, bool):
+        return repr(part)
     if isinstance(part, int | float):
         return repr(float(part))  # 5 and 5.0 are the same setting
     kind = type(part)
     if kind in (str, tuple, range):
         return repr(part)
     if is_dataclass(kind):
-        judging = (each for each in fields(kind) if each.metadata.get("judges", True))
-        inner = ", ".join(_described_field(part, each) for each in judging)
+        inner = ", ".join(_described_field(part, each) for each in fields(kind) if _judges(each))
         return f"{kind.__qualname__}({inner})"
     return getattr(part, "__qualname__", kind.__qualname__)
+
+
+def _judges(setting: Field[Any]) -> bool:
+    return bool(setting.metadata.get("judges", True))
 
 
 def _described_field(part: object, setting: Field[Any]) -> str:

@@ -403,6 +403,7 @@ def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
             instance,
             _string(stored["version"]),
             _string(stored["fingerprint"]),
+            _string(stored.get("local", "")),
             _unpack_capabilities(stored.get("can")),
         )
 

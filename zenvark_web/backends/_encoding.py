@@ -166,7 +166,8 @@ def encode_numbers(numbers: Sequence[int]) -> str:
 
 def encode_presence(me: Presence) -> str:
     """Encode an announcement for the hash of instances, without the time, which the store adds."""
-    return _dump({"version": me.version, "fingerprint": me.fingerprint, "can": sorted(me.can)})
+    stored = {"version": me.version, "fingerprint": me.fingerprint, "local": me.local}
+    return _dump({**stored, "can": sorted(me.can)})
 
 
 def encode_account(account: Account) -> str:

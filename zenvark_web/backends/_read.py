@@ -123,6 +123,7 @@ def seen_presence(presence: Presence, at: float, now: float, role: str) -> SeenI
         version=presence.version[:40],
         policies=policies[:40],
         shards=_count_of_shards(shards),
+        local=presence.local[:40],
     )
 
 

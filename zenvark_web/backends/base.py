@@ -76,13 +76,15 @@ class Presence:
     Args:
         instance: The instance's id.
         version: The version of this package in its process.
-        fingerprint: A digest of its policies.
+        fingerprint: A digest of the policies by which it judges, and its number of shards.
+        local: A digest of the settings of its policies that concern only itself.
         can: The capabilities of its version; see `zenvark_web._core.capabilities`.
     """
 
     instance: str
     version: str = ""
     fingerprint: str = ""
+    local: str = ""
     can: frozenset[str] = frozenset()
 
 
@@ -328,6 +330,16 @@ class Backend(Protocol):
             epoch_floor: The highest epoch that the instance knows. A new lease gets a higher one,
                 even if the store has lost it.
             brief: Leave out the registration and the news, which are needed less often.
+        """
+        ...
+
+    async def describe(self, texts: Mapping[str, str]) -> None:
+        """Store the texts of an instance's policies, for operators.
+
+        The store keeps a bounded number of texts, and may forget those of others.
+
+        Args:
+            texts: The texts by their digests.
         """
         ...
 

@@ -89,6 +89,7 @@ class ShardFacts:
         view: The contents; None if a key is not readable.
         wrong: The errors of keys that are not readable.
         newest: The newest position of each stream, by key.
+        policies: The texts of the policies of instances, by their digests.
     """
 
     number: int
@@ -97,6 +98,7 @@ class ShardFacts:
     view: ShardView | None = None
     wrong: Mapping[str, InspectionError] = field(default_factory=dict[str, InspectionError])
     newest: Mapping[str, Position] = field(default_factory=dict[str, Position])
+    policies: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,4 +243,5 @@ async def _shard(inspector: Inspector, shard: int, shards: int) -> ShardFacts:
         view=None if wrong else await inspector.view(shard, shards),
         wrong=wrong,
         newest={stream: await inspector.newest(stream) for stream in streams},
+        policies={} if wrong else await inspector.policies(shard, shards),
     )

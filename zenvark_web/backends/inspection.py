@@ -51,7 +51,7 @@ STREAMS = ("results", "states", "audit")
 SIGHTS = ((0, 1), (0, 2), (1, 2), (2, 2), (3, 2))
 """The shards in which instances are looked for, each with a number of shards: one, or several."""
 
-HASHES = ("circuits", "instances", "accounts", "tallies", "overrides")
+HASHES = ("circuits", "instances", "accounts", "tallies", "overrides", "policies")
 STRINGS = ("leader", "epoch")
 
 ELSEWHERE = {*OF_CONNECTIONS, Trouble.UNREADY}
@@ -327,6 +327,10 @@ class Inspector(Reading[Server]):
             unreadable=stored - len(known) - len(seen) + len(malformed),
             omitted=circuits.omitted,
         )
+
+    async def policies(self, shard: int, shards: int) -> Mapping[str, str]:
+        """Return the texts of the policies of instances, by their digests."""
+        return (await self.hash(self.key("policies", shard, shards))).fields
 
     async def events(self, shards: int, count: int, *, stream: str = "states") -> Parts[Event]:
         """Return the last entries of `states` or `audit` in all shards, oldest first."""

@@ -45,6 +45,7 @@ from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings, over
 
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
+MAX_TEXTS = 20
 MAX_AUDIT = 5_000
 
 LIFTED_FOR = 3600.0
@@ -74,6 +75,7 @@ class MemoryStore:
         self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
         self._instances: dict[str, tuple[float, Presence]] = {}
+        self._policies: dict[str, str] = {}
         self._checkpoint = START
         self._accounts: dict[str, Account] = {}
         self._snapshots: dict[str, str] = {}
@@ -118,6 +120,11 @@ class MemoryStore:
         self._states.add({"v": _encoding.VERSION, **fields})
         if leader:
             self._audit.add({"v": _encoding.VERSION, **fields})
+
+    def describe(self, texts: Mapping[str, str]) -> None:
+        if len(self._policies.keys() | texts.keys()) > MAX_TEXTS:
+            self._policies.clear()
+        self._policies |= texts
 
     def resign(self, instance: str) -> None:
         self._instances.pop(instance, None)
@@ -422,6 +429,9 @@ class MemoryBackend:
         beat = self._store.heartbeat(me, ttl, epoch_floor, brief=brief)
         self._wake_reads()
         return beat
+
+    async def describe(self, texts: Mapping[str, str]) -> None:
+        self._store.describe(texts)
 
     async def resign(self, instance: str) -> None:
         self._store.resign(instance)

@@ -9,7 +9,7 @@ command wait for a minute on a hanging server, and break blocking reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -51,13 +51,14 @@ READ_SLACK = 3.0
 
 KEYS = (
     *("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies"),
-    *("overrides", "audit"),
+    *("overrides", "audit", "policies"),
 )
 HEARTBEAT_KEYS = (
     *("leader", "epoch", "states", "instances", "circuits", "accounts"),
-    *("results", "tallies", "overrides", "audit"),  # so that they are kept
+    *("results", "tallies", "overrides", "audit", "policies"),  # so that they are kept
 )
 MAX_RESULTS = 100_000
+MAX_TEXTS = 20
 READ_COUNT = 250
 
 CONNECTING = "; its connections are closed, the address may lead to another server by now"
@@ -130,6 +131,10 @@ class RedisBackend:
             int(left) / 1000,
             _replies.news(*news) if news else None,
         )
+
+    async def describe(self, texts: Mapping[str, str]) -> None:
+        flat = [part for text in texts.items() for part in text]
+        await self._script("describe", ("policies",), MAX_TEXTS, *flat)
 
     async def resign(self, instance: str) -> None:
         keys = ("leader", "states", "instances")

@@ -30,8 +30,9 @@ class SeenInstance:
         role: Its role at that time.
         silence: The seconds since.
         version: Its version of this package.
-        policies: The digest of its policies.
+        policies: The digest of the policies by which it judges.
         shards: Its number of shards; None if unknown.
+        local: The digest of the settings that concern only itself.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SeenInstance:
     version: str
     policies: str
     shards: int | None
+    local: str = ""
 
     @property
     def is_alive(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import unified_diff
 
 from .._operators.texts import counted, duration, escaped, operated
 from ..backends.examination import Facts, Sample
@@ -22,6 +23,8 @@ FULL = 0.9
 """The share of used memory above which a server counts as full."""
 
 NAMED = 5
+MOST_LINES = 40
+"""The most lines of a diff."""
 
 LONG_SUSPECT = 120.0
 """Seconds after which a suspect is a problem: its own calls have failed again and again."""
@@ -294,9 +297,27 @@ def policies(facts: Facts) -> Iterable[Finding]:
             "Finish the rollout, or give each group a namespace of its own. The leader decides "
             "with its own policies."
         )
-        yield Finding(Level.PROBLEM, "policies", text, advice)
+        yield Finding(Level.PROBLEM, "policies", text, advice, _differences(facts, found))
     elif found:
         yield Finding(Level.OK, "policies", "the same on all instances")
+    told = _grouped(facts, lambda each: each.local)
+    local = {digest: names for digest, names in told.items() if digest}
+    if len(local) > 1:
+        text = f"instances differ in settings that concern only themselves: {_groups(local)}"
+        advice = "Finish the rollout, unless that is meant to be so, as observe=True on some."
+        yield Finding(Level.NOTE, "policies", text, advice, _differences(facts, local))
+
+
+def _differences(facts: Facts, digests: Iterable[str]) -> Sequence[str]:
+    """Return the settings in which texts differ from the first one, as a diff."""
+    texts = {digest: text for shard in facts.shards for digest, text in shard.policies.items()}
+    known = [(digest, texts[digest].splitlines()) for digest in digests if digest in texts]
+    lines: list[str] = []
+    for digest, text in known[1:]:
+        first, others = known[0]
+        diff = unified_diff(others, text, first, digest, lineterm="", n=0)
+        lines += [escaped(each, 160) for each in diff if not each.startswith("@@")]
+    return lines[:MOST_LINES]
 
 
 def shards(facts: Facts) -> Iterable[Finding]:

@@ -26,7 +26,9 @@ def findings_page(namespace: str, server: str, findings: Sequence[Finding]) -> P
 
 def _finding(finding: Finding) -> Sequence[Line]:
     told = line(MARKS[finding.level], Part(f"{finding.check}: ", "bold"), finding.text)
-    return [told, line(f"-> {finding.advice}", indent=9)] if finding.advice else [told]
+    details = [line(each, indent=9) for each in finding.details]
+    advice = [line(f"-> {finding.advice}", indent=9)] if finding.advice else []
+    return [told, *details, *advice]
 
 
 def _verdict(findings: Sequence[Finding]) -> Line:

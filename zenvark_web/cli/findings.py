@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -30,12 +30,14 @@ class Finding:
         check: The name of the check.
         text: The finding.
         advice: The remedy, if there is one.
+        details: Further lines.
     """
 
     level: Level
     check: str
     text: str
     advice: str = ""
+    details: Sequence[str] = ()
 
     @property
     def matters(self) -> bool:
@@ -57,6 +59,7 @@ def record_of(namespace: str, server: str, findings: Iterable[Finding]) -> dict[
                 "level": each.level.value,
                 "text": each.text,
                 "advice": each.advice,
+                "details": list(each.details),
             }
             for each in found
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Protocol, TypeVar
@@ -196,6 +196,9 @@ class SimulatedBackend:
         self, me: Presence, ttl: float, epoch_floor: int, *, brief: bool = False
     ) -> Heartbeat:
         return await self._command(lambda store: store.heartbeat(me, ttl, epoch_floor, brief=brief))
+
+    async def describe(self, texts: Mapping[str, str]) -> None:
+        await self._command(lambda store: store.describe(texts))
 
     async def resign(self, instance: str) -> None:
         await self._command(lambda store: store.resign(instance))
