@@ -168,7 +168,8 @@ MUTATIONS = (
         "            and run.generation == generation\n            and ended < run.until\n"
         "            and elapsed",
         "            and ended < run.until\n            and elapsed",
-        "tests/coordination/test_ways_of_a_call.py::test_all_record_the_same",
+        "tests/coordination/test_ways_of_a_call.py"
+        "::test_each_call_counts_in_the_generation_of_its_beginning",
     ),
     Mutation(
         8,

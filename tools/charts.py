@@ -71,17 +71,33 @@ def _range(bar: Bar) -> str:
     return f"{bar.most:g}" if same else f"{bar.least:g} to {bar.most:g}"
 
 
-def calls(colours: Palette) -> Canvas:
-    """What a call takes."""
+def _multiples(heading: str, title: str, colours: Palette) -> Canvas:
     bars = [
-        Bar(name.replace("`", ""), *numbers(cell), _kind(name))
-        for name, cell, *_ in table("A call")
+        Bar(name.replace("`", ""), *numbers(cell), "accent" if ours else "half")
+        for name, cell, *rest in table(heading)
+        for ours in [("`" in name and "no breaker" not in name) or any(rest)]
     ]
-    return _chart("CPU time of a call", bars, "µs", colours)
+    return _chart(title, bars, "x", colours)
 
 
-def _kind(name: str) -> str:
-    return "half" if "no breaker" in name else "accent"
+def calls(colours: Palette) -> Canvas:
+    """What a call of a closed circuit takes."""
+    return _multiples("A call", "CPU time of a call, times a bare await", colours)
+
+
+def rejections(colours: Palette) -> Canvas:
+    """What a rejection takes."""
+    return _multiples("A rejection", "CPU time of a rejection, times a bare await", colours)
+
+
+def requests(colours: Palette) -> Canvas:
+    """What a transport adds to a request."""
+    bars: list[Bar] = []
+    for name, ours, _, theirs in table("A request"):
+        bars.append(Bar(f"{name}, BreakerTransport", *numbers(ours)))
+        if theirs[0].isdigit():
+            bars.append(Bar(f"{name}, interlock-cb", *numbers(theirs), "half"))
+    return _chart("CPU time of a request, see the table for the units", bars, "x", colours)
 
 
 def openings(colours: Palette) -> Canvas:

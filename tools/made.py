@@ -20,6 +20,8 @@ DRAWN: dict[str, Draw] = {
     "quorum": diagrams.quorum,
     "layers": diagrams.layers,
     "calls": charts.calls,
+    "rejections": charts.rejections,
+    "requests": charts.requests,
     "openings": charts.openings,
     "takeovers": charts.takeovers,
 }

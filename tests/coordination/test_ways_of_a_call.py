@@ -159,6 +159,16 @@ def test_all_record_the_same(steps: list[str], slow_call: float | None) -> None:
         assert other == first
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_each_call_counts_in_the_generation_of_its_beginning(
+    way: Callable[[Bench, str], Any],
+) -> None:
+    bench = Bench(BreakerPolicy())
+    for step in ("succeed", "move on", "succeed", "succeed"):
+        await way(bench, step)
+    assert [(run.generation, run.count) for run in bench.local.waiting] == [(0, 2), (1, 2)]
+
+
 @pytest.mark.parametrize("slow_call", [None, SLOW])
 async def test_a_call_that_is_dropped_is_in_flight_no_longer(slow_call: float | None) -> None:
     bench = Bench(BreakerPolicy(slow_call=slow_call))
