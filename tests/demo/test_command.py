@@ -224,3 +224,17 @@ def test_a_ramp_is_told_step_by_step() -> None:
         ]
         first = [[text.startswith(part) for text in told].index(True) for part in story]
         assert first == sorted(first), told
+
+
+@pytest.mark.slow
+def test_an_override_is_told() -> None:
+    with Demo("--no-server", "--override", "--instances", "2", "--incident", "1") as demo:
+        assert (demo.end(), demo.stderr) == (0, ""), demo.output
+        told = [text for _, text in demo.timeline]
+        story = [
+            "an operator holds the circuit open for 3 s",
+            "FORCED OPEN in all 2 apps",
+            "CLOSED in all 2 apps",
+        ]
+        last = [max(n for n, text in enumerate(told) if text.startswith(part)) for part in story]
+        assert last == sorted(last), told

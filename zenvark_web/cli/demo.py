@@ -67,6 +67,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="recover through a ramp: permit 10 %%, 25 %% and 50 %% of the calls for 1 s each",
     )
     parser.add_argument(
+        "--override",
+        action="store_true",
+        help="after the incident, an operator holds the circuit open for 3 s",
+    )
+    parser.add_argument(
         "--kill-leader",
         action="store_true",
         help="kill the leader's process during the incident",
@@ -97,6 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
             processes=not arguments.no_server,
             trial=arguments.trial,
             ramp=arguments.ramp,
+            override=arguments.override,
             kill_leader=arguments.kill_leader,
             forever=arguments.forever,
             page=arguments.page,

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.types import Scope
 
 from .._core.backoff import ExponentialBackoff
+from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
 from .._core.states import HealthCheckType
 from ..asgi import BreakerMiddleware, StatusApp
@@ -33,6 +34,7 @@ LONGEST_WAIT = 2.0
 FORGIVE = 2.0
 RAMP = (0.1, 0.25, 0.5)
 RAMP_STEP = 1.0
+FORCED_FOR = 3.0
 BACKOFF = ExponentialBackoff(initial=0.5, multiplier=2, maximum=LONGEST_WAIT, jitter=0.1)
 UPSTREAM_TIMEOUT = 10.0
 
@@ -100,6 +102,7 @@ class App:
             routes=[
                 Route("/", self._answer),
                 Route("/demo/status", self._status),
+                Route("/demo/override", self._override, methods=["POST"]),
                 Mount(PAGE, StatusApp(self.coordinator, authorize=_anybody, title="Demo")),
             ],
             middleware=[Middleware(BreakerMiddleware, coordinator=self.coordinator)],
@@ -130,6 +133,17 @@ class App:
         except httpx.TransportError as error:
             return Response(f"the upstream gave no answer: {error!r}\n", 502)
         return Response(response.content, 200 if response.is_success else 502)
+
+    async def _override(self, request: Request) -> Response:
+        """Hold the circuit open in all apps, as an operator does."""
+        await self.coordinator.override(
+            CIRCUIT,
+            Override.FORCE_OPEN,
+            reason="shown in the demo",
+            actor="demo",
+            expires_in=FORCED_FOR,
+        )
+        return JSONResponse(time.monotonic())
 
     async def _status(self, request: Request) -> Response:
         """Return the app's state, and the events after a given number."""

@@ -70,6 +70,14 @@ class DemoFleet:
         """Break or mend the upstream; tells when that was."""
         return float(await self._ask_upstream("PUT" if broken else "DELETE", "/demo/broken"))
 
+    async def force_open(self, app: str) -> float:
+        """Have an operator at an app hold the circuit open; tells when that was."""
+        try:
+            response = await self.pages[app].post("/demo/override")
+            return float(response.raise_for_status().json())
+        except httpx.HTTPError as error:
+            raise MisbehaviourError(f"{app} sets no override: {error!r}") from error
+
     async def hits(self) -> Sequence[Hit]:
         """What has reached the upstream since it broke."""
         return [Hit(**hit) for hit in await self._ask_upstream("GET", "/demo/log")]

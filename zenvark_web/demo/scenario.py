@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from .._core.states import Role, State
-from .app import RAMP
+from .app import FORCED_FOR, RAMP
 from .board import Board
 from .errors import MisbehaviourError
 from .findings import Findings, find, first_failure
@@ -71,6 +71,8 @@ class Scenario:
         await self._join()
         await self._pause(HEALTHY)
         await self._play_incident()
+        if self._settings.override:
+            await self._force_open()
         while self._settings.forever:
             await self._pause(HEALTHY_BETWEEN)
             await self._play_incident()
@@ -105,6 +107,26 @@ class Scenario:
         )
         if self.findings.problems:
             raise MisbehaviourError("; ".join(self.findings.problems))
+
+    async def _force_open(self) -> None:
+        """Let an operator hold the circuit open, and see it recover."""
+        apps = sorted(self._watch.alive)
+        asked = await self._fleet.force_open(apps[0])
+        self._board.say(asked, f"an operator holds the circuit open for {FORCED_FOR:g} s")
+        await self._all_are(State.OPEN, OPEN_LIMIT)
+        self._board.say(self._watch.seen_until, f"FORCED OPEN in {everywhere(apps)}")
+        await self._all_are(State.CLOSED, FORCED_FOR + CLOSE_LIMIT)
+        after = seconds(self._watch.seen_until - asked - FORCED_FOR)
+        where = everywhere(apps)
+        self._board.say(self._watch.seen_until, f"CLOSED in {where}, {after} after its end")
+        await self._see_calls_pass()
+
+    async def _all_are(self, state: State, within: float) -> None:
+        await self._until(
+            lambda: all(status.state == state for status in self._watch.statuses.values()),
+            within,
+            lambda: f"the circuit is not {state} in all apps within {within:g} s",
+        )
 
     async def _break(self) -> Incident:
         before = {app: replace(self._traffic.calls[app]) for app in self._watch.alive}

@@ -22,6 +22,7 @@ class DemoSettings:
             a server.
         trial: Whether the circuit recovers by trial calls instead of a health check.
         ramp: Whether the circuit recovers through a ramp.
+        override: Whether an operator holds the circuit open for a while after the incident.
         kill_leader: Whether to kill the leader during the incident.
         forever: Whether to repeat the incident.
         page: Whether to print the address of the status page.
@@ -38,6 +39,7 @@ class DemoSettings:
     processes: bool = True
     trial: bool = False
     ramp: bool = False
+    override: bool = False
     kill_leader: bool = False
     forever: bool = False
     page: bool = False
