@@ -90,7 +90,7 @@ class RedisView:
         time_slice = TimeSlice()
         for at, fields in entries or ():
             await time_slice.yield_if_over()
-            pairs = fields if isinstance(fields, Mapping) else _replies.pairs(fields)
+            pairs: Any = fields if isinstance(fields, Mapping) else _replies.pairs(fields)
             read = _replies.entries([(key, [(at, pairs)])], key)
             found += [entry for entry in read if isinstance(entry, StateEntry)]
         return found
