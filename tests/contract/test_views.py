@@ -5,7 +5,7 @@ import pytest
 from tests.contract.stores import Store, lead, me, publish, transition
 from zenvark_web import Backend, State
 from zenvark_web._core.order import START
-from zenvark_web._core.states import CircuitSnapshot, Report, Run, Transition
+from zenvark_web._core.states import CircuitSnapshot, Report, Run, Suspicion, Transition
 from zenvark_web.backends.base import Batch, Checkpoint, LeaderChange
 from zenvark_web.backends.views import StoreView, Viewable
 
@@ -101,3 +101,18 @@ async def test_openings_that_are_not_stored_any_more(view: StoreView) -> None:
     lost = Transition(circuit="payments", generation=9, previous=State.HALF_OPEN, state=State.OPEN)
     [since] = (await view.openings({"payments": lost})).values()
     assert (since.transition, since.exact) == (lost, False)
+
+
+async def test_policies(backend: Backend, view: StoreView) -> None:
+    assert await view.policies() == {}
+    await backend.describe({"f00d": "(default): attempts=1"})
+    assert await view.policies() == {"f00d": "(default): attempts=1"}
+
+
+async def test_survey_shows_suspects(backend: Backend, view: StoreView) -> None:
+    lease = await lead(backend)
+    now = (await view.survey(START, names=False)).now
+    suspicion = Suspicion("web-2", 5, 0, 5, now, now + 600, 30)
+    snapshots = {"payments": CircuitSnapshot(0, suspects=(suspicion,)), "mail": CircuitSnapshot(0)}
+    await backend.checkpoint(lease, Checkpoint(snapshots=snapshots))
+    assert [name for name, _ in (await view.survey(START, names=True)).suspects] == ["payments"]

@@ -74,6 +74,17 @@ async def test_events(coordinator: Coordinator) -> None:
         assert (await read(client, "events", limit=2))["events"] == whole[-2:]
 
 
+async def test_policies(coordinator: Coordinator) -> None:
+    async with looked_at(StatusApp(coordinator)) as client:
+        [instance] = (await read(client, "status"))["instances"]
+
+        async def text() -> str | None:
+            texts: dict[str, str] = (await read(client, "policies"))["policies"]
+            return texts.get(instance["policies"])
+
+        assert "ConsecutiveFailures" in await eventually(text)
+
+
 @pytest.mark.parametrize(
     ("path", "status", "field"),
     [

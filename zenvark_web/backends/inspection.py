@@ -211,6 +211,10 @@ class Reading(Generic[AskerT_co]):
                 return
             end = f"({_replies.text(entries[-1][0])}"
 
+    async def policies(self, shard: int, shards: int) -> Mapping[str, str]:
+        """Return the texts of the policies of instances, by their digests."""
+        return (await self.hash(self.key("policies", shard, shards))).fields
+
     async def hash(self, key: str) -> Fields:
         """Return the fields of a hash, as far as they are bounded."""
         fields: dict[str, str] = {}
@@ -327,10 +331,6 @@ class Inspector(Reading[Server]):
             unreadable=stored - len(known) - len(seen) + len(malformed),
             omitted=circuits.omitted,
         )
-
-    async def policies(self, shard: int, shards: int) -> Mapping[str, str]:
-        """Return the texts of the policies of instances, by their digests."""
-        return (await self.hash(self.key("policies", shard, shards))).fields
 
     async def events(self, shards: int, count: int, *, stream: str = "states") -> Parts[Event]:
         """Return the last entries of `states` or `audit` in all shards, oldest first."""

@@ -304,6 +304,11 @@ class MemoryStore:
                 self._accounts.pop(name, None)  # nobody is left to read it
         return [presence for _, presence in self._instances.values()]
 
+    @property
+    def policies(self) -> Mapping[str, str]:
+        """The texts of policies, by their digests."""
+        return dict(self._policies)
+
     def survey(self, after: Position, *, names: bool) -> Survey:
         now = self._clock()
         lease = self._lease(now)
@@ -319,6 +324,7 @@ class MemoryStore:
             newest=self._states.last,
             news=tuple(each for each in news if isinstance(each, StateEntry)),
             called=frozenset(self._snapshots) if names else None,
+            suspects=_read.suspects(self._snapshots, now) if names else (),
         )
 
     def circuit(self, name: str, shard: int, history: int) -> CircuitView:
@@ -394,6 +400,9 @@ class MemoryView:
 
     async def circuit(self, name: str, shard: int, history: int) -> CircuitView:
         return self._store.circuit(name, shard, history)
+
+    async def policies(self) -> Mapping[str, str]:
+        return self._store.policies
 
     async def entries(self, after: Position | None, most: int) -> Sequence[StateEntry]:
         if after is None:

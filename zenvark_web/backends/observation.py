@@ -40,7 +40,7 @@ class RedisView:
     async def survey(self, after: Position, *, names: bool) -> Survey:
         keys = ("leader", "instances", "states", "tallies")
         reply = await self._script("survey", keys, str(after), MOST_NEWS, MOST_FIELDS, int(names))
-        ms, lease, present, newest, news, called = reply
+        ms, lease, present, newest, news, called, suspected = reply
         now = int(ms) / 1000
         announced = _replies.pairs(present or ())
         seen = [_read.seen(name, text, now) for name, text in announced.items()]
@@ -52,6 +52,7 @@ class RedisView:
             newest=_replies.position(newest),
             news=tuple(await self._read(news))[::-1],
             called=None if called is None else _names(called),
+            suspects=_read.suspects(_replies.pairs(suspected), now),
             unreadable=len(announced) - len(instances),
         )
 
@@ -60,6 +61,9 @@ class RedisView:
 
     async def circuit(self, name: str, shard: int, history: int) -> CircuitView:
         return await self._reading.circuit(name, 0, 1, history=history, number=shard)
+
+    async def policies(self) -> Mapping[str, str]:
+        return await self._reading.policies(0, 1)
 
     async def entries(self, after: Position | None, most: int) -> Sequence[StateEntry]:
         key = self._key("states")

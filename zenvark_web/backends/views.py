@@ -200,6 +200,7 @@ class Survey:
         news: Entries of that stream after a given position, oldest first; the newest ones, if they
             are many.
         called: The circuits that are called; None if they were not asked for, or are unreadable.
+        suspects: The suspects, each with its circuit, if the circuits were asked for.
         unreadable: The number of malformed fields that were skipped.
     """
 
@@ -209,6 +210,7 @@ class Survey:
     newest: Position
     news: tuple[StateEntry, ...] = ()
     called: frozenset[str] | None = None
+    suspects: tuple[tuple[str, Suspicion], ...] = ()
     unreadable: int = 0
 
 
@@ -238,6 +240,10 @@ class StoreView(Protocol):
 
     async def circuit(self, name: str, shard: int, history: int) -> CircuitView:
         """Return a circuit, with its last transitions."""
+        ...
+
+    async def policies(self) -> Mapping[str, str]:
+        """Return the texts of the policies of instances, by their digests."""
         ...
 
     async def entries(self, after: Position | None, most: int) -> Sequence[StateEntry]:

@@ -88,6 +88,7 @@ class StatusApp:
             "status": self._status,
             "circuit": self._circuit,
             "events": self._events,
+            "policies": self._policies,
             "stream": self._stream,
         }
 
@@ -166,6 +167,10 @@ class StatusApp:
         query = Query(scope)
         found = await self._watch.events(query.after(), query.limit())
         return of_json({"version": records.VERSION, "events": [*map(records.of_event, found)]})
+
+    async def _policies(self, _: Scope) -> ASGIApp:
+        texts = await self._watch.policies()
+        return of_json({"version": records.VERSION, "policies": dict(texts)})
 
     async def _stream(self, scope: Scope) -> ASGIApp:
         if self._viewers >= MAX_VIEWERS:

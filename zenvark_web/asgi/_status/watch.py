@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..._circuits.shard import Shard, shard_of
 from ..._core.order import START, Position
-from ..._core.states import State, Transition
+from ..._core.states import State, Suspicion, Transition
 from ..._operators.overview import Overview
 from ...backends.base import StateEntry
 from ...backends.views import (
@@ -99,6 +99,15 @@ class Watch:
         number = shard_of(name, len(self._shards))
         views = self._store_views()
         return await self._ask(lambda: views[number].circuit(name, number, HISTORY))
+
+    async def policies(self) -> Mapping[str, str]:
+        """Read the texts of the policies of instances, by their digests.
+
+        Raises:
+            BackendError: The store does not answer.
+        """
+        views = self._store_views()
+        return await self._ask(views[0].policies)
 
     async def events(self, after: Position | None, most: int) -> Sequence[Event]:
         """Read events from the store, oldest first: those after a position, or the last ones.
@@ -196,6 +205,7 @@ class _WatchedShard:
     def __init__(self) -> None:
         self._last: Survey | None = None
         self._called: frozenset[str] = frozenset()
+        self._suspects: tuple[tuple[str, Suspicion], ...] = ()
         self._openings: dict[str, Since] = {}
 
     @property
@@ -218,6 +228,7 @@ class _WatchedShard:
         self._openings.update(found.openings)
         if found.survey.called is not None:
             self._called = found.survey.called
+            self._suspects = found.survey.suspects
 
     def seen(self, number: int, shard: Shard, own: set[str]) -> ShardView:
         """Return the shard, with the circuits as the coordinator knows them now."""
@@ -235,6 +246,7 @@ class _WatchedShard:
             circuits=latest,
             since={name: self._since(each) for name, each in not_closed.items()},
             unchanged=tuple((self._called | own) - latest.keys()),
+            suspects=self._suspects,
             overrides=tuple(sorted(in_force.values(), key=lambda each: -each.at)),
             unreadable=last.unreadable if last else 0,
         )

@@ -4,7 +4,10 @@
 -- ARGV  1 position after which entries of states are new    2 the most entries to return
 --       3 the most fields of a hash to read    4 whether to return the circuits, 0 or 1
 -- Returns  now in ms, the lease or false, {instance, presence, ...} or false,
---          the newest position in states, new entries (newest first), {circuit, ...} or false
+--          the newest position in states, new entries (newest first), {circuit, ...} or false,
+--          {circuit, snapshot, ...} of the circuits with suspects
+
+local MOST_SUSPECTED = 200 -- and half as many circuits
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,6 +31,18 @@ local function names(pairs)
     return found
 end
 
+-- The snapshot of a circuit ends with its suspects; nearly all have none.
+local function suspected(pairs)
+    local found = {}
+    for i = 1, #pairs, 2 do
+        if pairs[i] ~= '' and string.sub(pairs[i + 1], -3) ~= '[]]' and #found < MOST_SUSPECTED then
+            table.insert(found, pairs[i])
+            table.insert(found, pairs[i + 1])
+        end
+    end
+    return found
+end
+
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
 local newest = last and last[1] or '0-0'
 local entries = {}
@@ -37,4 +52,4 @@ end
 local called = ARGV[4] == '1' and fields(KEYS[4])
 local lease = redis.pcall('GET', KEYS[1])
 return {string.format('%.0f', now), type(lease) == 'string' and lease, fields(KEYS[2]), newest,
-    entries, called and names(called)}
+    entries, called and names(called), called and suspected(called) or {}}

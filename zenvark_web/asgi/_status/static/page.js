@@ -166,6 +166,25 @@ function drawCircuits() {
 
 // Instances, overrides, events
 
+// Each line of a text is one setting of one policy.
+async function drawDrift() {
+  const answer = await fetch("api/v1/policies").catch(() => null);
+  const texts = answer?.ok ? (await answer.json()).policies : {};
+  const alive = fleet.instances.filter((each) => each.alive);
+  const first = (alive.find((each) => each.leads.length) ?? alive[0])?.policies;
+  const lines = [];
+  for (const digest of new Set(alive.map((each) => each.policies))) {
+    if (digest === first || texts[digest] == null || texts[first] == null) continue;
+    const [mine, theirs] = [texts[first].split("\n"), texts[digest].split("\n")];
+    lines.push(`${digest.slice(0, 7)} instead of ${first.slice(0, 7)} (the leader):`,
+      ...mine.filter((each) => !theirs.includes(each)).map((each) => `- ${each}`),
+      ...theirs.filter((each) => !mine.includes(each)).map((each) => `+ ${each}`));
+  }
+  byId("drift-lines").hidden = false;
+  byId("drift-lines").textContent = lines.length ? lines.slice(0, 100).map((each) => shown(each)).join("\n")
+    : "The texts of the policies are not stored yet.";
+}
+
 function drawFleet() {
   const { counts, instances, shards } = fleet;
   for (const button of document.querySelectorAll(".filters button"))
@@ -182,7 +201,7 @@ function drawFleet() {
   byId("instance-more").textContent = `Show all ${instances.length.toLocaleString("en")}`;
   const digests = new Set(instances.filter((each) => each.alive).map((each) => each.policies));
   byId("drift").hidden = digests.size < 2;
-  byId("drift").textContent = `Instances have ${digests.size} different sets of policies. This is normal during a deployment; the leader's policies decide.`;
+  byId("drift-text").textContent = `Instances have ${digests.size} different sets of policies. This is normal during a deployment; the leader's policies decide.`;
   const leaderless = shards.filter((each) => each.leader == null).length;
   const alerts = [];
   if (fleet.away) alerts.push("Redis does not answer this process. Circuits keep their last states; instances and events may be out of date.");
@@ -286,6 +305,7 @@ function drawDetail(view) {
     ["failures", failures(current.failures)], ["seen by", seen(current.instances)],
     ["since", `${moment(current.at)} (${duration(now() - current.at)} ago)`],
     ["decided by", current.leader && `${shown(current.leader)} (epoch ${current.epoch})`],
+    ["suspects", (view.suspects ?? []).map((each) => `${shown(each.instance, 80)} (${each.failures} of ${each.calls} calls failed)`).join(", ")],
     ["opened by", opening && opening.generation !== current.generation && shown(reason(opening), 1000)]]));
   body.push(make("h3", {}, `Last ${Math.round(recent.seconds)} seconds`), facts([
     ["calls", `${recent.calls.toLocaleString("en")}, ${recent.failed.toLocaleString("en")} failed, ${recent.blocked.toLocaleString("en")} rejected${recent.slow ? `, ${recent.slow} slow` : ""}`],
@@ -417,6 +437,7 @@ for (const button of document.querySelectorAll(".filters button"))
   });
 byId("rest-more").addEventListener("click", () => { every.chips = true; draw("circuits"); });
 byId("instance-more").addEventListener("click", () => { every.instances = true; draw("fleet"); });
+byId("drift-more").addEventListener("click", drawDrift);
 byId("act").addEventListener("submit", perform);
 byId("detail-close").addEventListener("click", () => byId("detail").close());
 byId("detail").addEventListener("click", (click) => { if (click.target === byId("detail")) byId("detail").close(); });
