@@ -21,7 +21,14 @@ from starlette.routing import Mount
 
 from tools.browser import SCHEMES, WINDOWS, Browser, running
 from tools.svg import ROOT
-from zenvark_web import BreakerPolicy, ConsecutiveFailures, ConstantBackoff, Coordinator
+from zenvark_web import (
+    BreakerPolicy,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    Override,
+    State,
+)
 from zenvark_web.asgi import StatusApp
 from zenvark_web.backends import MemoryBackend
 
@@ -85,9 +92,15 @@ class Fleet:
         await self._fail("search", TimeoutError("read timeout"))
         await self._fail("payments", UnavailableError("503"))
         await self._fail("recommendations", ConnectionRefusedError("connection refused"))
+        await self._coordinators[0].override(
+            "newsletter", Override.FORCE_OPEN, reason="the provider moves", actor="anna"
+        )
+        payments = self._coordinators[1].breaker("payments")
+        while payments.state == State.CLOSED:  # noqa: ASYNC110 - no event tells it
+            await asyncio.sleep(0.01)
         while True:  # a trial call that hangs
             with suppress(Exception):
-                await self._coordinators[1].breaker("payments").execute(_hang)
+                await payments.execute(_hang)
             await asyncio.sleep(0.05)
 
     async def _fail(self, name: str, error: Exception) -> None:

@@ -85,7 +85,8 @@ function next(record) {
   const made = make("span", { class: "then" });
   made.tick = () => {
     const left = change ? change.at + change.delay - now() : 0;
-    if (!change || record.state === "closed") made.textContent = "";
+    if (record.override?.mode === "force_open") made.textContent = "no attempt to recover until the override ends";
+    else if (!change || record.state === "closed") made.textContent = "";
     else if (record.state === "open")
       made.textContent = left > 0 ? `next attempt in ${duration(left)} (number ${change.attempt})`
         : `attempt ${change.attempt} is due`;
@@ -126,7 +127,7 @@ function card(record) {
     onclick: () => select(record.name) },
     make("span", { class: "top" }, make("span", { class: "who" }, named(record.name)), pill(record),
       make("span", { class: "when" }, since ?? word)),
-    record.transition && record.state !== "closed"
+    record.transition && record.state !== "closed" && record.transition.cause !== "forced"
       ? make("span", { class: "why" }, shown(reason(record.transition))) : null,
     record.override ? make("span", { class: "why" }, told(record.override)) : null, next(record));
 }
