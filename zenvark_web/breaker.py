@@ -335,7 +335,8 @@ class Breaker:
             local.begin(id(flow), generation, began)
         try:
             awaitable = call(*args, **kwargs) if kwargs else call(*args)
-            if type(awaitable) is not CoroutineType and not isawaitable(awaitable):
+            kind: object = type(awaitable)  # pyright: ignore[reportUnknownVariableType]
+            if kind is not CoroutineType and not isawaitable(awaitable):
                 raise TypeError(not_awaitable(function, awaitable))
             result: T = await awaitable
         except BaseException as error:
