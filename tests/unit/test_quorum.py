@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -154,7 +155,13 @@ def test_a_bad_instance_is_left_out_and_suspected() -> None:
     assert fleet.suspects == ["i0"]
     for _ in range(50):
         fleet.call("i0", failed=True)
-    assert not fleet.is_open  # results of a suspect do not feed the window
+    assert not fleet.is_open
+    for _ in range(10):
+        fleet.call("i1", failed=False)
+        for _ in range(4):
+            fleet.call("i0", failed=True)
+        fleet.call("i1", failed=True)  # a stray failure does not complete a suspect's streak
+    assert not fleet.is_open
 
 
 def test_suspects_count_towards_the_quorum() -> None:
@@ -560,3 +567,56 @@ def test_reasons_name_kinds() -> None:
     it.fail(3, label="ConnectError (refused)")
     it.fail(2, label="HTTP 503")
     assert it.latest.reason.kinds == {"connect": 3, "status": 2}
+
+
+TEN_MINUTES = 600
+RATE = 20
+"""Calls per second of the whole fleet."""
+
+
+def trips(strategy: Strategy, quorum: int, seed: int) -> int:
+    """How often the circuit trips in ten minutes in which one of 20 instances always fails with 60%
+    of the calls, and 1% of the others fail. After each opening it is closed at once."""
+    chance = Random(seed)
+    fleet = Fleet(strategy, quorum, instances=20)
+    opened = 0
+    for _ in range(TEN_MINUTES * RATE):
+        fleet.now += 1 / RATE
+        bad = chance.random() < 0.6
+        name = "i0" if bad else f"i{chance.randrange(1, 20)}"
+        fleet.call(name, failed=bad or chance.random() < 0.01)
+        if fleet.is_open:
+            opened += 1
+            generation = fleet.circuit.latest.generation + 1
+            fleet.circuit.adopt(Transition(circuit="c", generation=generation), fleet.now)
+    return opened
+
+
+def seconds_of_an_outage(strategy: Strategy, quorum: int, seed: int) -> float:
+    """How long an outage for all of 20 instances lasts before the circuit opens."""
+    chance = Random(seed)
+    fleet = Fleet(strategy, quorum, instances=20)
+    for number in range(100 * 60):
+        fleet.now += 0.01
+        fleet.call(f"i{chance.randrange(20)}", failed=number >= 3_000)
+        if fleet.is_open:
+            return (number - 3_000) / 100
+    raise AssertionError("it stays closed")
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [ConsecutiveFailures(5), CountWindow(50, 0.5), TimeWindow(10, 0.5, 20)],
+    ids=["streak", "count", "time"],
+)
+class TestOneOfTwenty:
+    def test_opens_nothing_for_the_others(self, strategy: Strategy) -> None:
+        assert trips(strategy, 1, seed=1) > 300
+        assert trips(strategy, 2, seed=1) <= 1
+
+    def test_an_outage_of_all_is_seen_as_soon(self, strategy: Strategy) -> None:
+        later = [
+            seconds_of_an_outage(strategy, 2, seed) - seconds_of_an_outage(strategy, 1, seed)
+            for seed in range(3)
+        ]
+        assert max(later) <= 0.3
