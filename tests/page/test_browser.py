@@ -1,10 +1,12 @@
 """The page in a real browser: nothing is wrong in its console, and all works by keyboard."""
 
 import asyncio
+import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +18,14 @@ from tests.helpers.ports import Port
 from tests.helpers.waiting import eventually_sync
 from tests.page.fleets import POLICY, call, open_circuit
 from tools.browser import BROWSERS, Browser, complaints, running
-from zenvark_web import Coordinator, Override
+from zenvark_web import (
+    BreakerPolicy,
+    CircuitOpenError,
+    ConsecutiveFailures,
+    ConstantBackoff,
+    Coordinator,
+    Override,
+)
 from zenvark_web.asgi import StatusApp
 
 pytestmark = [
@@ -46,11 +55,12 @@ class Site:
 
     Args:
         circuits: How many are called.
+        policy: Their policy.
     """
 
-    def __init__(self, circuits: int) -> None:
+    def __init__(self, circuits: int, policy: BreakerPolicy = POLICY) -> None:
         self.port = Port()
-        self.coordinator = Coordinator(namespace="shop", policy=POLICY)
+        self.coordinator = Coordinator(namespace="shop", policy=policy)
         page = StatusApp(self.coordinator, authorize=lambda scope, right: "anna")
         self._app = Starlette(routes=[Mount("/ops/circuits", page)])
         self._names = [f"circuit {number:04}" for number in range(circuits)]
@@ -71,10 +81,10 @@ class Site:
 
     def do(self, work: Callable[[], Any]) -> Any:
         """Run something in the coordinator's loop."""
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work(), self.loop).result(60)
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         config = uvicorn.Config(self._app, port=self.port.number, log_config=None)
         self._server = uvicorn.Server(config)
         async with self.coordinator:
@@ -192,3 +202,50 @@ def test_acts_by_keyboard(browser: Browser) -> None:
         assert override.reason == "the upstream moves"
         press(browser, "Escape")
         shown(browser, "!document.getElementById('detail').open")
+
+
+def test_an_incident(browser: Browser) -> None:
+    """The upstream breaks, an operator forces the circuit open and lifts that, and it recovers."""
+    policy = BreakerPolicy(
+        strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(1), ramp=(0.2, 0.5), ramp_step=2
+    )
+    with Site(0, policy) as site:
+        browser.visit(site.address)
+        site.do(lambda: open_circuit(site.coordinator, "payments"))
+        shown(browser, card("open"))
+        send(browser, "override", {"mode": "force_open", "expires_in": 60})
+        shown(browser, card("forced open"))
+        send(browser, "lift", {})
+        calling = asyncio.run_coroutine_threadsafe(_call_on(site.coordinator), site.loop)
+        shown(browser, card("ramp: 20 %"))
+        shown(browser, card("ramp: 50 %"))
+        shown(browser, "!document.getElementById('calm').hidden")
+        calling.cancel()
+        told = browser.value("document.getElementById('event-list').innerText")
+        assert "forced open" in told
+        assert "anna: the upstream moves" in told
+        assert "override lifted" in told
+
+
+def card(text: str) -> str:
+    return f"document.querySelector('.card')?.innerText.includes({text!r}) ?? false"
+
+
+def send(browser: Browser, act: str, fields: dict[str, Any]) -> None:
+    """Send a request as the form does."""
+    body = json.dumps({"circuit": "payments", "reason": "the upstream moves", **fields})
+    headers = "{'content-type': 'application/json', 'x-zenvark': '1'}"
+    request = f"{{method: 'POST', headers: {headers}, body: {body!r}}}"
+    told = browser.tell(
+        "Runtime.evaluate",
+        expression=f"fetch('api/v1/{act}', {request}).then(answer => answer.status)",
+        awaitPromise=True,
+    )
+    assert told["result"]["value"] == 200
+
+
+async def _call_on(coordinator: Coordinator) -> None:
+    while True:
+        with suppress(CircuitOpenError):
+            await call(coordinator, "payments")
+        await asyncio.sleep(0.02)
