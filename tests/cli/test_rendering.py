@@ -16,10 +16,11 @@ from zenvark_web._operators.advice import what_next
 from zenvark_web._operators.overview import Overview
 from zenvark_web._operators.records import dumped, of_circuit, of_event
 from zenvark_web._operators.texts import clock, duration, escaped, zone
-from zenvark_web.backends.base import StateEntry
+from zenvark_web.backends.base import Probe, StateEntry
 from zenvark_web.backends.views import CircuitView, Event, Recent, SeenInstance, ShardView, Since
 from zenvark_web.cli.blocks import Table, line
 from zenvark_web.cli.explanation import circuit_page
+from zenvark_web.cli.outcome import outcome_page
 from zenvark_web.cli.pages import event_line, fleet_page, live_page
 from zenvark_web.cli.printing import lines
 
@@ -161,6 +162,24 @@ def test_what_calls_meet_is_shown_beside_the_verdict() -> None:
         for each in rows
     )
     assert any(each.startswith("circuit-2 open, only observed") for each in rows)
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "told"),
+    [
+        (State.OPEN, None, "The next attempt is due at once"),
+        (State.OPEN, Override.OBSERVE, "The next attempt is due at once"),
+        (State.OPEN, Override.FORCE_OPEN, "An operator has all calls of the circuit rejected"),
+        (State.CLOSED, None, "The circuit is not open"),
+        (State.HALF_OPEN, None, "The circuit is not open"),
+    ],
+)
+def test_what_a_probe_leads_to(state: State, mode: Override | None, told: str) -> None:
+    fleet = overview(1, state=state)
+    records = () if mode is None else (overridden(mode, 1, "circuit-*"),)
+    whole = replace(fleet, views=[replace(fleet.views[0], overrides=records)])
+    page = outcome_page(Probe("circuit-0", "ana@ops", "why"), whole)
+    assert lines(page, None)[1].startswith(told)
 
 
 def test_circuits_that_are_not_closed_are_always_shown() -> None:

@@ -69,7 +69,7 @@ def _of_trial(view: CircuitView, current: Transition) -> str:
 
 def _of_wait(view: CircuitView, current: Transition) -> str:
     left = current.retry_at - view.now
-    when = f"in {duration(left)}" if left > 0 else f"due since {duration(-left)} ago"
+    when = f"in {duration(left)}" if left > 0 else f"due for {duration(-left)}"
     causes = [each.reason.cause for each in (current, *view.history)]
     if any(cause in CHECKED for cause in causes):
         leader = escaped(view.lease.holder) if view.lease else "the leader"

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from .._core.overrides import Override
+from .._core.states import State
 from .._operators import texts
 from .._operators.overview import Overview
 from .._operators.texts import STATES, counted, escaped
@@ -20,8 +21,12 @@ EFFECTS = {
     None: "The fleet's verdict applies again.",
 }
 ATTEMPT = (
-    "The next attempt to recover is due at once, if the circuit is open: the leader runs the "
-    "health check, or grants trial calls."
+    "The next attempt is due at once: the leader runs the health check, or grants trial calls."
+)
+NOT_OPEN = "The circuit is not open, so there is nothing to attempt."
+HELD_OPEN = (
+    "An operator has all calls of the circuit rejected, so there is no attempt. See `zenvark-web "
+    "lift`."
 )
 
 
@@ -34,10 +39,22 @@ def outcome_page(item: OverrideRecord | Probe, overview: Overview) -> Page:
     """
     name = Part(escaped(item.circuit), "bold")
     if isinstance(item, Probe):
-        return [line(name, ": ", texts.operated(item)), line(ATTEMPT), *_reach(item, overview)]
+        told = line(name, ": ", texts.operated(item))
+        return [told, *_attempt(item, overview), *_reach(item, overview)]
     until = f", {texts.end(item, overview.now)}" if item.mode is not None else ""
     first = line(name, ": ", texts.operated(item), f"{until} (number {item.number})")
     return [first, line(EFFECTS[item.mode]), *_reach(item, overview), *_remedy(item)]
+
+
+def _attempt(probe: Probe, overview: Overview) -> Sequence[Line]:
+    """Return what a request for an attempt leads to, as far as the circuit is known."""
+    for circuit in overview.circuits:
+        if circuit.name == probe.circuit:
+            override = circuit.override
+            if override is not None and override.mode is Override.FORCE_OPEN:
+                return [line(Part(HELD_OPEN, "yellow"))]
+            return [line(Part(NOT_OPEN, "yellow") if circuit.state is not State.OPEN else ATTEMPT)]
+    return []
 
 
 def _reach(item: OverrideRecord | Probe, overview: Overview) -> Sequence[Line]:
