@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
 from ._checks import check_number, is_number
 
@@ -113,10 +114,11 @@ def checked_shares(value: object) -> tuple[float, ...]:
         raise TypeError(
             f"ramp must be a sequence of shares such as (0.1, 0.25, 0.5), not {value!r}"
         )
-    if len(value) > MOST_SHARES:
-        raise ValueError(f"ramp must have at most {MOST_SHARES} shares, not {len(value)}")
+    shares: Sequence[Any] = cast(Any, value)
+    if len(shares) > MOST_SHARES:
+        raise ValueError(f"ramp must have at most {MOST_SHARES} shares, not {len(shares)}")
     before = 0.0
-    for number, share in enumerate(value):
+    for number, share in enumerate(shares):
         what = f"ramp[{number}]"
         check_number(what, share, above=before)
         if share >= 1:
@@ -124,7 +126,7 @@ def checked_shares(value: object) -> tuple[float, ...]:
                 f"{what} must be below 1, not {share!r}: after the ramp, all calls pass"
             )
         before = share
-    return tuple(float(share) for share in value)
+    return tuple(float(share) for share in shares)
 
 
 def check_step(value: object) -> None:

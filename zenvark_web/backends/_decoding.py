@@ -86,7 +86,7 @@ def decode_batch(fields: Fields) -> Batch:
         reports = _parse_json(fields["reports"], list)
         _check_size(reports)
         words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
-        ramps = _parse_json(fields["ramps"], dict) if "ramps" in fields else {}
+        ramps: Mapping[str, Any] = _parse_json(fields.get("ramps", "{}"), dict)
         read, unreadable = _unpack_reports(zip(reports, words, strict=True), ramps, late)
         return Batch(
             instance=_valid_name(fields["instance"]),
