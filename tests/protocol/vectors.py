@@ -22,6 +22,7 @@ from zenvark_web._core.order import Position
 from zenvark_web.backends._decoding import (
     decode_account,
     decode_batch,
+    decode_override,
     decode_presence,
     decode_snapshot,
     decode_state_entry,
@@ -36,6 +37,7 @@ READERS: Mapping[str, Callable[[Any], object]] = {
     "circuits": decode_transition,
     "tallies": decode_snapshot,
     "accounts": decode_account,
+    "overrides": decode_override,
     "instances": lambda text: decode_presence("web-1", text),
 }
 
