@@ -184,6 +184,14 @@ def test_an_instance_that_protects_itself_counts_as_a_suspect() -> None:
     assert fleet.is_open
 
 
+def test_an_instance_that_knows_an_older_generation_counts_for_nothing() -> None:
+    fleet = Fleet(ConsecutiveFailures(5), 2)
+    fleet.circuit.adopt(Transition(circuit="c", generation=2), fleet.now)
+    for name in fleet.names:
+        fleet.protects_itself(name)  # in generation 0
+    assert not fleet.is_open
+
+
 def test_as_many_as_the_quorum_that_protect_themselves_open_it() -> None:
     fleet = Fleet(CountWindow(1_000, 0.5, 100), 3, instances=4)
     for name in fleet.names[:2]:

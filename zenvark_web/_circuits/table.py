@@ -97,6 +97,7 @@ class Table:
         self._locals = inherited._locals.taken_over()
         for circuit in self._locals.all():
             circuit.begin_anew(self._home)
+            circuit.own_state, circuit.protects_itself = State.CLOSED, False
             circuit.admission.instance = self._name
             self._admit(circuit)
 

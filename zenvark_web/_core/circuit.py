@@ -355,6 +355,8 @@ class Circuit:
     def _enter(self, now: float, counting: Counting) -> None:
         latest = self.latest
         self._counting = counting
+        if self.jury is not None:
+            self.jury.begin_generation()
         self._trial: Trial | None = None
         self._ascent: Ascent | None = None
         self._owed: tuple[int, int] | None = None
@@ -393,7 +395,10 @@ class Circuit:
         if self._surroundings.common_cause is not None and report.runs:
             self._surroundings.common_cause.note_called(report.circuit, now)
         if self.jury is not None and calls:
-            self.jury.note(instance, protects_itself=report.protects_itself, now=now)
+            # A sender that knows an older generation protects itself from what is over.
+            is_current = report.generation == self.latest.generation
+            protects_itself = report.protects_itself and is_current
+            self.jury.note(instance, protects_itself=protects_itself, now=now)
 
     def _agreement(self, now: float) -> Reason | None:
         """The reason to open because enough instances protect themselves."""

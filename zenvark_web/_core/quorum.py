@@ -315,6 +315,10 @@ class Jury:
         self.suspects = Suspects()
         self.refusals: list[Sequence[Suspicion]] = []
 
+    def begin_generation(self) -> None:
+        """Forget which instances protect themselves: a transition overrules them."""
+        self._reporters.forget_protection()
+
     def note(self, instance: str, *, protects_itself: bool, now: float) -> None:
         """Record that an instance reports the circuit."""
         self._reporters.note(instance, protects_itself, now)
