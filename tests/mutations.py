@@ -202,8 +202,8 @@ MUTATIONS = (
         7,
         "results that a hung server accepts late are counted",
         "_judging/checkpoints.py",
-        "(batch.instance, _without_expired(report), replayed)",
-        "(batch.instance, report, replayed)",
+        "            _without_expired(report)\n",
+        "            report\n",
         "tests/cluster/test_outages.py::test_only_fresh_failures_of_a_long_outage_count",
     ),
     Mutation(
@@ -421,6 +421,22 @@ MUTATIONS = (
         "        after = min(count, self._threshold - self._failures)\n",
         "        after = 1\n",
         "tests/unit/test_strategies.py::TestAgainstTheModel::test_one_run_decides_as_its_calls_one_by_one",
+    ),
+    Mutation(
+        12,
+        "successes that a leader has summed up are not recorded before a failure",
+        "_judging/evaluator.py",
+        "        self._end_lull(name)\n        self._note_change(name)\n",
+        "        self._note_change(name)\n",
+        "tests/unit/test_lulls.py::test_healthy_reports_are_summed_up_and_a_failure_finds_them_recorded",
+    ),
+    Mutation(
+        12,
+        "successes are summed up although one of them may open the circuit",
+        "_core/built_in_windows.py",
+        "return None if self._failures or self._slow else self._width",
+        "return self._width",
+        "tests/unit/test_lulls.py::test_a_success_opens_when_older_ones_have_left_the_window",
     ),
     Mutation(
         "versions 1",

@@ -11,7 +11,7 @@ which later versions add: only what a case names must be so.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -78,7 +78,7 @@ def plain(value: Any) -> Any:
         value = sorted(value)
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(part) for part in value]
     if isinstance(value, MalformedEntryError):
         return True

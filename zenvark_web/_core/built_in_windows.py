@@ -48,7 +48,19 @@ def _too_slow(rates: Rates, count: int, calls: int, failures: int, slow: int) ->
     return Trip(count, calls, failures, slow) if slow / calls >= rates.slow_rate else None
 
 
-class ConsecutiveWindow:
+class BuiltInWindow:
+    """A window whose successes can be summed up: see `Lull`."""
+
+    __slots__ = ()
+
+    @property
+    def lull_step(self) -> float | None:
+        """The seconds within which successes count alike, whichever comes first; None if a success
+        may trip the window."""
+        raise NotImplementedError
+
+
+class ConsecutiveWindow(BuiltInWindow):
     """Failures since the last success, by when calls ended: reports of one moment arrive in any
     order, and a success that was sent late must not end a streak that came after it."""
 
@@ -77,6 +89,10 @@ class ConsecutiveWindow:
         self._runs.clear()
         return trip
 
+    @property
+    def lull_step(self) -> float:
+        return float("inf")
+
     def save(self) -> str:
         since = None if self._succeeded_at == float("-inf") else self._succeeded_at
         return _dump([since, self._runs])
@@ -98,7 +114,7 @@ class ConsecutiveWindow:
         del self._runs[:ended]
 
 
-class CountBasedWindow:
+class CountBasedWindow(BuiltInWindow):
     """A ring of the last calls. A long run takes a few slices of it, however long it is."""
 
     __slots__ = ("_failures", "_next", "_rates", "_ring", "_size", "_slow")
@@ -146,6 +162,13 @@ class CountBasedWindow:
         count = min(count, self._size)
         calls, failures, slow = self._after(self.SLOW, count)
         return _too_slow(self._rates, count, calls, failures, slow)
+
+    @property
+    def lull_step(self) -> float | None:
+        may_trip = self._failures or self._slow
+        # The success that completes the minimum may trip it. With further ones, rates only fall.
+        is_decided = len(self._ring) >= self._rates.minimum_calls
+        return float("inf") if is_decided or not may_trip else None
 
     def save(self) -> str:
         in_order = self._ring[self._next :] + self._ring[: self._next]
@@ -231,7 +254,7 @@ class CountBasedWindow:
         self._next = (self._next + len(displacing)) % self._size
 
 
-class TimeBasedWindow:
+class TimeBasedWindow(BuiltInWindow):
     """A ring of counts, one for each thirtieth of the duration."""
 
     __slots__ = ("_buckets", "_calls", "_failures", "_newest", "_rates", "_slow", "_width")
@@ -262,6 +285,11 @@ class TimeBasedWindow:
     def overdue(self, count: int, at: float) -> Trip | None:
         calls, failures, slow = self._inside(at)
         return _too_slow(self._rates, count, calls + count, failures, slow + count)
+
+    @property
+    def lull_step(self) -> float | None:
+        # A success moves the window on, and older ones that leave it let rates rise.
+        return None if self._failures or self._slow else self._width
 
     def save(self) -> str:
         newest = self._newest or 0

@@ -41,6 +41,7 @@ from typing import Any
 from .ascent import Ascent
 from .callers import Callers
 from .counting import Counting, counting_of
+from .lull import Lull
 from .order import START
 from .policy import BreakerPolicy
 from .quorum import Jury, is_shared
@@ -200,6 +201,24 @@ class Circuit:
         if transition is None and report.blocked and not replayed:
             return self._grant_if_due(now)
         return transition
+
+    def lull(self) -> Lull | None:
+        """Begin to sum up successes for `end_lull`, if they can decide nothing. The sum must be
+        recorded before any other call of this circuit's methods."""
+        if self.jury is not None or self._surroundings.common_cause is not None:
+            return None  # both depend on who reports, and when
+        step = self._counting.lull_step if self.latest.state is State.CLOSED else None
+        return None if step is None else Lull(self.latest.generation, step)
+
+    def end_lull(self, lull: Lull) -> Transition | None:
+        """Record the sum of successes, as their reports would have."""
+        self.heard_at = lull.heard_at
+        for instance, calls in lull.callers:
+            self._callers.note(instance, calls, 0, lull.heard_at)
+        if lull.generation != self.latest.generation:  # an operator has opened it meanwhile
+            return None
+        run = Run(lull.generation, failed=False, slow=False, count=lull.count)
+        return self._count(lull.callers[-1][0], run, lull.newest, lull.heard_at)
 
     def due(self, now: float) -> Transition | Check | Recall | None:
         """Make the due decision.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from .built_in_windows import BuiltInWindow
 from .failure_sample import FailureSample
 from .overdue import Overdue
 from .policy import described
@@ -97,6 +98,15 @@ class Counting:
 
     def _counts_in_flight(self, now: float) -> Mapping[str, int]:
         return self._overdue.counts
+
+    @property
+    def lull_step(self) -> float | None:
+        """The seconds of one step, within which the window counts successes alike, however many
+        there are, and none of them can trip it; None if that may not be so."""
+        window = self._window
+        if len(self._overdue) or not isinstance(window, BuiltInWindow):
+            return None
+        return window.lull_step
 
     @property
     def has_failures(self) -> bool:

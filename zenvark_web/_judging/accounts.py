@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from ..backends.base import Account, Batch
+from ..backends.stored_reports import number_of_results
 
 MAX_SENDERS = 10_000
 
@@ -38,11 +39,10 @@ class Accounts:
         # After a takeover, batches since the checkpoint are read again.
         if batch.number <= known.last:
             return
-        results = sum(run.count for report in batch.reports for run in report.runs)
         account = Account(
             known.first,
             batch.number,
-            known.evaluated + results - expired,
+            known.evaluated + number_of_results(batch.reports) - expired,
             known.expired + expired,
         )
         self._known[batch.instance] = self.unwritten[batch.instance] = account

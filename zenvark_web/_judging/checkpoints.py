@@ -26,6 +26,7 @@ from ..backends.base import (
     ResultEntry,
     Snapshot,
 )
+from ..backends.stored_reports import StoredReports
 from ..exceptions import MalformedEntryError
 from .accounts import MAX_SENDERS, Accounts
 from .evaluator import Evaluator
@@ -51,6 +52,7 @@ class Checkpointer:
         self._accounts = Accounts({})
         self._numbers: dict[str, int] = {}
         self._counted_up_to: Mapping[str, Position] = {}
+        self._all_counted_up_to = START
         self._there_before = START
         self._writes_from = START
         self._written = START
@@ -70,6 +72,7 @@ class Checkpointer:
         if checkpoint.position > self._there_before:
             return START  # the stream has begun anew, and all in it is new
         self._counted_up_to = restored
+        self._all_counted_up_to = max(restored.values(), default=START)
         # Accounts may be left where the snapshots are lost: then they know of what is not counted.
         complete = checkpoint.position != START or not checkpoint.accounts
         if not complete or len(restored) < len(checkpoint.snapshots):
@@ -95,29 +98,34 @@ class Checkpointer:
         end = snapshot.results
         if end < self.position:
             self._counted_up_to = {}
+            self._all_counted_up_to = START
             self._there_before = end
             self._writes_from = min(self._writes_from, end)
         if snapshot.checkpoint.position != self._written:
             self._accounts.rewrite_all()
             self._changed |= self._evaluator.names
 
-    def accept(self, entry: ResultEntry) -> Sequence[tuple[str, Report, bool]]:
-        """Return the content of an entry that must be counted: senders, reports without expired
-        results, and whether the entry was there before this leader."""
+    def accept(self, entry: ResultEntry) -> Sequence[Report]:
+        """Return the reports of an entry that must be counted, without expired results."""
         self.position = entry.position
         batch = entry.item
         if isinstance(batch, MalformedEntryError):
             return ()
-        runs = [run for report in batch.reports for run in report.runs]
-        self._accounts.add(batch, sum(run.count for run in runs if run.age > MAX_AGE))
+        expired = _number_of_expired(batch.reports)
+        self._accounts.add(batch, expired)
         if not self._is_new(batch):
             return ()
-        replayed = entry.position <= self._there_before
+        if not expired and entry.position > self._all_counted_up_to:
+            return batch.reports
         return [
-            (batch.instance, _without_expired(report), replayed)
+            _without_expired(report)
             for report in batch.reports
             if entry.position > self._counted_up_to.get(report.circuit, START)
         ]
+
+    def is_replayed(self, entry: ResultEntry) -> bool:
+        """Return whether an entry was there before this leader."""
+        return entry.position <= self._there_before
 
     def _is_new(self, batch: Batch) -> bool:
         """Return whether a batch is new: a batch whose reply was lost is sent again."""
@@ -197,6 +205,12 @@ def _parts(
     yield part
     while part := dict(islice(items, LARGEST_PART)):
         yield part
+
+
+def _number_of_expired(reports: Sequence[Report]) -> int:
+    if isinstance(reports, StoredReports) and reports.oldest <= MAX_AGE:
+        return 0
+    return sum(run.count for report in reports for run in report.runs if run.age > MAX_AGE)
 
 
 def _without_expired(report: Report) -> Report:

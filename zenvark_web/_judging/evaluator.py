@@ -7,12 +7,13 @@ fleet's circuits; an instance that is cut off from the store has one for itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, Protocol
 
 from .._core.capabilities import Capability
 from .._core.circuit import Circuit
+from .._core.lull import Lull
 from .._core.order import Lease
 from .._core.overrides import Override, OverrideRecord
 from .._core.quorum import REPORTING
@@ -23,6 +24,7 @@ from .._runtime.instance import Instance
 from .._runtime.notifier import ends_this_task
 from .._runtime.threads import NoRoomError
 from .._runtime.waiting import Timers
+from ..backends.stored_reports import StoredReports
 from ..exceptions import StrategyError
 from .check_places import CheckPlaces, Claim
 from .health import HealthChecks
@@ -104,6 +106,7 @@ class Evaluator:
         self._now = frame.now
         self._keeper = keeper
         self._lease = lease
+        self._lulls: dict[str, Lull] = {}
         self._checking: dict[str, int] = {}
         self._check_places = CheckPlaces()
         self._timers = Timers()
@@ -160,11 +163,13 @@ class Evaluator:
     def forget(self, name: str) -> None:
         """Remove a circuit. Its next report creates it again."""
         self._circuits.pop(name)
+        self._lulls.pop(name, None)
         self._timers.discard(name)
         self._note_change(name)
 
     def save(self, name: str) -> CircuitSnapshot | None:
         """Return the window snapshot of a circuit, if there is one."""
+        self._end_lull(name)
         circuit = self._circuits.get(name)
         if circuit is None:
             return None
@@ -181,6 +186,7 @@ class Evaluator:
         Returns:
             Whether it was restored. If not, its reports must be evaluated again.
         """
+        self._end_lull(name)
         try:
             place = self._place(name)
             self._set_timer(name, place.circuit)
@@ -214,8 +220,51 @@ class Evaluator:
         self._guarded(name, Circuit.report, sender, report, at=at, now=now, replayed=replayed)
         self._circuits.reported(name, sender, report)
 
+    def count_successes(
+        self, sender: str, reports: StoredReports, at: float, now: float
+    ) -> Iterator[Report]:
+        """Sum up the reports of circuits in good health that contain nothing but successes.
+
+        Args:
+            sender: The instance that sent them.
+            reports: The reports of a batch.
+            at: The time of arrival, on this evaluator's clock: not ahead of `now`.
+            now: The current time.
+
+        Yields:
+            The other reports, each of which `apply_report` is to apply before the next.
+        """
+        lulls = self._lulls
+        for item in reports.items:
+            if not isinstance(item, tuple):
+                yield item
+                continue
+            name, generation, count, age, _ = item
+            lull = lulls.get(name)
+            if lull is None or not lull.add(sender, generation, count, at - age, now):
+                yield reports.complete(item)
+                self._begin_lull(name)
+
+    def _begin_lull(self, name: str) -> None:
+        """Sum up further successes of a circuit, if they can decide nothing."""
+        circuit = self._circuits.get(name)
+        lull = None if circuit is None else circuit.lull()
+        if lull is not None:
+            self._lulls[name] = lull
+
+    def _end_lull(self, name: str) -> None:
+        """Have a circuit record the sum of its successes, before anything else happens to it."""
+        lull = self._lulls.pop(name, None)
+        if lull is None or not lull.count:
+            return
+        self._decide(name, Circuit.end_lull, lull)  # it has changed since the lull began
+        place = self._circuits.place(name)
+        if place is not None:
+            place.note_senders(lull.instances)
+
     def reported_at(self, name: str) -> float | None:
         """Return the time of a circuit's last report, if the circuit is counted."""
+        self._end_lull(name)
         circuit = self._circuits.get(name)
         return None if circuit is None else circuit.heard_at
 
@@ -247,6 +296,7 @@ class Evaluator:
             circuit = self._make(self._entered(self._keeper.known(name)))
             gone = self._circuits.make_room()
             if gone is not None:
+                self._lulls.pop(gone, None)
                 self._timers.discard(gone)
                 self._note_change(gone)  # the checkpoint drops its window
             place = self._circuits.put(name, circuit)
@@ -290,7 +340,17 @@ class Evaluator:
         Returns:
             The health check that the circuit requests, if any.
         """
+        self._end_lull(name)
         self._note_change(name)
+        return self._decide(name, decide, *args, **kwargs)
+
+    def _decide(
+        self,
+        name: str,
+        decide: Callable[Concatenate[Circuit, P], Transition | Check | Recall | None],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Check | None:
         try:
             place = self._place(name)
             self._hold(name, place)

@@ -30,6 +30,7 @@ from ..backends.base import (
     ResultEntry,
     Snapshot,
 )
+from ..backends.stored_reports import StoredReports
 from ..exceptions import (
     BackendError,
     FencedError,
@@ -158,7 +159,12 @@ class Leader:
         at, told = self._frame.arrived(entry.at)
         now = self._frame.now()
         overloaded = ""
-        for instance, report, replayed in self._checkpointer.accept(entry):
+        reports: Iterable[Report] = self._checkpointer.accept(entry)
+        replayed = self._checkpointer.is_replayed(entry)
+        instance = "" if isinstance(batch, MalformedEntryError) else batch.instance
+        if isinstance(reports, StoredReports) and told and not replayed:
+            reports = self._evaluator.count_successes(instance, reports, at, now)
+        for report in reports:
             if not replayed and not self._has_time(instance, report, at, now):
                 overloaded = instance
                 continue

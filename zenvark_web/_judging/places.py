@@ -91,6 +91,11 @@ class Place:
         self._shared = self._shared or self._instance not in {"", instance}
         self._instance = instance
 
+    def note_senders(self, instances: Iterable[str]) -> None:
+        """Record the senders of several reports."""
+        for instance in instances:
+            self._note_sender(instance)
+
     def restore(self, instances: Iterable[str]) -> None:
         """Record the instances in a restored window snapshot."""
         for instance in instances:

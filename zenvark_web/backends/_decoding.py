@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from .._core._checks import check_name
@@ -52,6 +53,7 @@ from .base import (
     StateItem,
     UnknownEntry,
 )
+from .stored_reports import StoredReports, Successes
 
 MAX_COUNT = 2**53
 MAX_ENTRY_LENGTH = 4 * 1024 * 1024
@@ -61,6 +63,14 @@ MAX_DELAY = round(LONGEST_WAIT * 1000)
 MAX_REPORTS = 2_000
 MAX_RUNS = 20_000
 """More than any instance sends in one batch."""
+
+REPORT_LENGTH = 7
+RUN_LENGTH = 6
+ZERO: Any = json.loads("0")
+"""The 0 of JSON: an object of its own where numbers are compared, which `false` and 0.0 are not."""
+
+MAX_SEEN_NAMES = 16_384
+"""Names to know as valid, for a leader that reads each of them ten times a second."""
 
 STATES = {state.value: state for state in State}
 CAUSES = {cause.value: cause for cause in Cause}
@@ -84,7 +94,7 @@ def decode_batch(fields: Fields) -> Batch:
         _check_version(fields)
         late = _whole(int(fields.get("late", "0"))) / 1000
         reports = _parse_json(fields["reports"], list)
-        _check_size(reports)
+        _check_size(reports, len(fields["reports"]))
         words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
         ramps: Mapping[str, Any] = _parse_json(fields.get("ramps", "{}"), dict)
         read, unreadable = _unpack_reports(zip(reports, words, strict=True), ramps, late)
@@ -117,9 +127,10 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(map(_valid_name, _parse_json(text, list)))
 
 
-def _check_size(reports: list[Any]) -> None:
+def _check_size(reports: list[Any], characters: int) -> None:
     """Refuse what no instance sends, before anything is made of it."""
-    if len(reports) > MAX_REPORTS or sum(map(_number_of_runs, reports)) > MAX_RUNS:
+    is_long = characters > MAX_RUNS  # a shorter text cannot hold too many results
+    if len(reports) > MAX_REPORTS or (is_long and sum(map(_number_of_runs, reports)) > MAX_RUNS):
         raise ValueError(f"{len(reports)} reports, or the results in them, are too many")
 
 
@@ -132,18 +143,60 @@ def _number_of_runs(report: Any) -> int:
 
 def _unpack_reports(
     stored: Iterable[tuple[Any, Any]], ramps: Mapping[str, Any], late: float
-) -> tuple[tuple[Report, ...], MalformedEntryError | None]:
+) -> tuple[StoredReports, MalformedEntryError | None]:
     """The reports that can be read, and the error of the others."""
-    read: list[Report] = []
+    read: list[Report | Successes] = []
     failed: list[MalformedEntryError] = []
     for packed, word in stored:
         try:
-            read.append(_unpack_report(packed, word, ramps.get(packed[0]), late))
+            read.append(
+                _unpack_successes(packed, word, late)
+                or _unpack_report(packed, word, ramps.get(packed[0]), late)
+            )
         except Exception as error:  # rubbish breaks in ways that nobody thinks of
             failed.append(_unreadable("report", packed, error))
     if len(failed) > 1:
         failed[0] = MalformedEntryError(f"{failed[0]}; and {len(failed) - 1} more of its batch")
-    return tuple(read), failed[0] if failed else None
+    reports = StoredReports(read, lambda successes: _complete(successes, late))
+    return reports, failed[0] if failed else None
+
+
+def _unpack_successes(packed: Any, word: Any, late: float) -> Successes | None:
+    """What a report says, if that is one run of successes and nothing else. Any doubt is left to
+    `_unpack_report`."""
+    if len(packed) != REPORT_LENGTH or len(packed[1]) != 1 or len(packed[1][0]) != RUN_LENGTH:
+        return None
+    circuit, (run,), blocked, note, newest, hold, overdue = packed
+    generation, age, kind, count, label, failure_kind = run
+    is_plain = kind is ZERO is blocked is overdue and label == ""
+    if not is_plain or not (note is hold is failure_kind is None):
+        return None
+    if not (type(generation) is int is type(age) is type(count) is type(newest)):
+        return None
+    is_known = 0 <= generation == newest <= MAX_COUNT and 0 <= age <= MAX_COUNT >= count >= 1
+    if not is_known or not (word is None or _is_closed(word)):
+        return None
+    return _seen_name(circuit), generation, count, late + age / 1000, word
+
+
+def _is_closed(word: Any) -> bool:
+    """Whether a stored state is that of a closed circuit, readable in all its parts."""
+    state, attempt, delay, left, grant, *_ = word
+    if state != State.CLOSED.value or grant is not None:
+        return False
+    if not (type(attempt) is int is type(delay) is type(left)):
+        return False
+    return 0 <= attempt <= MAX_COUNT and 0 <= delay <= MAX_DELAY and 0 <= left <= MAX_COUNT
+
+
+def _complete(successes: Successes, late: float) -> Report:
+    circuit, generation, count, age, word = successes
+    return Report(
+        circuit=circuit,
+        generation=generation,
+        runs=(Run(generation, False, False, count, age),),
+        known_state=None if word is None else _unpack_state(word, None, late),
+    )
 
 
 def _unpack_report(packed: Any, word: Any, ramp: Any, late: float) -> Report:
@@ -558,6 +611,10 @@ def _valid_name(value: Any) -> str:
     """The name of a circuit or instance."""
     check_name("a name", value)
     return _string(value)
+
+
+_seen_name = lru_cache(MAX_SEEN_NAMES)(_valid_name)
+"""The same for a name that comes again and again."""
 
 
 def _valid_position(value: Any) -> Position:

@@ -65,7 +65,7 @@ class Batch:
     instance: str
     number: int
     sent: float
-    reports: tuple[Report, ...]
+    reports: Sequence[Report]
     unreadable: MalformedEntryError | None = None
 
 
