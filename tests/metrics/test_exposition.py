@@ -6,6 +6,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from zenvark_web import (
     MetricsRecorder,
     Outcome,
     Override,
+    State,
     StateChange,
     ZenvarkError,
 )
@@ -582,3 +584,28 @@ class Unwilling(MemoryBackend):
             return await method(*arguments, **options)
 
         return call
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown"),
+    [(Override.OBSERVE, "open"), (Override.FORCE_CLOSED, "closed"), (Override.FORCE_OPEN, "open")],
+)
+async def test_state_under_an_override(
+    registry: CollectorRegistry, metrics: PrometheusMetrics, mode: Override, shown: str
+) -> None:
+    """Alerts see what is only observed, and are silent where an operator has forced it closed."""
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(60))
+    async with Coordinator(metrics=metrics, policy=policy) as coordinator:
+        breaker = coordinator.breaker("payments")
+        await make_fail(breaker, 1)
+        await eventually(lambda: breaker.verdict is State.OPEN)
+        await coordinator.override("payments", mode, reason="a trial run")
+        with suppress(CircuitOpenError):
+            breaker.acquire().record(Outcome.SUCCESS)
+        await eventually(lambda: breaker.would_block or breaker.forced)
+        scraped = scrape(registry)
+        assert scraped.value("zenvark_state", breaker_id="payments", state=shown) == 1
+        assert scraped.value("zenvark_overrides", mode=mode.value) == 1
+        forced = mode is Override.FORCE_OPEN
+        assert scraped.value("zenvark_forced_requests_total", breaker_id="payments") == forced
+        assert scraped.value("zenvark_would_block_total", breaker_id="payments") == (not forced)

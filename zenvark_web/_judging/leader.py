@@ -196,7 +196,8 @@ class Leader:
         """Hold or release the circuits that are known or counted. Any other is held with its first
         rejected call."""
         overrides = self._table.overrides
-        for name in tuple(self._table.latest) if overrides.in_force else ():
+        modes = {override.mode for override in overrides.in_force.values()}
+        for name in tuple(self._table.latest) if Override.FORCE_OPEN in modes else ():
             override = overrides.find(name)
             if override is not None and override.mode is Override.FORCE_OPEN:
                 self._evaluator.begin(name)
