@@ -13,8 +13,9 @@ def test_file_is_up_to_date(path: Path) -> None:
     assert path.read_text() == MADE[path](), "run `python -m tools`"
 
 
-def test_every_picture_is_made_by_a_tool() -> None:
-    assert set(PICTURES.iterdir()) <= MADE.keys()
+def test_every_drawing_is_made_by_a_tool() -> None:
+    """Photographs of the status page differ from run to run; `python -m tools.page` makes them."""
+    assert {path for path in PICTURES.iterdir() if path.suffix != ".png"} <= MADE.keys()
 
 
 def test_every_picture_is_shown_in_both_schemes() -> None:
