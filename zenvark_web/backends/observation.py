@@ -94,7 +94,7 @@ class RedisView:
         time_slice = TimeSlice()
         for at, fields in entries or ():
             await time_slice.yield_if_over()
-            pairs: Any = fields if isinstance(fields, Mapping) else _replies.pairs(fields)
+            pairs = fields if hasattr(fields, "items") else _replies.pairs(fields)
             read = _replies.entries([(key, [(at, pairs)])], key)
             found += [entry for entry in read if isinstance(entry, StateEntry)]
         return found
