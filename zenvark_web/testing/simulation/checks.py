@@ -135,7 +135,7 @@ class InvariantChecks:
                 transition.generation > before.generation, "a generation was written over"
             )
         self._newest[key] = transition
-        self._ramps.published(transition)
+        self._ramps.published(transition, self._world.servers[key[0]].clock())
         owed = self._owed.get(key)
         if owed is not None and transition.generation > owed[0]:
             del self._owed[key]

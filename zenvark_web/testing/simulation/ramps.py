@@ -14,9 +14,9 @@ from ..._core.states import Transition
 from ...breaker import Breaker
 from .world import World
 
-AHEAD = 0.5
+AHEAD = 1.0
 """Seconds by which an instance may be ahead of the schedule: it knows the shared clock as exactly
-as its replies are fast."""
+as its replies are fast, and so does the leader."""
 
 BEGINNINGS = 3
 """The calls that an instance may permit beyond its share, one for each time it begins to count."""
@@ -34,11 +34,17 @@ class RampChecks:
         self._begun: dict[tuple[str, int], tuple[Ramp, float]] = {}
         self._seen: dict[tuple[str, int, str], _Calls] = {}
 
-    def published(self, transition: Transition) -> None:
-        """A transition is in force."""
+    def published(self, transition: Transition, now: float) -> None:
+        """A transition is in force; its ramp began when it was decided.
+
+        Args:
+            transition: The transition.
+            now: The time of the store.
+        """
         if transition.ramp is not None:
             key = transition.circuit, transition.generation
-            self._begun.setdefault(key, (transition.ramp, self._world.loop.now))
+            began = self._world.loop.now - max(0.0, now - transition.at)
+            self._begun.setdefault(key, (transition.ramp, began))
 
     def passed(self, instance: str, breaker: Breaker) -> bool:
         """Check a permitted call; return whether it belongs to a ramp."""
