@@ -69,9 +69,8 @@ class StoredReports(Sequence[Report]):
         return self.complete(self.items[index])
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Sequence):
-            return tuple(self) == tuple(other)
-        return NotImplemented
+        complete = tuple(self)
+        return complete == (tuple(other) if isinstance(other, StoredReports) else other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))
