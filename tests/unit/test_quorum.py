@@ -50,13 +50,19 @@ class Fleet:
     """A leader's circuit, and the calls of instances."""
 
     def __init__(
-        self, strategy: Strategy, quorum: float, instances: int = 4, **surroundings: int
+        self,
+        strategy: Strategy,
+        quorum: float,
+        instances: int = 4,
+        *,
+        expected: int = 0,
+        expected_until: float = 0.0,
     ) -> None:
         policy = BreakerPolicy(strategy=strategy, quorum=quorum, backoff=ConstantBackoff(30))
         latest = Transition(circuit="c")
         self.now = 1000.0
         self.circuit = Circuit(
-            policy, latest, self.now, lambda: 0.5, Surroundings("leader", **surroundings)
+            policy, latest, self.now, lambda: 0.5, Surroundings("leader", expected, expected_until)
         )
         self.names = [f"i{number}" for number in range(instances)]
         for name in self.names:
