@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .._core._checks import check_name
 from .._core.backoff import LONGEST_WAIT
@@ -468,7 +468,7 @@ def _unpack_capabilities(packed: Any) -> frozenset[str]:
     and can read the first format only."""
     if not isinstance(packed, list):
         return frozenset()
-    words: list[Any] = packed[:MAX_CAPABILITIES]
+    words = cast(list[object], packed)[:MAX_CAPABILITIES]
     return frozenset(word for word in words if isinstance(word, str))
 
 
@@ -497,13 +497,14 @@ def decode_snapshot(text: str) -> CircuitSnapshot:
     def decode() -> CircuitSnapshot:
         version, generation, position, window, trial, retry_after, *more = _parse_json(text, list)
         _check_version({"v": version})
+        suspects = cast(list[object], more[0]) if more and isinstance(more[0], list) else []
         return CircuitSnapshot(
             _whole(generation),
             _valid_position(position),
             None if window is None else _unpack_window(window),
             None if trial is None else _unpack_trial(trial),
             _whole(retry_after) / 1000,
-            tuple(map(_unpack_suspicion, more[0])) if more and isinstance(more[0], list) else (),
+            tuple(map(_unpack_suspicion, suspects)),
         )
 
     return _guarded("snapshot", text, decode)
