@@ -96,8 +96,8 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def versions(session: nox.Session) -> None:
-    """This version in one fleet with one that writes further parts, each leading in turn, and with
-    the first one, which follows."""
+    """The first version and this one in one fleet, each leading in turn; then this one and one that
+    writes further parts."""
     session.install("-e", ".", *_group("tests"))
     if (ROOT / ".git/shallow").exists():
         source = (ROOT / "tests/versions/environments.py").read_text()

@@ -386,9 +386,27 @@ MUTATIONS = (
         11,
         "a disconnected instance uses its permit",
         "_core/admission.py",
-        "if self.generation < 0 else min(self.heard, self.told) + CUT_OFF\n",
-        "\n",
+        "min(self.heard, self.told) + CUT_OFF if self.heard > self.known_since else NEVER\n",
+        'float("inf")\n',
         "tests/unit/test_admission.py::TestUse::test_not_when_the_store_has_not_answered_for_a_while",
+    ),
+    Mutation(
+        11,
+        "a holder uses its permit before it has read what was decided before its note",
+        "_core/admission.py",
+        " if self.heard > self.known_since else NEVER\n",
+        "\n",
+        "tests/unit/test_admission.py"
+        "::TestUse::test_not_before_it_has_read_what_was_decided_before_the_leader_knew",
+    ),
+    Mutation(
+        11,
+        "the permits of a silent holder are forgotten while nobody else has calls",
+        "_core/circuit.py",
+        "            trial.lose_holder()\n",
+        "            self._trial = None\n",
+        "tests/unit/test_trials.py"
+        "::TestSilentHolder::test_keeps_its_permits_while_nobody_else_has_calls",
     ),
     Mutation(
         11,
@@ -442,8 +460,8 @@ MUTATIONS = (
         "versions 1",
         "a longer array is refused",
         "backends/_decoding.py",
-        "    generation, age, kind, count, label, *more = packed\n",
-        "    generation, age, kind, count, label, *more = packed[:6] if len(packed) < 7 else ()\n",
+        "    generation, age, kind, count, label, *_ = packed\n",
+        "    generation, age, kind, count, label = packed\n",
         "tests/protocol/test_vectors.py::TestFurtherParts::test_of_a_batch",
     ),
     Mutation(

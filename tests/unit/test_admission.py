@@ -8,6 +8,7 @@ from zenvark_web import State
 from zenvark_web._core.admission import CUT_OFF, TRIAL_RETRY_AFTER, Admission
 from zenvark_web._core.states import Grant, Transition, TrialNote
 
+INSTANT = 1e-3
 ME = "web-1"
 
 
@@ -40,9 +41,9 @@ def admission(*transitions: Transition, now: float = 100.0) -> Admission:
 
 
 def answer(made: Admission, now: float) -> None:
-    """The store answers to both questions: what is new, and whether it has taken a note in."""
-    made.heard(now)
-    made.told(made.generation, now)
+    """The store answers to both questions: whether it has taken a note in, and what is new."""
+    made.told(made.generation, now, now)
+    made.heard(now + INSTANT)
 
 
 class TestStates:
@@ -154,19 +155,44 @@ class TestUse:
         made.apply(granted(), 100, 0)
         made.heard(100)
         assert not made.take(100)
-        made.told(1, 100)
-        assert not made.take(100), "that was of another grant"
-        made.told(2, 100)
-        assert made.take(100)
+        made.told(1, 100, 100)
+        made.heard(101)
+        assert not made.take(101), "that was of another grant"
+        made.told(2, 101, 101)
+        made.heard(102)
+        assert made.take(102)
+
+    def test_not_before_it_has_read_what_was_decided_before_the_leader_knew(self) -> None:
+        """It may have been replaced between its last read and its note: by a leader that had not
+        heard of it for too long."""
+        made = Admission(ME)
+        made.apply(granted(permits=3), 100, 0)
+        made.heard(102)
+        made.told(2, 101.5, 103)
+        assert made.unconfirmed
+        assert not made.take(103)
+        made.heard(102.9)  # asked for before the reply
+        assert not made.take(103)
+        made.heard(103.1)
+        assert not made.unconfirmed
+        assert made.take(103.1)
+        made.told(2, 104, 105)
+        assert made.take(105), "it has been heard of all the time"
+        silent = 105 + 2 * CUT_OFF
+        made.heard(silent)
+        made.told(2, silent, silent)
+        assert not made.take(silent), "it has not"
+        made.heard(silent + INSTANT)
+        assert made.take(silent)
 
     def test_not_before_all_news_are_known(self) -> None:
         """A process that slept finds the grant, and further on that it has lost it."""
         made = Admission(ME)
         made.apply(granted(), 100, 0)
-        made.told(2, 100)
+        made.told(2, 100, 100)
         assert not made.take(100)
-        made.heard(100)
-        assert made.take(100)
+        made.heard(101)
+        assert made.take(101)
 
     @pytest.mark.parametrize("question", ["heard", "told"])
     def test_not_when_the_store_has_not_answered_for_a_while(self, question: str) -> None:
@@ -174,7 +200,7 @@ class TestUse:
         assert made.take(100 + CUT_OFF - 0.01)
         later = 100 + 5 * CUT_OFF
         made.heard(later if question == "heard" else 0)
-        made.told(2, later if question == "told" else 0)
+        made.told(2, later if question == "told" else 0, later)
         assert not made.take(100 + CUT_OFF)
         answer(made, later)
         assert made.take(later), "it is kept until it is used"
@@ -212,7 +238,7 @@ class TestUse:
     def test_nothing_is_granted_that_could_be_asked_for(self) -> None:
         made = admission(opened())
         made.heard(100)
-        made.told(1, 100)
+        made.told(1, 100, 100)
         assert not made.recall(1)
         assert made.note() is None
 

@@ -115,7 +115,7 @@ class Instance:
         """The oldest report, as it arrives: with the time that is left."""
         report = self.outbox.popleft()
         if report.trial is not None:
-            self.door.told(report.trial.generation, now)
+            self.door.told(report.trial.generation, now, now)
         left = (report.retry_after or 0.0) - now
         return replace(report, retry_after=left if left > 0 else None)
 
@@ -300,10 +300,14 @@ class Fleet(RuleBasedStateMachine):
             self._go_well()
 
     def _go_well(self) -> None:
-        """Half a second in which everything works."""
+        """Half a second in which everything works. Whoever has told of a grant reads on at once."""
         for instance in self._alive():
             while instance.inbox:
                 instance.receive(self.now)
+            self._say(instance)
+        self._wait(0.05)
+        for instance in self._alive():
+            instance.receive(self.now)
             self._call(instance)
             for call in list(instance.calls):
                 self._finish(instance, call, failed=False)
@@ -311,7 +315,7 @@ class Fleet(RuleBasedStateMachine):
         for lost in self.instances:
             if not lost.alive:
                 lost.inbox.clear()
-        self._wait(0.5)
+        self._wait(0.45)
 
     # Odds and ends
 

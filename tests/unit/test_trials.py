@@ -271,12 +271,24 @@ class TestSilentHolder:
         bench.demand("b")
         assert grant_of(bench).holder == "b"
 
-    def test_may_try_again_when_it_is_back(self) -> None:
+    def test_keeps_its_permits_while_nobody_else_has_calls(self) -> None:
+        """It may learn of its grant late, and use it."""
+        bench = half_opened(Bench(trial_calls=2))
+        assert bench.wait(HOLDER_SILENCE) is None
+        assert bench.demand("a") is None
+        bench.now += 100
+        assert bench.trial(unused=2) is None
+        assert bench.demand("b") is None
+        bench.trial(True, True)
+        assert bench.state is State.CLOSED
+
+    def test_has_lost_them_as_soon_as_somebody_else_has_calls(self) -> None:
         bench = half_opened(Bench())
         bench.wait(HOLDER_SILENCE)
-        bench.demand("a")
-        assert grant_of(bench).holder == "a"
-        assert bench.latest.generation == 3
+        assert bench.say(by="b", blocked=1, replayed=True) is None, "it was there before"
+        bench.demand("b")
+        assert (grant_of(bench).holder, bench.latest.generation) == ("b", 3)
+        assert bench.trial(True) is None, "of the grant that it has lost"
 
     def test_keeps_what_it_has_passed(self) -> None:
         bench = half_opened(Bench(trial_calls=3))

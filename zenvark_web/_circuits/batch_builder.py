@@ -53,7 +53,7 @@ class BatchBuilder:
         """Record that the store has the batch, or its first copy, whose reply was lost."""
         for circuit, _, _, note in self._parts:
             if note is not None:
-                circuit.admission.told(note.generation, self.sent_at)
+                circuit.admission.told(note.generation, self.sent_at, circuit.monotonic())
 
     @property
     def runs(self) -> Iterable[tuple[LocalCircuit, Sequence[PendingRun]]]:

@@ -347,6 +347,11 @@ class Table:
         """Whether this instance holds a grant, or takes part in a ramp."""
         return bool(self._holding)
 
+    @property
+    def has_unconfirmed_grants(self) -> bool:
+        """Whether a grant of this instance may be used after the next read of the states."""
+        return any(circuit.admission.unconfirmed for circuit in self.trials())
+
     def trials(self) -> Iterator[LocalCircuit]:
         """The local circuits with a grant of this instance, or in a ramp."""
         for name in tuple(self._holding):

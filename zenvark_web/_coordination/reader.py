@@ -39,6 +39,9 @@ WAIT_WITH_GRANTS = 0.5
 """Seconds to wait for new entries. An instance with a grant reads more often, because it may use
 its permits only while it knows that no other instance has them."""
 
+WAIT_TO_CONFIRM = 0.05
+"""The same while a trial call waits for that read."""
+
 MOST_PROBES = 100
 
 PROBE_PATIENCE = 10.0
@@ -221,7 +224,9 @@ class Reader:
     def _wait(self) -> float:
         if self._remainder is not None:
             return 0.0
-        return WAIT_WITH_GRANTS if self._table.holds_grants else WAIT
+        if not self._table.holds_grants:
+            return WAIT
+        return WAIT_TO_CONFIRM if self._table.has_unconfirmed_grants else WAIT_WITH_GRANTS
 
     async def _load(self) -> None:
         self._stale = False

@@ -26,6 +26,7 @@ FORCED_RETRY_AFTER = 60.0
 """The Retry-After of a rejection while an operator holds the circuit open without an end."""
 
 NEVER = float("-inf")
+NEVER_KNOWN = float("inf")
 
 
 class Admission:
@@ -218,15 +219,23 @@ class Admission:
             if known is not None:
                 known.heard = max(known.heard, asked)
 
-    def told(self, generation: int, asked: float) -> None:
+    def told(self, generation: int, asked: float, answered: float) -> None:
         """Record that the store has received a note on a grant.
 
         Args:
             generation: The grant's generation.
             asked: The monotonic second at which the note was sent for the first time.
+            answered: The monotonic second of the reply.
         """
         if self._granted is not None and self._granted.generation == generation:
-            self._granted.told = max(self._granted.told, asked)
+            self._granted.tell(asked, answered)
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether this instance holds unused permits, and has not yet read the states after its
+        first note."""
+        granted = self._granted
+        return granted is not None and granted.unused > 0 and granted.heard <= granted.known_since
 
     def recall(self, generation: int) -> bool:
         """Return the unused permits of a grant; the result is whether there is such a grant."""
@@ -282,20 +291,34 @@ class Admission:
 
 
 class _Permits:
-    __slots__ = ("generation", "grant", "heard", "held", "told", "unused")
+    __slots__ = ("generation", "grant", "heard", "held", "known_since", "told", "unused")
 
     def __init__(self, grant: Grant, generation: int) -> None:
         self.grant = grant
         self.generation = generation
         self.unused = grant.permits
         self.held = 0
-        self.heard = self.told = float("-inf")
+        self.heard = self.told = NEVER
+        self.known_since = NEVER_KNOWN
+
+    def tell(self, asked: float, answered: float) -> None:
+        """Record that the store has received a note, which was sent at one second and answered at
+        another."""
+        if asked > self.told + CUT_OFF:
+            self.known_since = answered
+        self.told = max(self.told, asked)
 
     @property
     def until(self) -> float:
         """The time until which the permits may be used. An instance that decides alone (in
-        generations below zero) has no such limit."""
-        return float("inf") if self.generation < 0 else min(self.heard, self.told) + CUT_OFF
+        generations below zero) has no such limit.
+
+        After its first note, and the first one after a silence, a holder waits for a read of the
+        states that was asked for after the reply: the leader may have replaced it before.
+        """
+        if self.generation < 0:
+            return float("inf")
+        return min(self.heard, self.told) + CUT_OFF if self.heard > self.known_since else NEVER
 
 
 class _Ascent:

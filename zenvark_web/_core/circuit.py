@@ -196,7 +196,7 @@ class Circuit:
         if self._trial is not None:
             if instance == self._trial.grant.holder:
                 return self._apply_note(self._trial, report.trial, now)
-            return self._recall(self._trial, now)
+            return self._take_from_holder(self._trial, now, replayed=replayed)
         transition = self._extend_wait(instance, at, now)
         if transition is None and report.blocked and not replayed:
             return self._grant_if_due(now)
@@ -520,13 +520,12 @@ class Circuit:
         return self._move(reason, now, grant=Grant(holder=holder, permits=1))
 
     def _grant(self, permits: int, passed: int, now: float) -> Transition | None:
-        me = self._surroundings.leader if self._asks_another else ""
-        holder = self._callers.likeliest(now, besides=me)
-        held = now < self._retry_after.until
-        if self._asks_another and (held or holder is None):  # back to health checks
+        holder = self._next_holder(now)
+        if holder is None and self._asks_another:  # back to health checks
             detail = "no instance had a call for a second opinion"
             return self._open(Reason(cause=Cause.CHECK_FAILED, detail=detail), now)
-        if holder is None or held:
+        if holder is None:
+            held = now < self._retry_after.until
             self._owed = (permits, passed)
             self._next_attempt_at = self._retry_after.until if held else None
             return None
@@ -537,9 +536,30 @@ class Circuit:
             grant=Grant(holder=holder, permits=permits, passed=passed),
         )
 
+    def _next_holder(self, now: float) -> str | None:
+        """The instance to grant permits to now, or None."""
+        if now < self._retry_after.until:
+            return None
+        me = self._surroundings.leader if self._asks_another else ""
+        return self._callers.likeliest(now, besides=me)
+
     def _replace_holder(self, trial: Trial, now: float) -> Transition | None:
         self._callers.discard(trial.grant.holder)
-        return self._trial_failed(trial, now) if trial.failed else self._continue_trial(trial, now)
+        if trial.failed:
+            return self._trial_failed(trial, now)
+        if trial.outstanding and not self._asks_another and self._next_holder(now) is None:
+            trial.lose_holder()
+            return None
+        return self._continue_trial(trial, now)
+
+    def _take_from_holder(
+        self, trial: Trial, now: float, *, replayed: bool
+    ) -> Transition | Recall | None:
+        """Another instance reports: it may get the permits of a lost holder, or have unused ones
+        recalled."""
+        if not trial.lost:
+            return self._recall(trial, now)
+        return None if replayed else self._replace_holder(trial, now)
 
     def _recall(self, trial: Trial, now: float) -> Recall | None:
         """Recall unused permits. They are granted again only after the holder has reported their

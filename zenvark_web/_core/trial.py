@@ -25,6 +25,8 @@ RECALL_AGAIN = 1.0
 TRIAL_PATIENCE = 60.0
 """Seconds without a result after which trial calls count as failed."""
 
+NEVER = float("inf")
+
 FRESH_DEMAND = 3.0
 """Seconds for which a report of blocked calls makes an instance a candidate."""
 
@@ -89,6 +91,7 @@ class Trial:
         "_next",
         "_rival_calls",
         "_rivals",
+        "_silent",
         "_time_to_use",
         "_unused",
         "failed",
@@ -104,6 +107,7 @@ class Trial:
         self._time_to_use = TIME_TO_USE * 2.0 ** min(recalls, MOST_DOUBLINGS)
         self._rival_calls = RIVAL_CALLS + recalls
         self._asked = False
+        self._silent = False
         self._may_recall_at: float | None = None
         self._rivals: Counter[str] = Counter()
         self._next: str | None = None
@@ -116,19 +120,33 @@ class Trial:
     @property
     def lost_at(self) -> float:
         """When the holder counts as lost, unless it reports."""
-        return self.reported_at + HOLDER_SILENCE
+        return NEVER if self._silent else self.reported_at + HOLDER_SILENCE
+
+    @property
+    def lost(self) -> bool:
+        """Whether the holder is lost, and no other instance has had the permits since."""
+        return self._silent
+
+    def lose_holder(self) -> None:
+        """Record that the holder is lost, while no other instance has callers. It keeps its permits
+        until another gets them: it may learn of its grant late, and use it."""
+        self._silent = True
 
     @property
     def recall_at(self) -> float | None:
         """When to recall unused permits: after the holder's time, if another instance had several
         blocked calls meanwhile, or has the next turn."""
+        if self._silent:
+            return None
         has_rival = max(self._rivals.values(), default=0) >= self._rival_calls
         elsewhere = self._next not in {None, self.grant.holder}
         return self._may_recall_at if self._unused and (has_rival or elsewhere) else None
 
     @property
-    def deadline(self) -> float:
+    def deadline(self) -> float | None:
         """When something is due, unless the holder reports."""
+        if self._silent:
+            return None
         recall_at = self.recall_at
         return self.lost_at if recall_at is None else min(self.lost_at, recall_at)
 
@@ -183,6 +201,7 @@ class Trial:
     def apply_note(self, note: TrialNote, now: float) -> None:
         """Apply the holder's note. Calls that never end count as failed after a while."""
         self.reported_at = now
+        self._silent = False
         self._unused = note.unused
         if self._may_recall_at is None:
             self._may_recall_at = now + self._time_to_use

@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from itertools import zip_longest
+from typing import Any, NamedTuple, TypeVar, cast
 
 from .._core._checks import check_name
 from .._core.backoff import LONGEST_WAIT
@@ -65,7 +66,7 @@ MAX_RUNS = 20_000
 """More than any instance sends in one batch."""
 
 REPORT_LENGTH = 7
-RUN_LENGTH = 6
+RUN_LENGTH = 5
 ZERO: Any = json.loads("0")
 """The 0 of JSON: an object of its own where numbers are compared, which `false` and 0.0 are not."""
 
@@ -96,8 +97,11 @@ def decode_batch(fields: Fields) -> Batch:
         reports = _parse_json(fields["reports"], list)
         _check_size(reports, len(fields["reports"]))
         words = _parse_json(fields["words"], list) if "words" in fields else [None] * len(reports)
-        ramps: Mapping[str, Any] = _parse_json(fields.get("ramps", "{}"), dict)
-        read, unreadable = _unpack_reports(zip(reports, words, strict=True), ramps, late)
+        more = _PerCircuit(
+            ramps=_parse_json(fields.get("ramps", "{}"), dict),
+            kinds=_parse_json(fields.get("kinds", "{}"), dict),
+        )
+        read, unreadable = _unpack_reports(zip(reports, words, strict=True), more, late)
         return Batch(
             instance=_valid_name(fields["instance"]),
             number=_whole(int(fields["number"])),
@@ -141,8 +145,15 @@ def _number_of_runs(report: Any) -> int:
         return 0
 
 
+class _PerCircuit(NamedTuple):
+    """What a batch says of some of its circuits, in fields of their own."""
+
+    ramps: Mapping[str, Any]
+    kinds: Mapping[str, Any]
+
+
 def _unpack_reports(
-    stored: Iterable[tuple[Any, Any]], ramps: Mapping[str, Any], late: float
+    stored: Iterable[tuple[Any, Any]], more: _PerCircuit, late: float
 ) -> tuple[StoredReports, MalformedEntryError | None]:
     """The reports that can be read, and the error of the others."""
     read: list[Report | Successes] = []
@@ -150,8 +161,7 @@ def _unpack_reports(
     for packed, word in stored:
         try:
             read.append(
-                _unpack_successes(packed, word, late)
-                or _unpack_report(packed, word, ramps.get(packed[0]), late)
+                _unpack_successes(packed, word, late) or _unpack_report(packed, word, more, late)
             )
         except Exception as error:  # rubbish breaks in ways that nobody thinks of
             failed.append(_unreadable("report", packed, error))
@@ -167,9 +177,9 @@ def _unpack_successes(packed: Any, word: Any, late: float) -> Successes | None:
     if len(packed) != REPORT_LENGTH or len(packed[1]) != 1 or len(packed[1][0]) != RUN_LENGTH:
         return None
     circuit, (run,), blocked, note, newest, hold, overdue = packed
-    generation, age, kind, count, label, failure_kind = run
+    generation, age, kind, count, label = run
     is_plain = kind is ZERO is blocked is overdue and label == ""
-    if not is_plain or not (note is hold is failure_kind is None):
+    if not is_plain or not (note is hold is None):
         return None
     if not (type(generation) is int is type(age) is type(count) is type(newest)):
         return None
@@ -199,12 +209,15 @@ def _complete(successes: Successes, late: float) -> Report:
     )
 
 
-def _unpack_report(packed: Any, word: Any, ramp: Any, late: float) -> Report:
+def _unpack_report(packed: Any, word: Any, more: _PerCircuit, late: float) -> Report:
     circuit, runs, blocked, note, generation, hold, overdue, *_ = packed
+    ramp, kinds = more.ramps.get(circuit), more.kinds.get(circuit, ())
     return Report(
         circuit=_valid_name(circuit),
         generation=_whole(generation),
-        runs=tuple(_unpack_run(run, late) for run in runs),
+        runs=tuple(
+            _unpack_run(run, kind, late) for run, kind in zip_longest(runs, kinds[: len(runs)])
+        ),
         blocked=_whole(blocked),
         trial=None if note is None else _unpack_note(note),
         retry_after=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
@@ -218,8 +231,8 @@ def _unpack_note(packed: Any) -> TrialNote:
     return TrialNote(_whole(generation), _whole(unused), _whole(held))
 
 
-def _unpack_run(packed: Any, late: float) -> Run:
-    generation, age, kind, count, label, *more = packed
+def _unpack_run(packed: Any, failure_kind: Any, late: float) -> Run:
+    generation, age, kind, count, label, *_ = packed
     if kind not in range(4):
         raise ValueError(f"unknown kind of result {kind!r}")
     return Run(
@@ -229,7 +242,7 @@ def _unpack_run(packed: Any, late: float) -> Run:
         count=_whole(count, least=1),
         age=late + _whole(age) / 1000,
         label=_string(label)[:64],
-        failure_kind=_valid_kind(more[0]) if more else None,
+        failure_kind=_valid_kind(failure_kind),
     )
 
 

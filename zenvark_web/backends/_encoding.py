@@ -54,6 +54,7 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         for report, known in zip(batch.reports, states, strict=True)
         if known is not None and known.ramp is not None
     }
+    kinds = {report.circuit: _kinds(report) for report in batch.reports if any(_kinds(report))}
     own = [report.circuit for report in batch.reports if report.protects_itself]
     fields = {
         "v": VERSION,
@@ -65,6 +66,8 @@ def encode_batch(batch: Batch) -> dict[str, str]:
     }
     if ramps:
         fields["ramps"] = _dump(ramps)
+    if kinds:
+        fields["kinds"] = _dump(kinds)
     if own:
         fields["own"] = _dump(own)
     return fields
@@ -86,7 +89,12 @@ def _pack_report(report: Report) -> list[Any]:
 def _pack_run(run: Run) -> list[Any]:
     kind = run.failed + 2 * run.slow
     label = well_formed(run.label)
-    return [run.generation, milliseconds(run.age), kind, run.count, label, run.failure_kind]
+    return [run.generation, milliseconds(run.age), kind, run.count, label]
+
+
+def _kinds(report: Report) -> list[str | None]:
+    """The kinds of a report's failures, run by run."""
+    return [run.failure_kind for run in report.runs]
 
 
 def _pack_state(known: KnownState) -> list[Any]:
@@ -179,17 +187,17 @@ def encode_account(account: Account) -> str:
 def encode_snapshot(snapshot: CircuitSnapshot) -> str:
     """The field of a circuit in the hash `tallies`."""
     window, trial = snapshot.window, snapshot.trial
-    return _dump(
-        [
-            VERSION,
-            snapshot.generation,
-            str(snapshot.position),
-            window and _pack_window(window),
-            trial and [trial.passed, trial.failed, _well_formed_counts(trial.failures)],
-            milliseconds(snapshot.retry_after_until),
-            [_pack_suspicion(suspicion) for suspicion in snapshot.suspects],
-        ]
-    )
+    packed = [
+        VERSION,
+        snapshot.generation,
+        str(snapshot.position),
+        window and _pack_window(window),
+        trial and [trial.passed, trial.failed, _well_formed_counts(trial.failures)],
+        milliseconds(snapshot.retry_after_until),
+    ]
+    if snapshot.suspects:
+        packed.append([_pack_suspicion(suspicion) for suspicion in snapshot.suspects])
+    return _dump(packed)
 
 
 def _pack_suspicion(suspicion: Suspicion) -> list[Any]:
