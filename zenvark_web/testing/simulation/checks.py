@@ -26,7 +26,7 @@ from collections import Counter
 from ..._circuits.batches import MAX_BATCHES
 from ..._circuits.runs import MAX_AGE, MAX_RUNS
 from ..._core.overrides import Override
-from ..._core.quorum import instances_needed, is_shared
+from ..._core.quorum import REPORTING, instances_needed, is_shared
 from ..._core.states import TRANSITIONS, Cause, Report, Run, State, Transition
 from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..._judging.health import MAX_CHECKS
@@ -173,7 +173,7 @@ class InvariantChecks:
         """Whether the results of the previous generation justify the transition."""
         circuit, before = transition.circuit, transition.generation - 1
         if transition.reason.cause in (Cause.TRIPPED, Cause.RAMP_FAILED):
-            self._check_quorum(circuit, before)
+            self._check_quorum(transition)
         if transition.reason.cause is Cause.TRIPPED:
             failures = self._ended[circuit, before, True]
             self._require(
@@ -201,11 +201,15 @@ class InvariantChecks:
                 f"{circuit} was opened again by {failures} failures of generation {before}",
             )
 
-    def _check_quorum(self, circuit: str, generation: int) -> None:
-        """Whether calls of enough instances have failed (Q1)."""
-        if not is_shared(self._quorum):
+    def _check_quorum(self, transition: Transition) -> None:
+        """Whether calls of enough instances have failed (Q1). A leader whose clock has gone ahead
+        finds that all others have been silent for too long."""
+        now, circuit = self._world.loop.now, transition.circuit
+        leaders = [host for host in self.hosts.present if host.name == transition.leader]
+        has_jumped = any(now - host.jumped_at < REPORTING for host in leaders)
+        if not is_shared(self._quorum) or has_jumped:
             return
-        now, seen = self._world.loop.now, self._reported.get(circuit, {})
+        generation, seen = transition.generation - 1, self._reported.get(circuit, {})
         reporting = sum(now - at < SURELY_REPORTING for at in seen.values())
         failed_on = self._failed_on.get((circuit, generation), set())
         self._require(
@@ -398,8 +402,14 @@ class InvariantChecks:
 
 
 def _ends_trial(transition: Transition) -> bool:
-    """Whether the transition begins a ramp after trial calls."""
-    return transition.reason.cause is Cause.RAMP and transition.previous is State.HALF_OPEN
+    """Whether the transition begins a ramp after trial calls. (A health check may pass during the
+    trial call of a second opinion, of which a new leader knows nothing.)"""
+    by_check = "health check" in transition.reason.detail
+    return (
+        transition.reason.cause is Cause.RAMP
+        and transition.previous is State.HALF_OPEN
+        and not by_check
+    )
 
 
 class _Streak:

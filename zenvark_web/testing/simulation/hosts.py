@@ -110,6 +110,7 @@ class SimulatedHost:
         self.paused: bool = False
         self.broken: int = 0
         self.born_at: float = world.loop.now
+        self.jumped_at: float = float("-inf")
         self._waiting: list[Step] = []
         self.rate: float = 1 + world.chance.uniform(-1e-3, 1e-3)
         self._since = world.loop.now
@@ -181,6 +182,7 @@ class SimulatedHost:
     def clock_jumps(self, seconds: float) -> None:
         """Set its clock forward."""
         self._then += seconds
+        self.jumped_at = self._world.loop.now
 
     def admits(self, step: Step) -> bool:
         """Refuse steps of a suspended or dead host, and timers that are not due by its clock."""
