@@ -23,6 +23,8 @@ from zenvark_web.testing._network import Server
 
 INSTANCES = 3
 STEPS = 120
+MESSAGES = 0.05
+"""Seconds that messages take at most: their order is not the same in every run of a process."""
 OUTCOMES = (Outcome.FAILURE, Outcome.SUCCESS, Outcome.IGNORED, Outcome.ANSWERED)
 
 
@@ -31,13 +33,15 @@ class Seen:
     """What a fleet has published, and the calls that it rejected, or would have."""
 
     transitions: list[tuple[object, ...]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
 
     def published(self, server: Server, transition: Transition) -> None:
         reason = transition.reason
         self.transitions.append(
-            (transition.generation, transition.state, reason.cause, str(reason), transition.at)
+            (transition.generation, transition.state, reason.cause, str(reason))
         )
+        self.times.append(transition.at)
 
     def appended(self, server: Server, batch: Batch) -> None:
         """Batches are the same as well, as far as they matter."""
@@ -95,6 +99,7 @@ def test_the_shadow_moves_as_its_twin_does(seeds: range) -> None:
     for seed in seeds:
         shadow, twin = lived(seed, observe=True), lived(seed, observe=False)
         assert shadow.transitions == twin.transitions, seed
+        assert shadow.times == pytest.approx(twin.times, rel=0, abs=MESSAGES), seed
         assert shadow.refused == twin.refused, seed
         moved += len(twin.transitions)
     assert moved > 2 * len(seeds), "something opens"

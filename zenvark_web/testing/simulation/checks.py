@@ -238,6 +238,7 @@ class InvariantChecks:
 
     def _begin_life(self, number: int, server: Server) -> None:
         self._lives.add((number, server.lives))
+        self._reported.clear()  # what the server has lost, its leader does not know
         for transition in server.store.load().transitions:
             self._newest.setdefault((number, server.lives, transition.circuit), transition)
 

@@ -18,6 +18,9 @@ AHEAD = 1.0
 """Seconds by which an instance may be ahead of the schedule: it knows the shared clock as exactly
 as its replies are fast, and so does the leader."""
 
+UNAWARE = 5.0
+"""Seconds for which an instance may not know that a server's clock was set, for lack of a reply."""
+
 BEGINNINGS = 3
 """The calls that an instance may permit beyond its share, one for each time it begins to count."""
 
@@ -60,7 +63,7 @@ class RampChecks:
         world = self._world
         due = ramp.share_at(world.loop.now - began + AHEAD)
         world.require(
-            world.clocks_set_at >= began or breaker.share <= due,
+            world.clocks_set_at >= began - UNAWARE or breaker.share <= due,
             f"{instance} permits a share of {breaker.share} of {breaker.name}, {due} is due",
         )
 
