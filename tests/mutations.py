@@ -552,8 +552,8 @@ MUTATIONS = (
         "ramps 5",
         "each step of a ramp has a window of its own",
         "_core/circuit.py",
-        "            self._ascent.count(run, now)\n",
-        "            self._ascent.count(run, now)\n"
+        "            self._ascent.count(run)\n",
+        "            self._ascent.count(run)\n"
         "            if self._ascent.share(now) != self._ascent.share(now - 5):\n"
         "                self._counting = Counting(self.policy.strategy)\n",
         "tests/unit/test_ramp_circuit.py::TestCounting::test_with_one_window_for_all_steps",

@@ -118,7 +118,7 @@ class CoordinatorState:
     @property
     def overrides(self) -> Mapping[str, OverrideRecord]:
         """The overrides in force, by circuit or pattern."""
-        return merged_by_name(shard.table.overrides.in_force for shard in self.shards)
+        return merged_by_name(shard.table.overrides.current for shard in self.shards)
 
     @property
     def breakers(self) -> Mapping[str, Breaker]:

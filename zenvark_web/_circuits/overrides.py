@@ -62,6 +62,14 @@ class OverrideBook:
         return self._known.in_force
 
     @property
+    def current(self) -> Mapping[str, OverrideRecord]:
+        """Those in force at this moment. While the coordinator does not run, nothing ends them."""
+        now = self._clock.monotonic()
+        return {
+            name: record for name, record in self.in_force.items() if now < self.ends_at(record)
+        }
+
+    @property
     def ended(self) -> list[OverrideRecord]:
         """The overrides that have ended here, and that the store still holds."""
         return list(self._known.ended)

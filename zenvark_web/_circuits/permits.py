@@ -324,12 +324,13 @@ class CarriedPermit(Permit):
         carrier: The flow that it is part of.
     """
 
-    __slots__ = ("_carrier", "_error", "_handed_over", "_handled", "_trial")
+    __slots__ = ("_carrier", "_error", "_handed_over", "_handled", "_trial", "counted")
 
     def __init__(self, local: LocalCircuit, generation: int, began: float, carrier: Flow) -> None:
         super().__init__(local, generation, began)
         self._carrier = carrier
-        self._trial = not local.admission.closed
+        self.counted = _counts(owner(carrier))
+        self._trial = not local.admission.closed and not local.admission.climbing
         self._handed_over = False
         self._error: BaseException | None = None
         self._handled = id(sys.exception())  # what is being handled already is none of this call's
@@ -369,10 +370,10 @@ class CarriedPermit(Permit):
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         self._resume_outer()
         if self._carrier[WHOSE] is not None:
-            if outcome is FAILURE and retry_after is not None:
+            if outcome is FAILURE and retry_after is not None and self.counted:
                 self._local.extend_retry_after(retry_after, self._local.monotonic())
             told(self._carrier, outcome, label, self._error or self._its_own(sys.exception()))
-        elif not self._trial and not (self._handed_over and outcome is SUCCESS):
+        elif self.counted and not self._trial and not (self._handed_over and outcome is SUCCESS):
             super()._settle(outcome, label, retry_after)  # it went on by itself
 
     def _its_own(self, error: BaseException | None) -> BaseException | None:
@@ -448,3 +449,11 @@ def _check_told(outcome: object, label: object, retry_after: object) -> None:
         raise TypeError(f"label must be a string such as 'HTTP 503', not {label!r}")
     if retry_after is not None and not is_number(retry_after):
         raise TypeError(f"retry_after must be a number of seconds or None, not {retry_after!r}")
+
+
+def _counts(outer: Permit | None) -> bool:
+    """Whether the outcome of a call inside another may change the circuit: not inside a call that
+    is uncounted itself."""
+    if isinstance(outer, CarriedPermit):
+        return outer.counted
+    return not isinstance(outer, UncountedPermit)

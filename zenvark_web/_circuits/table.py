@@ -98,7 +98,7 @@ class Table:
         for circuit in self._locals.all():
             circuit.begin_anew(self._home)
             circuit.own_state, circuit.protects_itself = State.CLOSED, False
-            circuit.admission.instance = self._name
+            circuit.admission.begin_anew(self._name)
             self._admit(circuit)
 
     def join(self, name: str) -> None:
@@ -124,8 +124,9 @@ class Table:
                 self._locals.add(circuit)
                 self._introduce(circuit)
             self.put_under(circuit)
-            if name in self._own:
-                circuit.own_state = self._own[name].state
+            own = self._own.get(name)
+            if own is not None:
+                circuit.own_state = own.state
             if name in self._alone or name in self._own or name in self.latest:
                 self._admit(circuit)
             else:

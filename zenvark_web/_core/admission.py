@@ -82,6 +82,15 @@ class Admission:
         self._granted: _Permits | None = None  # the fleet's, also while this instance is alone
         self._ascent: _Ascent | None = None
 
+    def begin_anew(self, instance: str) -> None:
+        """Drop the permits and the calls of the parent, in a forked process.
+
+        Args:
+            instance: The id of this process, or nothing before it is assigned.
+        """
+        self.instance = instance
+        self._trial = self._granted = self._ascent = None
+
     def apply(
         self, transition: Transition, now: float, retry_in: float, elapsed: float = 0.0
     ) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .overdue import Overdue
+from .overdue import OVERDUE_SILENCE, Overdue
 from .ramp import Ramp
 from .states import Cause, Reason, Run, TrialResults
 
 RAMP_PATIENCE = 60.0
-"""Seconds after the last step, or after the last result, in which a success must arrive, if calls
-failed or are in flight. Until then, the last share applies."""
+"""Seconds after the last step in which a success must arrive, if calls failed or are in flight.
+Until then, the last share applies."""
 
 LOOK_AGAIN = 1.0
 """Seconds between two decisions after the last step."""
@@ -22,13 +22,17 @@ class Ascent:
     Args:
         ramp: The schedule.
         began: The start, in the leader's seconds.
+        known_since: Since when this leader hears of its calls: later, after a takeover.
     """
 
-    __slots__ = ("_answered_at", "_ends_at", "_in_flight", "_look_at", "_ramp", "_results")
+    __slots__ = ("_decides_at", "_ends_at", "_in_flight", "_look_at", "_ramp", "_results")
 
-    def __init__(self, ramp: Ramp, began: float) -> None:
+    def __init__(self, ramp: Ramp, began: float, known_since: float) -> None:
         self._ramp = ramp
-        self._ends_at = self._answered_at = self._look_at = began + ramp.length
+        self._ends_at = began + ramp.length
+        heard = known_since + OVERDUE_SILENCE if known_since > began else began
+        self._look_at = self._ends_at
+        self._decides_at = max(self._ends_at, heard)
         self._in_flight = Overdue()
         self._results = TrialResults(0, 0)
 
@@ -41,7 +45,7 @@ class Ascent:
         """The share that applies now."""
         return self._ramp.share_at(now - self._ends_at + self._ramp.length)
 
-    def count(self, run: Run, now: float) -> None:
+    def count(self, run: Run) -> None:
         """Count results. A slow call proves no health."""
         results, bad = self._results, run.failed or run.slow
         failures = Counter(results.failures)
@@ -52,7 +56,6 @@ class Ascent:
             results.failed + run.count * bad,
             dict(failures.most_common(5)),
         )
-        self._answered_at = max(self._ends_at, now)
 
     def note_in_flight(self, instance: str, held: int, now: float) -> None:
         """Record the number of an instance's calls in flight."""
@@ -61,7 +64,8 @@ class Ascent:
     def verdict(self, now: float) -> Reason | None:
         """The reason to end the ramp, if it can be decided: passed with a success, or without calls
         that failed or are in flight; failed if none of both comes for a while."""
-        if now < self._ends_at:
+        if now < self._decides_at:
+            self._look_at = self._decides_at
             return None
         results, in_flight = self._results, self._in_flight.total(now)
         if results.passed:
@@ -70,7 +74,7 @@ class Ascent:
             return Reason(cause=Cause.RAMP_PASSED, detail=detail)
         if not results.failed and not in_flight:
             return Reason(cause=Cause.RAMP_PASSED, detail="no calls during the ramp")
-        if now < self._answered_at + RAMP_PATIENCE:
+        if now < self._decides_at + RAMP_PATIENCE:
             self._look_at = now + LOOK_AGAIN
             return None
         return self._no_answer(in_flight)

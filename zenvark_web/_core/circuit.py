@@ -291,7 +291,7 @@ class Circuit:
         if self.latest.state is State.OPEN:
             return None
         reason = Reason(cause=Cause.FORCED, detail=detail)
-        attempt = max(1, self.latest.attempt)
+        attempt = max(1, self._waits.next_attempt(self.latest, now) - 1)
         return self._move(reason, now, attempt=attempt, delay=self._waits.before(attempt))
 
     def release(self, now: float) -> None:
@@ -389,7 +389,7 @@ class Circuit:
         if latest.state is State.CLOSED:
             self._schedule_idle_check(now)
         elif latest.ramp is not None:
-            self._ascent = Ascent(latest.ramp, began=latest.at)
+            self._ascent = Ascent(latest.ramp, began=latest.at, known_since=now)
         elif latest.state is State.OPEN or not self._is_tried:
             self._next_attempt_at = latest.retry_at
         elif latest.grant is not None:
@@ -447,7 +447,7 @@ class Circuit:
         if self.latest.state is State.CLOSED:
             self._schedule_idle_check(now)
         elif self._ascent is not None:
-            self._ascent.count(run, now)
+            self._ascent.count(run)
         else:
             return None
         reason = self._counting.record(instance, run, at, now, self.faults)

@@ -67,6 +67,7 @@ class CommonCause:
         """Record that a circuit has results."""
         self._called.pop(circuit, None)  # the dict stays in order of time
         self._called[circuit] = now
+        _forget(self._called, now - CALLED)
 
     def holds_back(self, circuit: str, now: float) -> bool:
         """Record that a circuit trips; return whether it must stay closed."""

@@ -98,7 +98,8 @@ class Alone(OwnResults):
         for name, latest in self._table.latest.items():
             if latest.state is not State.CLOSED and self._concerns(name):
                 evaluator.begin(name)
-                if latest.ramp is not None:  # in this instance's own generation its share may grow
+                # In this instance's own generation the share may grow, unless an operator holds it.
+                if latest.ramp is not None and self._table.in_force(name) is latest:
                     self._table.decide_alone(replace(latest, generation=-self._starts[name]))
         for circuit, runs in list(self._outbox.unsent()):
             if self._concerns(circuit.name):

@@ -83,9 +83,20 @@ class SelfProtection(OwnResults):
 
     def _inner_generation(self, name: str, generation: int) -> int:
         if name not in self._starts:
+            self._forget_starts()
             self._numbers.newest += 1
             self._starts[name] = self._numbers.newest
         return super()._inner_generation(name, generation)
+
+    def _forget_starts(self) -> None:
+        """Forget where circuits began that the evaluator no longer keeps: names may be endless."""
+        if self._evaluator is not None and len(self._starts) > 2 * self._instance.max_breakers:
+            kept = self._evaluator.names
+            self._starts = {
+                name: start
+                for name, start in self._starts.items()
+                if name in kept or self._table.own(name) is not None
+            }
 
     # What the evaluator asks for
 
