@@ -642,7 +642,7 @@ MUTATIONS = (
         "page 3",
         "a viewer that never reads is kept",
         "asgi/_status/stream.py",
-        "anyio.move_on_after(LONGEST_SEND)",
+        "anyio.move_on_after(left)",
         "anyio.move_on_after(None)",
         "tests/page/test_stream.py::test_viewer_that_never_reads_is_dropped",
     ),

@@ -7,6 +7,8 @@ import pytest
 from tests.unit.bench import Bench, check, half_opened, opened, ramped
 from zenvark_web import Cause, ConsecutiveFailures, CountWindow, State
 from zenvark_web._core.ascent import RAMP_PATIENCE
+from zenvark_web._core.circuit import Circuit
+from zenvark_web._core.overdue import OVERDUE_SILENCE
 from zenvark_web._core.ramp import Ramp
 from zenvark_web._core.states import KnownState, Run, Transition
 
@@ -122,17 +124,24 @@ class TestEnding:
         assert "no answer" in str(it.latest.reason)
         assert it.now - it.latest.at < 1
 
-    def test_waits_from_the_last_result(self) -> None:
+    def test_failures_do_not_prolong_it(self) -> None:
         it = ramped(bench())
-        it.fail(1)
-        for _ in range(50):
-            it.wait(1)
-        it.fail(1)
         began = it.now
         while it.state is State.HALF_OPEN:
+            it.fail(1)
             it.wait(1)
         assert it.cause is Cause.RAMP_FAILED
-        assert it.now - began == pytest.approx(RAMP_PATIENCE, abs=1.1)
+        assert it.now - began < RAMP_PATIENCE + RAMP.length + 2
+
+    def test_a_new_leader_first_hears_of_the_calls_in_flight(self) -> None:
+        it = ramped(bench())
+        assert it.latest.ramp is not None
+        it.now = it.latest.at + it.latest.ramp.length - 0.5
+        it.circuit = Circuit(it.circuit.policy, it.latest, it.now, lambda: 0.5)
+        it.wait(1)
+        assert it.state is State.HALF_OPEN
+        it.wait(OVERDUE_SILENCE)
+        assert it.cause is Cause.RAMP_PASSED
 
 
 class TestCounting:

@@ -10,7 +10,7 @@ from ._checks import check_name
 
 T = TypeVar("T")
 
-WILDCARDS = {"*": ".*", "?": "."}
+WILDCARDS = frozenset("*?")
 
 
 class NamePatterns(Generic[T]):
@@ -55,7 +55,7 @@ class NamePatterns(Generic[T]):
 
 def is_pattern(name: str) -> bool:
     """Whether a name has wildcards."""
-    return not WILDCARDS.keys().isdisjoint(name)
+    return not WILDCARDS.isdisjoint(name)
 
 
 def _literal_length(pattern: str) -> int:
@@ -63,4 +63,12 @@ def _literal_length(pattern: str) -> int:
 
 
 def _regex(pattern: str) -> str:
-    return "".join(WILDCARDS.get(character, re.escape(character)) for character in pattern)
+    first, *more = (
+        "".join("." if each == "?" else re.escape(each) for each in part)
+        for part in pattern.split("*")
+    )
+    if not more:
+        return first
+    # Atomic groups: each part matches at its first place, for good. Backtracking into all of them
+    # would take exponential time for a hostile name.
+    return first + "".join(f"(?>.*?{part})" for part in more[:-1]) + ".*" + more[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -123,7 +124,15 @@ def _refuse_living(remains: Remains) -> None:
 def _agreed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise CommandError("nothing was deleted: without a terminal, pass --yes")
-    return input(question).strip().lower() in {"y", "yes"}
+    # The event loop's own handler would only note the first Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return input(question).strip().lower() in {"y", "yes"}
+    except EOFError:  # Ctrl-D
+        print()
+        return False
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _table(dead: Sequence[Remains]) -> Table:

@@ -23,7 +23,7 @@ def scope_of(environ: WSGIEnvironment) -> dict[str, Any]:
     """
     root = _text(environ.get("SCRIPT_NAME", ""))
     headers = [
-        (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1"))
+        (_bytes(name[5:].replace("_", "-").lower()), _bytes(str(value)))
         for name, value in environ.items()
         if name.startswith("HTTP_")
     ]
@@ -48,6 +48,10 @@ def start_message(status: str, headers: Iterable[tuple[str, str]]) -> dict[str, 
             (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
         ],
     }
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
 
 
 def _text(path: str) -> str:

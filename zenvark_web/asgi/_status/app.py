@@ -173,14 +173,11 @@ class StatusApp:
         return of_json({"version": records.VERSION, "policies": dict(texts)})
 
     async def _stream(self, scope: Scope) -> ASGIApp:
+        acts = await self._may_act(scope)  # before the count: what follows is one step
         if self._viewers >= MAX_VIEWERS:
             full = f"{MAX_VIEWERS} viewers are connected to this process already"
             raise Problem(503, full, headers={"retry-after": "5"})
-        greeting = {
-            "title": self._title,
-            "instance": self._coordinator.instance_id,
-            "acts": await self._may_act(scope),
-        }
+        greeting = {"title": self._title, "instance": self._coordinator.instance_id, "acts": acts}
         mark = header(scope, "last-event-id") or ""
         stream = EventStream(self._watch, mark, json.dumps(greeting).encode())
 

@@ -55,7 +55,8 @@ def listener_of(scope: Mapping[str, Any]) -> Listener | None:
     for descriptor in descriptors[:MAX_DESCRIPTORS]:
         with suppress(OSError):
             status = os.fstat(descriptor)
-            if stat.S_ISSOCK(status.st_mode) and _listens(descriptor, port):
+            is_socket = stat.S_ISSOCK(status.st_mode) and not os.get_blocking(descriptor)
+            if is_socket and _listens(descriptor, port):
                 return Listener(descriptor, _identity(status))
     return None
 

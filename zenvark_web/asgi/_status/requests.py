@@ -108,7 +108,7 @@ async def permitted(authorize: Authorize | None, scope: Scope, right: Right) -> 
     name: object = authorize(scope, right)
     if inspect.isawaitable(name):
         name = await name
-    if name is None:
+    if name is None or name == "":
         raise Problem(403, REFUSED)
     if not isinstance(name, str):
         raise TypeError(f"authorize must return the name of the actor or None, not {name!r}")

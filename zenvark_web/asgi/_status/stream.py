@@ -57,7 +57,7 @@ class EventStream:
         """Send events; return whether the viewer has read them all."""
         ends = time.monotonic() + LIFETIME
         text = f"retry: {RETRY}\nevent: greeting\ndata: ".encode() + self._greeting + b"\n\n"
-        while await _sent(send, text):
+        while await _sent(send, text, ends):
             self._sent = time.monotonic()
             found = await self._event(listener, ends)
             if found is None:
@@ -90,11 +90,12 @@ class EventStream:
         return f"event: {name}\nid: {board.mark}\ndata: ".encode() + data + b"\n\n"
 
 
-async def _sent(send: Send, text: bytes) -> bool:
+async def _sent(send: Send, text: bytes, ends: float) -> bool:
     """Send an event; return whether the viewer takes it."""
     for begin in range(0, len(text), PART):
         part = text[begin : begin + PART]
-        with anyio.move_on_after(LONGEST_SEND) as patience:
+        left = max(0.0, min(LONGEST_SEND, ends + QUIET - time.monotonic()))
+        with anyio.move_on_after(left) as patience:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         if patience.cancelled_caught:
             return False

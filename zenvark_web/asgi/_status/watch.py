@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import anyio
+
 from ..._circuits.shard import Shard, shard_of
 from ..._core.order import START, Position
 from ..._core.states import State, Suspicion, Transition
@@ -44,6 +46,11 @@ GLANCE = 0.25
 PATIENCE = 5.0
 """Seconds for all requests of one read."""
 
+AT_ONCE = 2
+MOST_WAITING = 20
+"""Reads of the store at once, and with those that wait. They share the connection, and the event
+loop, of the heartbeats."""
+
 HISTORY = 20
 """Transitions of a circuit to show."""
 
@@ -62,6 +69,8 @@ class Watch:
         self._shards = [_WatchedShard() for _ in shards_of(coordinator)]
         self._glanced = self._surveyed = self._named = -NAMES_INTERVAL
         self._surveying = False
+        self._room: anyio.Semaphore | None = None
+        self._asking = 0
         self._server = _address(shards_of(coordinator)[0].backend)
 
     async def refresh(self) -> None:
@@ -150,7 +159,7 @@ class Watch:
                     )
                 )
 
-            found = await self._ask(read)
+            found = await self._ask_at_once(read)  # one for all viewers
         except BackendError:
             self.away = True
             return
@@ -169,6 +178,19 @@ class Watch:
         return [each.view() for each in viewable]
 
     async def _ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Read the store for one request of a viewer, after those that came before."""
+        if self._room is None:
+            self._room = anyio.Semaphore(AT_ONCE)  # of the kind of loop that serves the page
+        if self._asking >= MOST_WAITING:
+            raise BackendError("too many requests to this page read the store: try again later")
+        self._asking += 1
+        try:
+            async with self._room:
+                return await self._ask_at_once(work)
+        finally:
+            self._asking -= 1
+
+    async def _ask_at_once(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async def bounded() -> T:
             try:
                 async with asyncio.timeout(PATIENCE):

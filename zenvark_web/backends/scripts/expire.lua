@@ -32,7 +32,7 @@ for i = 1, #fields, 2 do
             if now - tonumber(at) > LIFTED_FOR then
                 redis.call('HDEL', KEYS[2], name)
             end
-        elseif till ~= 'null' and (tonumber(till) <= now or ended[name] == number) then
+        elseif till ~= 'null' and ((tonumber(till) or math.huge) <= now or ended[name] == number) then
             local numbers = redis.call('HGET', KEYS[2], '') or '0'
             local last = tonumber(string.match(numbers, '(%d+)$') or '') or 0
             number = string.format('%.0f', math.max(last + 1, now))

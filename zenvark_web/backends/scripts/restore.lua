@@ -7,7 +7,23 @@
 --       4 length to keep of the states    5... circuit or pattern, record, ...
 -- Returns  1 written, 0 they have changed
 
-if (redis.call('HGET', KEYS[1], '') or '0') ~= ARGV[1] then
+-- The numbers as an instance reads and writes them, whoever has written them.
+local function canonical(stored)
+    local numbers = {}
+    for number in string.gmatch(stored, '%d+') do
+        table.insert(numbers, tonumber(number))
+    end
+    table.sort(numbers)
+    if string.find(stored, '[^%d ]') or #numbers == 0 or numbers[#numbers] > 2 ^ 53 then
+        return '0'
+    end
+    for i = 1, #numbers do
+        numbers[i] = string.format('%.0f', numbers[i])
+    end
+    return table.concat(numbers, ' ')
+end
+
+if canonical(redis.call('HGET', KEYS[1], '') or '0') ~= ARGV[1] then
     return 0
 end
 add(KEYS[2], ARGV[4], 'v', ARGV[3], 'overrides', string.match(ARGV[2], '(%d+)$'))

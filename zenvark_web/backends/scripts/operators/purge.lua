@@ -10,6 +10,9 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local present = redis.pcall('HGETALL', KEYS[1])
 if present.err then
+    if not string.find(present.err, 'WRONGTYPE', 1, true) then
+        return present -- not permitted, say: there may be instances
+    end
     present = {} -- another application's
 end
 local living, last = {}, -1
