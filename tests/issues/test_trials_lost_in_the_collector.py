@@ -37,8 +37,8 @@ def half_open_circuit(permits: int) -> LocalCircuit:
     grant = Grant(holder="web-1", permits=permits)
     trial = Transition(circuit="c", generation=2, state=State.HALF_OPEN, grant=grant)
     admission.apply(trial, NOW, 0)
+    admission.told(2, NOW - 1, NOW - 1)
     admission.heard(NOW)
-    admission.told(2, NOW)
     outbox = Outbox(make_instance(monotonic=lambda: NOW))
     return LocalCircuit("c", BreakerPolicy(), admission, outbox)
 
