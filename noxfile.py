@@ -19,7 +19,7 @@ TRACED = tuple(
     f"tests/{folder}"
     for folder in (
         *("unit", "contract", "coordination", "http", "asgi", "wsgi", "metrics", "cli"),
-        *("cluster", "simulation", "demo"),
+        *("cluster", "simulation", "demo", "page", "protocol"),
     )
 )
 # What strangers need not run: what went wrong once, frameworks of others, and the tests' own parts.

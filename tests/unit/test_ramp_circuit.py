@@ -125,7 +125,7 @@ class TestEnding:
         assert it.now - it.latest.at < 1
 
     def test_failures_do_not_prolong_it(self) -> None:
-        it = ramped(bench())
+        it = ramped(bench(strategy=ConsecutiveFailures(1_000)))
         began = it.now
         while it.state is State.HALF_OPEN:
             it.fail(1)

@@ -38,9 +38,15 @@ class NamePatterns(Generic[T]):
         for name in values:
             check_name(f"a name in {what}", name)
         wild = {name for name in values if is_pattern(name)}
-        self.exact = {name: value for name, value in values.items() if name not in wild}
-        self.names = sorted(filter(wild.__contains__, values), key=_literal_length, reverse=True)
-        self.patterns = [(re.compile(_regex(name)), values[name]) for name in self.names]
+        self.exact: dict[str, T] = {
+            name: value for name, value in values.items() if name not in wild
+        }
+        self.names: list[str] = sorted(
+            filter(wild.__contains__, values), key=_literal_length, reverse=True
+        )
+        self.patterns: list[tuple[re.Pattern[str], T]] = [
+            (re.compile(_regex(name)), values[name]) for name in self.names
+        ]
 
     def find(self, name: str) -> T | None:
         """The value of a circuit, or None."""

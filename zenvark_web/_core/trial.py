@@ -136,8 +136,6 @@ class Trial:
     def recall_at(self) -> float | None:
         """When to recall unused permits: after the holder's time, if another instance had several
         blocked calls meanwhile, or has the next turn."""
-        if self._silent:
-            return None
         has_rival = max(self._rivals.values(), default=0) >= self._rival_calls
         elsewhere = self._next not in {None, self.grant.holder}
         return self._may_recall_at if self._unused and (has_rival or elsewhere) else None

@@ -13,7 +13,7 @@ from .._operators.texts import STATES, counted, escaped
 from ..backends.base import OverrideRecord, Probe
 from .blocks import Line, Page, Part, line
 
-EFFECTS = {
+EFFECTS: dict[Override | None, str] = {
     Override.FORCE_OPEN: "All calls are rejected. At the end, the circuit recovers by a health "
     "check or trial calls.",
     Override.FORCE_CLOSED: "All calls are permitted, and metrics and alerts show a closed circuit.",
