@@ -1,11 +1,17 @@
 """What one instance lets pass, by its own clock and memory."""
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from zenvark_web import State
 from zenvark_web._core.admission import CUT_OFF, TRIAL_RETRY_AFTER, Admission
+from zenvark_web._core.overrides import Override, OverrideRecord
 from zenvark_web._core.states import Grant, Transition, TrialNote
 
 INSTANT = 1e-3
@@ -263,3 +269,63 @@ def test_permits_are_conserved(steps: list[str], permits: int) -> None:
             held -= 1
             used += step == "used"
         assert 0 <= held + used <= permits
+
+
+FORCED_OPEN = OverrideRecord(
+    circuit="c",
+    mode=Override.FORCE_OPEN,
+    reason="why",
+    actor="ops",
+    at=0.0,
+    until=None,
+    number=1,
+)
+
+
+@pytest.mark.untraced
+class TestOtherThreads:
+    """Another thread may look between any two steps: its next call meets what it has read."""
+
+    @pytest.mark.parametrize(
+        ("before", "change", "after"),
+        [
+            ([], lambda made: made.apply(opened(), 100.0, 5.0), State.OPEN),
+            ([opened()], lambda made: made.apply(closed(), 100.0, 0.0), State.CLOSED),
+            ([], lambda made: made.put_under(FORCED_OPEN, 200.0), State.OPEN),
+        ],
+        ids=["opened", "closed", "forced open"],
+    )
+    def test_calls_meet_the_state_that_is_shown(
+        self, before: list[Transition], change: Callable[[Admission], None], after: State
+    ) -> None:
+        made = admission(*before)
+        seen: list[tuple[State, bool]] = []
+
+        def look(frame: FrameType, event: str, argument: object) -> Any:
+            if frame.f_code in CHANGES:
+                seen.append((made.met(100.0), passes(made)))
+                return look
+            return None
+
+        sys.settrace(look)
+        try:
+            change(made)
+        finally:
+            sys.settrace(None)
+        assert len(seen) > 5
+        assert made.met(100.0) is after
+        assert [passed for state, passed in seen if state is after] == [
+            after is State.CLOSED for state, _ in seen if state is after
+        ]
+
+
+CHANGES = {
+    method.__code__ for method in (Admission.apply, Admission.put_under, Admission._set_shortcuts)
+}
+
+
+def passes(made: Admission) -> bool:
+    """Whether a call passes now, asked in the order in which a breaker asks."""
+    if made.plain is not None:
+        return True
+    return made.mode(100.0) is not Override.FORCE_OPEN and made.closed

@@ -106,18 +106,19 @@ class Admission:
         self._trial = self._permits(transition)
         if transition.generation >= 0:
             self._granted = self._trial
-        self.state = transition.state
         self.closed = transition.state is State.CLOSED
         self.generation = transition.generation
         self._retry_at = now + retry_in
-        self._set_shortcuts()
+        self._set_shortcuts(transition.state)
+        # Last: the next call of another thread that reads the new state meets it.
+        self.state = transition.state
 
-    def _set_shortcuts(self) -> None:
+    def _set_shortcuts(self, state: State) -> None:
         """Decide whether calls pass, or are rejected, without asking for anything else. Only the
         verdict takes the shortcuts: under an override, a call asks for its end."""
         override = self._override
         forced = override is not None and override.mode is Override.FORCE_OPEN
-        plainly_shut = self.state is State.OPEN and override is None and not self._observes
+        plainly_shut = state is State.OPEN and override is None and not self._observes
         self.shut_until = self._retry_at if plainly_shut else NEVER
         # Last: a call of another thread that reads None then reads the rest. And one value, so that
         # it reads whether it passes and the generation that it counts in at one moment.
@@ -130,8 +131,10 @@ class Admission:
             override: The override.
             until: The monotonic second at which it ends.
         """
+        # First: the next call of another thread that reads the override asks for it.
+        self.plain = None
         self._override, self._override_until = override, until
-        self._set_shortcuts()
+        self._set_shortcuts(self.state)
 
     def override(self, now: float) -> OverrideRecord | None:
         """The override in force at this monotonic second."""
