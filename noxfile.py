@@ -14,14 +14,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 OLDEST_SERVER = ".redis-oldest"  # tests/helpers/servers.py looks here
 
 PARALLEL = ("-n", "4", "--dist", "loadgroup")  # most tests wait for most of their time
-# What reaches the code; the other folders try servers, frameworks and pages.
-TRACED = tuple(
-    f"tests/{folder}"
-    for folder in (
-        *("unit", "contract", "coordination", "http", "asgi", "wsgi", "metrics", "cli"),
-        *("cluster", "simulation", "demo", "page", "protocol"),
-    )
-)
+QUICK = ("-m", "not slow and not untraced")
 # What strangers need not run: what went wrong once, frameworks of others, and the tests' own parts.
 BESIDE = tuple(f"tests/{folder}" for folder in ("issues", "frameworks", "helpers", "docs"))
 THOROUGH = {"HYPOTHESIS_PROFILE": "thorough"}
@@ -43,29 +36,39 @@ nox.options.sessions = [
 @nox.session
 def tests(session: nox.Session) -> None:
     """The suite against the current and the oldest server, without its slow tests and those of
-    `regressions`."""
+    `regressions`. With `CI` set it is traced, and `nox -s coverage -- report` tells the rest."""
     session.install("-e", ".", *_group("tests"))
     _provide_oldest_server(session)
-    suite = (*PARALLEL, *(f"--ignore={folder}" for folder in BESIDE))
-    session.run("python", "-m", "pytest", *(session.posargs or suite))
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+    elif os.environ.get("CI"):
+        _trace(session)
+    else:
+        session.run("python", "-m", "pytest", *_suite())
 
 
 @nox.session
 def regressions(session: nox.Session) -> None:
-    """What went wrong once, the frameworks of others, the tests' own helpers, and the pages."""
+    """What went wrong once, the frameworks of others, the tests' own helpers, the pages, and what
+    computes for long."""
     session.install("-e", ".", *_group("tests"))
     _provide_oldest_server(session)
-    session.run("python", "-m", "pytest", *(session.posargs or (*PARALLEL, *BESIDE)))
+    if session.posargs:
+        session.run("python", "-m", "pytest", *session.posargs)
+        return
+    session.run("python", "-m", "pytest", *PARALLEL, *BESIDE)
+    session.run("python", "-m", "pytest", *PARALLEL, "-m", "not slow and untraced")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """What the suite reaches of the code. A session of its own: tracing doubles the time."""
-    session.install("-e", ".", *_group("tests"))
-    _provide_oldest_server(session)
-    session.run("coverage", "erase")
-    quick = ("-m", "not slow and not untraced", *TRACED)
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *quick)
+    """What the tests of `tests` reach of the code; `-- report` after they ran traced."""
+    if session.posargs == ["report"]:
+        session.install(*_group("coverage"))
+    else:
+        session.install("-e", ".", *_group("tests"))
+        _provide_oldest_server(session)
+        _trace(session)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=zenvark_web/_core/*", "--fail-under=100")
@@ -233,6 +236,15 @@ def benchmarks(session: nox.Session) -> None:
 
 def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _suite() -> tuple[str, ...]:
+    return (*PARALLEL, *QUICK, *(f"--ignore={folder}" for folder in BESIDE))
+
+
+def _trace(session: nox.Session) -> None:
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *_suite())
 
 
 def _provide_oldest_server(session: nox.Session) -> None:
