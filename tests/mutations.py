@@ -157,8 +157,9 @@ MUTATIONS = (
         6,
         "a call counts in the generation of its end",
         "breaker.py",
-        "            local.succeeded(generation, ended, ended - began)\n        else:\n",
-        "            local.succeeded(local.admission.generation, ended, 0.001)\n        else:\n",
+        "            local.succeeded(generation, began, ended, ended - began)\n        else:\n",
+        "            local.succeeded(local.admission.generation, began, ended, 0.0)\n"
+        "        else:\n",
         "tests/coordination/test_ways_of_a_call.py::test_all_record_the_same",
     ),
     Mutation(
@@ -621,6 +622,23 @@ MUTATIONS = (
         "        self._alone.pop(name, None)\n        self._drop_own(name)\n",
         "        self._alone.pop(name, None)\n",
         "tests/coordination/test_quorum.py::test_the_fleets_transition_overrules_it",
+    ),
+    Mutation(
+        "quorum 5",
+        "calls that outlive an own decision count for the next one",
+        "_circuits/local.py",
+        "        outlived = began < self.own_since\n",
+        "        outlived = False\n",
+        "tests/coordination/test_quorum.py"
+        "::test_calls_that_outlive_its_own_decision_count_for_the_fleet_only",
+    ),
+    Mutation(
+        "quorum 5",
+        "calls in flight that outlive an own decision count for the next one",
+        "_circuits/local.py",
+        "count_slow(self.admission.generation, now, self.own_since)[0]",
+        "count_slow(self.admission.generation, now)[0]",
+        "tests/coordination/test_quorum.py::test_nor_do_slow_calls_in_flight",
     ),
     Mutation(
         "page 2",

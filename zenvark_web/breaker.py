@@ -349,7 +349,7 @@ class Breaker:
         if flow[WORD] is None and flow[OWNER] is None:
             flow[WHOSE] = None  # it stays behind, settled: to set the variable back takes longer
             ended = monotonic()
-            local.succeeded(generation, ended, ended - began)
+            local.succeeded(generation, began, ended, ended - began)
         else:
             permit_of(flow).returned(result)
         return result
@@ -393,7 +393,7 @@ class Breaker:
         if flow[WORD] is None and flow[OWNER] is None and type(result) in PLAIN:
             flow[WHOSE] = None
             ended = monotonic()
-            local.succeeded(generation, ended, ended - began)
+            local.succeeded(generation, began, ended, ended - began)
             return result
         permit = permit_of(flow)
         flow[OWNER] = ref(permit)  # the result may be a future that is lost

@@ -124,7 +124,8 @@ async def test_what_comes_as_a_run_ends_is_taken_in_by_the_next() -> None:
     async with coordinator:
         pass
     handover = circuit_of(breaker).handover
-    handover._put(True, circuit_of(breaker)._record, (0, False, "", time.monotonic(), 0.0))
+    now = time.monotonic()
+    handover._put(True, circuit_of(breaker)._record, (0, None, now, now, 0.0))
     assert coordinator.statistics.recorded == 0
     async with coordinator:
         assert sum(breaker.successes.counts) == 1
@@ -151,6 +152,11 @@ async def test_a_loop_that_looks_late_leaves_the_line_to_another_thread(
     assert all(took_in)
 
 
+def record(circuit: LocalCircuit, failure: str | None = None) -> None:
+    now = time.monotonic()
+    circuit.record(0, failure, now, now, 0.0)
+
+
 def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     instance = make_instance()
     statistics, outbox = instance.statistics, Outbox(instance)
@@ -158,12 +164,12 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
 
     async def open_outbox() -> None:
         outbox.open(lambda urgent: None, SlowCallMonitor(instance.host))
-        circuit.record(0, False, "", time.monotonic(), 0.0)
-        elsewhere(lambda: circuit.record(0, False, "", time.monotonic(), 0.0))
+        record(circuit)
+        elsewhere(lambda: record(circuit))
 
     def call(_: int) -> None:
         for _ in range(CALLS):
-            circuit.record(0, True, "", time.monotonic(), 0.0)
+            record(circuit, "boom")
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(open_outbox())

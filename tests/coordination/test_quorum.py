@@ -9,7 +9,9 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    CountWindow,
     Outcome,
+    Permit,
     State,
     StateChange,
     Suspect,
@@ -99,6 +101,73 @@ def test_it_recovers_by_one_trial_call_and_counts_again() -> None:
         call(good, failed=False)
         fleet.advance()
         assert breaker(good).state is State.CLOSED
+
+
+def begin(coordinator: Coordinator, calls: int) -> list[Permit]:
+    """Begin calls; return their permits."""
+    return [breaker(coordinator).acquire() for _ in range(calls)]
+
+
+def recover(fleet: Fleet, coordinator: Coordinator) -> None:
+    """Have an instance that protects itself make the trial call with which it ceases to."""
+    for _ in range(25):
+        if breaker(coordinator).own_state is State.CLOSED:
+            return
+        call(coordinator, failed=False)
+        fleet.advance(1.0)
+    raise AssertionError("it protects itself for ever")
+
+
+def test_calls_that_outlive_its_own_decision_count_for_the_fleet_only() -> None:
+    """As with generations: what began before it opened cannot open it again after it has closed."""
+    with Fleet(policy=POLICY) as fleet:
+        good, bad = fleet.coordinator(), fleet.coordinator()
+        for each in (good, bad):
+            call(each, failed=False)
+        fleet.advance()
+        old = begin(bad, 10)
+        fail(bad, 5)
+        fleet.advance()
+        assert breaker(bad).own_state is State.OPEN
+        recover(fleet, bad)
+        before = bad.statistics.recorded
+        for permit in old[:5]:
+            permit.record(Outcome.FAILURE, "ReadTimeout")
+        fleet.advance()
+        assert breaker(bad).own_state is State.CLOSED
+        assert bad.statistics.recorded == before + 5  # and reported
+        new = begin(bad, 4)
+        for permit in [*new, *old[5:]]:
+            permit.record(Outcome.FAILURE, "ReadTimeout")
+        fleet.advance()
+        assert breaker(bad).own_state is State.CLOSED, "four failures are not enough"
+        fail(bad, 1)
+        fleet.advance()
+        assert breaker(bad).own_state is State.OPEN
+
+
+def test_nor_do_slow_calls_in_flight() -> None:
+    strategy = CountWindow(10, 0.5, 5, slow_rate=0.5)
+    policy = BreakerPolicy(strategy=strategy, backoff=ConstantBackoff(2), quorum=2, slow_call=8.0)
+    with Fleet(policy=policy) as fleet:
+        good, bad = fleet.coordinator(), fleet.coordinator()
+        for each in (good, bad):
+            for _ in range(10):
+                call(each, failed=False)
+        fleet.advance()
+        old = begin(bad, 10)
+        fail(bad, 10)
+        fleet.advance()
+        recover(fleet, bad)
+        for _ in range(10):
+            call(bad, failed=False)
+        fleet.advance(10.0)  # now the old ones are slow
+        assert breaker(bad).own_state is State.CLOSED
+        new = begin(bad, 10)
+        fleet.advance(10.0)
+        assert breaker(bad).own_state is State.OPEN
+        for permit in [*old, *new]:
+            permit.record(Outcome.IGNORED)
 
 
 def test_an_outage_of_all_opens_for_all() -> None:

@@ -32,13 +32,15 @@ class InFlight:
         """Remove a call that has ended, or whose duration no longer counts."""
         self.began.pop(call, None)
 
-    def count_slow(self, generation: int, now: float) -> tuple[int, float | None]:
-        """The number of a generation's calls that exceed the limit, and the time at which the next
-        call will (None without further calls)."""
+    def count_slow(
+        self, generation: int, now: float, since: float = float("-inf")
+    ) -> tuple[int, float | None]:
+        """The number of a generation's calls that began since a time and exceed the limit, and the
+        time at which the next call will (None without further calls)."""
         overdue = 0
         # A list at one go: other threads, and the garbage collector, go on meanwhile.
         for theirs, began in list(self.began.values()):
             if began + self.limit > now:
                 return overdue, began + self.limit
-            overdue += theirs == generation
+            overdue += theirs == generation and began >= since
         return overdue, None

@@ -78,6 +78,10 @@ class LocalCircuit:
         policy: Its settings on this instance.
         admission: Decides which calls are permitted.
         home: The part that it shares with other circuits.
+
+    Attributes:
+        own_since: The monotonic second at which this instance last ceased to protect itself. Calls
+            that began before do not count for its own decisions.
     """
 
     __slots__ = (
@@ -104,6 +108,7 @@ class LocalCircuit:
         "name",
         "notifier",
         "outcomes",
+        "own_since",
         "own_state",
         "plain_outcomes",
         "policy",
@@ -122,6 +127,7 @@ class LocalCircuit:
         self.plain_outcomes: bool = policy.classify is None
         self.admission: Admission = admission
         self.own_state: State = State.CLOSED
+        self.own_since: float = float("-inf")
         self.protects_itself: bool = False
         self._retry_after_until = float("-inf")
         self._connect(home)
@@ -160,13 +166,14 @@ class LocalCircuit:
         """Continue in a forked process, with nothing of the parent's runs."""
         self._connect(home)
 
-    def succeeded(self, generation: int, ended: float, elapsed: float) -> None:
+    def succeeded(self, generation: int, began: float, ended: float, elapsed: float) -> None:
         """Record a successful call, from any thread.
 
         Args:
             generation: The generation in which the call began.
+            began: The monotonic second at which it began.
             ended: The monotonic second at which it ended.
-            elapsed: The seconds it took.
+            elapsed: The seconds it took, without pauses.
         """
         run = self._newest_success
         if (
@@ -174,28 +181,30 @@ class LocalCircuit:
             and run.generation == generation
             and ended < run.until
             and elapsed <= self.slow_after
+            and began >= self.own_since
             and self.handover.thread == get_ident()
         ):
             self.successes.recent.append(elapsed)
             run.count += 1
             run.ended = ended
         else:
-            self.record(generation, False, "", ended, elapsed)
+            self.record(generation, None, began, ended, elapsed)
 
     def record(
-        self, generation: int, failed: bool, label: str, ended: float, elapsed: float
+        self, generation: int, failure: str | None, began: float, ended: float, elapsed: float
     ) -> None:
         """Record a call's result, from any thread.
 
         Args:
             generation: The generation in which the call began.
-            failed: Whether it failed.
-            label: The name of the failure.
+            failure: The name of its failure; None if it succeeded.
+            began: The beginning of the call in monotonic seconds.
             ended: The end of the call in monotonic seconds.
-            elapsed: The duration in seconds.
+            elapsed: The duration in seconds, without pauses.
         """
-        urgent = failed or elapsed > self.slow_after or self.admission.urgent
-        result = (generation, failed, _storable(label), ended, elapsed)
+        urgent = failure is not None or elapsed > self.slow_after or self.admission.urgent
+        label = None if failure is None else _storable(failure)
+        result = (generation, label, began, ended, elapsed)
         handover = self.handover
         if not handover.hand_over(urgent, self._record, *result):
             handover.turn_away()
@@ -203,18 +212,21 @@ class LocalCircuit:
             self._idle.lost_result(self.name)
 
     def _record(
-        self, generation: int, failed: bool, label: str, ended: float, elapsed: float
+        self, generation: int, failure: str | None, began: float, ended: float, elapsed: float
     ) -> None:
+        failed, label = failure is not None, failure or ""
         (self.failures if failed else self.successes).observe(elapsed)
         if failed:
             self.failure_kinds[kind_of(label)] += 1
         slow = elapsed > self.slow_after
+        outlived = began < self.own_since
         run = self._newest
         if (
             run is not None
             and run.generation == generation
             and run.failed is failed
             and run.slow is slow
+            and run.outlived is outlived
             and run.label == label
             and ended < run.until
         ):
@@ -223,7 +235,8 @@ class LocalCircuit:
         elif self._budget.used < self._budget.limit or self._make_room():
             self._budget.used += 1
             run = self._newest = PendingRun(generation, failed, slow, label, ended)
-            self._newest_success = None if failed or slow else run
+            run.outlived = outlived
+            self._newest_success = None if failed or slow or outlived else run
             self._runs.append(run)
         else:
             self._budget.lost(1)
@@ -235,8 +248,7 @@ class LocalCircuit:
         unseen: list[PendingRun] = []
         for run in self._runs:
             if run.shown < run.count:
-                part = PendingRun(run.generation, run.failed, run.slow, run.label, run.ended)
-                part.count = run.count - run.shown
+                part = run.part(run.count - run.shown)
                 run.shown = run.count
                 unseen.append(part)
         return unseen
@@ -295,6 +307,11 @@ class LocalCircuit:
         """Return the number of slow calls in flight, and the time at which the next one becomes
         slow."""
         return self.in_flight.count_slow(self.admission.generation, now)
+
+    def own_slow_in_flight(self, now: float) -> int:
+        """Return the number of slow calls in flight that count for this instance's own
+        decisions."""
+        return self.in_flight.count_slow(self.admission.generation, now, self.own_since)[0]
 
     def report_slow(self, *, urgent: bool) -> None:
         """Report the number of slow calls in flight."""

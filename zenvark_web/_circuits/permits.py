@@ -192,11 +192,11 @@ class Permit:
         if outcome is ANSWERED and elapsed <= local.slow_after:
             return
         if outcome is not FAILURE:  # a slow answered call counts as slow
-            local.succeeded(self._generation, now, elapsed)
+            local.succeeded(self._generation, self._began, now, elapsed)
             return
         if retry_after is not None:
             local.extend_retry_after(retry_after, now)
-        local.record(self._generation, True, label, now, elapsed)
+        local.record(self._generation, label, self._began, now, elapsed)
 
     def __enter__(self) -> Permit:
         self.carry()

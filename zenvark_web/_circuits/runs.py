@@ -14,19 +14,47 @@ RUN_SPAN = 1.0
 
 
 class PendingRun:
-    """A run of consecutive results with the same outcome that has not been sent."""
+    """A run of consecutive results with the same outcome that has not been sent.
 
-    __slots__ = ("count", "ended", "failed", "generation", "label", "shown", "slow", "until")
+    Args:
+        generation: The generation in which its calls began.
+        failed: Whether they failed.
+        slow: Whether they were slow.
+        label: The name of their failure.
+        ended: The monotonic second at which the first of them ended.
+
+    Attributes:
+        outlived: Whether they began before an own decision of this instance that is over.
+    """
+
+    __slots__ = (
+        "count",
+        "ended",
+        "failed",
+        "generation",
+        "label",
+        "outlived",
+        "shown",
+        "slow",
+        "until",
+    )
 
     def __init__(self, generation: int, failed: bool, slow: bool, label: str, ended: float) -> None:
         self.generation: int = generation
         self.failed: bool = failed
         self.slow: bool = slow
         self.label: str = label
+        self.outlived: bool = False
         self.count: int = 1
         self.shown: int = 0  # of these, how many a listener has seen
         self.ended: float = ended
         self.until: float = ended + RUN_SPAN
+
+    def part(self, count: int) -> PendingRun:
+        """Return a run of so many of its newest results."""
+        part = PendingRun(self.generation, self.failed, self.slow, self.label, self.ended)
+        part.outlived, part.count = self.outlived, count
+        return part
 
 
 class RunBudget:

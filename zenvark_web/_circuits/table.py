@@ -278,6 +278,8 @@ class Table:
         circuit = self._locals.get(name)
         if circuit is not None:
             circuit.own_state = state
+            if state is State.CLOSED:  # calls from before it opened have been decided upon
+                circuit.own_since = self._clock.monotonic()
 
     def renew_waits(self) -> None:
         """Recompute the waits of open circuits by the shared clock, because this host's clock stood

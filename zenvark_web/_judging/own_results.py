@@ -86,7 +86,7 @@ class OwnResults:
         self._evaluate(circuit)
         now = self._clock.monotonic()
         generation = max(0, self._inner_generation(circuit.name, circuit.admission.generation))
-        overdue, _ = circuit.slow_in_flight(now)
+        overdue = circuit.own_slow_in_flight(now)
         retry_after = circuit.retry_after_left(now)
         self._apply(
             Report(circuit.name, generation=generation, retry_after=retry_after, overdue=overdue)
@@ -108,7 +108,9 @@ class OwnResults:
             self._apply_run(circuit, run)
 
     def _apply_run(self, circuit: LocalCircuit, run: PendingRun) -> None:
-        """Evaluate one run of results."""
+        """Evaluate one run of results, unless an own decision came and went during its calls."""
+        if run.outlived:
+            return
         now = self._clock.monotonic()
         generation = self._inner_generation(circuit.name, run.generation)
         result = Run(generation, run.failed, run.slow, run.count, now - run.ended, run.label)
