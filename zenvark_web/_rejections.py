@@ -125,18 +125,28 @@ _collecting: ContextVar[Rejections | None] = ContextVar("zenvark_web.rejections"
 
 class collecting:  # noqa: N801 - used as a function; not made of a generator, which takes longer
     """Collect the rejections from here on, including tasks and threads that are started inside the
-    block with its context variables."""
+    block with its context variables.
 
-    __slots__ = ("_rejections", "_token")
+    Args:
+        apart: Collect only what is added to the result by hand.
+    """
+
+    __slots__ = ("_apart", "_rejections", "_token")
+
+    def __init__(self, *, apart: bool = False) -> None:
+        self._apart = apart
 
     def __enter__(self) -> Rejections:
+        if self._apart:
+            return Rejections()
         self._rejections = Rejections(_collecting.get())
         self._token = _collecting.set(self._rejections)
         return self._rejections
 
     def __exit__(self, *_: object) -> None:
-        _collecting.reset(self._token)
-        self._rejections.end()
+        if not self._apart:
+            _collecting.reset(self._token)
+            self._rejections.end()
 
 
 def rejected(name: str, retry_after: float, *, forced: bool = False) -> CircuitOpenError:

@@ -188,7 +188,12 @@ class Breaker:
         Raises:
             CircuitOpenError: The circuit rejects the call.
         """
-        return self._acquire(current.get())
+        local = self._local
+        generation = local.admission.plain
+        outer = current.get()
+        if generation is None or outer is not None:
+            return self._acquire(outer)
+        return self._permit(local, generation, local.monotonic())
 
     def _acquire(self, outer: Flow | None) -> Permit:
         """Acquire a permit.
@@ -445,6 +450,10 @@ class UnprotectedBreaker(Breaker):
         if local is not None:
             super().__init__(local)
             self._ask = None
+
+    def acquire(self) -> Permit:
+        self._ask_again()
+        return super().acquire()
 
     def _admit(self, outer: Flow | None) -> Permit | CircuitOpenError:
         self._ask_again()

@@ -418,7 +418,7 @@ class LocalCircuit:
 
     @property
     def waiting(self) -> Sequence[PendingRun]:
-        """Return whether results are pending."""
+        """The runs of results that are not reported yet."""
         return self._runs
 
     def take(self) -> list[PendingRun]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive
 
 from .._core.states import FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import Rejections
@@ -37,6 +37,7 @@ PARTS = frozenset(
         "websocket.http.response.body",
     }
 )
+CONTENT_TYPE = b"content-type"
 DISCONNECTS = frozenset({"http.disconnect", "websocket.disconnect"})
 
 
@@ -171,22 +172,9 @@ class RouteCall:
         if self._permit is not None and not self._waiting:
             self._permit.resume_clock()
 
-    def watched_send(self, send: Send) -> Send:
-        """The `send` for the app."""
-
-        async def send_watched(message: Message) -> None:
-            self.sent(message)
-            try:
-                await send(message)
-            except OSError:  # the client has disconnected (ASGI 2.4)
-                self.settle(IGNORED)
-                raise
-
-        return send_watched
-
 
 def _is_event_stream(message: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+    for name, value in message.get("headers", ()):
+        if len(name) == len(CONTENT_TYPE) and name.lower() == CONTENT_TYPE:
+            return bool(value.lower().startswith(b"text/event-stream"))
+    return False

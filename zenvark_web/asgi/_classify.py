@@ -105,17 +105,17 @@ class RouteClassifier:
         status = status_of(answer)
         if status in self._ignored:
             return IGNORED
-        if self._fails(status):
+        failures = self._failures
+        if (
+            status in failures
+            if failures is not None
+            else status >= 500 and status not in NOT_CRASHED
+        ):
             return FAILURE
         if status < 500 and _reached_nothing(scope, status, answer):
             return IGNORED
         # Other 4xx are errors of the client, and prove that the handler works.
         return ANSWERED if status >= 400 else SUCCESS
-
-    def _fails(self, status: int) -> bool:
-        if self._failures is None:
-            return status >= 500 and status not in NOT_CRASHED
-        return status in self._failures
 
 
 def status_of(answer: Message) -> int:

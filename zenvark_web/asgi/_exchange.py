@@ -58,45 +58,70 @@ class Exchange:
             Exception: The app raised it, and it is not a rejection, or the response has started.
         """
         self._around = scope.get("app")
-        send_on = send if call is None else call.watched_send(send)
-
-        async def watched_send(message: Message) -> None:
-            if message["type"] in ANSWERS and not self.answered and self.rejection is None:
-                self.rejection = self._crashed_by(scope, message)
-                self.answered = self.rejection is None
-            if self.rejection is None:
-                await send_on(message)
-            elif call is not None:
-                call.settle(IGNORED)
-
         try:
             if call is None:
-                await self._app(scope, receive, watched_send)
-            else:
-                await self._counted(call, scope, receive, watched_send)
+                await self._app(scope, receive, self._watched(scope, send))
+                return
+            # Here, not in functions of their own: each coroutine in between takes its time.
+            call.begin()
+            try:
+                await self._app(
+                    scope, call.watched_receive(receive), self._counted(call, scope, send)
+                )
+            except BaseException as error:
+                call.raised(error)
+                raise
+            finally:
+                call.end()
+            call.returned()
         except Exception as error:
             rejection = None if self.answered else rejection_in(error)
             if rejection is None:
                 raise
             self.rejection = rejection
 
-    async def _counted(self, call: RouteCall, scope: Scope, receive: Receive, send: Send) -> None:
-        call.begin()
-        try:
-            await self._app(scope, call.watched_receive(receive), send)
-        except BaseException as error:
-            call.raised(error)
-            raise
-        finally:
-            call.end()
-        call.returned()
+    def _watched(self, scope: Scope, send: Send) -> Send:
+        """The `send` for the app."""
+
+        async def watched_send(message: Message) -> None:
+            if self.answered or self._goes_on(scope, message):
+                await send(message)
+
+        return watched_send
+
+    def _counted(self, call: RouteCall, scope: Scope, send: Send) -> Send:
+        """The `send` for the app, in a route that has a circuit."""
+
+        async def counted_send(message: Message) -> None:
+            if not (self.answered or self._goes_on(scope, message)):
+                call.settle(IGNORED)
+                return
+            call.sent(message)
+            try:
+                await send(message)
+            except OSError:  # the client has disconnected (ASGI 2.4)
+                call.settle(IGNORED)
+                raise
+
+        return counted_send
+
+    def _goes_on(self, scope: Scope, message: Message) -> bool:
+        """Whether a message is sent on, before the response of the app has started."""
+        if self.rejection is None and message["type"] in ANSWERS:
+            self.rejection = self._crashed_by(scope, message)
+            self.answered = self.rejection is None
+        return self.rejection is None
 
     def _crashed_by(self, scope: Scope, answer: Message) -> CircuitOpenError | None:
         """The rejection from which a framework has made a plain 500."""
-        handled = self._handled()
+        error = sys.exc_info()[1]
+        crashed = status_of(answer) == CRASHED
+        if error is None and not crashed:  # nearly all answers
+            return None
+        handled = None if error is None or error is self._outside else rejection_in(error)
         if handled is not None and not self._met.count:  # by another thread or task
             self._met.add(handled.name, handled.retry_after, forced=handled.forced)
-        if status_of(answer) != CRASHED:
+        if not crashed:
             return None
         app = scope.get("app")
         if isinstance(app, Starlette):
@@ -104,8 +129,3 @@ class Exchange:
             # responds while it handles them. Any other 500 is the app's own response.
             return None if app is self._around else handled
         return handled or (self._met.longest if self._guesses else None)
-
-    def _handled(self) -> CircuitOpenError | None:
-        """The rejection that is being handled while the app responds, or None."""
-        error = sys.exc_info()[1]
-        return None if error is None or error is self._outside else rejection_in(error)

@@ -93,45 +93,31 @@ class BreakerMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[COORDINATOR] = self._coordinator
         route = None if is_preflight(scope) else self._route(scope)
-        fallback = (route and route.fallback) or self._fallback
+        fallback = self._fallback
+        permit = None
         fallbacks_receive = receive
         try:
-            permit = None if route is None else route.admit(self._coordinator)
+            if route is not None:
+                fallback = route.fallback or fallback
+                permit = route.admit(self._coordinator)
         except CircuitOpenError as error:
             answer = RejectionResponse(error, ROUTE_UNAVAILABLE, fallback)
         else:
             if fallback is not None:
                 body = RequestBody(scope, receive)
                 receive, fallbacks_receive = body.to_app, body.to_fallback
-            rejection = await self._rejection(route, permit, scope, receive, send)
-            if rejection is None:
-                return
-            answer = RejectionResponse(rejection, CIRCUIT_OPEN, fallback)
-        await readable(answer, self._cors)(scope, fallbacks_receive, send)
-
-    async def _rejection(
-        self,
-        route: ProtectedRoute | None,
-        permit: Permit | None,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> CircuitOpenError | None:
-        """Call the app. Returns the rejection to respond to in its place, if any."""
-        if permit is None and isinstance(scope.get("app"), Starlette):
             # Starlette raises unhandled rejections, so caught ones need not be collected.
-            return await self._passed(None, Rejections(), scope, receive, send)
-        with collecting() as met:
-            call = self._call(route, permit, met, scope)
-            return await self._passed(call, met, scope, receive, send)
-
-    async def _passed(
-        self, call: RouteCall | None, met: Rejections, scope: Scope, receive: Receive, send: Send
-    ) -> CircuitOpenError | None:
-        exchange = Exchange(self._app, met, guesses=not self._handles)
-        await exchange(call, scope, receive, send)
-        self._handles = self._handles or met.handled
-        return exchange.rejection
+            apart = permit is None and isinstance(scope.get("app"), Starlette)
+            with collecting(apart=apart) as met:
+                call = self._call(route, permit, met, scope)
+                exchange = Exchange(self._app, met, guesses=not self._handles)
+                await exchange(call, scope, receive, send)
+            if met.handled:
+                self._handles = True
+            if exchange.rejection is None:
+                return
+            answer = RejectionResponse(exchange.rejection, CIRCUIT_OPEN, fallback)
+        await readable(answer, self._cors)(scope, fallbacks_receive, send)
 
     def _call(
         self, route: ProtectedRoute | None, permit: Permit | None, met: Rejections, scope: Scope

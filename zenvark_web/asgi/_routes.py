@@ -190,8 +190,10 @@ def own_path(scope: Scope) -> str:
     """The path of a request relative to the app: `path` includes the `root_path` under which the
     app is mounted (ASGI 3, "HTTP connection scope")."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    rest = path.removeprefix(root)
+    root: str = scope.get("root_path", "")
+    if not root:
+        return path
+    rest = path.removeprefix(root.rstrip("/"))
     return rest if rest[:1] in ("", "/") else path
 
 
