@@ -125,10 +125,10 @@ async def test_a_ramp(namespace: str, redis_server: ServerHandle, start_fleet: S
         return result.out if "A ramp permits" in result.out else None
 
     told = await eventually(why, what="a ramp")
-    assert "A ramp permits a share of 0.5 of the calls." in " ".join(str(told).split())
+    assert "A ramp permits 50 % of calls." in " ".join(str(told).split())
     status = await arun("status", *of(redis_server, namespace))
     assert status.lines[0].startswith(f"{namespace}: 0 open, 1 half-open, 0 closed")
-    assert "ramp: 0.5 of calls, " in status.row("upstream")
+    assert "ramp: 50 % of calls, " in status.row("upstream")
     record = json.loads((await arun("why", "upstream", *of(redis_server, namespace), "--json")).out)
     check(record, "why")
     assert record["current"]["ramp"] == {"shares": [0.5], "step": 600.0}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,7 @@ async def test_the_life_of_a_circuit(lines: Callable[[str], list[logging.LogReco
         "zenvark_cause": "tripped",
         "zenvark_detail": "2 of 2 calls failed: ConsecutiveFailures(threshold=2)",
         "zenvark_failures": "2 x ConnectionError",
+        "zenvark_mode": None,
     }
     for record in (opened, stays, closed):
         assert "[namespace=shop circuit=payments" in record.getMessage()
@@ -109,6 +111,43 @@ def try_once(coordinator: Coordinator, outcome: Outcome) -> bool:
     except exceptions.CircuitOpenError:
         return False
     return True
+
+
+@pytest.mark.parametrize("how", ["policy", "operator"])
+async def test_an_opening_that_rejects_nothing_says_so(
+    how: str, lines: Callable[[str], list[logging.LogRecord]]
+) -> None:
+    policy = replace(SOON, observe=how == "policy")
+    async with Coordinator(namespace="shop", policy=policy) as coordinator:
+        if how == "operator":
+            await coordinator.override("payments", Override.FORCE_CLOSED, reason="we know")
+            await eventually(lambda: coordinator.overrides)
+        breaker = coordinator.breaker("payments")
+        for _ in range(2):
+            await asyncio.gather(breaker.execute(fail), return_exceptions=True)
+        await eventually(lambda: lines("circuit_open"))
+    [opened] = lines("circuit_open")
+    assert "Its calls would have been rejected" in opened.getMessage()
+    assert "are rejected" not in opened.getMessage()
+    mode, why = {
+        "policy": ("observe", "the circuit is only observed here"),
+        "operator": ("force_closed", "an operator has forced the circuit closed"),
+    }[how]
+    assert vars(opened)["zenvark_mode"] == mode
+    assert why in opened.getMessage()
+
+
+def test_an_outage_has_its_traceback_for_those_who_debug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    try:
+        raise BackendError("no answer") from ConnectionError("refused")
+    except BackendError as error:
+        caplog.set_level(logging.INFO, "zenvark_web")
+        Log("shop").error(error)
+        caplog.set_level(logging.DEBUG, "zenvark_web")
+        Log("shop").error(error)
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
 
 
 async def test_whoever_comes_when_a_circuit_is_open_is_told(
@@ -139,7 +178,7 @@ async def test_an_outage_begins_and_ends(
     assert vars(record)["zenvark_error"] == "BackendError"
     assert "store" in record.msg
     assert "ConnectionError" in record.getMessage()
-    assert record.exc_info
+    assert not record.exc_info
 
 
 async def test_roles(lines: Callable[[str], list[logging.LogRecord]]) -> None:

@@ -218,8 +218,8 @@ def test_a_ramp_is_told_step_by_step() -> None:
         assert (demo.end(), demo.stderr) == (0, ""), demo.output
         told = [text for _, text in demo.timeline]
         story = [
-            *("health check", "1 health check passed: a share of 0.1, 0.25, 0.5"),
-            *(f"{share} of the calls pass in all 2 apps" for share in ("10%", "25%", "50%")),
+            *("health check", "1 health check passed: 10 %, 25 %, 50 % of calls"),
+            *(f"{share} % of calls pass in all 2 apps" for share in (10, 25, 50)),
             CLOSED,
         ]
         first = [[text.startswith(part) for text in told].index(True) for part in story]
@@ -238,3 +238,4 @@ def test_an_override_is_told() -> None:
         ]
         last = [max(n for n, text in enumerate(told) if text.startswith(part)) for part in story]
         assert last == sorted(last), told
+        assert not [text for text in told if text.startswith("held open by")], told

@@ -116,7 +116,7 @@ PLAIN = Report(
     (Run(0, failed=False, slow=False, count=1, failure_kind=FailureKind.OTHER),),
     trial=TrialNote(0, 0, 0),
 )
-SEPARATE = {"known_state", "protects_itself"}
+SEPARATE = {"known_state", "protects_itself", "uncounted"}
 """Parts of a report that have fields of their own in an entry."""
 LONGEST = max(map(packed, changes(PLAIN).values()), key=len)
 
@@ -204,6 +204,9 @@ def test_own_decisions_and_kinds() -> None:
     report = replace(PLAIN, protects_itself=True)
     batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (report,)))
     assert json.loads(batch["own"]) == [PLAIN.circuit]
+    assert "the entry has a field `uncounted`: JSON, by the circuit's name" in text
+    batch = _encoding.encode_batch(Batch("web-1", 1, 0.0, (replace(PLAIN, uncounted=3),)))
+    assert json.loads(batch["uncounted"]) == {PLAIN.circuit: 3}
     assert "A transition by failures also has `kinds`" in text
     reason = Reason(cause=Cause.TRIPPED, kinds={"connect": 5})
     stored = json.loads(_encoding.encode_transition(Transition(circuit="x", reason=reason)))

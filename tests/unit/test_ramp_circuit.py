@@ -37,7 +37,7 @@ class TestBeginning:
         assert moved is not None
         assert (moved.state, moved.reason.cause) == (State.HALF_OPEN, Cause.RAMP)
         assert (moved.ramp, moved.grant, moved.at) == (RAMP, None, it.now)
-        assert "2 health checks passed: a share of 0.1, 0.25, 0.5 of the calls" in str(moved.reason)
+        assert "2 health checks passed: 10 %, 25 %, 50 % of calls" in str(moved.reason)
 
     def test_after_the_last_trial_call(self) -> None:
         it = half_opened(Bench(ramp=SHARES, ramp_step=2, healthy_after=2))
@@ -67,7 +67,7 @@ class TestEnding:
         closing = it.wait(0.2)
         assert isinstance(closing, Transition)
         assert (closing.state, closing.reason.cause) == (State.CLOSED, Cause.RAMP_PASSED)
-        assert str(closing.reason) == "1 call passed at shares of up to 0.5"
+        assert str(closing.reason) == "1 call passed in a ramp up to 50 % of calls"
 
     def test_by_time_without_calls(self) -> None:
         it = ramped(bench())
@@ -153,7 +153,7 @@ class TestCounting:
         assert opening is not None
         assert (opening.state, opening.reason.cause) == (State.OPEN, Cause.RAMP_FAILED)
         assert (opening.attempt, opening.delay) == (2, 2)
-        assert str(opening.reason).startswith("at a share of 0.25, 3 of 3 calls failed")
+        assert str(opening.reason).startswith("at 25 % of calls, 3 of 3 calls failed")
         assert opening.reason.instances == {"a": 1, "b": 2}
 
     def test_with_one_window_for_all_steps(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from .._core.failure_kinds import kind_of
 from .._core.states import Report, Run, TrialNote
@@ -11,6 +12,9 @@ from ..statistics import Statistics
 from .local import LocalCircuit
 from .runs import MAX_AGE, PendingRun
 from .table import Table
+
+_Part: TypeAlias = tuple[LocalCircuit, list[PendingRun], tuple[int, int], TrialNote | None]
+"""A circuit, its results, its rejected calls with those that passed uncounted, and its note."""
 
 
 class BatchBuilder:
@@ -29,7 +33,7 @@ class BatchBuilder:
         self.number = number
         self.sent_at = float("inf")
         self._statistics = statistics
-        self._parts: list[tuple[LocalCircuit, list[PendingRun], int, TrialNote | None]] = []
+        self._parts: list[_Part] = []
         self.words: Iterable[str] = ()
 
     def add(self, circuit: LocalCircuit, now: float) -> int:
@@ -88,7 +92,7 @@ class BatchBuilder:
         self,
         circuit: LocalCircuit,
         runs: list[PendingRun],
-        blocked: int,
+        blocked: tuple[int, int],
         note: TrialNote | None,
         now: float,
     ) -> Report:
@@ -97,7 +101,8 @@ class BatchBuilder:
             circuit=circuit.name,
             generation=0 if alone else circuit.admission.generation,
             runs=tuple(_run(run, now) for run in runs),
-            blocked=blocked,
+            blocked=blocked[0],
+            uncounted=blocked[1],
             trial=note,
             retry_after=circuit.retry_after_left(now),
             overdue=0 if alone else circuit.slow_in_flight(now)[0],

@@ -96,6 +96,7 @@ class LocalCircuit:
         "_report_at",
         "_retry_after_until",
         "_runs",
+        "_uncounted_since",
         "admission",
         "blocked",
         "failure_kinds",
@@ -155,7 +156,7 @@ class LocalCircuit:
         self._runs: list[PendingRun] = []
         self._newest: PendingRun | None = None
         self._newest_success: PendingRun | None = None  # the same, if its calls passed in time
-        self._blocked_since = 0
+        self._blocked_since = self._uncounted_since = 0
         self._report_at = float("-inf")
 
     def listen(self, listener: Listener) -> None:
@@ -354,6 +355,7 @@ class LocalCircuit:
         self.handover.hand_over(now >= self._report_at, self._pass_uncounted, now)
 
     def _pass_uncounted(self, now: float) -> None:
+        self._uncounted_since += 1
         self.would_block += 1
         self._want(now)
 
@@ -432,14 +434,16 @@ class LocalCircuit:
         self._budget.statistics.recorded += sum(run.count for run in runs)
         return runs
 
-    def take_blocked(self) -> int:
-        """Return the number of calls blocked since the last time."""
-        blocked, self._blocked_since = self._blocked_since, 0
+    def take_blocked(self) -> tuple[int, int]:
+        """Return the number of calls that the verdict rejected since the last time, and the number
+        of those that passed uncounted."""
+        blocked = self._blocked_since, self._uncounted_since
+        self._blocked_since = self._uncounted_since = 0
         return blocked
 
     def forget(self) -> None:
         """Drop the waiting results, and count them."""
-        self._blocked_since = 0
+        self._blocked_since = self._uncounted_since = 0
         self._budget.statistics.dropped += sum(run.count for run in self.take())
 
     @property

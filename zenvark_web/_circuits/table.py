@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from .._core.admission import Admission
+from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
 from .._core.states import Cause, KnownState, Reason, State, Transition
 from .._runtime.clock import SharedClock
@@ -324,8 +325,16 @@ class Table:
     def _report(self, before: Transition, now: Transition) -> None:
         if now.state is not before.state:
             self._notifier.state_changed(
-                StateChange(now.circuit, before.state, now.state, now.generation, now.reason)
+                StateChange(now.circuit, before.state, now.state, now.generation, now.reason),
+                self._mode(now.circuit),
             )
+
+    def _mode(self, name: str) -> Override | None:
+        """What calls of a circuit meet instead of the verdict, if anything."""
+        override = self.overrides.find(name)
+        if override is not None:
+            return override.mode
+        return Override.OBSERVE if self._policies[name].observe else None
 
     def recall(self, name: str, generation: int) -> None:
         """Return the unused permits of a grant."""

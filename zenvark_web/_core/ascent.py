@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from .overdue import OVERDUE_SILENCE, Overdue
-from .ramp import Ramp
+from .ramp import Ramp, of_calls
 from .states import Cause, Reason, Run, TrialResults
 
 RAMP_PATIENCE = 60.0
@@ -69,8 +69,8 @@ class Ascent:
             return None
         results, in_flight = self._results, self._in_flight.total(now)
         if results.passed:
-            share = f"{self._ramp.shares[-1]:.3g}"
-            detail = f"{_calls(results.passed)} passed at shares of up to {share}"
+            share = of_calls(self._ramp.shares[-1])
+            detail = f"{_calls(results.passed)} passed in a ramp up to {share}"
             return Reason(cause=Cause.RAMP_PASSED, detail=detail)
         if not results.failed and not in_flight:
             return Reason(cause=Cause.RAMP_PASSED, detail="no calls during the ramp")

@@ -45,7 +45,7 @@ from .lull import Lull
 from .order import START
 from .policy import BreakerPolicy
 from .quorum import Jury, is_shared
-from .ramp import Ramp
+from .ramp import Ramp, of_calls
 from .states import (
     LONGEST_LEAP,
     Cause,
@@ -460,7 +460,7 @@ class Circuit:
             self._counting = self._fresh_counting()
             return None
         if self._ascent is not None:
-            detail = f"at a share of {self._ascent.share(now):.3g}, {reason}"
+            detail = f"at {of_calls(self._ascent.share(now))}, {reason}"
             reason = replace(reason, cause=Cause.RAMP_FAILED, detail=detail)
         return self._open(reason, now, since=since)
 
@@ -607,8 +607,7 @@ class Circuit:
         if not self.policy.ramp or not self._surroundings.may_ramp():
             return self._move(reason, now)
         ramp = Ramp(tuple(self.policy.ramp), self.policy.ramp_step)
-        shares = ", ".join(f"{share:.3g}" for share in ramp.shares)
-        detail = f"{reason}: a share of {shares} of the calls is permitted for {ramp.step:g} s each"
+        detail = f"{reason}: {of_calls(*ramp.shares)} are permitted for {ramp.step:g} s each"
         return self._move(Reason(cause=Cause.RAMP, detail=detail), now, ramp=ramp)
 
     def _end_ramp(self, now: float) -> Transition | None:

@@ -23,6 +23,11 @@ SHORTEST_STEP = 0.5
 LONGEST_STEP = 3600.0
 
 
+def of_calls(*shares: float) -> str:
+    """Return shares of calls as text, in the one form that all messages use."""
+    return f"{', '.join(f'{100 * share:.3g} %' for share in shares)} of calls"
+
+
 @dataclass(frozen=True, slots=True)
 class Ramp:
     """The schedule of a ramp.

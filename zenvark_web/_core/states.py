@@ -355,6 +355,8 @@ class Report:
         overdue: The number of slow calls of that generation that are in flight.
         known_state: The circuit's state in that generation. None: the initial one, or not reported.
         protects_itself: Whether the instance rejects calls by its own decision (`quorum`).
+        uncounted: The number of those rejected calls that passed nevertheless, because an override
+            or `observe` permitted them.
     """
 
     circuit: str
@@ -366,6 +368,7 @@ class Report:
     overdue: int = 0
     known_state: KnownState | None = None
     protects_itself: bool = False
+    uncounted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._core.overrides import Override
-from .._core.ramp import Ramp
+from .._core.ramp import Ramp, of_calls
 from .._core.states import Cause, State, Transition
 from ..backends.views import CircuitView, is_closed
 from .texts import counted, duration, escaped
@@ -21,6 +21,7 @@ FORCED_OPEN = (
     "by a health check or trial calls."
 )
 PERMITTED = "An operator has all calls permitted. The verdict goes on underneath:"
+OBSERVED = "All calls are permitted (observe=True). The verdict goes on underneath:"
 
 
 def what_next(view: CircuitView) -> str:
@@ -29,7 +30,9 @@ def what_next(view: CircuitView) -> str:
     if mode is Override.FORCE_OPEN:
         return FORCED_OPEN
     told = _of_verdict(view)
-    return told if mode is None else f"{PERMITTED} {told}"
+    if mode is not None:
+        return f"{PERMITTED} {told}"
+    return f"{OBSERVED} {told}" if view.observers.are_all and not is_closed(view.current) else told
 
 
 def _of_verdict(view: CircuitView) -> str:
@@ -46,7 +49,7 @@ def _of_verdict(view: CircuitView) -> str:
 
 
 def _of_ramp(view: CircuitView, ramp: Ramp, elapsed: float) -> str:
-    told = f"A ramp permits a share of {ramp.share_at(elapsed):.3g} of the calls."
+    told = f"A ramp permits {of_calls(ramp.share_at(elapsed))}."
     left = ramp.length - elapsed
     when = f"in {duration(left)}" if left > 0 else "with the next call that passes"
     told += f" The circuit closes {when}, unless its strategy trips; then it opens again."
@@ -87,6 +90,6 @@ def _of_wait(view: CircuitView, current: Transition) -> str:
 
 def _trial_calls(view: CircuitView) -> str:
     told = "grants trial calls to an instance with callers. If they pass, the circuit closes."
-    if not view.recent.blocked:
+    if not (view.recent.blocked or view.recent.uncounted):
         told += " No instance has had callers in the last minute; a trial waits for one."
     return told

@@ -6,10 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .._core.overrides import Override
 from .._core.patterns import NamePatterns
 from .._core.states import State, Suspicion, Transition
 from ..backends.base import OverrideRecord
-from ..backends.views import SeenInstance, ShardView, Since, is_closed, overrides_by_name
+from ..backends.observers import NOBODY, Observers, observers_of
+from ..backends.views import (
+    SeenInstance,
+    ShardView,
+    Since,
+    is_closed,
+    local_digests,
+    overrides_by_name,
+)
 from ..exceptions import BackendError
 
 ORDER = {State.OPEN: 0, State.HALF_OPEN: 1, State.CLOSED: 2}
@@ -25,6 +34,7 @@ class SeenCircuit:
         transition: The newest transition, if there is one.
         since: The opening, if the circuit is not closed.
         override: The override that applies, if there is one.
+        observers: The instances that only observe it, by their own policies.
     """
 
     name: str
@@ -32,11 +42,25 @@ class SeenCircuit:
     transition: Transition | None = None
     since: Since | None = None
     override: OverrideRecord | None = None
+    observers: Observers = NOBODY
 
     @property
     def state(self) -> State:
         """The state."""
         return self.transition.state if self.transition else State.CLOSED
+
+    def share(self, now: float) -> float:
+        """Return the share of calls that pass, from 0 to 1: of a ramp its current step, and all of
+        them or none under an override. Instances that only observe permit all in addition."""
+        mode = self.override.mode if self.override else None
+        if mode is not None:
+            return float(mode is not Override.FORCE_OPEN)
+        ramp = self.transition.ramp if self.transition else None
+        if self.observers.are_all:
+            return 1.0
+        if self.transition is not None and ramp is not None:
+            return ramp.share_at(now - self.transition.at)
+        return float(self.state is State.CLOSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +178,7 @@ class Overview:
 
 def _circuits(view: ShardView) -> Sequence[SeenCircuit]:
     overrides = overrides_by_name(view.overrides)
+    present = local_digests(view.instances)
 
     def seen(name: str) -> SeenCircuit:
         return SeenCircuit(
@@ -162,6 +187,7 @@ def _circuits(view: ShardView) -> Sequence[SeenCircuit]:
             transition=view.circuits.get(name),
             since=view.since.get(name),
             override=overrides.find(name),
+            observers=observers_of(name, present, view.observed),
         )
 
     return [seen(name) for name in (*view.circuits, *view.unchanged)]

@@ -16,6 +16,7 @@ from ..backends.base import (
     Recalled,
     UnknownEntry,
 )
+from ..backends.observers import Observers
 from ..backends.views import CircuitView, Event, Recent
 from ..exceptions import MalformedEntryError
 from .overview import Member, Overview, SeenCircuit
@@ -30,7 +31,7 @@ def dumped(record: Mapping[str, Any], *, indent: int | None = 2) -> str:
 
 def of_overview(overview: Overview) -> dict[str, Any]:
     """Return the record of `status`."""
-    circuits = [of_seen_circuit(each) for each in overview.circuits]
+    circuits = [of_seen_circuit(each, overview.now) for each in overview.circuits]
     return {"version": VERSION, **of_fleet(overview), "circuits": circuits}
 
 
@@ -103,6 +104,7 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "current": of_transition(view.current) if view.current else None,
         "opening": of_transition(since.transition) if since and since.exact else None,
         "override": of_override(view.override) if view.override else None,
+        "observers": _observers(view.observers),
         "history": [of_transition(each) for each in view.history],
         "counting": _window(view),
         "suspects": [of_suspicion(each) for each in view.suspects],
@@ -190,18 +192,29 @@ def of_transition(transition: Transition) -> dict[str, Any]:
     }
 
 
-def of_seen_circuit(circuit: SeenCircuit) -> dict[str, Any]:
-    """Return the record of a circuit in `status`."""
+def of_seen_circuit(circuit: SeenCircuit, now: float) -> dict[str, Any]:
+    """Return the record of a circuit in `status`.
+
+    Args:
+        circuit: The circuit.
+        now: The server's clock, for the share of calls that pass.
+    """
     since = circuit.since
     return {
         "name": circuit.name,
         "shard": circuit.shard,
         "state": circuit.state.value,
+        "share": circuit.share(now),
+        "observers": _observers(circuit.observers),
         "since": since.at if since else None,
         "since_is_exact": since.exact if since else True,
         "transition": of_transition(circuit.transition) if circuit.transition else None,
         "override": of_override(circuit.override) if circuit.override else None,
     }
+
+
+def _observers(observers: Observers) -> dict[str, int]:
+    return {"number": observers.number, "of": observers.of}
 
 
 def of_suspicion(suspicion: Suspicion) -> dict[str, Any]:
@@ -253,6 +266,7 @@ def _recent(recent: Recent) -> dict[str, Any]:
         "failed": recent.failed,
         "slow": recent.slow,
         "blocked": recent.blocked,
+        "uncounted": recent.uncounted,
         "overdue": recent.overdue,
         "failures": dict(recent.failures),
         "instances": dict(recent.instances),

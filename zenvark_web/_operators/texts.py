@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from .._core.overrides import Override, OverrideRecord
+from .._core.ramp import of_calls
 from .._core.states import Cause, State, Suspicion, Transition
 from ..backends.base import Probe
+from ..backends.observers import Observers
 
 MOST = 200
 """The default limit for characters of a stored text."""
@@ -54,6 +56,15 @@ def operated(item: OverrideRecord | Probe) -> str:
     if item.mode is None:
         return f"the override was lifted {why}"
     return f"{MODES[item.mode]} {why}"
+
+
+def observed(observers: Observers) -> str:
+    """Return how many instances only observe a circuit; empty if none does."""
+    if observers.are_all:
+        return MODES[Override.OBSERVE]
+    if observers.number:
+        return f"only observed by {observers.number} of {counted(observers.of, 'instance')}"
+    return ""
 
 
 def end(record: OverrideRecord, now: float) -> str:
@@ -151,9 +162,9 @@ def attempt(transition: Transition, now: float) -> str:
         if ramp is not None:
             elapsed = now - transition.at
             if elapsed >= ramp.length:
-                return f"ramp: {ramp.share_at(elapsed):.3g} of calls, until one passes"
-            share, rest = ramp.share_at(elapsed), duration(ramp.length - elapsed)
-            return f"ramp: {share:.3g} of calls, {rest} left"
+                return f"ramp: {of_calls(ramp.share_at(elapsed))}, until one passes"
+            share, rest = of_calls(ramp.share_at(elapsed)), duration(ramp.length - elapsed)
+            return f"ramp: {share}, {rest} left"
         if grant is None:
             return "under way"
         return f"{counted(grant.permits, 'trial call')} by {escaped(grant.holder, 60)}"

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
+from .._core.overrides import Override
 from .._core.states import Cause, Role, State
 from ..events import OverrideChange, StateChange, Suspect
 from ..exceptions import (
@@ -101,10 +102,18 @@ HELD_BACK = (
 )
 
 IS_OPEN = "Circuit %s is open: %s; failures: %s. Its calls are rejected until it has recovered."
+IS_OBSERVED = (
+    "Circuit %s is open: %s; failures: %s. Its calls would have been rejected, but %s: they pass."
+)
 STAYS_OPEN = "Circuit %s stays open: %s; failures: %s. The next recovery attempt follows later."
 HALF_OPEN = "Circuit %s is half-open: %s. Trial calls determine whether it has recovered."
 RAMP = "Circuit %s is half-open: %s. It closes after that, unless calls fail."
 CLOSED = "Circuit %s is closed: %s. Its calls are permitted."
+
+PERMITTING: Mapping[Override, str] = {
+    Override.OBSERVE: "the circuit is only observed here",
+    Override.FORCE_CLOSED: "an operator has forced the circuit closed",
+}
 
 LEADS = "This instance leads: it evaluates the results of all instances and publishes transitions."
 FOLLOWS = "This instance follows: another instance leads and publishes transitions."
@@ -208,12 +217,19 @@ class Log:
         """Log that state changes are not logged for a while."""
         self._write(logging.WARNING, "changes_held_back", CHANGES_HELD_BACK, seconds)
 
-    def state_changed(self, change: StateChange) -> None:
-        """Log a state change on this instance: an opening is a warning."""
+    def state_changed(self, change: StateChange, mode: Override | None = None) -> None:
+        """Log a state change on this instance: an opening is a warning.
+
+        Args:
+            change: The change.
+            mode: What calls meet instead of the verdict, if anything.
+        """
         template, event = _of_change(change)
         reason = change.reason
         failures = _listed(reason.failures)
-        told = (failures,) if change.state is State.OPEN else ()
+        told: tuple[str, ...] = (failures,) if change.state is State.OPEN else ()
+        if template is IS_OPEN and mode is not None and mode in PERMITTING:
+            template, told = IS_OBSERVED, (failures, PERMITTING[mode])
         opens = change.previous is State.CLOSED and change.state is not State.CLOSED
         self._write(
             logging.WARNING if opens else logging.INFO,
@@ -229,6 +245,7 @@ class Log:
             cause=reason.cause.value,
             detail=str(reason),
             failures=failures,
+            mode=mode and mode.value,
         )
 
     def role_changed(self, role: Role) -> None:
@@ -359,7 +376,7 @@ class Log:
                 self._namespace,
                 circuit or "-",
                 self.instance,
-                exc_info=raised if raised is not None and _was_raised(raised) else None,
+                exc_info=raised if raised is not None and _is_traced(raised) else None,
                 extra={f"zenvark_{name}": fact for name, fact in facts.items()},
             )
 
@@ -380,6 +397,10 @@ def _listed(failures: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {what}" for what, count in failures.items()) or "none reported"
 
 
-def _was_raised(error: Exception) -> bool:
-    """Whether the error has a traceback or a cause to log."""
+def _is_traced(error: Exception) -> bool:
+    """Whether to log the traceback of an error, if it has one."""
+    # An outage of the store is no bug: its text says which command failed and how, and eighty lines
+    # of redis-py, again with each retry, would hide it.
+    if isinstance(error, BackendError) and not logger.isEnabledFor(logging.DEBUG):
+        return False
     return error.__traceback__ is not None or error.__cause__ is not None

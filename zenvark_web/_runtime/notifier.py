@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from .._core.overrides import Override
 from .._core.states import Role
 from ..events import OverrideChange, StateChange, Suspect
 from ..exceptions import CallbackError
@@ -106,11 +107,16 @@ class Notifier:
         if self._log_and_count(error) and self._callbacks.on_error is not None:
             self._call(self._callbacks.on_error, error)
 
-    def state_changed(self, change: StateChange) -> None:
-        """Report a state change of a circuit on this instance."""
+    def state_changed(self, change: StateChange, mode: Override | None = None) -> None:
+        """Report a state change of a circuit on this instance.
+
+        Args:
+            change: The change.
+            mode: What calls meet instead of the verdict, if anything.
+        """
         verdict = self._changes.verdict(change)
         if verdict is Verdict.TOLD:
-            self._log.state_changed(change)
+            self._log.state_changed(change, mode)
         elif verdict is Verdict.HELD_BACK_FIRST:
             self._log.changes_held_back(INTERVAL)
         if self._callbacks.on_state_change is not None:

@@ -100,6 +100,7 @@ def decode_batch(fields: Fields) -> Batch:
         more = _PerCircuit(
             ramps=_parse_json(fields.get("ramps", "{}"), dict),
             kinds=_parse_json(fields.get("kinds", "{}"), dict),
+            uncounted=_parse_json(fields.get("uncounted", "{}"), dict),
         )
         read, unreadable = _unpack_reports(zip(reports, words, strict=True), more, late)
         return Batch(
@@ -150,6 +151,7 @@ class _PerCircuit(NamedTuple):
 
     ramps: Mapping[str, Any]
     kinds: Mapping[str, Any]
+    uncounted: Mapping[str, Any]
 
 
 def _unpack_reports(
@@ -222,6 +224,7 @@ def _unpack_report(packed: Any, word: Any, more: _PerCircuit, late: float) -> Re
         trial=None if note is None else _unpack_note(note),
         retry_after=None if hold is None else max(0.0, _whole(hold, most=MAX_HOLD) / 1000 - late),
         overdue=_whole(overdue) if late <= OVERDUE_SILENCE else 0,
+        uncounted=_whole(more.uncounted.get(circuit, 0)),
         known_state=None if word is None else _unpack_state(word, ramp, late),
     )
 

@@ -56,6 +56,7 @@ def encode_batch(batch: Batch) -> dict[str, str]:
     }
     kinds = {report.circuit: _kinds(report) for report in batch.reports if any(_kinds(report))}
     own = [report.circuit for report in batch.reports if report.protects_itself]
+    uncounted = {each.circuit: each.uncounted for each in batch.reports if each.uncounted}
     fields = {
         "v": VERSION,
         "instance": batch.instance,
@@ -70,6 +71,8 @@ def encode_batch(batch: Batch) -> dict[str, str]:
         fields["kinds"] = _dump(kinds)
     if own:
         fields["own"] = _dump(own)
+    if uncounted:
+        fields["uncounted"] = _dump(uncounted)
     return fields
 
 

@@ -30,7 +30,7 @@ class Counting:
         self._overdue: dict[str, int] = {}
         self._failures: Counter[str] = Counter()
         self._instances: Counter[str] = Counter()
-        self._calls = self._failed = self._slow = self._blocked = 0
+        self._calls = self._failed = self._slow = self._blocked = self._uncounted = 0
 
     def add(self, entry: ResultEntry) -> None:
         """Add an entry, unless it is repeated or malformed."""
@@ -46,6 +46,7 @@ class Counting:
 
     def _add(self, report: Report, instance: str) -> None:
         self._blocked += report.blocked
+        self._uncounted += report.uncounted
         self._overdue.setdefault(instance, report.overdue)
         self._instances[instance] += 0
         for run in report.runs:
@@ -63,7 +64,8 @@ class Counting:
             calls=self._calls,
             failed=self._failed,
             slow=self._slow,
-            blocked=self._blocked,
+            blocked=max(0, self._blocked - self._uncounted),
+            uncounted=self._uncounted,
             overdue=sum(self._overdue.values()),
             failures=dict(self._failures.most_common(5)),
             instances=dict(self._instances.most_common(10)),

@@ -21,6 +21,7 @@ from . import _read, _replies
 from ._time_slices import TimeSlice
 from .asking import OF_CONNECTIONS, InspectionError, Server, Trouble
 from .base import ResultEntry, StateEntry
+from .observers import observers_of, read_observed
 from .views import (
     CircuitView,
     Event,
@@ -31,6 +32,7 @@ from .views import (
     SeenInstance,
     ShardView,
     Since,
+    local_digests,
     overrides_by_name,
 )
 
@@ -129,6 +131,10 @@ class Reading(Generic[AskerT_co]):
             self.hash(key("overrides")),
             self._recent(name, key("results")),
         )
+        present, texts = await asyncio.gather(
+            self.hash(key("instances")), self.hash(key("policies"))
+        )
+        seen = _seen(present, now)
         in_force = _read.overrides(overrides.fields, now, [])
         current = _read.transition(stored)
         since = await self.openings(key("states"), {name: current} if current else {})
@@ -138,6 +144,7 @@ class Reading(Generic[AskerT_co]):
             lease=lease,
             current=current,
             override=overrides_by_name(in_force).find(name),
+            observers=observers_of(name, local_digests(seen), read_observed(texts.fields)),
             since=since.get(name),
             snapshot=_read.snapshot(snapshot),
             history=await self._history(name, key("states"), history),
@@ -304,19 +311,19 @@ class Inspector(Reading[Server]):
         now = await self.server.time(
             key("leader")
         )  # alone: a silent node keeps one command waiting
-        lease, present, circuits, tallies, overrides = await asyncio.gather(
+        lease, present, circuits, tallies, overrides, texts = await asyncio.gather(
             self._lease(key("leader")),
             self.hash(key("instances")),
             self.hash(key("circuits")),
             self.hash(key("tallies")),
             self.hash(key("overrides")),
+            self.hash(key("policies")),
         )
         malformed: list[MalformedEntryError] = []
         in_force = _read.overrides(overrides.fields, now, malformed)
         transitions = map(_read.transition, circuits.fields.values())
         known = {each.circuit: each for each in transitions if each is not None}
-        announced = (_read.seen(name, text, now) for name, text in present.fields.items())
-        seen = [each for each in announced if each is not None]
+        seen = _seen(present, now)
         stored = len(circuits.fields) + len(present.fields)
         return ShardView(
             number=shard,
@@ -330,6 +337,7 @@ class Inspector(Reading[Server]):
             suspects=_read.suspects(tallies.fields, now),
             unreadable=stored - len(known) - len(seen) + len(malformed),
             omitted=circuits.omitted,
+            observed=read_observed(texts.fields),
         )
 
     async def events(self, shards: int, count: int, *, stream: str = "states") -> Parts[Event]:
@@ -425,8 +433,7 @@ class Inspector(Reading[Server]):
         async def read() -> Sequence[SeenInstance]:
             now = await self.server.time(key)
             present = await self.hash(key)
-            seen = (_read.seen(name, text, now) for name, text in present.fields.items())
-            return [each for each in seen if each is not None]
+            return _seen(present, now)
 
         return await self.tried(read())
 
@@ -458,6 +465,12 @@ def check_namespace(namespace: str) -> None:
     check_name("namespace", namespace)
     if set("{}/") & set(namespace):
         raise ValueError(f"namespace must contain neither braces nor a slash: {namespace!r}")
+
+
+def _seen(present: Fields, now: float) -> Sequence[SeenInstance]:
+    """Return the readable instances."""
+    announced = (_read.seen(name, text, now) for name, text in present.fields.items())
+    return [each for each in announced if each is not None]
 
 
 def _event(shard: int, entry: StateEntry | ResultEntry) -> Event:

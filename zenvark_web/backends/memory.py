@@ -41,7 +41,18 @@ from .base import (
     StateEntry,
     StreamEntry,
 )
-from .views import MOST_NEWS, CircuitView, Recent, Since, Survey, openings, overrides_by_name
+from .observers import observers_of, read_observed
+from .views import (
+    MOST_NEWS,
+    CircuitView,
+    Recent,
+    SeenInstance,
+    Since,
+    Survey,
+    local_digests,
+    openings,
+    overrides_by_name,
+)
 
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
@@ -312,15 +323,11 @@ class MemoryStore:
     def survey(self, after: Position, *, names: bool) -> Survey:
         now = self._clock()
         lease = self._lease(now)
-        present = (
-            _read.seen_presence(me, seen, now, self._role(lease, me.instance))
-            for seen, me in self._instances.values()
-        )
         news = self.read(after, None)[-MOST_NEWS:]
         return Survey(
             now=now,
             lease=lease,
-            instances=tuple(sorted(present, key=lambda each: each.name)),
+            instances=tuple(sorted(self._present(now), key=lambda each: each.name)),
             newest=self._states.last,
             news=tuple(each for each in news if isinstance(each, StateEntry)),
             called=frozenset(self._snapshots) if names else None,
@@ -343,7 +350,17 @@ class MemoryStore:
             history=tuple(islice(changes, history)),
             recent=self._recent(name, now),
             override=overrides_by_name(self._overrides_in_force(now)).find(name),
+            observers=observers_of(
+                name, local_digests(self._present(now)), read_observed(self._policies)
+            ),
         )
+
+    def _present(self, now: float) -> Sequence[SeenInstance]:
+        lease = self._lease(now)
+        return [
+            _read.seen_presence(me, seen, now, self._role(lease, me.instance))
+            for seen, me in self._instances.values()
+        ]
 
     def _overrides_in_force(self, now: float) -> Sequence[OverrideRecord]:
         found = [each for each in self._overrides.values() if _in_force(each, now)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -11,6 +12,7 @@ from .._core.patterns import NamePatterns
 from .._core.states import CircuitSnapshot, State, Suspicion, Transition
 from ..exceptions import BackendError
 from .base import OverrideRecord, StateEntry
+from .observers import NOBODY, ObservedNames, Observers
 
 T = TypeVar("T")
 
@@ -82,6 +84,7 @@ class ShardView:
         suspects: The suspects, each with its circuit, the newest first.
         unreadable: The number of malformed fields that were skipped.
         omitted: The number of circuits above the limit that were skipped.
+        observed: The circuits that instances only observe, by the digests of their local settings.
     """
 
     number: int
@@ -95,6 +98,7 @@ class ShardView:
     suspects: tuple[tuple[str, Suspicion], ...] = ()
     unreadable: int = 0
     omitted: int = 0
+    observed: Mapping[str, ObservedNames] = field(default_factory=dict[str, ObservedNames])
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Recent:
         failed: The number of failed calls.
         slow: The number of slow calls.
         blocked: The number of rejected calls.
+        uncounted: The number of calls that would have been rejected, and passed.
         overdue: The number of calls in flight for longer than `slow_call`.
         failures: The most frequent failures, with their numbers.
         instances: The reporting instances, with their numbers of failures.
@@ -138,6 +143,7 @@ class Recent:
     failed: int = 0
     slow: int = 0
     blocked: int = 0
+    uncounted: int = 0
     overdue: int = 0
     failures: Mapping[str, int] = field(default_factory=dict[str, int])
     instances: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -157,6 +163,7 @@ class CircuitView:
         history: The last transitions, newest first.
         recent: The recent reports.
         override: The override that applies, if there is one.
+        observers: The instances that only observe the circuit, by their own policies.
     """
 
     shard: int
@@ -168,6 +175,7 @@ class CircuitView:
     history: tuple[Transition, ...]
     recent: Recent
     override: OverrideRecord | None = None
+    observers: Observers = NOBODY
 
     @property
     def current_snapshot(self) -> CircuitSnapshot | None:
@@ -281,6 +289,11 @@ def overrides_by_name(overrides: Iterable[OverrideRecord]) -> NamePatterns[Overr
         overrides: The overrides in force, the newest first.
     """
     return NamePatterns("overrides", {each.circuit: each for each in overrides})
+
+
+def local_digests(instances: Iterable[SeenInstance]) -> Counter[str]:
+    """Return the numbers of living instances, by the digests of their local settings."""
+    return Counter(each.local for each in instances if each.is_alive)
 
 
 def is_closed(transition: Transition | None) -> bool:

@@ -64,7 +64,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ramp",
         action="store_true",
-        help="recover through a ramp: permit 10 %%, 25 %% and 50 %% of the calls for 1 s each",
+        help="recover through a ramp: permit 10 %%, 25 %% and 50 %% of calls for 1 s each",
     )
     parser.add_argument(
         "--override",

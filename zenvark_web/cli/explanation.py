@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .._core.ramp import of_calls
 from .._core.states import State, Transition
 from .._operators import texts
 from .._operators.advice import what_next
@@ -45,7 +46,9 @@ def _heading(name: str, view: CircuitView) -> Line:
 def _override(name: str, view: CircuitView) -> Sequence[Block]:
     record = view.override
     if record is None:
-        return ()
+        observed = texts.observed(view.observers)
+        told = Part(f"{observed}, by the policy (observe=True)", OVERRIDDEN)
+        return [line(Part(f"{'calls:':<12}", DIM), told, indent=2)] if observed else ()
     named = "" if record.circuit == name else f"as {escaped(record.circuit)}, "
     until = texts.end(record, view.now)
     told = Part(f"{texts.operated(record)} ({named}{until}, number {record.number})", OVERRIDDEN)
@@ -83,7 +86,7 @@ def _sample(transition: Transition) -> Sequence[tuple[str, str]]:
     if reason.kinds:
         facts.append(("kinds", listed(reason.kinds)))
     if reason.slow_share:
-        facts.append(("slow calls", f"{reason.slow_share:.0%}"))
+        facts.append(("slow", of_calls(reason.slow_share)))
     return [(what, told) for what, told in facts if told]
 
 
@@ -104,6 +107,8 @@ def _next(view: CircuitView) -> Sequence[Block]:
 def _recent(recent: Recent) -> Sequence[Block]:
     told = f"Last {duration(recent.span)}: {counted(recent.calls, 'call')}"
     told += f", {recent.failed:,} failed, {recent.blocked:,} rejected"
+    if recent.uncounted:
+        told += f", {recent.uncounted:,} would have been rejected"
     if recent.slow:
         told += f", {recent.slow:,} slow"
     if recent.overdue:

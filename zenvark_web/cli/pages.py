@@ -201,6 +201,9 @@ def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
 def _state(circuit: SeenCircuit) -> Part:
     verdict, override = STATES[circuit.state], circuit.override
     if override is None or override.mode is None:
+        observed = texts.observed(circuit.observers)
+        if observed:
+            return Part(f"{verdict}, {observed}", OVERRIDDEN)
         return Part(verdict, STYLES[circuit.state])
     return Part(f"{verdict}, {texts.MODES[override.mode]}", OVERRIDDEN)
 

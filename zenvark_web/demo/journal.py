@@ -38,6 +38,7 @@ class Event:
         value: The new state or role, or how a check ended.
         detail: Why, for people.
         generation: The number of the transition.
+        cause: The cause of the transition.
         effect: Seconds from the call result that decided the transition to its taking effect.
     """
 
@@ -47,6 +48,7 @@ class Event:
     value: str = ""
     detail: str = ""
     generation: int = 0
+    cause: str = ""
     effect: float = 0.0
 
 
@@ -80,7 +82,7 @@ class Journal:
         """For `on_state_change`."""
         effects = coordinator.statistics.effect.total
         effect, self._effects = effects - self._effects, effects
-        self._note(EventKind.STATE, change.state, str(change.reason), change.generation, effect)
+        self._note(EventKind.STATE, change.state, str(change.reason), change, effect)
 
     def watching(
         self, check: Callable[[HealthCheckType], Awaitable[object]]
@@ -102,7 +104,7 @@ class Journal:
         kind: EventKind,
         value: str,
         detail: str = "",
-        generation: int = 0,
+        change: StateChange | None = None,
         effect: float = 0.0,
     ) -> None:
         self.written += 1
@@ -113,7 +115,8 @@ class Journal:
                 kind=kind,
                 value=value,
                 detail=detail,
-                generation=generation,
+                generation=change.generation if change else 0,
+                cause=change.reason.cause if change else "",
                 effect=effect,
             )
         )

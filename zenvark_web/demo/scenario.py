@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from .._core.states import Role, State
+from .._core.ramp import of_calls
+from .._core.states import Cause, Role, State
 from .app import FORCED_FOR, RAMP
 from .board import Board
 from .errors import MisbehaviourError
@@ -182,13 +183,14 @@ class Scenario:
     async def _see_it_climb(self, incident: Incident) -> None:
         """Add each step of the ramp to the timeline, as soon as all apps have taken it."""
         for share in RAMP:
+            passing = of_calls(share)
             await self._until(
                 partial(self._has_reached, incident, share),
                 CLOSE_LIMIT,
-                partial("the ramp did not reach {:.0%} within {:g} s".format, share, CLOSE_LIMIT),
+                partial("the ramp did not reach {} within {:g} s".format, passing, CLOSE_LIMIT),
             )
             where = everywhere(incident.survivors)
-            self._board.say(self._watch.seen_until, f"{share:.0%} of the calls pass in {where}")
+            self._board.say(self._watch.seen_until, f"{passing} pass in {where}")
 
     def _has_reached(self, incident: Incident, share: float) -> bool:
         shares = [self._watch.statuses[app].share for app in incident.survivors]
@@ -274,7 +276,7 @@ class Scenario:
             return f"{event.app} leads now" if event.value == Role.LEADER else None
         if event.value == State.CLOSED or incident.opened(event.app) is event:
             return None
-        if event.generation in self._told:
-            return None
+        if event.cause == Cause.FORCED or event.generation in self._told:
+            return None  # `_force_open` says it itself
         self._told.add(event.generation)
         return event.detail

@@ -168,7 +168,7 @@ def _cells(row: Row) -> Sequence[str]:
         row.app,
         "(this)" if row.pid is None else str(row.pid),
         row.role,
-        f"ramp {row.share:.0%}" if _is_climbing(row) else row.state,
+        f"ramp {100 * row.share:.3g} %" if _is_climbing(row) else row.state,
         str(row.calls.answered),
         str(row.calls.failed),
         str(row.calls.rejected),

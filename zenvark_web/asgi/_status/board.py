@@ -19,6 +19,7 @@ from ..._core.overrides import OverrideRecord
 from ..._core.states import Transition
 from ..._operators import records
 from ..._operators.overview import Overview, SeenCircuit
+from ...backends.observers import Observers
 from ...backends.views import Event, Since
 
 MAX_EVENTS = 100
@@ -30,7 +31,7 @@ MAX_GONE = 10_000
 TIME_SLICE = 0.005
 """Seconds after which other work gets its turn."""
 
-Shown = tuple[Transition | None, Since | None, OverrideRecord | None]
+Shown = tuple[Transition | None, Since | None, OverrideRecord | None, Observers, float]
 
 
 class Board:
@@ -76,7 +77,7 @@ class Board:
             away: Whether the store does not answer, so that parts may be old.
         """
         circuits = {each.name: each for each in overview.unsorted}
-        changed = await self._changed(circuits.values())
+        changed = await self._changed(circuits.values(), overview.now)
         # From here on in one step: viewers must not see a number before all of its changes.
         self._now, self._now_at = overview.now, time.monotonic()
         gone = self._shown.keys() - circuits.keys()
@@ -95,16 +96,25 @@ class Board:
             self._fleet, self._fleet_number = fleet, self._number
             self._fleet_text = _text(fleet)
 
-    async def _changed(self, circuits: Iterable[SeenCircuit]) -> Mapping[str, tuple[Shown, bytes]]:
+    async def _changed(
+        self, circuits: Iterable[SeenCircuit], now: float
+    ) -> Mapping[str, tuple[Shown, bytes]]:
         """Encode the circuits that have changed, giving other work its turn."""
         changed: dict[str, tuple[Shown, bytes]] = {}
         turn = time.monotonic()
         for circuit in circuits:
-            shown = (circuit.transition, circuit.since, circuit.override)
+            share = circuit.share(now)  # of a ramp: it changes without a transition
+            shown = (
+                circuit.transition,
+                circuit.since,
+                circuit.override,
+                circuit.observers,
+                share,
+            )
             before = self._shown.get(circuit.name)
             if before is not None and _same(before, shown):
                 continue
-            changed[circuit.name] = shown, _text(records.of_seen_circuit(circuit))
+            changed[circuit.name] = shown, _text(records.of_seen_circuit(circuit, now))
             if time.monotonic() - turn >= TIME_SLICE:
                 await checkpoint()
                 turn = time.monotonic()

@@ -20,6 +20,7 @@ from ..._core.order import START, Position
 from ..._core.states import State, Suspicion, Transition
 from ..._operators.overview import Overview
 from ...backends.base import StateEntry
+from ...backends.observers import ObservedNames, read_observed
 from ...backends.views import (
     CircuitView,
     Event,
@@ -210,6 +211,7 @@ class _Findings(NamedTuple):
 
     survey: Survey
     openings: Mapping[str, Since]
+    policies: Mapping[str, str] | None
 
 
 async def _look(
@@ -218,7 +220,11 @@ async def _look(
     found = await view.survey(after, names=names)
     if found.newest < after:  # the stream has begun anew
         found = await view.survey(START, names=names)
-    return _Findings(found, await view.openings(unexplained) if unexplained else {})
+    return _Findings(
+        found,
+        await view.openings(unexplained) if unexplained else {},
+        await view.policies() if names else None,
+    )
 
 
 class _WatchedShard:
@@ -229,6 +235,7 @@ class _WatchedShard:
         self._called: frozenset[str] = frozenset()
         self._suspects: tuple[tuple[str, Suspicion], ...] = ()
         self._openings: dict[str, Since] = {}
+        self._observed: Mapping[str, ObservedNames] = {}
 
     @property
     def newest(self) -> Position:
@@ -251,6 +258,8 @@ class _WatchedShard:
         if found.survey.called is not None:
             self._called = found.survey.called
             self._suspects = found.survey.suspects
+        if found.policies is not None:
+            self._observed = read_observed(found.policies)
 
     def seen(self, number: int, shard: Shard, own: set[str]) -> ShardView:
         """Return the shard, with the circuits as the coordinator knows them now."""
@@ -271,6 +280,7 @@ class _WatchedShard:
             suspects=self._suspects,
             overrides=tuple(sorted(in_force.values(), key=lambda each: -each.at)),
             unreadable=last.unreadable if last else 0,
+            observed=self._observed,
         )
 
     def _since(self, newest: Transition) -> Since:

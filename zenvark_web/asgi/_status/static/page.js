@@ -2,7 +2,7 @@
 
 const STATES = { open: ["✕", "open"], half_open: ["◐", "half-open"], closed: ["✓", "closed"] };
 const ORDER = { open: 0, half_open: 1, closed: 2 };
-const MODES = { force_open: "forced open", force_closed: "forced closed", observe: "observed" };
+const MODES = { force_open: "forced open", force_closed: "forced closed", observe: "only observed" };
 const MOST_CARDS = 200, MOST_CHIPS = 400, MOST_INSTANCES = 8, MOST_EVENTS = 60;
 
 const byId = (id) => document.getElementById(id);
@@ -73,8 +73,14 @@ function sign(state) {
   return make("span", { class: `sign ${state}`, "aria-hidden": "true" }, STATES[state]?.[0] ?? "⚑");
 }
 
+function observed(observers) {
+  if (!observers?.number) return null;
+  return observers.number === observers.of ? MODES.observe
+    : `only observed by ${observers.number} of ${counted(observers.of, "instance")}`;
+}
+
 function pill(record) {
-  const forced = record.override && MODES[record.override.mode];
+  const forced = record.override ? MODES[record.override.mode] : observed(record.observers);
   const state = forced ? "override" : record.state;
   return make("span", { class: `pill ${state}` }, sign(state), forced ?? STATES[record.state][1],
     forced ? make("span", { class: "quiet" }, `verdict ${STATES[record.state][1]}`) : null);
@@ -102,7 +108,7 @@ function next(record) {
 function ramp(change) {
   const step = Math.max(0, Math.floor((now() - change.at) / change.ramp.step));
   const share = change.ramp.shares[Math.min(step, change.ramp.shares.length - 1)];
-  return `ramp: ${Math.round(share * 100)} % of the calls, step ${Math.min(step + 1, change.ramp.shares.length)} of ${change.ramp.shares.length}`;
+  return `ramp: ${Number((share * 100).toPrecision(3))} % of calls, step ${Math.min(step + 1, change.ramp.shares.length)} of ${change.ramp.shares.length}`;
 }
 
 // The list of circuits
@@ -309,7 +315,7 @@ function drawDetail(view) {
     ["suspects", (view.suspects ?? []).map((each) => `${shown(each.instance, 80)} (${each.failures} of ${each.calls} calls failed)`).join(", ")],
     ["opened by", opening && opening.generation !== current.generation && shown(reason(opening), 1000)]]));
   body.push(make("h3", {}, `Last ${Math.round(recent.seconds)} seconds`), facts([
-    ["calls", `${recent.calls.toLocaleString("en")}, ${recent.failed.toLocaleString("en")} failed, ${recent.blocked.toLocaleString("en")} rejected${recent.slow ? `, ${recent.slow} slow` : ""}`],
+    ["calls", `${recent.calls.toLocaleString("en")}, ${recent.failed.toLocaleString("en")} failed, ${recent.blocked.toLocaleString("en")} rejected${recent.uncounted ? `, ${recent.uncounted.toLocaleString("en")} would have been rejected` : ""}${recent.slow ? `, ${recent.slow} slow` : ""}`],
     ["failures", failures(recent.failures)], ["reported by", Object.keys(recent.instances).map((each) => shown(each, 80)).join(", ")]]));
   if (view.counting) body.push(make("h3", {}, "Counting"), facts([["strategy", shown(view.counting.strategy, 500)],
     ["failures", view.counting.failures.slice(0, 10).map((each) => `${each.count} × ${shown(each.failure, 80)} on ${shown(each.instance, 80)}`).join(", ")]]));
