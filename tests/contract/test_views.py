@@ -1,13 +1,22 @@
 """The view of a store for operators: it shows what instances have written, and writes nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.contract.stores import Store, lead, me, publish, transition
 from zenvark_web import Backend, State
 from zenvark_web._core.order import START
-from zenvark_web._core.states import CircuitSnapshot, Report, Run, Suspicion, Transition
+from zenvark_web._core.states import (
+    CircuitSnapshot,
+    Protection,
+    Report,
+    Run,
+    Suspicion,
+    Transition,
+)
 from zenvark_web.backends.base import Batch, Checkpoint, LeaderChange
-from zenvark_web.backends.views import StoreView, Viewable
+from zenvark_web.backends.views import StoreView, Viewable, protections
 
 
 @pytest.fixture
@@ -114,5 +123,25 @@ async def test_survey_shows_suspects(backend: Backend, view: StoreView) -> None:
     now = (await view.survey(START, names=False)).now
     suspicion = Suspicion("web-2", 5, 0, 5, now, now + 600, 30)
     snapshots = {"payments": CircuitSnapshot(0, suspects=(suspicion,)), "mail": CircuitSnapshot(0)}
+    snapshots |= {f"circuit {number}": CircuitSnapshot(0) for number in range(250)}
     await backend.checkpoint(lease, Checkpoint(snapshots=snapshots))
     assert [name for name, _ in (await view.survey(START, names=True)).suspects] == ["payments"]
+
+
+async def test_own_protection_of_living_instances(backend: Backend, view: StoreView) -> None:
+    now = (await view.survey(START, names=False)).now
+    earlier = Protection("mail", State.HALF_OPEN, now - 60.0, "5 of 5 calls failed")
+    newest = Protection("payments", State.OPEN, now - 1.0, "boom", {"ConnectError": 5})
+    await backend.heartbeat(replace(me("web-1"), protects=(earlier, newest)), 30, 0)
+    await backend.heartbeat(me("web-2"), 30, 0)
+    first, second = (await view.survey(START, names=False)).instances
+    assert [(each.circuit, each.state) for each in first.protects] == [
+        ("mail", State.HALF_OPEN),
+        ("payments", State.OPEN),
+    ]
+    assert second.protects == ()
+    assert [each.circuit for _, each in protections((first, second))] == ["payments", "mail"]
+    assert protections([replace(first, silence=100.0)]) == ()
+    [(who, protection)] = (await view.circuit("payments", 0, 1)).protections
+    assert (who, protection.detail, protection.failures) == ("web-1", "boom", {"ConnectError": 5})
+    assert (await view.circuit("search", 0, 1)).protections == ()

@@ -26,6 +26,7 @@ from zenvark_web._core.states import (
     CircuitSnapshot,
     Grant,
     KnownState,
+    Protection,
     Reason,
     Report,
     Run,
@@ -251,7 +252,8 @@ def test_format_version() -> None:
 
 
 def test_presence() -> None:
-    known = json.loads(_encoding.encode_presence(Presence("web-1")))
+    protects = (Protection("payments", State.OPEN, 1.0),)
+    known = json.loads(_encoding.encode_presence(Presence("web-1", protects=protects)))
     [told] = re.findall(r"role\s+then,\s+and\s+(.*?)\n\n", PAGE, re.DOTALL)
     assert words(told) == list(known)
 

@@ -12,6 +12,7 @@ from zenvark_web._core.states import (
     CircuitSnapshot,
     Grant,
     KnownState,
+    Protection,
     Reason,
     Report,
     Run,
@@ -23,7 +24,7 @@ from zenvark_web._core.states import (
     WindowSnapshot,
 )
 from zenvark_web.backends._decoding import MAX_COUNT, MAX_DELAY, MAX_HOLD
-from zenvark_web.backends.base import Batch
+from zenvark_web.backends.base import Batch, Presence
 
 names = st.text(min_size=1, max_size=255).filter(str.isprintable)
 counts = st.integers(0, 9) | st.integers(0, MAX_COUNT)
@@ -147,3 +148,22 @@ json_values = st.recursive(
 def further(array: list[Any]) -> st.SearchStrategy[list[Any]]:
     """The array of a newer version, with further elements at the end."""
     return st.lists(json_values, max_size=2).map(lambda more: [*array, *more])
+
+
+protections = st.builds(
+    Protection,
+    circuit=names,
+    state=st.sampled_from([State.OPEN, State.HALF_OPEN]),
+    since=st.integers(0, 10**12).map(lambda ms: ms / 1000),
+    detail=st.text(max_size=500),
+    failures=numbers_by_name,
+)
+presences = st.builds(
+    Presence,
+    instance=st.text(),
+    version=st.text(),
+    fingerprint=st.text(),
+    local=st.text(),
+    can=st.frozensets(st.text(), max_size=5),
+    protects=st.lists(protections, max_size=3).map(tuple),
+)

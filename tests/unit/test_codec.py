@@ -10,7 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.records import batches, json_values, positions, snapshots, transitions
+from tests.unit.records import (
+    batches,
+    json_values,
+    positions,
+    presences,
+    snapshots,
+    transitions,
+)
 from zenvark_web import Cause, MalformedEntryError, Reason, State
 from zenvark_web._core.order import Position
 from zenvark_web._core.states import (
@@ -111,12 +118,9 @@ class TestRoundTrip:
         assert decode_transition(text) == transition
         assert decode_state_entry({"transition": text}) == transition
 
-    @given(st.text(), st.text(), st.text(), st.text(), st.frozensets(st.text(), max_size=5))
-    def test_presence(
-        self, instance: str, version: str, fingerprint: str, local: str, can: frozenset[str]
-    ) -> None:
-        presence = Presence(instance, version, fingerprint, local, can)
-        assert decode_presence(instance, encode_presence(presence)) == presence
+    @given(presences)
+    def test_presence(self, presence: Presence) -> None:
+        assert decode_presence(presence.instance, encode_presence(presence)) == presence
 
     @given(snapshots)
     def test_tally(self, snapshot: CircuitSnapshot) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from .._core.admission import Admission
 from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
-from .._core.states import Cause, KnownState, Reason, State, Transition
+from .._core.states import Cause, KnownState, Protection, Reason, State, Transition
 from .._runtime.clock import SharedClock
 from .._runtime.instance import Instance
 from ..events import StateChange
@@ -22,6 +22,11 @@ from .local import Home, Listener, LocalCircuit
 from .overrides import OverrideBook
 
 MOST_NEW = 1_000
+
+MOST_ANNOUNCED = 10
+"""The most own decisions that an instance announces."""
+
+LONGEST_DETAIL = 200
 
 
 class OwnGenerations:
@@ -80,6 +85,7 @@ class Table:
         self._alone: dict[str, Transition] = {}
         self._stand_in: StandIn | None = None
         self._own: dict[str, Transition] = {}
+        self._protections: dict[str, Protection] = {}
         self._protector: Protector | None = None
         self.own_generations = OwnGenerations()
         self._holding: dict[str, None] = {}  # a set in order, so that runs can be repeated
@@ -161,6 +167,11 @@ class Table:
     def own(self, name: str) -> Transition | None:
         """The decision by which this instance protects itself, if it does."""
         return self._own.get(name)
+
+    @property
+    def protections(self) -> tuple[Protection, ...]:
+        """What this instance protects itself from; the newest ones, if they are many."""
+        return tuple(self._protections.values())[-MOST_ANNOUNCED:]
 
     def new_circuits(self) -> Sequence[str]:
         """The local circuits created since the last call without a transition of the fleet; the
@@ -255,14 +266,26 @@ class Table:
 
     def protect(self, transition: Transition) -> None:
         """Apply a decision by which this instance protects itself, until it is closed."""
-        name = transition.circuit
+        name, reason = transition.circuit, transition.reason
+        told = replace(reason, detail=f"this instance protects itself: {reason}")
         if transition.state is State.CLOSED:
-            self._protect_no_more(name, transition.reason)
+            self._protect_no_more(name, told)
             return
         before = self.in_force(name)
+        self._announce(transition)
+        transition = replace(transition, reason=told)
         self._own[name] = transition
         self._show_own(name, transition.state)
         self._take_effect(before, transition)
+
+    def _announce(self, transition: Transition) -> None:
+        """Announce an own decision, with the reason to open."""
+        name, reason = transition.circuit, transition.reason
+        opened = Protection(
+            name, State.OPEN, transition.at, str(reason)[:LONGEST_DETAIL], reason.failures
+        )
+        first = self._protections.get(name, opened)
+        self._protections[name] = replace(first, state=transition.state)
 
     def _protect_no_more(self, name: str, reason: Reason | None = None) -> None:
         before = self.in_force(name)
@@ -272,6 +295,7 @@ class Table:
         self._report(before, now if reason is None else replace(now, reason=reason))
 
     def _drop_own(self, name: str) -> None:
+        self._protections.pop(name, None)
         if self._own.pop(name, None) is not None:
             self._show_own(name, State.CLOSED)
 

@@ -7,6 +7,7 @@ its release. With a long lease it sends heartbeats earlier, but only to stay reg
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from math import ceil
 from typing import Protocol
 
@@ -127,6 +128,7 @@ class Election:
         candidate: Candidate,
     ) -> None:
         self._me = presence_of(instance)
+        self._table = shard.table
         self._backend = shard.backend
         self._ttl = instance.lease_ttl
         self._clock = shard.clock
@@ -189,10 +191,11 @@ class Election:
     async def _beat(self) -> float:
         """Send one heartbeat; return the seconds until the next one."""
         self._asked = self._clock.monotonic()
+        me = replace(self._me, protects=self._table.protections)
         try:
             async with asyncio.timeout(self._patience()):
                 beat = await self._backend.heartbeat(
-                    self._me, self._ttl, self.epoch, brief=self._asked < self._announce_at
+                    me, self._ttl, self.epoch, brief=self._asked < self._announce_at
                 )
         except (BackendError, TimeoutError) as error:
             return self._failed(error)

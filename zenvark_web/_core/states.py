@@ -429,6 +429,25 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True)
+class Protection:
+    """The decision by which an instance protects itself, as it announces it to operators.
+
+    Args:
+        circuit: The circuit.
+        state: The instance's own verdict: open, or half-open during its trial call.
+        since: When it opened, in seconds of the shared clock.
+        detail: What its calls were like: the reason to open.
+        failures: The most frequent failures, with their numbers.
+    """
+
+    circuit: str
+    state: State
+    since: float
+    detail: str = ""
+    failures: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitSnapshot:
     """What a circuit has counted since its latest transition, for the next leader.
 

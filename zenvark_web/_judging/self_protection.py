@@ -115,11 +115,4 @@ class SelfProtection(OwnResults):
         self._numbers.newest = max(self._numbers.newest, number)
         if transition.state is State.CLOSED:
             self._starts[transition.circuit] = number  # the fleet's generation counts again
-        reason = transition.reason
-        self._table.protect(
-            replace(
-                transition,
-                generation=-number,
-                reason=replace(reason, detail=f"this instance protects itself: {reason}"),
-            )
-        )
+        self._table.protect(replace(transition, generation=-number))

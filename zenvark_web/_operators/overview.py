@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .._core.overrides import Override
 from .._core.patterns import NamePatterns
-from .._core.states import State, Suspicion, Transition
+from .._core.states import Protection, State, Suspicion, Transition
 from ..backends.base import OverrideRecord
 from ..backends.observers import NOBODY, Observers, observers_of
 from ..backends.views import (
@@ -18,6 +18,7 @@ from ..backends.views import (
     is_closed,
     local_digests,
     overrides_by_name,
+    protections,
 )
 from ..exceptions import BackendError
 
@@ -139,6 +140,11 @@ class Overview:
         """The suspects, each with its circuit, the newest first."""
         found = [each for view in self.views for each in view.suspects]
         return sorted(found, key=lambda each: -each[1].until)
+
+    @property
+    def protections(self) -> Sequence[tuple[str, Protection]]:
+        """The instances that protect themselves, each with what it saw, the newest first."""
+        return protections(each for view in self.views for each in view.instances)
 
     def matching(self, name: str) -> Sequence[SeenCircuit]:
         """Return the circuits with a name, or of a pattern of names."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core.states import Suspicion, Transition
+from .._core.states import Protection, Suspicion, Transition
 from ..backends.base import (
     Forgotten,
     LeaderChange,
@@ -61,6 +61,7 @@ def of_fleet(overview: Overview) -> dict[str, Any]:
             {"circuit": circuit, **of_suspicion(suspicion)}
             for circuit, suspicion in overview.suspects
         ],
+        "protections": [of_protection(*each) for each in overview.protections],
         "instances": [_member(each) for each in overview.members],
         "unreadable": overview.unreadable,
         "omitted": overview.omitted,
@@ -108,6 +109,7 @@ def of_circuit(name: str, view: CircuitView, advice: str) -> dict[str, Any]:
         "history": [of_transition(each) for each in view.history],
         "counting": _window(view),
         "suspects": [of_suspicion(each) for each in view.suspects],
+        "protections": [of_protection(*each) for each in view.protections],
         "trial": _trial(view),
         "retry_after_until": deadline or None,
         "recent": _recent(view.recent),
@@ -226,6 +228,18 @@ def of_suspicion(suspicion: Suspicion) -> dict[str, Any]:
         "calls": suspicion.calls,
         "since": suspicion.since,
         "until": suspicion.until,
+    }
+
+
+def of_protection(instance: str, protection: Protection) -> dict[str, Any]:
+    """Return the record of an instance that protects itself."""
+    return {
+        "instance": instance,
+        "circuit": protection.circuit,
+        "state": protection.state.value,
+        "since": protection.since,
+        "detail": protection.detail,
+        "failures": dict(protection.failures),
     }
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from .._core.overrides import Override, OverrideRecord
 from .._core.ramp import of_calls
-from .._core.states import Cause, State, Suspicion, Transition
+from .._core.states import Cause, Protection, State, Suspicion, Transition
 from ..backends.base import Probe
 from ..backends.observers import Observers
 
@@ -132,6 +132,14 @@ def suspicion(suspect: Suspicion, now: float) -> str:
     saw = f"{suspect.failures:,} of {counted(suspect.calls, 'call')} failed{slow}"
     for_how_long = f"since {duration(now - suspect.since)}, {duration(suspect.until - now)} more"
     return f"{escaped(suspect.instance, 60)}: {saw}; {for_how_long}"
+
+
+def protection(instance: str, protection: Protection, now: float) -> str:
+    """Return what an instance saw that protects itself, and since when."""
+    failures = listed(protection.failures)
+    saw = f"{escaped(protection.detail)}{f' ({failures})' if failures else ''}"
+    state = f"{STATES[protection.state]} for itself since {duration(now - protection.since)}"
+    return f"{escaped(instance, 60)}: {state}; {saw}"
 
 
 def detail(transition: Transition, most: int = MOST) -> str:

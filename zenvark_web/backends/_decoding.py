@@ -29,6 +29,7 @@ from .._core.states import (
     CircuitSnapshot,
     Grant,
     KnownState,
+    Protection,
     Reason,
     Report,
     Run,
@@ -74,8 +75,10 @@ MAX_SEEN_NAMES = 16_384
 """Names to know as valid, for a leader that reads each of them ten times a second."""
 
 STATES = {state.value: state for state in State}
+REJECTING = {state.value: state for state in (State.OPEN, State.HALF_OPEN)}
 CAUSES = {cause.value: cause for cause in Cause}
 MAX_CAPABILITIES = 100
+MAX_PROTECTIONS = 100
 MODES = {mode.value: mode for mode in Override}
 FAILURE_KINDS = {kind.value: kind for kind in FailureKind}
 
@@ -474,6 +477,7 @@ def decode_presence(instance: str, text: str) -> Presence | MalformedEntryError:
             _string(stored["fingerprint"]),
             _string(stored.get("local", "")),
             _unpack_capabilities(stored.get("can")),
+            _unpack_protections(stored.get("protects")),
         )
 
     return readable(lambda text: _guarded("instance", text, lambda: decode(text)), text)
@@ -486,6 +490,29 @@ def _unpack_capabilities(packed: Any) -> frozenset[str]:
         return frozenset()
     words = cast(list[object], packed)[:MAX_CAPABILITIES]
     return frozenset(word for word in words if isinstance(word, str))
+
+
+def _unpack_protections(packed: Any) -> tuple[Protection, ...]:
+    """What an instance protects itself from. An unreadable part costs only itself."""
+    if not isinstance(packed, list):
+        return ()
+    items = cast(list[object], packed)[:MAX_PROTECTIONS]
+    read = [readable(_unpack_protection, item) for item in items]
+    return tuple(each for each in read if isinstance(each, Protection))
+
+
+def _unpack_protection(packed: Any) -> Protection:
+    def decode() -> Protection:
+        circuit, state, since, detail, failures, *_ = packed
+        return Protection(
+            _valid_name(circuit),
+            REJECTING[state],
+            _whole(since) / 1000,
+            _string(detail)[:MAX_REASON],
+            _valid_counts(failures),
+        )
+
+    return _guarded("protection", packed, decode)
 
 
 def decode_account(text: str) -> Account:

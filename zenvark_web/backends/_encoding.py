@@ -29,6 +29,7 @@ from .._core.states import (
     CircuitSnapshot,
     Grant,
     KnownState,
+    Protection,
     Report,
     Run,
     Suspicion,
@@ -178,7 +179,18 @@ def encode_numbers(numbers: Sequence[int]) -> str:
 def encode_presence(me: Presence) -> str:
     """Encode an announcement for the hash of instances, without the time, which the store adds."""
     stored = {"version": me.version, "fingerprint": me.fingerprint, "local": me.local}
-    return _dump({**stored, "can": sorted(me.can)})
+    protects = [_pack_protection(each) for each in me.protects]
+    return _dump({**stored, "can": sorted(me.can)} | ({"protects": protects} if protects else {}))
+
+
+def _pack_protection(protection: Protection) -> list[Any]:
+    return [
+        protection.circuit,
+        protection.state.value,
+        milliseconds(protection.since),
+        well_formed(protection.detail),
+        _well_formed_counts(protection.failures),
+    ]
 
 
 def encode_account(account: Account) -> str:

@@ -17,6 +17,9 @@ from .views import Recent, SeenInstance
 MAX_SHARDS = 256
 """The maximum of a coordinator."""
 
+WITHOUT_SUSPECTS = re.compile(r"\d]$")
+"""The end of a window snapshot whose last element is a number."""
+
 RECENT = 60.0
 """Seconds of results that count as recent."""
 
@@ -83,7 +86,7 @@ def suspects(tallies: Mapping[str, str], now: float) -> tuple[tuple[str, Suspici
     found = [
         (name, suspicion)
         for name, text in tallies.items()
-        if name != _replies.POSITION and not text.endswith("[]]")  # nearly all have none
+        if name != _replies.POSITION and not WITHOUT_SUSPECTS.search(text)  # nearly all
         for suspicion in _suspects(text)
         if now < suspicion.until
     ]
@@ -126,7 +129,15 @@ def seen_presence(presence: Presence, at: float, now: float, role: str) -> SeenI
         policies=policies[:40],
         shards=_count_of_shards(shards),
         local=presence.local[:40],
+        protects=presence.protects,
     )
+
+
+def instances(stored: Mapping[str, str], now: float) -> tuple[SeenInstance, ...]:
+    """Decode the hash `instances`, sorted by name, without malformed fields."""
+    announced = (seen(name, text, now) for name, text in stored.items())
+    found = [each for each in announced if each is not None]
+    return tuple(sorted(found, key=lambda each: each.name))
 
 
 def _count_of_shards(told: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._core.order import START, Lease, Position
 from .._core.overrides import OverrideRecord, OverrideRequest, OverrideSnapshot
-from .._core.states import CircuitSnapshot, Report, Transition
+from .._core.states import CircuitSnapshot, Protection, Report, Transition
 from ..exceptions import MalformedEntryError
 
 __all__ = [
@@ -79,6 +79,7 @@ class Presence:
         fingerprint: A digest of the policies by which it judges, and its number of shards.
         local: A digest of the settings of its policies that concern only itself.
         can: The capabilities of its version; see `zenvark_web._core.capabilities`.
+        protects: What it protects itself from (`quorum`).
     """
 
     instance: str
@@ -86,6 +87,7 @@ class Presence:
     fingerprint: str = ""
     local: str = ""
     can: frozenset[str] = frozenset()
+    protects: tuple[Protection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

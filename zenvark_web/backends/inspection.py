@@ -34,6 +34,7 @@ from .views import (
     Since,
     local_digests,
     overrides_by_name,
+    protections,
 )
 
 PAGE = 250
@@ -149,6 +150,7 @@ class Reading(Generic[AskerT_co]):
             snapshot=_read.snapshot(snapshot),
             history=await self._history(name, key("states"), history),
             recent=recent,
+            protections=protections(seen, name),
         )
 
     async def newest(self, key: str) -> Position:

@@ -52,6 +52,7 @@ from .views import (
     local_digests,
     openings,
     overrides_by_name,
+    protections,
 )
 
 MAX_RESULTS = 10_000
@@ -353,6 +354,7 @@ class MemoryStore:
             observers=observers_of(
                 name, local_digests(self._present(now)), read_observed(self._policies)
             ),
+            protections=protections(self._present(now), name),
         )
 
     def _present(self, now: float) -> Sequence[SeenInstance]:

@@ -43,12 +43,11 @@ class RedisView:
         ms, lease, present, newest, news, called, suspected = reply
         now = int(ms) / 1000
         announced = _replies.pairs(present or ())
-        seen = [_read.seen(name, text, now) for name, text in announced.items()]
-        instances = [each for each in seen if each is not None]
+        instances = _read.instances(announced, now)
         return Survey(
             now=now,
             lease=_read.lease(_replies.text(lease)) if lease else None,
-            instances=tuple(sorted(instances, key=lambda each: each.name)),
+            instances=instances,
             newest=_replies.position(newest),
             news=tuple(await self._read(news))[::-1],
             called=None if called is None else _names(called),

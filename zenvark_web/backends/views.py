@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from .._core.order import Lease, Position
 from .._core.patterns import NamePatterns
-from .._core.states import CircuitSnapshot, State, Suspicion, Transition
+from .._core.states import CircuitSnapshot, Protection, State, Suspicion, Transition
 from ..exceptions import BackendError
 from .base import OverrideRecord, StateEntry
 from .observers import NOBODY, ObservedNames, Observers
@@ -35,6 +35,7 @@ class SeenInstance:
         policies: The digest of the policies by which it judges.
         shards: Its number of shards; None if unknown.
         local: The digest of the settings that concern only itself.
+        protects: What it protects itself from.
     """
 
     name: str
@@ -44,6 +45,7 @@ class SeenInstance:
     policies: str
     shards: int | None
     local: str = ""
+    protects: tuple[Protection, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -164,6 +166,7 @@ class CircuitView:
         recent: The recent reports.
         override: The override that applies, if there is one.
         observers: The instances that only observe the circuit, by their own policies.
+        protections: The instances that protect themselves from the circuit, and what they saw.
     """
 
     shard: int
@@ -176,6 +179,7 @@ class CircuitView:
     recent: Recent
     override: OverrideRecord | None = None
     observers: Observers = NOBODY
+    protections: tuple[tuple[str, Protection], ...] = ()
 
     @property
     def current_snapshot(self) -> CircuitSnapshot | None:
@@ -280,6 +284,25 @@ class Layout:
 
     shards: int
     told: Mapping[int, Sequence[str]] = field(default_factory=dict[int, Sequence[str]])
+
+
+def protections(
+    instances: Iterable[SeenInstance], circuit: str | None = None
+) -> tuple[tuple[str, Protection], ...]:
+    """Return which living instances protect themselves, and from what, the newest decision first.
+
+    Args:
+        instances: The instances.
+        circuit: From which circuit. None: from any.
+    """
+    found = [
+        (seen.name, each)
+        for seen in instances
+        if seen.is_alive
+        for each in seen.protects
+        if circuit in {None, each.circuit}
+    ]
+    return tuple(sorted(found, key=lambda each: -each[1].since))
 
 
 def overrides_by_name(overrides: Iterable[OverrideRecord]) -> NamePatterns[OverrideRecord]:

@@ -8,7 +8,7 @@ from difflib import unified_diff
 
 from .._operators.texts import counted, duration, escaped, operated
 from ..backends.examination import Facts, Sample
-from ..backends.views import SILENCE, SeenInstance
+from ..backends.views import SILENCE, SeenInstance, protections
 from .findings import Finding, Level
 from .fleet import ADVICE
 
@@ -288,6 +288,31 @@ def suspects(facts: Facts) -> Iterable[Finding]:
         yield Finding(Level.NOTE, "suspects", text, "See zenvark-web status.")
 
 
+def own_protection(facts: Facts) -> Iterable[Finding]:
+    """Check that no instance has protected itself for long."""
+    found = [
+        (instance, each, shard.view.now - each.since)
+        for shard in facts.shards
+        if shard.view is not None
+        for instance, each in protections(shard.view.instances)
+    ]
+    lasting = [each for each in found if each[2] > LONG_SUSPECT]
+    if lasting:
+        shown = "; ".join(
+            f"{escaped(instance, 60)} from {escaped(each.circuit, 80)} ({duration(age)})"
+            for instance, each, age in lasting[:NAMED]
+        )
+        text = f"own protection for long: {shown}"
+        advice = (
+            "Calls of that instance alone fail. Check its egress, proxy, DNS and configuration, or "
+            "replace it."
+        )
+        yield Finding(Level.PROBLEM, "own protection", text, advice)
+    elif found:
+        text = f"{counted(len({each[0] for each in found}), 'instance')}, none for long"
+        yield Finding(Level.NOTE, "own protection", text, "See zenvark-web status.")
+
+
 def policies(facts: Facts) -> Iterable[Finding]:
     """Check that all instances have the same policies."""
     found = _grouped(facts, lambda each: each.policies)
@@ -344,7 +369,7 @@ def versions(facts: Facts) -> Iterable[Finding]:
 
 CHECKS: Sequence[Check] = (
     *(server_version, server_role, memory, permissions, round_trip, clock, time_stamps),
-    *(keys, fleet, presences, overrides, suspects, policies, shards, versions),
+    *(keys, fleet, presences, overrides, suspects, own_protection, policies, shards, versions),
 )
 
 

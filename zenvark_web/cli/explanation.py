@@ -28,6 +28,7 @@ def circuit_page(name: str, view: CircuitView) -> Page:
         *_next(view),
         *_recent(view.recent),
         *_suspects(view),
+        *_protections(view),
         *_counting(view),
         *_history(view),
     ]
@@ -124,6 +125,13 @@ def _suspects(view: CircuitView) -> Sequence[Block]:
         return ()
     told = [line(texts.suspicion(each, view.now), indent=2) for each in view.suspects]
     return [line(), line("Suspects, whose results do not count:"), *told]
+
+
+def _protections(view: CircuitView) -> Sequence[Block]:
+    if not view.protections:
+        return ()
+    told = [line(texts.protection(*each, view.now), indent=2) for each in view.protections]
+    return [line(), line("Instances that reject its calls by their own results:"), *told]
 
 
 def _counting(view: CircuitView) -> Sequence[Block]:

@@ -43,6 +43,7 @@ def fleet_page(overview: Overview, *, every: bool = False) -> Page:
         *circuit_blocks(overview, None if every else ROWS),
         *override_blocks(overview, None if every else ROWS),
         *suspect_blocks(overview, None if every else ROWS),
+        *protection_blocks(overview, None if every else ROWS),
         line(),
         *instance_blocks(overview),
     ]
@@ -101,6 +102,17 @@ def suspect_blocks(overview: Overview, rows: int | None) -> Page:
             texts.suspicion(suspicion, overview.now),
         )
         for circuit, suspicion in overview.suspects[:rows]
+    ]
+
+
+def protection_blocks(overview: Overview, rows: int | None) -> Page:
+    """Return the lines of instances that protect themselves, if there are any."""
+    return [
+        line(
+            Part(f"OWN PROTECTION from {escaped(each.circuit, 80)}: ", BAD),
+            texts.protection(instance, each, overview.now),
+        )
+        for instance, each in overview.protections[:rows]
     ]
 
 

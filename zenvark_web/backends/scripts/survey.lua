@@ -31,11 +31,11 @@ local function names(pairs)
     return found
 end
 
--- The snapshot of a circuit ends with its suspects; nearly all have none.
+-- The snapshot of a circuit ends with its suspects, or with a number: nearly all have none.
 local function suspected(pairs)
     local found = {}
     for i = 1, #pairs, 2 do
-        if pairs[i] ~= '' and string.sub(pairs[i + 1], -3) ~= '[]]' and #found < MOST_SUSPECTED then
+        if pairs[i] ~= '' and not string.find(pairs[i + 1], '%d%]$') and #found < MOST_SUSPECTED then
             table.insert(found, pairs[i])
             table.insert(found, pairs[i + 1])
         end

@@ -214,6 +214,10 @@ function drawFleet() {
   if (fleet.away) alerts.push("Redis does not answer this process. Circuits keep their last states; instances and events may be out of date.");
   else if (leaderless) alerts.push(`${shards.length === 1 ? "No instance leads" : `${counted(leaderless, "shard")} without a leader`}: circuits keep their states until one does.`);
   if (fleet.unreadable) alerts.push(`${counted(fleet.unreadable, "malformed field")} skipped: run zenvark-web doctor.`);
+  const protections = fleet.protections ?? [];
+  for (const each of protections.slice(0, 3))
+    alerts.push(`${shown(each.instance, 80)} rejects calls of ${shown(each.circuit, 80)} by its own results: ${shown(each.detail)}`);
+  if (protections.length > 3) alerts.push(`And ${counted(protections.length - 3, "own decision")} more: run zenvark-web status.`);
   byId("alerts").replaceChildren(...alerts.map((text) => make("p", { class: "alert" }, text)));
   drawOverrides();
 }
@@ -312,8 +316,11 @@ function drawDetail(view) {
     ["failures", failures(current.failures)], ["seen by", seen(current.instances)],
     ["since", `${moment(current.at)} (${duration(now() - current.at)} ago)`],
     ["decided by", current.leader && `${shown(current.leader)} (epoch ${current.epoch})`],
-    ["suspects", (view.suspects ?? []).map((each) => `${shown(each.instance, 80)} (${each.failures} of ${each.calls} calls failed)`).join(", ")],
     ["opened by", opening && opening.generation !== current.generation && shown(reason(opening), 1000)]]));
+  const suspects = view.suspects ?? [], protections = view.protections ?? [];
+  if (suspects.length || protections.length) body.push(make("h3", {}, "Instances whose own calls fail"), facts([
+    ["suspects", suspects.map((each) => `${shown(each.instance, 80)} (${each.failures} of ${each.calls} calls failed)`).join(", ")],
+    ["own protection", protections.map((each) => `${shown(each.instance, 80)} since ${moment(each.since)}: ${shown(each.detail)}`).join(", ")]]));
   body.push(make("h3", {}, `Last ${Math.round(recent.seconds)} seconds`), facts([
     ["calls", `${recent.calls.toLocaleString("en")}, ${recent.failed.toLocaleString("en")} failed, ${recent.blocked.toLocaleString("en")} rejected${recent.uncounted ? `, ${recent.uncounted.toLocaleString("en")} would have been rejected` : ""}${recent.slow ? `, ${recent.slow} slow` : ""}`],
     ["failures", failures(recent.failures)], ["reported by", Object.keys(recent.instances).map((each) => shown(each, 80)).join(", ")]]));
