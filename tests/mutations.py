@@ -568,6 +568,60 @@ MUTATIONS = (
         "tests/simulation/test_ramps.py::TestFailures::test_calls_that_never_end_open_it",
     ),
     Mutation(
+        "throttle 1",
+        "a failure that names a wait trips the window first",
+        "_core/circuit.py",
+        "        throttled = self._obey(instance, report, at, now)\n"
+        "        return throttled or self._decide(instance, report, at, now, replayed=replayed)\n",
+        "        decided = self._decide(instance, report, at, now, replayed=replayed)\n"
+        "        return decided or self._obey(instance, report, at, now)\n",
+        "tests/unit/test_throttle.py::TestOneAnswer::"
+        "test_precedes_a_threshold_that_its_failure_reaches",
+    ),
+    Mutation(
+        "throttle 1",
+        "a named wait makes the next one longer",
+        "_core/circuit.py",
+        "        attempt = self._waits.next_attempt(self.latest, now) - 1\n"
+        "        return self._move(reason, now, attempt=attempt, delay=wait, since=at)\n",
+        "        attempt = self._waits.next_attempt(self.latest, now)\n"
+        "        return self._move(reason, now, attempt=attempt, delay=wait, since=at)\n",
+        "tests/unit/test_throttle.py::TestOneAnswer::test_opens_for_its_wait_and_the_attempt_stays",
+    ),
+    Mutation(
+        "throttle 2",
+        "a wait that was named for later is not kept",
+        "_core/circuit.py",
+        "        end = max(self.latest.retry_at, self._retry_after.until)\n",
+        "        end = self.latest.retry_at\n",
+        "tests/unit/test_throttle.py::test_a_told_wait_ends_when_told",
+    ),
+    Mutation(
+        "throttle 2",
+        "a trial is made though the upstream has said when it wants calls",
+        "_core/circuit.py",
+        "        return self._resume(now) or self._grant(permits, passed, now)\n",
+        "        return self._grant(permits, passed, now)\n",
+        "tests/unit/test_throttle.py::TestAfterTheWait::"
+        "test_a_rejected_call_begins_the_ramp_and_no_trial",
+    ),
+    Mutation(
+        "throttle 3",
+        "a limit with calls left makes the fleet wait",
+        "_http/rate_limits.py",
+        "(limit.left == 0 or (refused and limit.left is None))",
+        "(limit.left == 0 or refused)",
+        "tests/http/test_rate_limits.py::test_limits_of_which_nothing_is_left",
+    ),
+    Mutation(
+        "throttle 3",
+        "a named wait is unbounded",
+        "_core/retry_after.py",
+        "            self.until = max(self.until, at + min(seconds, self._longest))\n",
+        "            self.until = max(self.until, at + seconds)\n",
+        "tests/unit/test_throttle.py::TestOneAnswer::test_opens_for_no_more_than_the_policy_obeys",
+    ),
+    Mutation(
         "quorum 1",
         "results of suspects feed the window",
         "_core/counting.py",

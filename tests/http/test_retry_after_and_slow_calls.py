@@ -10,7 +10,7 @@ from tests.helpers.waiting import PATIENCE, eventually_sync
 from tests.http import server
 from tests.http.backstage import Backstage, backstage
 from tests.http.clients import KINDS, Kind
-from zenvark_web import BreakerPolicy, ConsecutiveFailures, ConstantBackoff, State
+from zenvark_web import BreakerPolicy, Cause, ConsecutiveFailures, ConstantBackoff, State
 
 ASYNC_KINDS = [kind for kind in KINDS if not kind.sync]
 
@@ -71,6 +71,37 @@ def test_upstream_is_left_alone_for_as_long_as_it_asked(
         assert int(rejected.headers["retry-after"]) > 60
     else:
         assert breaker.retry_after <= 2
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize(
+    ("status", "field", "opens"),
+    [
+        (429, "Retry-After: 120", True),
+        (529, "retry-after-ms: 120000", True),
+        (429, "x-ratelimit-reset-tokens: 2m0s", True),
+        (503, "X-Nothing: 120", False),
+        (200, 'RateLimit: "default";r=0;t=120', True),
+        (404, "RateLimit-Remaining: 0\r\nRateLimit-Reset: 120", True),
+        (200, 'RateLimit: "default";r=9;t=120', False),
+        (200, "Retry-After: 120", False),
+    ],
+)
+def test_one_answer_that_names_a_wait_opens_the_circuit(
+    stage: Backstage, kind: Kind, status: int, field: str, opens: bool
+) -> None:
+    coordinator = stage.start(BreakerPolicy(throttle="open"))
+    stage.set(server.status(status, field))
+    transport = kind.guarded(coordinator, kind.real_transport(), circuits=lambda _: "upstream")
+    assert get(kind, transport, stage.upstream.url).status_code == status
+    breaker = coordinator.breaker("upstream")
+    if opens:
+        eventually_sync(lambda: breaker.state is State.OPEN, within=PATIENCE)
+        assert 120 - PATIENCE < breaker.retry_after < 121
+        assert stage.changes[-1].reason.cause is Cause.THROTTLED
+    else:
+        stage.counts(breaker)
+        assert breaker.state is State.CLOSED
 
 
 def get(kind: Kind, transport: Any, url: str) -> Any:

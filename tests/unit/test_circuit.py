@@ -42,8 +42,8 @@ def checked(bench: Bench, error: str | None = None) -> Bench:
     return bench
 
 
-def asked_to_wait(bench: Bench) -> Bench:
-    bench.hold(60)
+def asked_to_wait(bench: Bench, seconds: float = 60) -> Bench:
+    bench.hold(seconds)
     return bench
 
 
@@ -82,15 +82,20 @@ MOVES: dict[tuple[State, Cause], Callable[[], Bench]] = {
     (State.CLOSED, Cause.IDLE_CHECK_FAILED): lambda: checked(
         Bench(health_check=check, idle_interval=5), "down"
     ),
+    (State.CLOSED, Cause.THROTTLED): lambda: asked_to_wait(Bench(throttle="open")),
     (State.CLOSED, Cause.FORCED): lambda: forced(Bench()),
     (State.CLOSED, Cause.REPAIRED): lambda: repaired(Bench()),
     (State.OPEN, Cause.CHECK_FAILED): lambda: checked(opened(Bench(health_check=check)), "down"),
     (State.OPEN, Cause.CHECK_PASSED): lambda: checked(opened(Bench(health_check=check))),
     (State.OPEN, Cause.RETRY_AFTER): lambda: asked_to_wait(opened(Bench())),
+    (State.OPEN, Cause.THROTTLED): lambda: asked_to_wait(
+        asked_to_wait(Bench(throttle="open")), 120
+    ),
     (State.OPEN, Cause.PROBE): lambda: probed(opened(Bench())),
     (State.OPEN, Cause.TRIAL): lambda: half_opened(Bench()),
     (State.OPEN, Cause.RAMP): in_a_ramp,
     (State.OPEN, Cause.REPAIRED): lambda: repaired(opened(Bench())),
+    (State.HALF_OPEN, Cause.THROTTLED): lambda: asked_to_wait(half_opened(Bench(throttle="open"))),
     (State.HALF_OPEN, Cause.FORCED): lambda: forced(half_opened(Bench())),
     (State.HALF_OPEN, Cause.TRIAL): lambda: tried(half_opened(Bench(healthy_after=2)), True),
     (State.HALF_OPEN, Cause.TRIAL_FAILED): lambda: tried(half_opened(Bench()), False),

@@ -9,6 +9,7 @@ wants it, must not close without proof, and must not get stuck.
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -150,9 +151,15 @@ class Fleet(RuleBasedStateMachine):
         healthy_after=st.integers(1, 4),
         state=st.sampled_from([State.OPEN, State.HALF_OPEN, State.CLOSED]),
         ramp=st.sampled_from([(), (0.5,), (0.25, 0.75)]),
+        throttle=st.sampled_from(["count", "open"]),
     )
     def begin(
-        self, trial_calls: int, healthy_after: int, state: State, ramp: tuple[float, ...]
+        self,
+        trial_calls: int,
+        healthy_after: int,
+        state: State,
+        ramp: tuple[float, ...],
+        throttle: Any,
     ) -> None:
         self.policy = BreakerPolicy(
             strategy=ConsecutiveFailures(1),
@@ -162,6 +169,7 @@ class Fleet(RuleBasedStateMachine):
             ramp=ramp,
             ramp_step=RAMP_STEP,
             max_retry_after=LONGEST_HOLD,
+            throttle=throttle,
         )
         grant = Grant(holder="web-1", permits=trial_calls) if state is State.HALF_OPEN else None
         self.newest = Transition(
@@ -403,18 +411,23 @@ class Fleet(RuleBasedStateMachine):
         assert moved.state is TRANSITIONS[moved.previous, moved.reason.cause]
         if moved.previous is not State.CLOSED and moved.state is State.CLOSED:
             assert (self.newest.ramp is not None) == bool(self.policy.ramp), "R3"
+        told = self.newest.reason.cause is Cause.THROTTLED
         self.newest = moved
         if moved.grant is not None:
-            assert self.now >= self.held_until, "the upstream wants to be left alone"
+            self._check_patience()
         if moved.state is State.CLOSED:
             self._check_proof(moved)
         elif moved.reason.cause is Cause.RAMP:
-            self._check_trials()
+            # If it was told, the upstream has said when it wants calls, and nothing is tried.
+            (self._check_patience if told else self._check_trials)()
         elif moved.state is State.OPEN:
             self.wait_began, self.disturbed = moved.generation, False
             assert moved.retry_at > self.held_until - LEAST_LENGTHENING
         for instance in self.instances:
             instance.inbox.append(moved)
+
+    def _check_patience(self) -> None:
+        assert self.now >= self.held_until, "the upstream wants to be left alone"
 
     def _check_silence(self) -> None:
         """Permits go to another only if their holder has said nothing for a while."""

@@ -17,6 +17,7 @@ from .._core.failure_kinds import FailureKind, kind_of
 from .._core.overrides import Override
 from .._core.policy import BreakerPolicy
 from .._core.states import State, TrialNote
+from .._core.waits import LEAST_LENGTHENING
 from .._rejections import rejected
 from .._runtime.instance import Instance
 from .._runtime.notifier import Notifier
@@ -54,6 +55,10 @@ class Listener(Protocol):
 
     def slow(self, circuit: LocalCircuit, *, urgent: bool) -> None:
         """Called when the number of slow calls in flight has changed."""
+        ...
+
+    def told_to_wait(self, circuit: LocalCircuit) -> None:
+        """Called when the upstream named a wait with an answer that is no failure."""
         ...
 
     def began(self, circuit: LocalCircuit) -> None:
@@ -108,6 +113,7 @@ class LocalCircuit:
         "monotonic",
         "name",
         "notifier",
+        "obeys_waits",
         "outcomes",
         "own_since",
         "own_state",
@@ -126,6 +132,7 @@ class LocalCircuit:
         self.slow_after: float = policy.slow_call or float("inf")
         self.times_calls: bool = policy.slow_call is not None
         self.plain_outcomes: bool = policy.classify is None
+        self.obeys_waits: bool = policy.throttle == "open"
         self.admission: Admission = admission
         self.own_state: State = State.CLOSED
         self.own_since: float = float("-inf")
@@ -278,6 +285,23 @@ class LocalCircuit:
 
     def _extend_retry_after(self, until: float) -> None:
         self._retry_after_until = max(self._retry_after_until, until)
+
+    def hold_off(self, seconds: float, now: float) -> None:
+        """Apply a wait that no failure brings, from any thread, and report it.
+
+        Args:
+            seconds: Its seconds. Negative and infinite values are ignored.
+            now: Monotonic seconds.
+        """
+        if 0 < seconds < float("inf"):
+            until = now + min(seconds, self.policy.max_retry_after)
+            self.handover.hand_over(True, self._hold_off, until)
+
+    def _hold_off(self, until: float) -> None:
+        is_news = until >= self._retry_after_until + LEAST_LENGTHENING
+        self._extend_retry_after(until)
+        if is_news:
+            self._listener.told_to_wait(self)
 
     def drop_retry_after(self) -> None:
         """Forget the Retry-After deadline."""

@@ -115,6 +115,10 @@ class Outbox:
         """Add a circuit whose number of slow calls in flight has changed."""
         self.recorded(circuit, urgent=urgent)
 
+    def told_to_wait(self, circuit: LocalCircuit) -> None:
+        """Add a circuit whose upstream has named a wait."""
+        self.recorded(circuit, urgent=True)
+
     def began(self, circuit: LocalCircuit) -> None:
         """Have the monitor watch a circuit."""
         if self._monitor is not None:

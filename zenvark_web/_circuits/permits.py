@@ -148,6 +148,36 @@ class Permit:
             outcome, label = last_word(self._flow, outcome, label)
         self._settle(outcome, label, retry_after)
 
+    def hold_off(self, seconds: float) -> None:
+        """Report that the upstream wants no calls for a while, whatever the outcome of this call:
+        for answers that are no failures, such as a success that says that it was the last one of a
+        minute (for HTTP, `RateLimit`). Call it before the outcome is recorded.
+
+        It applies like the `retry_after` of a failure. With the policy's `throttle="open"`, it
+        opens the circuit for just that wait.
+
+        Args:
+            seconds: The seconds from now, up to the policy's `max_retry_after`. Negative, infinite
+                and not-a-number values are ignored.
+
+        Raises:
+            TypeError: `seconds` is not a number.
+        """
+        if not is_number(seconds):
+            raise TypeError(f"seconds must be a number, not {seconds!r}")
+        if self._applies:
+            self._local.hold_off(seconds, self._local.monotonic())
+
+    @property
+    def obeys_waits(self) -> bool:
+        """Whether the policy opens the circuit for a wait that an upstream names."""
+        return self._local.obeys_waits
+
+    @property
+    def _applies(self) -> bool:
+        """Whether what the upstream says to this call may change the circuit."""
+        return True
+
     def returned(self, result: object) -> None:
         """Record the result of the call; the policy classifies it.
 
@@ -308,6 +338,10 @@ class UncountedPermit(Permit):
 
     __slots__ = ()
 
+    @property
+    def _applies(self) -> bool:
+        return False
+
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         if outcome in (Outcome.SUCCESS, Outcome.FAILURE):
             now = self._local.monotonic()
@@ -334,6 +368,10 @@ class CarriedPermit(Permit):
         self._handed_over = False
         self._error: BaseException | None = None
         self._handled = id(sys.exception())  # what is being handled already is none of this call's
+
+    @property
+    def _applies(self) -> bool:
+        return self.counted
 
     def stop_clock(self) -> None:
         super().stop_clock()
@@ -395,6 +433,10 @@ class CheckPermit(Permit):
     """The permit of a call inside its circuit's health check; the check reports the outcome."""
 
     __slots__ = ()
+
+    @property
+    def _applies(self) -> bool:
+        return False
 
     def _settle(self, outcome: Outcome, label: str, retry_after: float | None) -> None:
         pass

@@ -1,8 +1,8 @@
 """The state machine of one circuit: reports and time go in, transitions come out.
 
     CLOSED ──tripped, idle check failed──▶ OPEN ──check passed──▶ CLOSED
-                                            │ ▲ └─check failed, retry after─▶ OPEN (a longer wait)
-                               trial, ramp  │ │ trial failed, ramp failed
+           ──throttled───────────────────▶  │ ▲ └─check failed, retry after─▶ OPEN (a longer wait)
+                               trial, ramp  │ │ trial failed, ramp failed, throttled
                                             ▼ │
                                          HALF_OPEN ──trial passed, ramp passed──▶ CLOSED
 
@@ -22,6 +22,10 @@ without a reply from the store.
 With a policy's `ramp`, the passed check or trial leads to a ramp instead of CLOSED: HALF_OPEN with
 a schedule, in which each instance permits a growing share of its calls. The whole ramp is one
 generation, and its results are counted like those of a closed circuit, with a fresh window.
+
+With `throttle="open"`, an upstream that names a wait has the circuit opened for that wait. This is
+no failed attempt, so the backoff does not grow. The upstream has said when it wants calls again:
+the ramp, if there is one, follows without a check or trial.
 
 An operator may hold a circuit open. It counts nothing then, and makes no attempt to recover. When
 it is released, the next attempt is due, so that it recovers like any other open circuit: the end of
@@ -65,6 +69,10 @@ from .waits import Waits
 
 CHECK_AGAIN = 1.0
 """Seconds after which a circuit requests a health check again that could not be run."""
+
+LEAST_TOLD_WAIT = 0.1
+"""Seconds of a named wait that must be left to open a circuit for it: a shorter one would be over
+before all instances know."""
 
 IDLE_CHECKS_WITH_QUORUM = 3
 """The number of idle checks in a row that must fail before a circuit with a quorum opens."""
@@ -179,7 +187,11 @@ class Circuit:
         self._note_reporter(instance, report, now)
         if not replayed:
             self._note_callers(instance, report, now)
-        return None if self._held else self._decide(instance, report, at, now, replayed=replayed)
+        if self._held:
+            return None
+        # First: the failure that brings a wait may also trip the window.
+        throttled = self._obey(instance, report, at, now)
+        return throttled or self._decide(instance, report, at, now, replayed=replayed)
 
     def _decide(
         self, instance: str, report: Report, at: float, now: float, *, replayed: bool
@@ -237,7 +249,7 @@ class Circuit:
             return self._end_ramp(now)
         self._next_attempt_at = None
         if self.policy.health_check is not None:
-            return self._ask_another(now) or self._check()
+            return self._resume(now) or self._ask_another(now) or self._check()
         return self._grant_if_due(now)
 
     def checked(self, check: Check, error: str | None, now: float) -> Transition | None:
@@ -482,9 +494,38 @@ class Circuit:
             return None
         delay = self._retry_after.until - now
         detail = f"the upstream asked {instance} to wait {delay:.1f} s more"
-        return self._move(
-            Reason(cause=Cause.RETRY_AFTER, detail=detail), now, delay=delay, since=at
+        cause = Cause.THROTTLED if self._is_throttled else Cause.RETRY_AFTER
+        return self._move(Reason(cause=cause, detail=detail), now, delay=delay, since=at)
+
+    # Open: as told
+
+    @property
+    def _is_throttled(self) -> bool:
+        """Whether it is open only because the upstream has named a wait."""
+        return self.latest.state is State.OPEN and self.latest.reason.cause is Cause.THROTTLED
+
+    def _obey(self, instance: str, report: Report, at: float, now: float) -> Transition | None:
+        """Open for a wait that the upstream has named, whichever call was told. One report is
+        enough, whatever the quorum: the wait is about the fleet's calls, and not about the health
+        of one instance."""
+        if self.policy.throttle != "open" or self.latest.state is State.OPEN:
+            return None
+        wait = self._retry_after.until - now
+        if wait < LEAST_TOLD_WAIT:
+            return None
+        told = instance if report.retry_after is not None else "an instance"
+        reason = Reason(
+            cause=Cause.THROTTLED, detail=f"the upstream told {told} to wait {wait:.1f} s"
         )
+        attempt = self._waits.next_attempt(self.latest, now) - 1
+        return self._move(reason, now, attempt=attempt, delay=wait, since=at)
+
+    def _resume(self, now: float) -> Transition | None:
+        """Begin the ramp after a wait that the upstream has named."""
+        end = max(self.latest.retry_at, self._retry_after.until)
+        if not self._is_throttled or now < end:
+            return None
+        return self._begin_ramp("the wait that the upstream named is over", now)
 
     # Half-open: trials
 
@@ -497,7 +538,7 @@ class Circuit:
         if latest.state is State.OPEN and now < latest.retry_at:
             return None
         permits, passed = self._owed or (self.policy.trial_calls, 0)
-        return self._grant(permits, passed, now)
+        return self._resume(now) or self._grant(permits, passed, now)
 
     def _check(self) -> Check:
         idle = self.latest.state is State.CLOSED
@@ -604,10 +645,14 @@ class Circuit:
 
     def _recover(self, reason: Reason, now: float) -> Transition:
         """Close, or begin the policy's ramp."""
+        return self._begin_ramp(str(reason), now) or self._move(reason, now)
+
+    def _begin_ramp(self, why: str, now: float) -> Transition | None:
+        """Begin the policy's ramp, if there is one that all instances can read."""
         if not self.policy.ramp or not self._surroundings.may_ramp():
-            return self._move(reason, now)
+            return None
         ramp = Ramp(tuple(self.policy.ramp), self.policy.ramp_step)
-        detail = f"{reason}: {of_calls(*ramp.shares)} are permitted for {ramp.step:g} s each"
+        detail = f"{why}: {of_calls(*ramp.shares)} are permitted for {ramp.step:g} s each"
         return self._move(Reason(cause=Cause.RAMP, detail=detail), now, ramp=ramp)
 
     def _end_ramp(self, now: float) -> Transition | None:

@@ -74,6 +74,11 @@ class BreakerPolicy:
             `retry_after` of `Permit.record`; for HTTP, the `Retry-After` header). An open circuit
             makes no recovery attempt before the deadline. Longer values are reduced to this
             maximum; 0 turns deadlines off.
+        throttle: The effect of an answer that names a wait, such as a 429 with `Retry-After`, or a
+            success that says that no further call is left (`Permit.hold_off`). `"count"` counts a
+            failure like any other. `"open"` opens the circuit for just that wait, after one answer
+            on any instance; the next failed attempt waits no longer for it. After the wait, the
+            `ramp` follows at once if there is one, and otherwise the health check or trial calls.
         cut_off: The behaviour of an instance that cannot reach Redis. `"hold"` keeps the fleet's
             last state. `"local"` decides by the instance's own results, opens and recovers for this
             instance only, and returns to the fleet's state afterwards.
@@ -97,6 +102,7 @@ class BreakerPolicy:
     slow_call: float | None = None
     classify: Classify | None = None
     max_retry_after: float = 300.0
+    throttle: Literal["count", "open"] = "count"
     cut_off: Literal["hold", "local"] = field(default="hold", metadata=OF_THIS_INSTANCE)
     observe: bool = field(default=False, metadata=OF_THIS_INSTANCE)
     quorum: int | float = field(default=1, metadata={"exact": True})  # 1 is one, 1.0 is all
@@ -117,6 +123,7 @@ class BreakerPolicy:
             most=LONGEST_RETRY_AFTER,
             unit="seconds",
         )
+        self._check_throttle()
         if judges_slow_calls(self.strategy) and self.slow_call is None:
             raise ValueError(
                 "slow_rate requires slow_call: pass the seconds after which a call is slow"
@@ -162,6 +169,14 @@ class BreakerPolicy:
         elif check is not None:
             what = "the HealthCheckType for which it runs"
             check_call("health_check", check, what, HealthCheckType.RECOVERY)
+
+    def _check_throttle(self) -> None:
+        if self.throttle not in ("count", "open"):
+            raise ValueError(f"throttle must be 'count' or 'open', not {self.throttle!r}")
+        if self.throttle == "open" and not self.max_retry_after:
+            raise ValueError(
+                "throttle='open' requires max_retry_after above 0: pass the longest wait to obey"
+            )
 
     def _check_idle_interval(self) -> None:
         if self.idle_interval is None:

@@ -81,6 +81,8 @@ class Cause(StrEnum):
     RAMP_PASSED = "ramp_passed"
     RETRY_AFTER = "retry_after"
     """The upstream sent a later Retry-After deadline."""
+    THROTTLED = "throttled"
+    """The upstream named a wait, for which the circuit is open (`throttle="open"`)."""
     FORCED = "forced"
     """An operator holds the circuit open (`Override.FORCE_OPEN`)."""
     PROBE = "probe"
@@ -95,15 +97,18 @@ TRANSITIONS: Mapping[tuple[State, Cause], State] = MappingProxyType(
     {
         (State.CLOSED, Cause.TRIPPED): State.OPEN,
         (State.CLOSED, Cause.IDLE_CHECK_FAILED): State.OPEN,
+        (State.CLOSED, Cause.THROTTLED): State.OPEN,
         (State.CLOSED, Cause.FORCED): State.OPEN,
         (State.CLOSED, Cause.REPAIRED): State.CLOSED,
         (State.OPEN, Cause.CHECK_FAILED): State.OPEN,
         (State.OPEN, Cause.CHECK_PASSED): State.CLOSED,
         (State.OPEN, Cause.RETRY_AFTER): State.OPEN,
+        (State.OPEN, Cause.THROTTLED): State.OPEN,
         (State.OPEN, Cause.PROBE): State.OPEN,
         (State.OPEN, Cause.TRIAL): State.HALF_OPEN,
         (State.OPEN, Cause.RAMP): State.HALF_OPEN,
         (State.OPEN, Cause.REPAIRED): State.OPEN,
+        (State.HALF_OPEN, Cause.THROTTLED): State.OPEN,
         (State.HALF_OPEN, Cause.FORCED): State.OPEN,
         (State.HALF_OPEN, Cause.TRIAL): State.HALF_OPEN,
         (State.HALF_OPEN, Cause.TRIAL_FAILED): State.OPEN,

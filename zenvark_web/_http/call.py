@@ -6,14 +6,14 @@ from types import TracebackType
 from typing import Any
 
 from .._core.failure_kinds import BODY
-from .._core.states import FAILURE, IGNORED, SUCCESS, Outcome
+from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
 from .classify import is_rejection, label
 from .incidents import Incidents
 from .protocols import ResponseLike
 from .recorder import BodyRecorder
-from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait
+from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait, seconds_until_reset
 from .settings import ResolvedSettings
 
 CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
@@ -137,6 +137,10 @@ class HttpCall:
             IGNORED if is_rejection(response) else self._settings.classify(self._request, response)
         )
         self.good = outcome is SUCCESS
+        if permit.obeys_waits and outcome in (SUCCESS, ANSWERED):
+            wait = seconds_until_reset(response.headers)
+            if wait is not None:
+                permit.hold_off(wait)
         recovering = permit.on_trial or permit.on_ramp
         self.served_on_trial = recovering and outcome is not FAILURE
         if (

@@ -1,34 +1,57 @@
-"""The `Retry-After` of an upstream (RFC 9110, section 10.2.3)."""
+"""The wait that an upstream names with a refusal: `Retry-After` (RFC 9110, section 10.2.3), its
+finer relative `retry-after-ms`, and otherwise the limits that are used up."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from typing import Any
 
-RETRY_AFTER_STATUSES = frozenset({429, 503})
-A_YEAR = 31_536_000.0
+from .rate_limits import A_YEAR, seconds_without_calls
+
+RETRY_AFTER_STATUSES = frozenset({429, 503, 529})
+"""529 is "overloaded", which no RFC defines."""
 
 
 def seconds_to_wait(headers: Any) -> float | None:
-    """The seconds in the headers of a response, at most a year. None without a valid field.
+    """The seconds in the headers of a refusal, at most a year. None without a valid field.
 
     A date is relative to the response's own `Date`: clocks of different hosts are never compared.
-    If there are several fields, the longest wait applies.
+    If there are several fields of a kind, the longest wait applies.
     """
-    sent = headers.get("date")
-    waits = [_seconds(value.strip(), sent) for value in headers.get_list("retry-after")]
+    sent = _timestamp(headers.get("date", ""))
+    fine = _longest(map(_milliseconds, headers.get_list("retry-after-ms")))
+    if fine is not None:
+        return fine
+    coarse = _longest(_seconds(value.strip(), sent) for value in headers.get_list("retry-after"))
+    return coarse if coarse is not None else seconds_without_calls(headers, sent, refused=True)
+
+
+def seconds_until_reset(headers: Any) -> float | None:
+    """The seconds in the headers of a success that was the last one of its limit. None if more
+    calls are left, or nothing is said of that."""
+    sent = _timestamp(headers.get("date", ""))
+    return seconds_without_calls(headers, sent, refused=False)
+
+
+def _longest(waits: Iterable[float | None]) -> float | None:
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _seconds(value: str, sent: str | None) -> float | None:
+def _milliseconds(value: str) -> float | None:
+    is_number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", value.strip())
+    return min(float(value) / 1000, A_YEAR) if is_number else None
+
+
+def _seconds(value: str, sent: int | None) -> float | None:
     if re.fullmatch(r"[0-9]+", value):
         return min(float(value), A_YEAR)  # `int` refuses thousands of digits
-    until, since = _timestamp(value), _timestamp(sent or "")
-    if until is None or since is None:
+    until = _timestamp(value)
+    if until is None or sent is None:
         return None
-    return min(max(0.0, float(until - since)), A_YEAR)
+    return min(max(0.0, float(until - sent)), A_YEAR)
 
 
 def _timestamp(value: str) -> int | None:

@@ -92,6 +92,13 @@ class OwnResults:
             Report(circuit.name, generation=generation, retry_after=retry_after, overdue=overdue)
         )
 
+    def told_to_wait(self, circuit: LocalCircuit) -> None:
+        """Evaluate a wait that the upstream has named."""
+        self._outbox.told_to_wait(circuit)
+        self._evaluate(circuit)
+        left = circuit.retry_after_left(self._clock.monotonic())
+        self._apply(Report(circuit.name, retry_after=left))
+
     def began(self, circuit: LocalCircuit) -> None:
         """Monitor a call that has started."""
         self._outbox.began(circuit)

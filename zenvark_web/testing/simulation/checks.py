@@ -17,6 +17,7 @@ By the numbers of the invariants in docs/architecture.md:
 O1, O2, O6. All know the same overrides; none holds after its end; no call passes one that holds a
     circuit open.
 Q1. With a quorum, no circuit opens by the calls of fewer instances.
+T1, T2. A named wait ends when it was said to (in `throttles`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .._network import Server
 from .faults import WORST_RATE
 from .hosts import Hosts, SimulatedHost
 from .ramps import RampChecks
+from .throttles import ThrottleChecks
 from .world import World
 
 TASKS_PER_SHARD = 16
@@ -81,6 +83,7 @@ class InvariantChecks:
         self._streaks: dict[tuple[int, int, str], _Streak] = {}
         self._lives: set[tuple[int, int]] = set()
         self._ramps = RampChecks(world)
+        self._throttles = ThrottleChecks(world)
         self._numbers: dict[tuple[int, int, str], int] = {}
         self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
         strategy = world.settings.policy.strategy if world.settings.policy else None
@@ -115,6 +118,7 @@ class InvariantChecks:
         self._check_move((number, server.lives, transition.circuit), transition)
         self._check_repair(number, transition)
         self._check_evidence(transition)
+        self._throttles.published(transition, server.clock())
         grant = transition.grant
         if grant is not None:
             key = (transition.circuit, transition.generation, grant.holder)
@@ -283,6 +287,10 @@ class InvariantChecks:
             state is State.HALF_OPEN and self._trials[key] <= self._permits[key],
             f"{instance} made a call of {breaker.name} for which it had no permit",
         )
+
+    def told_to_wait(self, circuit: str, seconds: float) -> None:
+        """An upstream names a wait."""
+        self._throttles.told(circuit, seconds)
 
     def ended(self, instance: str, circuit: str, generation: int, *, failed: bool) -> None:
         """A call ends without a cancellation."""

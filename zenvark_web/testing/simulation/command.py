@@ -24,12 +24,16 @@ Outcome: TypeAlias = tuple[int, float, str]
 
 def variants(seed: int, settings: SimulationSettings) -> SimulationSettings:
     """Settings that depend on the seed: one to three shards, either `cut_off`, a ramp for two of
-    four seeds, and a quorum for four of eight."""
+    four seeds, a quorum for four of eight, and waits as told for one of five."""
     return replace(
         settings,
         shards=1 + seed % 3,
         cut_off="local" if seed % 2 else "hold",
-        policy=replace(RAMPED if seed % 4 > 1 else POLICY, quorum=2 if seed % 8 > 3 else 1),
+        policy=replace(
+            RAMPED if seed % 4 > 1 else POLICY,
+            quorum=2 if seed % 8 > 3 else 1,
+            throttle="count" if seed % 5 else "open",
+        ),
     )
 
 

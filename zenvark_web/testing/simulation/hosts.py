@@ -32,6 +32,12 @@ IMPATIENT = 0.5
 
 USUAL_CALL = 2.0
 RETRY_AFTER = (None, None, 0.5, 3.0, 6.0)
+
+LAST_ONE = 0.005
+"""How often a success says that no further call is left."""
+
+LAST_WAIT = 2.0
+"""The seconds that it names."""
 BROKEN_CALLBACKS = 0.05
 
 
@@ -71,6 +77,10 @@ class HostObserver(Protocol):
 
     def passed(self, instance: str, breaker: Breaker) -> None:
         """A call is permitted."""
+        ...
+
+    def told_to_wait(self, circuit: str, seconds: float) -> None:
+        """The upstream of a circuit names a wait."""
         ...
 
     def ended(self, instance: str, circuit: str, generation: int, *, failed: bool) -> None:
@@ -270,14 +280,24 @@ class SimulatedHost:
             pass
 
     async def _ask_patiently(self, breaker: Breaker, seconds: float) -> None:
-        """Make a call, and record the Retry-After of the upstream, if there is one."""
+        """Make a call, and record the wait that the upstream names, if it names one."""
+        chance = self._world.chance
         async with breaker.guard() as permit:
             try:
                 await self._ask(breaker, seconds)
             except UpstreamError as error:
-                asks = self._world.chance.choice(RETRY_AFTER)
+                asks = chance.choice(RETRY_AFTER)
+                self._observer.told_to_wait(breaker.name, asks or 0.0)
                 permit.record(Outcome.FAILURE, type(error).__name__, retry_after=asks)
                 raise
+            if permit.obeys_waits and self._has_faults and chance.random() < LAST_ONE:
+                self._observer.told_to_wait(breaker.name, LAST_WAIT)
+                permit.hold_off(LAST_WAIT)
+
+    @property
+    def _has_faults(self) -> bool:
+        """Whether the time with faults is not over yet."""
+        return self._world.loop.now < self._world.settings.seconds
 
     async def _ask(self, breaker: Breaker, seconds: float = 0.0) -> None:
         """The upstream: fails while it is down, or cannot be reached from here."""
