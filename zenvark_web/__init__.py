@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ._core.backoff import Backoff, ConstantBackoff, ExponentialBackoff
     from ._core.overrides import Override, OverrideRecord
     from ._core.policy import BreakerPolicy, Classify, HealthCheck
-    from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State
+    from ._core.states import Cause, HealthCheckType, Outcome, Reason, Role, State, Suspect
     from ._core.strategies import ConsecutiveFailures, CountWindow, Strategy, TimeWindow
     from ._core.windows import Trip, Window
     from .asgi import BreakerMiddleware, ProtectedRoute
     from .backends import Backend, MemoryBackend
     from .breaker import Breaker, Permit
     from .coordinator import Coordinator, MetricsRecorder
-    from .events import OverrideChange, StateChange, Suspect
+    from .events import OverrideChange, StateChange
     from .exceptions import (
         BackendError,
         CallbackError,

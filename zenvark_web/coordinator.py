@@ -15,7 +15,7 @@ from ._core._checks import check_call, check_name, check_number, check_whole
 from ._core.common_cause import check_common_cause
 from ._core.overrides import Override, OverrideRecord, OverrideRequest, check_operator
 from ._core.policy import BreakerPolicy, PolicyBook
-from ._core.states import Role
+from ._core.states import Role, Suspect
 from ._runtime import forks
 from ._runtime.host import Host
 from ._runtime.instance import Instance
@@ -24,7 +24,7 @@ from ._state import CoordinatorState
 from .backends import Backend, MemoryBackend
 from .backends.base import Probe
 from .breaker import Breaker
-from .events import OverrideChange, StateChange, Suspect
+from .events import OverrideChange, StateChange
 from .exceptions import BackendError, MetricsError, StopError
 from .statistics import Statistics
 

@@ -43,23 +43,3 @@ class OverrideChange:
     kind: Literal["set", "lifted", "expired"]
     override: OverrideRecord
     lifted: OverrideRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """An instance whose failures did not open a circuit: its quorum was not reached, so the cause
-    is probably the instance's own (its egress, its configuration, its host).
-
-    Args:
-        circuit: The circuit's name.
-        instance: The suspect. Its results do not count for a while.
-        failures: The number of its failed calls in the window, slow calls included.
-        calls: The number of its calls in the window.
-        since: The time at which it became a suspect, in seconds of Redis' clock.
-    """
-
-    circuit: str
-    instance: str
-    failures: int
-    calls: int
-    since: float

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cli.schema import check
-from tests.unit.records import seconds, snapshots, transitions
+from tests.unit.records import seconds, snapshots, suspects, transitions
 from zenvark_web._core.order import Lease, Position
 from zenvark_web._core.overrides import Override, OverrideRecord
-from zenvark_web._core.states import CircuitSnapshot, State, Transition
+from zenvark_web._core.states import CircuitSnapshot, State, Suspect, Transition
 from zenvark_web._operators.advice import what_next
 from zenvark_web._operators.overview import Overview
 from zenvark_web._operators.records import dumped, of_circuit, of_event
@@ -190,8 +190,8 @@ def test_circuits_that_are_not_closed_are_always_shown() -> None:
 
 
 @settings(max_examples=30)
-@given(transitions, seconds)
-def test_any_transition_can_be_shown(item: Transition, now: float) -> None:
+@given(transitions | suspects, seconds)
+def test_any_transition_can_be_shown(item: Transition | Suspect, now: float) -> None:
     event = Event(0, StateEntry(Position(1), item))
     assert event_line(event, now, shards=1).text.isprintable()
     check(json.loads(dumped(of_event(event))), "events")

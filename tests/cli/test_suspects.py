@@ -74,6 +74,8 @@ async def test_they_are_named(
         )
         check(record_of_why, "why")
         assert [each["instance"] for each in record_of_why["suspects"]] == [bad.instance_id]
+        audit = await run("events", redis_server, namespace, "--audit")
+        assert f"payments: {bad.instance_id} is a suspect, 5 of 5 calls failed" in audit.out
         doctor = await run("doctor", redis_server, namespace)
         assert "1 suspect, none for long" in doctor.out
 

@@ -24,6 +24,7 @@ from zenvark_web import (
     OverrideConflictError,
     OverrideLimitError,
     State,
+    Suspect,
 )
 from zenvark_web._core.order import Lease
 from zenvark_web._core.overrides import MAX_OVERRIDES
@@ -205,6 +206,15 @@ class TestAudit:
         closed = transition(lease, 3, state=State.CLOSED, previous=State.OPEN)
         await publish(backend, opened, longer, closed)
         assert await audited(backend) == [LeaderChange(1, "web-1"), opened, closed]
+
+    async def test_contains_suspects(self, backend: Backend) -> None:
+        lease = await lead(backend)
+        suspects = [Suspect("payments", f"web-{number}", 5, 7, 1700000000.25) for number in (2, 3)]
+        await backend.note_suspects(lease, *suspects)
+        assert (await audited(backend))[1:] == suspects
+        with pytest.raises(FencedError):
+            await backend.note_suspects(Lease(7, "stranger"), *suspects)
+        assert len(await audited(backend)) == 3
 
     async def test_gives_the_newest_after_a_position(self, backend: Backend) -> None:
         for _ in range(5):

@@ -30,6 +30,7 @@ from zenvark_web._core.states import (
     Reason,
     Report,
     Run,
+    Suspect,
     Suspicion,
     Transition,
     TrialNote,
@@ -70,6 +71,7 @@ RESULTS_OF_TRIAL = listed("how the trial calls of a half-open circuit have ended
 TRANSITION = [name for row in rows(PAGE, "## An entry of `states`") for name in words(row[0])]
 RESULTS = [name for row in rows(PAGE, "## An entry of `results`") for name in words(row[0])]
 STATES = [words(item) for item in items(PAGE, "## An entry of `states`")]
+[AUDIT] = [words(item) for item in items(PAGE, "## Overrides")]
 
 
 # The code's records
@@ -400,10 +402,11 @@ async def operate(url: str, namespace: str) -> None:
 
 
 async def recall(circuit: str, epoch: int, holder: str, url: str, namespace: str) -> None:
-    """Write that a grant is recalled, which seldom happens."""
+    """Write that a grant is recalled and of a suspect, which seldom happens."""
     backend = RedisBackend(url, namespace)
     backend.open()
     await backend.recall(Lease(epoch, holder), Transition(circuit=circuit, generation=7))
+    await backend.note_suspects(Lease(epoch, holder), Suspect(circuit, "web-1", 5, 5, 7.0))
     await backend.close()
 
 
@@ -429,7 +432,10 @@ async def test_what_a_server_holds(stored: Stored) -> None:
     records = map(json.loads, stored.hashes["overrides"].values())
     described = [name for row in rows(PAGE, "## Overrides") for name in words(row[0])]
     assert {tuple(record) for record in records} == {tuple(described)}
-    assert {frozenset(entry) for entry in stored.streams["audit"]} <= set(map(frozenset, STATES))
+    assert {frozenset(entry) for entry in stored.streams["audit"]} <= {
+        *map(frozenset, STATES),
+        frozenset(AUDIT),
+    }
     for text in stored.hashes["accounts"].values():
         assert len(json.loads(text)) == len(ACCOUNT)
     for circuit, text in stored.hashes["tallies"].items():

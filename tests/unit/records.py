@@ -17,6 +17,7 @@ from zenvark_web._core.states import (
     Report,
     Run,
     State,
+    Suspect,
     Suspicion,
     Transition,
     TrialNote,
@@ -166,4 +167,12 @@ presences = st.builds(
     local=st.text(),
     can=st.frozensets(st.text(), max_size=5),
     protects=st.lists(protections, max_size=3).map(tuple),
+)
+suspects = st.builds(
+    Suspect,
+    circuit=names,
+    instance=names,
+    failures=counts,
+    calls=counts,
+    since=st.integers(0, 10**12).map(lambda ms: ms / 1000),
 )

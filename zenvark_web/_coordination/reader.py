@@ -336,7 +336,7 @@ class Reader:
             self._election.leader_changed(item)
         elif isinstance(item, UnknownEntry):
             self._notifier.unknown_entry(item.kind)
-        else:
+        elif isinstance(item, MalformedEntryError):
             self._notifier.report_error(item)
 
     def _apply_operators(self, item: OverrideRecord | OverridesRestored | Probe) -> None:

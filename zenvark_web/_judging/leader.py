@@ -280,6 +280,7 @@ class Leader:
         if self._table.overrides.number:
             ended = self._table.overrides.ended
             await self._backend.expire_overrides(self._lease, ended)
+        await self._suspicions.write(self._backend, self._lease)
         self._checkpointer.note_present(present)
         await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
 

@@ -1,21 +1,23 @@
-"""What a leader tells of suspects and common causes: events, log lines and counts."""
+"""What a leader tells of suspects and common causes: events, log lines, counts and the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from .._core.common_cause import CommonCause
-from .._core.states import Suspicion
+from .._core.order import Lease
+from .._core.states import Suspect, Suspicion
 from .._core.surroundings import Contradiction
 from .._runtime.clock import Frame
 from .._runtime.instance import Instance
-from ..events import Suspect
+from ..backends.base import Backend
 from ..exceptions import CommonCauseError
 
 TOLD_EVERY = 60.0
 """Seconds in which a suspect of a circuit is reported once."""
 
 MOST_TOLD = 10_000
+MOST_UNWRITTEN = 100
 SHOWN_CIRCUITS = 10
 
 
@@ -33,6 +35,7 @@ class Suspicions:
         self._frame = frame
         self._common_cause = common_cause
         self._told: dict[tuple[str, str], float] = {}
+        self._unwritten: list[Suspect] = []
 
     def refused(self, circuit: str, suspicions: Sequence[Suspicion]) -> None:
         """Report a decision that did not reach its quorum, with those who caused it."""
@@ -70,3 +73,16 @@ class Suspicions:
         calls = max(calls, failures)
         event = Suspect(circuit, who, failures, calls, self._frame.leaving(since))
         self._instance.notifier.suspected(event)
+        if len(self._unwritten) < MOST_UNWRITTEN:
+            self._unwritten.append(event)
+
+    async def write(self, backend: Backend, lease: Lease) -> None:
+        """Write what was told since the last time into the audit.
+
+        Raises:
+            BackendError: They are not written, and are tried again.
+        """
+        suspects = tuple(self._unwritten)
+        if suspects:
+            await backend.note_suspects(lease, *suspects)
+            del self._unwritten[: len(suspects)]

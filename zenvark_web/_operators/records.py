@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core.states import Protection, Suspicion, Transition
+from .._core.states import Protection, Suspect, Suspicion, Transition
 from ..backends.base import (
     Forgotten,
     LeaderChange,
@@ -84,8 +84,8 @@ def of_event(event: Event) -> dict[str, Any]:
             event_name = "recalled"
         case UnknownEntry():
             return head | {"event": "unknown", "detail": item.kind}
-        case OverrideRecord() | Probe() | OverridesRestored():
-            return head | _of_operators(item)
+        case OverrideRecord() | Probe() | OverridesRestored() | Suspect():
+            return head | _of_audit(item)
         case MalformedEntryError():
             return head | {"event": "unreadable", "detail": str(item)}
     return head | {"event": event_name, "circuit": item.circuit, "generation": item.generation}
@@ -143,7 +143,7 @@ def of_operation(
     }
 
 
-def _of_operators(item: OverrideRecord | Probe | OverridesRestored) -> dict[str, Any]:
+def _of_audit(item: OverrideRecord | Probe | OverridesRestored | Suspect) -> dict[str, Any]:
     match item:
         case OverrideRecord():
             return {"event": "override", **of_override(item)}
@@ -152,6 +152,8 @@ def _of_operators(item: OverrideRecord | Probe | OverridesRestored) -> dict[str,
             return {"event": "probe", "circuit": item.circuit, **who}
         case OverridesRestored():
             return {"event": "overrides_restored", "number": item.number}
+        case Suspect():
+            return {"event": "suspect", **_of_suspect(item)}
 
 
 def of_override(record: OverrideRecord) -> dict[str, Any]:
@@ -228,6 +230,16 @@ def of_suspicion(suspicion: Suspicion) -> dict[str, Any]:
         "calls": suspicion.calls,
         "since": suspicion.since,
         "until": suspicion.until,
+    }
+
+
+def _of_suspect(suspect: Suspect) -> dict[str, Any]:
+    return {
+        "circuit": suspect.circuit,
+        "instance": suspect.instance,
+        "failures": suspect.failures,
+        "calls": suspect.calls,
+        "since": suspect.since,
     }
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from .._core.overrides import Override
-from .._core.states import Cause, Role, State
-from ..events import OverrideChange, StateChange, Suspect
+from .._core.states import Cause, Role, State, Suspect
+from ..events import OverrideChange, StateChange
 from ..exceptions import (
     BackendError,
     CallbackError,

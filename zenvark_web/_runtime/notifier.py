@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .._core.overrides import Override
-from .._core.states import Role
-from ..events import OverrideChange, StateChange, Suspect
+from .._core.states import Role, Suspect
+from ..events import OverrideChange, StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of

@@ -34,6 +34,7 @@ from .._core.states import (
     Report,
     Run,
     State,
+    Suspect,
     Suspicion,
     Transition,
     TrialNote,
@@ -378,7 +379,7 @@ def check_storable(transition: Transition) -> None:
 
 
 def decode_state_entry(fields: Fields) -> StateItem:
-    """An entry of the stream of states.
+    """An entry of the stream of states, or of the audit.
 
     Raises:
         MalformedEntryError: It is none.
@@ -390,25 +391,59 @@ def decode_state_entry(fields: Fields) -> StateItem:
 
     def decode() -> StateItem:
         _check_version(fields)
-        if "recalled" in fields:
-            return Recalled(_valid_name(fields["recalled"]), _whole(int(fields["generation"])))
-        if "forgotten" in fields:
-            return Forgotten(_valid_name(fields["forgotten"]), _whole(int(fields["generation"])))
-        if "overrides" in fields:
-            return OverridesRestored(_whole(int(fields["overrides"])))
-        if "probe" in fields:
-            actor, reason = _valid_name(fields["actor"]), _string(fields["reason"])[:MAX_REASON]
-            return Probe(_valid_name(fields["probe"]), actor, reason)
-        if "leader" not in fields:
-            return UnknownEntry(_kind(fields))
-        leader, circuits = fields["leader"], fields.get("circuits")
-        return LeaderChange(
-            _whole(int(fields["epoch"])),
-            _valid_name(leader) if leader else None,
-            _whole(int(circuits)) if circuits else None,
-        )
+        for kind, unpack in ENTRIES.items():
+            if kind in fields:
+                return unpack(fields)
+        return UnknownEntry(_kind(fields))
 
     return _guarded("state", fields, decode)
+
+
+def _unpack_recalled(fields: Fields) -> Recalled:
+    return Recalled(_valid_name(fields["recalled"]), _whole(int(fields["generation"])))
+
+
+def _unpack_forgotten(fields: Fields) -> Forgotten:
+    return Forgotten(_valid_name(fields["forgotten"]), _whole(int(fields["generation"])))
+
+
+def _unpack_restored(fields: Fields) -> OverridesRestored:
+    return OverridesRestored(_whole(int(fields["overrides"])))
+
+
+def _unpack_probe(fields: Fields) -> Probe:
+    actor, reason = _valid_name(fields["actor"]), _string(fields["reason"])[:MAX_REASON]
+    return Probe(_valid_name(fields["probe"]), actor, reason)
+
+
+def _unpack_leader(fields: Fields) -> LeaderChange:
+    leader, circuits = fields["leader"], fields.get("circuits")
+    return LeaderChange(
+        _whole(int(fields["epoch"])),
+        _valid_name(leader) if leader else None,
+        _whole(int(circuits)) if circuits else None,
+    )
+
+
+def _unpack_suspect(fields: Fields) -> Suspect:
+    return Suspect(
+        _valid_name(fields["suspect"]),
+        _valid_name(fields["instance"]),
+        _whole(int(fields["failures"])),
+        _whole(int(fields["calls"])),
+        _whole(int(fields["since"])) / 1000,
+    )
+
+
+ENTRIES: Mapping[str, Callable[[Fields], StateItem]] = {
+    "recalled": _unpack_recalled,
+    "forgotten": _unpack_forgotten,
+    "overrides": _unpack_restored,
+    "probe": _unpack_probe,
+    "suspect": _unpack_suspect,
+    "leader": _unpack_leader,
+}
+"""How to read an entry that has a field of this name."""
 
 
 def _kind(fields: Fields) -> str:

@@ -32,6 +32,7 @@ from .._core.states import (
     Protection,
     Report,
     Run,
+    Suspect,
     Suspicion,
     Transition,
     WindowSnapshot,
@@ -147,6 +148,17 @@ def _pack_grant(grant: Grant | None) -> list[Any] | None:
 
 def _pack_ramp(ramp: Ramp) -> list[Any]:
     return [list(ramp.shares), milliseconds(ramp.step)]
+
+
+def encode_suspect(suspect: Suspect) -> dict[str, str]:
+    """The fields of an entry of the audit, after the version."""
+    return {
+        "suspect": suspect.circuit,
+        "instance": suspect.instance,
+        "failures": str(suspect.failures),
+        "calls": str(suspect.calls),
+        "since": str(milliseconds(suspect.since)),
+    }
 
 
 def encode_override(record: OverrideRecord) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .._core.order import START, Lease, Position
 from .._core.overrides import OverrideRecord, OverrideRequest, OverrideSnapshot
-from .._core.states import CircuitSnapshot, Protection, Report, Transition
+from .._core.states import CircuitSnapshot, Protection, Report, Suspect, Transition
 from ..exceptions import MalformedEntryError
 
 __all__ = [
@@ -276,6 +276,7 @@ StateItem: TypeAlias = (
     | OverrideRecord
     | OverridesRestored
     | Probe
+    | Suspect
     | UnknownEntry
     | MalformedEntryError
 )
@@ -460,8 +461,20 @@ class Backend(Protocol):
         """
         ...
 
+    async def note_suspects(self, lease: Lease, *suspects: Suspect) -> None:
+        """Write the suspects that the leader has found into the audit, in one step.
+
+        Args:
+            lease: The leader's lease.
+            suspects: At least one.
+
+        Raises:
+            FencedError: The lease is not the current one; nothing is written.
+        """
+        ...
+
     async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
-        """The audit: overrides, probes, leaders, and the transitions between states.
+        """The audit: overrides, probes, leaders, suspects, and the transitions between states.
 
         Args:
             after: Only entries after this position.

@@ -17,7 +17,7 @@ from itertools import islice, takewhile
 
 from .._core.order import START, Lease, Position
 from .._core.overrides import KEPT_NUMBERS, MAX_OVERRIDES
-from .._core.states import Role, Transition
+from .._core.states import Role, Suspect, Transition
 from ..exceptions import (
     FencedError,
     MalformedEntryError,
@@ -279,6 +279,11 @@ class MemoryStore:
                 expired = replace(record, mode=None, at=now, number=number, follows=follows)
                 self._tell_override(expired)
 
+    def note_suspects(self, lease: Lease, *suspects: Suspect) -> None:
+        self._check_lease(lease)
+        for suspect in suspects:
+            self._audit.add({"v": _encoding.VERSION, **_encoding.encode_suspect(suspect)})
+
     def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
         return [
             StateEntry(position, _decoding.readable(_decoding.decode_state_entry, fields))
@@ -504,6 +509,9 @@ class MemoryBackend:
     async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
         self._store.expire_overrides(lease, ended)
         self._wake_reads()
+
+    async def note_suspects(self, lease: Lease, *suspects: Suspect) -> None:
+        self._store.note_suspects(lease, *suspects)
 
     async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
         return self._store.audit(after, most)

@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, RedisError
 from .._core._checks import check_name
 from .._core.order import Lease, Position
 from .._core.overrides import KEPT_NUMBERS
-from .._core.states import Transition
+from .._core.states import Suspect, Transition
 from ..exceptions import (
     BackendError,
     FencedError,
@@ -216,6 +216,11 @@ class RedisBackend:
         keys = ("leader", "overrides", "states", "audit")
         limits = (KEPT_NUMBERS, MAX_STATES, MAX_AUDIT, _encoding.VERSION)
         await self._fenced("expire", keys, lease, *limits, *named)
+
+    async def note_suspects(self, lease: Lease, *suspects: Suspect) -> None:
+        parts = [part for each in suspects for part in _encoding.encode_suspect(each).values()]
+        limits = (_encoding.VERSION, MAX_AUDIT)
+        await self._fenced("suspects", ("leader", "audit"), lease, *limits, *parts)
 
     async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
         reply = await self._script("audit", ("audit",), str(after), most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._core.overrides import Override
-from .._core.states import State, Transition
+from .._core.states import State, Suspect, Transition
 from .._operators import texts
 from .._operators.overview import Member, Overview, SeenCircuit
 from .._operators.texts import STATES, STYLES, counted, duration, escaped
@@ -257,6 +257,10 @@ def _event(event: Event) -> Sequence[Text]:
             return circuit, " ", happened, f": {texts.reason(item)}", _wait(item)
         case OverrideRecord() | Probe():
             return Part(escaped(item.circuit, 80), "bold"), f" {texts.operated(item)}"
+        case Suspect():
+            saw = f"{item.failures:,} of {counted(item.calls, 'call')} failed"
+            told = f": {escaped(item.instance, 60)} is a suspect, {saw}"
+            return Part(escaped(item.circuit, 80), "bold"), told
         case MalformedEntryError():
             return (Part(escaped(str(item)), BAD),)
         case _:

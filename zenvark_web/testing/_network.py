@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from .._core.order import Lease, Position
-from .._core.states import Transition
+from .._core.states import Suspect, Transition
 from ..backends.base import (
     Batch,
     Checkpoint,
@@ -246,6 +246,9 @@ class SimulatedBackend:
 
     async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
         await self._command(lambda store: store.expire_overrides(lease, ended))
+
+    async def note_suspects(self, lease: Lease, *suspects: Suspect) -> None:
+        await self._command(lambda store: store.note_suspects(lease, *suspects))
 
     async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
         return await self._command(lambda store: store.audit(after, most))
