@@ -279,7 +279,8 @@ class Coordinator:
                 it is another one by now. Requires the name of one circuit if there are shards.
 
         Returns:
-            The record, as the store has written it.
+            The record, as the store has written it. Its `replaced` is the override of the same name
+            that was in force before, or None.
 
         Raises:
             TypeError, ValueError: An argument is not usable; the message says what to pass.
@@ -329,7 +330,7 @@ class Coordinator:
         work = self._in_session(lambda session: session.override(request))
         return self._lifecycle.ask_sync(work, OPERATOR_PATIENCE)
 
-    async def probe(self, circuit: str, *, reason: str, actor: str | None = None) -> None:
+    async def probe(self, circuit: str, *, reason: str, actor: str | None = None) -> bool:
         """Try now: have the next attempt to recover an open circuit made at once, whatever is left
         of its wait and of the upstream's Retry-After deadline. A circuit that is not open, or that
         an operator holds open, is left as it is.
@@ -338,6 +339,10 @@ class Coordinator:
             circuit: The circuit's name.
             reason: The reason, for the audit: up to 500 printable characters.
             actor: The operator. Default: the id of this instance.
+
+        Returns:
+            Whether the attempt was asked for. False if this instance knows that the circuit is not
+            open, or that an operator holds it open; then nothing is written.
 
         Raises:
             TypeError, ValueError: An argument is not usable; the message says what to pass.
@@ -348,7 +353,7 @@ class Coordinator:
         check_operator(reason, actor)
         probe = Probe(circuit, actor, reason)
         work = self._in_session(lambda session: session.probe(probe))
-        await self._lifecycle.ask(work, OPERATOR_PATIENCE)
+        return await self._lifecycle.ask(work, OPERATOR_PATIENCE)
 
     def _in_session(
         self, work: Callable[[Session], Coroutine[Any, Any, T]]

@@ -67,6 +67,15 @@ def test_a_wrong_password() -> None:
             assert "falsch" not in result.err
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_no_such_database(command: list[str], redis_server: ServerHandle) -> None:
+    url = f"{redis_server.url.rstrip('/0')}/99"
+    result = run(*command, "--redis", url, "--namespace", "shop")
+    assert (result.code, result.out) == (2, "")
+    assert "The URL ends with the number of a database that this server does not have" in result.err
+    assert result.err.count("\n") == 1
+
+
 def test_a_server_without_tls(redis_server: ServerHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "PATIENCE", 2.0)
     url = redis_server.url.replace("redis://", "rediss://")

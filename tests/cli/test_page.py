@@ -41,20 +41,24 @@ def normal(text: str) -> list[str]:
 
 
 async def test_blocks_are_what_is_printed(
-    fresh_server: RedisServer, namespace: str, start_fleet: StartFleet
+    fresh_server: RedisServer,
+    namespace: str,
+    start_fleet: StartFleet,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("ZENVARK_REDIS", fresh_server.url)
+    monkeypatch.setenv("ZENVARK_NAMESPACE", namespace)
     fleet = await start_fleet(3, server=fresh_server, threshold=5, wait=60, housekeeping=0.1)
     leader, _ = await split(fleet)
     await leader.fail(5, circuit="payments")
     await all_reach(fleet, "open", "payments")
-    where = ("--redis", fresh_server.url, "--namespace", namespace)
     for instance in fleet:
         await instance.succeed(2, circuit="payments")
         await instance.succeed(circuit="search")
 
     async def all_is_reported() -> bool:
-        why = await arun("why", "payments", *where)
-        return "6 rejected" in why.out and "search" in (await arun("status", *where)).out
+        why = await arun("why", "payments")
+        return "6 rejected" in why.out and "search" in (await arun("status")).out
 
     await eventually(all_is_reported)
     fresh_server.command("CONFIG", "SET", "maxmemory", "100mb")
@@ -63,7 +67,7 @@ async def test_blocks_are_what_is_printed(
         *("status", "events", "why", "doctor", "force-open")
     }
     for command, shown in BLOCKS.items():
-        printed = await arun(*shlex.split(command), *where)
+        printed = await arun(*shlex.split(command))
         assert normal(printed.out) == normal(shown), command
 
 

@@ -112,6 +112,18 @@ class TestOverride:
         )
         assert sum(isinstance(answer, OverrideRecord) for answer in answers) == 1
 
+    async def test_names_the_one_that_it_replaces(self, backend: Backend) -> None:
+        first = await backend.override(override(), 0)
+        assert first.replaced is None
+        second = await backend.override(override(mode=Override.OBSERVE, expires_in=0.001), 0)
+        assert second.replaced == first
+        assert (await kept(backend)).records[0].replaced is None
+        await asyncio.sleep(0.01)
+        third = await backend.override(override(), 0)
+        assert third.replaced is None
+        lifted = await backend.override(override(mode=None, expires_in=None), 0)
+        assert lifted.replaced == third
+
     async def test_an_ended_one_counts_as_none(self, backend: Backend) -> None:
         await backend.override(override(expires_in=0.001), 0)
         await asyncio.sleep(0.01)

@@ -336,7 +336,7 @@ class TestProbe:
             fails(breaker)
         fleet.advance()
         assert breaker.retry_after > 200
-        await coordinator.probe("payments", reason="it is back", actor="ops")
+        assert await coordinator.probe("payments", reason="it is back", actor="ops")
         fleet.advance()
         assert not passes(breaker)
         fleet.advance()
@@ -346,14 +346,14 @@ class TestProbe:
 
     async def test_nothing_else(self, fleet: Fleet) -> None:
         coordinator = fleet.coordinator()
-        await coordinator.probe("unknown", reason="why not")
+        assert not await coordinator.probe("unknown", reason="why not")
         fleet.advance()
         assert not coordinator.breakers
         breaker = coordinator.breaker("payments")
         force(fleet, coordinator)
         passes(breaker)
         fleet.advance()
-        await coordinator.probe("payments", reason="why not")
+        assert not await coordinator.probe("payments", reason="why not")
         fleet.advance()
         assert breaker.verdict is State.OPEN
         assert not passes(breaker)

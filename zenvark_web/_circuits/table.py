@@ -178,6 +178,13 @@ class Table:
         newest ones, if there are many."""
         return [self._new_circuits.popleft() for _ in range(len(self._new_circuits))]
 
+    def may_be_tried(self, name: str) -> bool:
+        """Whether an operator may ask for an attempt to recover: the circuit is open for the fleet,
+        and no operator holds it open."""
+        override = self.overrides.find(name)
+        held = override is not None and override.mode is Override.FORCE_OPEN
+        return self.known(name).state is State.OPEN and not held
+
     def known_state(self, name: str) -> KnownState | None:
         """A circuit's state in the newest known generation of the fleet."""
         transition = self.latest.get(name)

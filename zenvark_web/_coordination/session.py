@@ -191,13 +191,15 @@ class Session:
         records = [answer for answer in answers if isinstance(answer, OverrideRecord)]
         return max(records, key=lambda record: record.number)
 
-    async def probe(self, probe: Probe) -> None:
-        """Ask for an attempt to recover a circuit now.
+    async def probe(self, probe: Probe) -> bool:
+        """Ask for an attempt to recover a circuit now; return whether there is one to make.
 
         Raises:
             BackendError: The store does not answer in time.
         """
-        await _in_time(self._runners[shard_of(probe.circuit, len(self._runners))].probe(probe))
+        return await _in_time(
+            self._runners[shard_of(probe.circuit, len(self._runners))].probe(probe)
+        )
 
     async def _catch_up(self) -> None:
         await asyncio.gather(*(runner.catch_up() for runner in self._runners))

@@ -138,13 +138,16 @@ class ShardRunner:
                 await overrides.reached(record.number)
         return record
 
-    async def probe(self, probe: Probe) -> None:
-        """Ask for an attempt to recover now.
+    async def probe(self, probe: Probe) -> bool:
+        """Ask for an attempt to recover now; return whether there is one to make.
 
         Raises:
             BackendError: The store does not answer.
         """
+        if not self._shard.table.may_be_tried(probe.circuit):
+            return False
         await self._shard.backend.probe(probe)
+        return True
 
     async def _read_news(self) -> None:
         while True:

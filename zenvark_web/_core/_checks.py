@@ -96,8 +96,13 @@ def _check_range(
     if not abs(value) <= sys.float_info.max:
         raise ValueError(f"{what} must be finite, not {value!r}")
     if above is not None and value <= above:
-        raise ValueError(f"{what} must be above {above:g}, not {value!r}")
+        raise ValueError(f"{what} must be above {_shown(above)}, not {value!r}")
     if least is not None and value < least:
-        raise ValueError(f"{what} must be at least {least:g}, not {value!r}")
+        raise ValueError(f"{what} must be at least {_shown(least)}, not {value!r}")
     if most is not None and value > most:
-        raise ValueError(f"{what} must be at most {most:g}, not {value!r}")
+        raise ValueError(f"{what} must be at most {_shown(most)}, not {value!r}")
+
+
+def _shown(limit: float) -> str:
+    """Return a limit as people write it: 2592000, where `:g` makes 2.592e+06."""
+    return f"{limit:.0f}" if limit == int(limit) and abs(limit) < 1e9 else f"{limit:g}"

@@ -13,7 +13,7 @@ above the lower one of the two has been lost, and the instance keeps what it kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -58,6 +58,8 @@ class OverrideRecord:
             expiry has the end of the expired override here.
         number: The record's number. A later record of the same shard has a higher one.
         follows: The number of the record before it in the store.
+        replaced: The override that was in force for the same name, and that this one replaced or
+            lifted. Only what `Coordinator.override` returns has it: it is not stored.
     """
 
     circuit: str
@@ -68,6 +70,7 @@ class OverrideRecord:
     until: float | None
     number: int
     follows: int = 0
+    replaced: OverrideRecord | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_pattern(self) -> bool:

@@ -128,6 +128,7 @@ def of_operation(
         overview: The fleet afterwards.
         failed: The shards in which it was not written.
     """
+    replaced = item.replaced if isinstance(item, OverrideRecord) else None
     return {
         "version": VERSION,
         "namespace": overview.namespace,
@@ -137,6 +138,7 @@ def of_operation(
         "actor": item.actor,
         "reason": item.reason,
         "override": of_override(item) if isinstance(item, OverrideRecord) else None,
+        "replaced": of_override(replaced) if replaced else None,
         "circuits": [each.name for each in overview.matching(item.circuit)],
         "instances": sum(each.seen.is_alive for each in overview.members),
         "failed": list(failed),

@@ -142,6 +142,15 @@ def protection(instance: str, protection: Protection, now: float) -> str:
     return f"{escaped(instance, 60)}: {state}; {saw}"
 
 
+def standing(transition: Transition, override: OverrideRecord | None, most: int = MOST) -> str:
+    """Return the reason of a circuit's state, which an override that has ended no longer is."""
+    told = reason(transition, most)
+    mode = override.mode if override else None
+    if transition.reason.cause is Cause.FORCED and mode is not Override.FORCE_OPEN:
+        return f"the override has ended, and the circuit recovers; it was {told}"
+    return told
+
+
 def detail(transition: Transition, most: int = MOST) -> str:
     """Return the reason of a transition."""
     reason = transition.reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .._core.overrides import KEPT_NUMBERS, MAX_OVERRIDES
 from ..exceptions import OverrideConflictError, OverrideLimitError
 from . import _decoding, _encoding, _replies
@@ -21,7 +23,7 @@ async def override(script: Script, request: OverrideRequest, above: int) -> Over
         OverrideConflictError: The override in force is not the expected one.
         OverrideLimitError: There are as many overrides as there may be.
     """
-    done, *record = await script(
+    done, *records = await script(
         "override",
         ("overrides", "states", "audit"),
         request.circuit,
@@ -38,12 +40,15 @@ async def override(script: Script, request: OverrideRequest, above: int) -> Over
     )
     if done == -1:
         raise OverrideLimitError.of(MAX_OVERRIDES)
-    stored = record[0] if record else None
-    there = _decoding.decode_override(_replies.text(stored)) if stored else None
+    there, replaced = [_read(record) for record in (*records, None, None)[:2]]
     if done == 0 or there is None:
         found = 0 if there is None else there.number
         raise OverrideConflictError(request.circuit, request.expect or 0, found)
-    return there
+    return replace(there, replaced=replaced)
+
+
+def _read(stored: bytes | str | None) -> OverrideRecord | None:
+    return _decoding.decode_override(_replies.text(stored)) if stored else None
 
 
 async def probe(script: Script, probe: Probe) -> None:

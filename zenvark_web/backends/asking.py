@@ -35,6 +35,7 @@ class Trouble(StrEnum):
     FORBIDDEN = "forbidden"
     WRONG_TYPE = "wrong_type"
     READ_ONLY = "read_only"
+    NO_DATABASE = "no_database"
     UNREADY = "unready"
     OTHER = "other"
 
@@ -44,6 +45,7 @@ WORDS: Mapping[Trouble, tuple[str, ...]] = {
     Trouble.FORBIDDEN: ("NOPERM", "has no permissions", "No permissions", "can't run this"),
     Trouble.WRONG_TYPE: ("WRONGTYPE", "wrong kind of value"),
     Trouble.READ_ONLY: ("READONLY", "read only replica"),
+    Trouble.NO_DATABASE: ("DB index", "SELECT is not allowed"),
     Trouble.UNREADY: ("CLUSTERDOWN", "LOADING", "MASTERDOWN", "is loading"),
 }
 """Words in error messages. The message of a script contains that of its failed command."""

@@ -419,7 +419,8 @@ class Backend(Protocol):
 
     async def override(self, request: OverrideRequest, above: int) -> OverrideRecord:
         """Set or lift an override, and announce that in the stream of states and the audit, in one
-        step. It needs no lease. The store gives the record its time, end and number.
+        step. It needs no lease. The store gives the record its time, end and number, and
+        `replaced`: the override that was in force, if there was one.
 
         Args:
             request: The request. Lifting what is not set is recorded as well.

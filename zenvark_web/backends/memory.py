@@ -238,8 +238,8 @@ class MemoryStore:
             follows=self._numbers[-1],
             number=self._next_number(above),
         )
-        self._overrides[record.circuit] = self._tell_override(record)
-        return self._overrides[record.circuit]
+        told = self._overrides[record.circuit] = self._tell_override(record)
+        return replace(told, replaced=current)
 
     def _next_number(self, above: int = 0) -> int:
         number = max(self._numbers[-1] + 1, above + 1, int(self._clock() * 1000))

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .._core.overrides import LONGEST_OVERRIDE
+
 REDIS = "ZENVARK_REDIS"
 NAMESPACE = "ZENVARK_NAMESPACE"
 
@@ -88,4 +90,8 @@ def length(text: str) -> float | None:
         raise argparse.ArgumentTypeError(
             f"must be a time such as 90s, 30m, 1h or 2d, or 'never', not {text!r}"
         )
-    return float(found[1]) * UNITS[found[2]]
+    seconds = float(found[1]) * UNITS[found[2]]
+    if not 0 < seconds <= LONGEST_OVERRIDE:
+        days = LONGEST_OVERRIDE / UNITS["d"]
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most {days:g}d, not {text}")
+    return seconds

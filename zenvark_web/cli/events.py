@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_store, whole
-from .commands import INCOMPLETE, Command
-from .fleet import look, told
+from .commands import INCOMPLETE, Command, CommandError
+from .fleet import look, told, unknown_in
 
 if TYPE_CHECKING:
     from .._core.order import Position
@@ -24,8 +24,8 @@ requests of operators, and changes of the leader. The command only reads Redis.
 """
 
 EXIT_CODES = """\
-exit code: 0; 2 if Redis does not reply, holds no such fleet, or a shard is not
-readable; 130 after Ctrl-C.
+exit code: 0; 2 if Redis does not reply, holds no such fleet or no such circuit,
+or a shard is not readable; 130 after Ctrl-C.
 """
 
 POLL = 0.5
@@ -67,6 +67,8 @@ async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: i
     found = screen.wanted(parts.found)
     for event in found:
         after[event.shard] = max(after[event.shard], event.entry.position)
+    if not found and arguments.circuit:
+        await _say_none(arguments, inspector, shards)
     screen.show(found[len(found) - arguments.count :] if arguments.count < len(found) else found)
     for number, error in parts.unread.items():
         lacking = f"zenvark-web events: shard {number} is not readable"
@@ -74,6 +76,22 @@ async def _events(arguments: argparse.Namespace, inspector: Inspector, shards: i
     if arguments.follow:
         await _follow(partial(inspector.news, shards, after, stream=stream), inspector, screen)
     return INCOMPLETE if parts.unread else 0
+
+
+async def _say_none(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> None:
+    """Say that no event of the selected circuit is stored.
+
+    Raises:
+        CommandError: There is no such circuit, and the command does not wait for its events.
+    """
+    from .._circuits.shard import shard_of
+
+    name: str = arguments.circuit
+    view = await inspector.circuit(name, shard_of(name, shards), shards, history=1)
+    if not view.is_known and not arguments.follow:
+        raise CommandError(await unknown_in(inspector, shards, name))
+    told = "no event of this circuit is stored" if view.is_known else "no such circuit yet"
+    print(f"zenvark-web events: {told}", file=sys.stderr)
 
 
 def _least(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .._core.ramp import of_calls
-from .._core.states import State, Transition
+from .._core.states import Cause, State, Transition
 from .._operators import texts
 from .._operators.advice import what_next
 from .._operators.texts import STATES, STYLES, counted, duration, escaped, listed
@@ -72,7 +72,9 @@ def _reason(view: CircuitView) -> Sequence[Block]:
     current, since = view.current, view.since
     if current is None:
         return ()
-    last = [("why", texts.detail(current, FULL)), *_sample(current)]
+    ended = texts.standing(current, view.override, FULL)
+    told = ended if current.reason.cause is Cause.FORCED else texts.detail(current, FULL)
+    last = [("why", told), *_sample(current)]
     last.append(("decided by", f"{escaped(current.leader)} (epoch {current.epoch})"))
     blocks: list[Block] = [_fact(what, told) for what, told in last]
     if since is not None and since.exact and since.transition.generation != current.generation:

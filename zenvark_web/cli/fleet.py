@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .._operators.texts import counted, escaped
-from .arguments import REDIS
+from .arguments import NAMESPACE, REDIS
 from .commands import CommandError
+from .names import unknown
 
 if TYPE_CHECKING:
+    from .._operators.overview import Overview
     from ..backends.inspection import Inspector
 
 Look = Callable[["Inspector", int], Awaitable[int]]
@@ -49,6 +53,9 @@ ADVICE = {
     "unready": "Wait until the server has loaded its data, its primary is back, or the cluster "
     "serves all slots",
     "read_only": "Pass the URL of the primary",
+    "no_database": "The URL ends with the number of a database that this server does not have: "
+    "copy the URL of the fleet's coordinators. Most servers have databases 0 to 15 (CONFIG GET "
+    "databases), a cluster only 0",
     "other": "Check that the server is Redis 6.2 or later, or Valkey",
 }
 
@@ -94,6 +101,44 @@ def told(error: Exception, inspector: Inspector) -> str:
     """Return the message for a failed command, with a remedy."""
     advice = ADVICE[getattr(error, "trouble", "other")]
     return f"{inspector.server!r}: {escaped(str(error)).rstrip('.')}. {advice}"
+
+
+async def overview_of(inspector: Inspector, shards: int) -> Overview:
+    """Read the fleet."""
+    from .._operators.overview import Overview
+
+    views = await inspector.views(shards)
+    return Overview(
+        namespace=inspector.namespace,
+        server=repr(inspector.server),
+        views=views.found,
+        unread=views.unread,
+    )
+
+
+async def unknown_in(inspector: Inspector, shards: int, name: str) -> str:
+    """Return the message for the name of a circuit that the fleet does not know."""
+    known = [each.name for each in (await overview_of(inspector, shards)).unsorted]
+    return unknown(name, inspector.namespace, known)
+
+
+def command(arguments: argparse.Namespace, *words: str) -> str:
+    """Return a further command for the same fleet, to be pasted into a shell.
+
+    It repeats the fleet as it was given to this command. A URL with a password is not repeated: a
+    terminal's output is copied into tickets.
+    """
+    repeated = ["zenvark-web", *words]
+    if arguments.redis and arguments.redis != os.environ.get(REDIS):
+        repeated += ["--redis", _without_password(arguments.redis)]
+    if arguments.namespace != os.environ.get(NAMESPACE, "default"):
+        repeated += ["--namespace", arguments.namespace]
+    return shlex.join(repeated)
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}USER:PASSWORD@{rest.rpartition('@')[2]}" if "@" in rest else url
 
 
 async def _shards(inspector: Inspector, given: int | None) -> int:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from .._core.overrides import MAX_REASON, Override
 from .arguments import add_json, add_store, length, whole
 from .commands import INCOMPLETE, Command, CommandError
-from .fleet import look, told
+from .fleet import command, look, overview_of, told, unknown_in
+from .names import suggestion
 
 if TYPE_CHECKING:
     from .._operators.overview import Overview
     from ..backends.base import OverrideRecord, OverrideRequest, Probe
     from ..backends.inspection import Inspector
+    from ..backends.views import CircuitView
 
 HOUR = 3600.0
 
@@ -69,6 +71,9 @@ ACTIONS = {
     ),
 }
 PROBE = "probe"
+REASON = "no longer needed"
+"""The reason in commands to paste."""
+
 NAMED = 5
 
 
@@ -139,11 +144,12 @@ async def _override(
 
     request = _request(mode, arguments)
     if mode is None and arguments.expect is None:
-        _check_set(request.circuit, await _overview(inspector, shards))
+        _check_set(request.circuit, await overview_of(inspector, shards))
     numbers = _shards_of(request, shards)
-    parts = await _written(Operator(inspector, shards).override(request, numbers), inspector)
+    asked = Operator(inspector, shards).override(request, numbers)
+    parts = await _written(asked, inspector, arguments)
     record = max(parts.found, key=lambda each: each.number)
-    _show(name, arguments, await _overview(inspector, shards), record, sorted(parts.unread))
+    _show(name, arguments, await overview_of(inspector, shards), record, sorted(parts.unread))
     for shard, error in parts.unread.items():
         print(
             f"zenvark-web {name}: not written in shard {shard}: {told(error, inspector)}. Repeat "
@@ -166,9 +172,33 @@ async def _probe(arguments: argparse.Namespace, inspector: Inspector, shards: in
         check_operator(arguments.reason, actor)
     probe = Probe(arguments.circuit, actor, arguments.reason)
     shard = shard_of(probe.circuit, shards)
-    await _written(Operator(inspector, shards).probe(probe, shard), inspector)
-    _show(PROBE, arguments, await _overview(inspector, shards), probe, [])
+    view = await inspector.circuit(probe.circuit, shard, shards, history=1)
+    if not view.is_known:
+        raise CommandError(await unknown_in(inspector, shards, probe.circuit))
+    _check_open(view, arguments)
+    await _written(Operator(inspector, shards).probe(probe, shard), inspector, arguments)
+    _show(PROBE, arguments, await overview_of(inspector, shards), probe, [])
     return 0
+
+
+def _check_open(view: CircuitView, arguments: argparse.Namespace) -> None:
+    """Refuse to ask for an attempt that nobody would make."""
+    from .._core.states import State
+    from .._operators.texts import STATES, escaped
+
+    name = escaped(arguments.circuit)
+    if view.override is not None and view.override.mode is Override.FORCE_OPEN:
+        lift = command(arguments, "lift", view.override.circuit, "--reason", REASON)
+        raise CommandError(
+            f"refused: an operator holds '{name}' open, so there is no attempt to make. To end "
+            f"that: {lift}"
+        )
+    state = view.current.state if view.current else State.CLOSED
+    if state is not State.OPEN:
+        raise CommandError(
+            f"refused: '{name}' is {STATES[state]}, not open, so there is no attempt to make. "
+            "Nothing was written"
+        )
 
 
 def _request(mode: Override | None, arguments: argparse.Namespace) -> OverrideRequest:
@@ -214,14 +244,15 @@ def _check_set(circuit: str, overview: Overview) -> None:
 
     if overview.unread or any(each.circuit == circuit for each in overview.overrides):
         return
-    others = ", ".join(escaped(each.circuit, 80) for each in overview.overrides[:NAMED])
+    names = [each.circuit for each in overview.overrides]
+    others = ", ".join(f"'{escaped(each, 80)}'" for each in names[:NAMED])
     raise CommandError(
-        f"no override is set for '{escaped(circuit)}'"
-        + (f": those in force are for {others}" if others else ", and none for other circuits")
+        f"no override is set for '{escaped(circuit)}'. {suggestion(circuit, names)}"
+        + (f"Those in force are for {others}" if others else "None is set for other circuits")
     )
 
 
-async def _written(asked: Awaitable[T], inspector: Inspector) -> T:
+async def _written(asked: Awaitable[T], inspector: Inspector, arguments: argparse.Namespace) -> T:
     """Return the result of a request.
 
     Raises:
@@ -233,11 +264,13 @@ async def _written(asked: Awaitable[T], inspector: Inspector) -> T:
     try:
         return await asked
     except OverrideConflictError as error:
-        raise CommandError(f"{error}. `zenvark-web why` shows it with its number") from None
+        shown = command(arguments, "status")
+        raise CommandError(f"{error}. To see it: {shown}") from None
     except OverrideLimitError as error:
         raise CommandError(f"{error}") from None
     except InspectionError as error:
-        doubt = ". Look at `zenvark-web events --audit`, or repeat the command: that is harmless"
+        audit = command(arguments, "events", "--audit")
+        doubt = f". Repeat the command, which is harmless, or look at the audit: {audit}"
         raise CommandError(
             told(error, inspector) + (doubt if error.trouble in OF_CONNECTIONS else "")
         ) from None
@@ -258,19 +291,8 @@ def _show(
     if arguments.json:
         print(records.dumped(records.of_operation(name, item, overview, failed)))
     else:
-        show(outcome_page(item, overview), plain=True)
-
-
-async def _overview(inspector: Inspector, shards: int) -> Overview:
-    from .._operators.overview import Overview
-
-    views = await inspector.views(shards)
-    return Overview(
-        namespace=inspector.namespace,
-        server=repr(inspector.server),
-        views=views.found,
-        unread=views.unread,
-    )
+        lift = command(arguments, "lift", item.circuit, "--reason", REASON)
+        show(outcome_page(item, overview, lift), plain=True)
 
 
 @contextmanager

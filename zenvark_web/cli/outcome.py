@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from .._core.overrides import Override
-from .._core.states import State
 from .._operators import texts
 from .._operators.overview import Overview
 from .._operators.texts import STATES, counted, escaped
 from ..backends.base import OverrideRecord, Probe
 from .blocks import Line, Page, Part, line
+from .names import suggestion
 
 EFFECTS: dict[Override | None, str] = {
     Override.FORCE_OPEN: "All calls are rejected. At the end, the circuit recovers by a health "
@@ -23,38 +22,41 @@ EFFECTS: dict[Override | None, str] = {
 ATTEMPT = (
     "The next attempt is due at once: the leader runs the health check, or grants trial calls."
 )
-NOT_OPEN = "The circuit is not open, so there is nothing to attempt."
-HELD_OPEN = (
-    "An operator has all calls of the circuit rejected, so there is no attempt. See `zenvark-web "
-    "lift`."
-)
+UNSEEN = "No instance has called such a circuit in the last hour: check the name."
+KEPT = "The override is kept, and applies when such a circuit appears."
 
 
-def outcome_page(item: OverrideRecord | Probe, overview: Overview) -> Page:
+def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str) -> Page:
     """Return the page.
 
     Args:
         item: The request, as Redis has written it.
         overview: The fleet afterwards.
+        lift: The command that lifts an override of the same name.
     """
     name = Part(escaped(item.circuit), "bold")
     if isinstance(item, Probe):
         told = line(name, ": ", texts.operated(item))
-        return [told, *_attempt(item, overview), *_reach(item, overview)]
+        return [told, line(ATTEMPT), *_reach(item, overview)]
     until = f", {texts.end(item, overview.now)}" if item.mode is not None else ""
     first = line(name, ": ", texts.operated(item), f"{until} (number {item.number})")
-    return [first, line(EFFECTS[item.mode]), *_reach(item, overview), *_remedy(item)]
+    remedy = [] if item.mode is None else [line(f"To end it before: {lift}")]
+    return [
+        first,
+        *_replaced(item, overview.now),
+        line(EFFECTS[item.mode]),
+        *_reach(item, overview),
+        *remedy,
+    ]
 
 
-def _attempt(probe: Probe, overview: Overview) -> Sequence[Line]:
-    """Return what a request for an attempt leads to, as far as the circuit is known."""
-    for circuit in overview.circuits:
-        if circuit.name == probe.circuit:
-            override = circuit.override
-            if override is not None and override.mode is Override.FORCE_OPEN:
-                return [line(Part(HELD_OPEN, "yellow"))]
-            return [line(Part(NOT_OPEN, "yellow") if circuit.state is not State.OPEN else ATTEMPT)]
-    return []
+def _replaced(record: OverrideRecord, now: float) -> Sequence[Line]:
+    """Return the override of the same name that is no longer in force."""
+    before = record.replaced
+    if before is None or record.mode is None:
+        return []
+    told = f"{texts.operated(before)}, {texts.end(before, now)} (number {before.number})"
+    return [line(Part(f"In place of: {told}", "yellow"))]
 
 
 def _reach(item: OverrideRecord | Probe, overview: Overview) -> Sequence[Line]:
@@ -65,16 +67,9 @@ def _reach(item: OverrideRecord | Probe, overview: Overview) -> Sequence[Line]:
         yet = "No instance is connected. The request applies when one starts."
         return [line(Part(yet, "yellow"))]
     if not found:
-        unknown = "No instance has called such a circuit in the last hour: check the name."
-        return [line(Part(unknown, "yellow"))]
+        alike = suggestion(item.circuit, [each.name for each in overview.unsorted])
+        return [line(Part(f"{UNSEEN} {alike}{KEPT}", "yellow"))]
     if len(found) == 1:
         state = STATES[found[0].state]
         return [line(f"{counted(instances, 'instance')}; the fleet's verdict is {state}.")]
     return [line(f"{counted(instances, 'instance')}, {counted(len(found), 'circuit')}.")]
-
-
-def _remedy(record: OverrideRecord) -> Sequence[Line]:
-    if record.mode is None:
-        return []
-    name = shlex.quote(escaped(record.circuit, 255))
-    return [line(f"To end it before: zenvark-web lift {name} --reason ...")]

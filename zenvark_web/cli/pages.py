@@ -207,7 +207,8 @@ def _circuit(circuit: SeenCircuit, overview: Overview) -> tuple[Text, ...]:
     elif circuit.state is State.OPEN:
         attempt += f", attempt {transition.attempt}"
     look = DIM if circuit.state is State.CLOSED else ""
-    return name, state, _since(circuit, now), attempt, Part(texts.reason(transition), look)
+    reason = Part(texts.standing(transition, circuit.override), look)
+    return name, state, _since(circuit, now), attempt, reason
 
 
 def _state(circuit: SeenCircuit) -> Part:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_plain, add_store
 from .commands import INCOMPLETE, Command
-from .fleet import look
+from .fleet import look, overview_of
 
 if TYPE_CHECKING:
     from ..backends.inspection import Inspector
@@ -43,17 +43,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _status(arguments: argparse.Namespace, inspector: Inspector, shards: int) -> int:
     from .._operators import records
-    from .._operators.overview import Overview
     from .pages import fleet_page
     from .printing import show
 
-    views = await inspector.views(shards)
-    overview = Overview(
-        namespace=inspector.namespace,
-        server=repr(inspector.server),
-        views=views.found,
-        unread=views.unread,
-    )
+    overview = await overview_of(inspector, shards)
     if arguments.json:
         print(records.dumped(records.of_overview(overview)))
     else:

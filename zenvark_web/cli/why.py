@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_plain, add_store
 from .commands import Command, CommandError
-from .fleet import look
+from .fleet import look, unknown_in
 
 if TYPE_CHECKING:
     from ..backends.inspection import Inspector
@@ -42,7 +42,6 @@ async def _why(arguments: argparse.Namespace, inspector: Inspector, shards: int)
     from .._circuits.shard import shard_of
     from .._operators import records
     from .._operators.advice import what_next
-    from .._operators.texts import escaped
     from .explanation import circuit_page
     from .printing import show
 
@@ -50,11 +49,7 @@ async def _why(arguments: argparse.Namespace, inspector: Inspector, shards: int)
     shard = shard_of(name, shards)
     view = await inspector.circuit(name, shard, shards, history=HISTORY)
     if not view.is_known:
-        raise CommandError(
-            f"namespace '{inspector.namespace}' has no circuit '{escaped(name)}': run `zenvark-web "
-            "status --all` for a list. A circuit appears a few seconds after its first call, and "
-            "is removed after an hour without calls"
-        )
+        raise CommandError(await unknown_in(inspector, shards, name))
     if arguments.json:
         print(records.dumped(records.of_circuit(name, view, what_next(view))))
     else:

@@ -287,8 +287,8 @@ class _FleetCoordinator(SimulatedCoordinator):
     def override_sync(self, circuit: str, mode: Override | None, **settings: Any) -> OverrideRecord:
         return self._fleet.run(super().override(circuit, mode, **settings))
 
-    async def probe(self, circuit: str, **settings: Any) -> None:
-        self._fleet.run(super().probe(circuit, **settings))
+    async def probe(self, circuit: str, **settings: Any) -> bool:
+        return self._fleet.run(super().probe(circuit, **settings))
 
     async def begin(self) -> None:
         self._held = True

@@ -116,12 +116,14 @@ async def _lift(coordinator: Coordinator, fields: Fields, actor: str) -> Mapping
 
 async def _probe(coordinator: Coordinator, fields: Fields, actor: str) -> Mapping[str, Any]:
     circuit, reason = fields.text("circuit"), fields.text("reason")
-    await coordinator.probe(circuit, reason=reason, actor=actor)
+    if not await coordinator.probe(circuit, reason=reason, actor=actor):
+        raise Problem(409, "refused: the circuit is not open, or an operator holds it open")
     return {"version": VERSION, "circuit": circuit, "reason": reason, "actor": actor}
 
 
 def _told(record: OverrideRecord) -> Mapping[str, Any]:
-    return {"version": VERSION, **of_override(record)}
+    replaced = of_override(record.replaced) if record.replaced else None
+    return {"version": VERSION, **of_override(record), "replaced": replaced}
 
 
 ACTS: Mapping[str, tuple[tuple[str, ...], Act]] = {

@@ -11,7 +11,7 @@
 --       6 number of the override that must be in force, 0 for none, or ''
 --       7 the most overrides    8 numbers to keep
 --       9 length to keep of the states    10 length to keep of the audit    11 format version
--- Returns  {1, record}, {0, the record in force or false} if another one is, or {-1} if it is full
+-- Returns  {1, record, the record that was in force or false}, {0, the record in force or false} if another one is, or {-1} if it is full
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -61,4 +61,4 @@ add(KEYS[3], ARGV[10], 'v', ARGV[11], 'override', record)
 add(KEYS[2], ARGV[9], 'v', ARGV[11], 'override', record)
 redis.call('HSET', KEYS[1], ARGV[1], record, '', later_numbers(numbers, number, ARGV[8]))
 keep_long(KEYS[1], KEYS[3])
-return {1, record}
+return {1, record, current}

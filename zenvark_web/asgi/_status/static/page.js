@@ -384,11 +384,11 @@ async function perform(submit) {
   byId("act-send").disabled = true;
   const answer = await fetch(`api/v1/${isMode ? "override" : act}`, { method: "POST",
     headers: { "content-type": "application/json", "x-zenvark": "1" }, body: JSON.stringify(body) }).catch(() => null);
-  const told = await answer?.json().catch(() => null);
+  const done = await answer?.json().catch(() => null);
   byId("act-send").disabled = false;
   byId("act-said").className = answer?.ok ? "said done" : "said";
-  byId("act-said").textContent = answer?.ok ? `Done, as ${shown(told.actor)}: ${ACTS[act][0].toLowerCase()}.`
-    : shown(told?.detail ?? "This process does not answer: nothing may have changed.");
+  byId("act-said").textContent = answer?.ok ? `Done, as ${shown(done.actor)}: ${ACTS[act][0].toLowerCase()}.${done.replaced && isMode ? ` In place of: ${told(done.replaced)}.` : ""}`
+    : shown(done?.detail ?? "This process does not answer: nothing may have changed.");
   if (answer?.ok) byId("act-reason").value = "";
 }
 
