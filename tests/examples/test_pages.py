@@ -2,6 +2,7 @@
 
 import ast
 import re
+from io import BytesIO
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from flask import Flask
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
 from starlette.testclient import TestClient
+from urllib3 import HTTPResponse
 
 from tests.examples.pages import PAGES, Block, blocks, headings, named
 from tests.helpers.servers import ServerHandle
@@ -41,6 +45,13 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(_: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"amount": 42.0})
 
+    def answer_requests(_: HTTPAdapter, request: PreparedRequest, **__: object) -> Response:
+        response = Response()
+        response.status_code, response.url, response.request = 200, request.url or "", request
+        response.raw = HTTPResponse(BytesIO(b'{"amount": 42.0}'), preload_content=False)
+        return response
+
+    monkeypatch.setattr(HTTPAdapter, "send", answer_requests)
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer_sync)
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
 

@@ -13,7 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
 
+from tests.examples.pages import blocks
 from tests.frameworks.apps import configure_django
+from tests.helpers.processes import ROOT
 from tests.helpers.waiting import PATIENCE, eventually_sync
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, ConstantBackoff, Coordinator, State
 from zenvark_web.wsgi import BreakerMiddleware
@@ -80,6 +82,24 @@ def _blames_no_route(app: Any, circuit: str) -> None:
         own = coordinator.breaker(circuit)
         eventually_sync(lambda: own.state is State.OPEN, within=PATIENCE)
         assert client.get("/call").json()["type"] == "urn:zenvark:problem:route-unavailable"
+
+
+def test_the_page_shows_a_handler_that_keeps_tracebacks_out_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names: dict[str, Any] = {}
+    exec(next(blocks(ROOT / "docs/wsgi.md")).text.replace('"redis://localhost:6379", ', ""), names)
+    bank = names["coordinator"].breaker("bank")
+    with names["coordinator"]:
+        for _ in range(5):
+            with pytest.raises(ConnectionError), bank.guard():
+                raise ConnectionError
+        eventually_sync(lambda: bank.state is State.OPEN, within=PATIENCE)
+        response = names["app"].test_client().get("/balance")
+    assert response.status_code == 503
+    assert response.headers["retry-after"]
+    assert response.json["type"] == "urn:zenvark:problem:circuit-open"
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 FORKS = """
