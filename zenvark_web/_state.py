@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ._breakers import Registry
 from ._circuits.handover import Nowhere
@@ -15,14 +16,19 @@ from ._circuits.table import Table
 from ._core._checks import check_name
 from ._core.admission import Admission
 from ._core.overrides import OverrideRecord, merged_by_name
-from ._core.policy import BreakerPolicy
+from ._core.policy import BreakerPolicy, PolicyBook
+from ._runtime.host import Host
 from ._runtime.identity import Identity
 from ._runtime.instance import Instance
 from .backends import Backend
-from .breaker import Breaker, UnprotectedBreaker
+from .breaker import Breaker, UnprotectedBreaker, connect
 from .statistics import Statistics
 
 _WITHOUT = BreakerPolicy()
+
+
+def _same(breaker: Breaker) -> Breaker:
+    return breaker
 
 
 class CoordinatorState:
@@ -86,6 +92,40 @@ class CoordinatorState:
             shard.table.take_over(before.table)
         self._registry.begin_anew()
         return inherited
+
+    def renewed(
+        self,
+        *,
+        host: Host | None = None,
+        policies: PolicyBook | None = None,
+        backends: Sequence[Backend] | None = None,
+    ) -> CoordinatorState:
+        """Create a state in which nothing has happened yet, for a test.
+
+        Args:
+            host: Replaces the machine.
+            policies: Replaces the policies.
+            backends: Replaces the stores, one for each shard.
+        """
+        backends = [shard.backend for shard in self.shards] if backends is None else backends
+        before, statistics = self.instance, Statistics()
+        host = before.host if host is None else host
+        instance = replace(
+            before,
+            host=host,
+            policies=before.policies if policies is None else policies,
+            notifier=before.notifier.renewed(statistics, host),
+            statistics=statistics,
+            shards=len(backends),
+            id="",
+        )
+        return CoordinatorState(instance, backends)
+
+    def take_in(self, breakers: Mapping[str, Breaker]) -> None:
+        """Connect breakers of another state, which users hold, to the circuits of this one."""
+        for name, breaker in breakers.items():
+            connect(breaker, self._table(name).local(name))
+            self._registry.keep(name, partial(_same, breaker), self._can_be_evicted)
 
     def breaker(self, name: str) -> Breaker:
         """Return the breaker of a circuit, created on first use, from any thread."""

@@ -480,6 +480,11 @@ def admit(breaker: Breaker) -> Permit | CircuitOpenError:
     return breaker._admit(current.get())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
+def connect(breaker: Breaker, local: LocalCircuit) -> None:
+    """Make a breaker the handle of another circuit of the same name, for further calls."""
+    Breaker.__init__(breaker, local)
+
+
 def further(breaker: Breaker) -> Permit:
     """The permit for a further step of a trial call. Its failure counts; its success is covered by
     the success of the trial, which is already recorded."""

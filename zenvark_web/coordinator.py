@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from inspect import iscoroutinefunction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from ._circuits.shard import Shard
 from ._coordination.lifecycle import Lifecycle
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Lifecycle)
 
 METRICS_INTERVAL = 1.0
 MAX_SHARDS = 256
@@ -169,14 +171,9 @@ class Coordinator:
         self._state = CoordinatorState(instance, self._backends(redis, namespace, shards))
         self._namespace = namespace
         self._metrics = metrics
-        self._lifecycle = Lifecycle(
-            self,
-            begin=self._begin,
-            ended=self._ended,
-            blocked=self._blocked,
-            context=self._host.context,
-        )
+        self._lifecycle = self._make_lifecycle(Lifecycle)
         forks.watch(self, Coordinator._begin_anew)
+        _all.add(self)
 
     def __repr__(self) -> str:
         state = "started" if self._lifecycle.session else "stopped"
@@ -484,6 +481,16 @@ class Coordinator:
     def _session(self) -> Session | None:
         return self._lifecycle.latest
 
+    def _make_lifecycle(self, kind: Callable[..., L]) -> L:
+        """A lifecycle of this coordinator."""
+        return kind(
+            self,
+            begin=self._begin,
+            ended=self._ended,
+            blocked=self._blocked,
+            context=self._host.context,
+        )
+
     def _begin(self) -> Session:
         """Begin a run in the running event loop."""
         instance = self._state.begin_run()
@@ -536,6 +543,57 @@ class Coordinator:
         except Exception as error:
             what = f"{type(self._metrics).__name__}.{what} failed"
             self.report_error(MetricsError.because(error, what, source=what))
+
+
+_all: WeakSet[Coordinator] = WeakSet()
+
+
+def all_coordinators() -> Sequence[Coordinator]:
+    """The coordinators of this process, for tests that switch them off."""
+    return list(_all)
+
+
+def policies_of(coordinator: Coordinator) -> PolicyBook:
+    """The policies of a coordinator, for tests that put it into another fleet."""
+    return home_of(coordinator)[0].instance.policies
+
+
+def lifecycle_of(coordinator: Coordinator, kind: Callable[..., L]) -> L:
+    """A further lifecycle of a coordinator, for tests that put it into another fleet."""
+    return coordinator._make_lifecycle(kind)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+Home: TypeAlias = "tuple[CoordinatorState, Lifecycle]"
+"""What a coordinator knows, and where it runs."""
+
+
+def home_of(coordinator: Coordinator) -> Home:
+    """What a coordinator knows now, and where it runs."""
+    state, lifecycle = coordinator._state, coordinator._lifecycle  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return state, lifecycle
+
+
+def move(coordinator: Coordinator, state: CoordinatorState, lifecycle: Lifecycle | None) -> Home:
+    """Give a stopped coordinator another state, and the breakers that users hold with it.
+
+    Args:
+        coordinator: The coordinator.
+        state: The state.
+        lifecycle: The lifecycle; None for the same.
+
+    Returns:
+        The previous ones.
+
+    Raises:
+        RuntimeError: The coordinator runs.
+    """
+    if coordinator.running:
+        raise RuntimeError(f"{coordinator!r} runs: stop it first, or do this before the app starts")
+    before = home_of(coordinator)
+    coordinator._state = state  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    coordinator._lifecycle = lifecycle or before[1]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    state.take_in(before[0].breakers)
+    return before
 
 
 def shards_of(coordinator: Coordinator) -> Sequence[Shard]:

@@ -194,17 +194,23 @@ def test_hours_are_the_same_each_time() -> None:
 
 
 def test_pages_tests_pass_with_the_plugin(tmp_path: Path) -> None:
-    conftest, shop, *_ = blocks(ROOT / "docs" / "testing.md")
-    (tmp_path / "conftest.py").write_text(conftest.text)
+    shop, app, app_tests, _, httpx_tests, *_ = blocks(ROOT / "docs" / "testing.md")
+    # Registered by its entry point or as here, it may be enabled once more.
+    plugin = "zenvark_web.testing.pytest"
+    (tmp_path / "conftest.py").write_text(f"pytest_plugins = [{plugin!r}]\n")
     (tmp_path / "test_shop.py").write_text(shop.text)
+    (tmp_path / "shop.py").write_text(app.text)
+    (tmp_path / "test_shop_app.py").write_text(app_tests.text)
+    (tmp_path / "test_with_pytest_httpx.py").write_text(httpx_tests.text)
+    options = ["-q", "-p", "no:cacheprovider", "-p", plugin]
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        [sys.executable, "-W", "error", "-m", "pytest", *options, tmp_path],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "2 passed" in run.stdout, run.stdout + run.stderr
+    assert "5 passed" in run.stdout, run.stdout + run.stderr
 
 
 def test_pytest_is_loaded_only_for_its_plugin() -> None:

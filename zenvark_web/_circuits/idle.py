@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from .._runtime.activity import ACTIVITY
 from .._runtime.host import Host
 from .._runtime.notifier import Notifier
 
@@ -60,6 +61,8 @@ class IdleWarnings:
             self._notifier.not_running(circuit)
 
     def _first(self, what: str) -> bool:
+        if not ACTIVITY.on:
+            return False
         with self._lock:  # of many threads, one logs
             first = what not in self._logged
             self._logged.add(what)

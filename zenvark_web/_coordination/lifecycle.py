@@ -21,6 +21,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
+from .._runtime.activity import ACTIVITY
 from .._runtime.thread import LoopThread, aside, to_the_end
 from ..exceptions import BackendError
 from .session import LONGEST_STOP, Session
@@ -245,7 +246,8 @@ class Lifecycle:
     async def _run_or(self, undo: Callable[[], None]) -> None:
         """Ensure that the coordinator runs; if that fails or is cancelled, undo the request."""
         try:
-            await self._run()
+            if self._may_run():
+                await self._run()
         except BaseException as error:
             with self._lock:
                 undo()
@@ -254,6 +256,10 @@ class Lifecycle:
                     raise
             await self._settle()
             raise
+
+    def _may_run(self) -> bool:
+        """Whether tests have left coordinators switched on."""
+        return ACTIVITY.on
 
     async def _run(self) -> None:
         place = place_here()
@@ -288,7 +294,7 @@ class Lifecycle:
         await _glance(lambda: session.loaded or session.stopping, START_PATIENCE)
 
     def _run_blocking(self) -> None:
-        while True:
+        while self._may_run():
             with self._lock:
                 if not self._users.any():
                     return

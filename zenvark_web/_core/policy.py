@@ -205,6 +205,11 @@ class PolicyBook:
     Args:
         default: The policy of circuits without a match.
         policies: Policies by circuit name, with the patterns of `NamePatterns`.
+
+    Attributes:
+        default: The same.
+        named: The policies by name.
+        exact: Those whose name is no pattern.
     """
 
     def __init__(self, default: BreakerPolicy, policies: Mapping[str, BreakerPolicy]) -> None:
@@ -214,24 +219,24 @@ class PolicyBook:
                 "policies must be a mapping from circuits' names to policies, such as "
                 f"{{'payments': BreakerPolicy()}}; the policy of all is policy=; not {policies!r}"
             )
-        self._default = default
-        self._policies = dict(policies)
+        self.default = default
+        self.named = dict(policies)
         self._patterns = NamePatterns("policies", policies)
         self.exact: Mapping[str, BreakerPolicy] = self._patterns.exact
         for name, policy in policies.items():
             _check_policy(f"policies[{name!r}]", policy)
 
     def __getitem__(self, circuit: str) -> BreakerPolicy:
-        return self._patterns.find(circuit) or self._default
+        return self._patterns.find(circuit) or self.default
 
     def all(self) -> Sequence[BreakerPolicy]:
         """All policies, including the default."""
-        return [self._default, *self._patterns.values()]
+        return [self.default, *self._patterns.values()]
 
     def changed(self, change: Callable[[BreakerPolicy], BreakerPolicy]) -> PolicyBook:
         """Create a book with changed policies."""
-        policies = {name: change(policy) for name, policy in self._policies.items()}
-        return PolicyBook(change(self._default), policies)
+        policies = {name: change(policy) for name, policy in self.named.items()}
+        return PolicyBook(change(self.default), policies)
 
     @property
     def fingerprint(self) -> str:
@@ -250,8 +255,8 @@ class PolicyBook:
         return self._text(judging=False)
 
     def _text(self, *, judging: bool) -> str:
-        named = [("(default)", self._default), *sorted(self.exact.items())]
-        named += [(name, self._policies[name]) for name in self._patterns.names]
+        named = [("(default)", self.default), *sorted(self.exact.items())]
+        named += [(name, self.named[name]) for name in self._patterns.names]
         return "\n".join(
             f"{name}: {setting.name}={_described_field(policy, setting)}"
             for name, policy in named

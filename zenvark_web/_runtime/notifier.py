@@ -88,9 +88,9 @@ class Notifier:
         self._changes = ChangeFloods(host)
         self._warned: set[str] = set()
 
-    def renewed(self, statistics: Statistics) -> Notifier:
+    def renewed(self, statistics: Statistics, host: Host | None = None) -> Notifier:
         """Create a notifier with the same callbacks and no previous reports."""
-        return Notifier(self._namespace, self._callbacks, statistics, self._host)
+        return Notifier(self._namespace, self._callbacks, statistics, host or self._host)
 
     def name(self, instance: str) -> None:
         """Set the name of this instance in the log."""

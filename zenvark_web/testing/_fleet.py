@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from .._core.overrides import Override, OverrideRecord
+from .._coordination.lifecycle import Lifecycle
 from .._core.policy import BreakerPolicy, HealthCheck
 from .._core.states import HealthCheckType, Outcome, State
 from .._runtime.host import Host
 from ..breaker import Breaker
-from ..coordinator import Coordinator
+from ..coordinator import Coordinator, Home, home_of, lifecycle_of, move, policies_of
 from ..exceptions import CircuitOpenError
 from ._coordinator import SimulatedCoordinator, UpstreamError
+from ._lifecycle import FleetLifecycle
 from ._loop import Running, VirtualLoop
 from ._network import Server, SimulatedBackend, Way
 
@@ -71,7 +72,8 @@ class Fleet:
         self._chance = random.Random(0)
         self._loop = VirtualLoop()
         self._server = Server(self._loop)
-        self._members: dict[_FleetCoordinator, Way] = {}
+        self._made = 0
+        self._members: dict[Coordinator, _Member] = {}
         # A loop of its own in a thread of its own: the caller's thread may be running another.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="zenvark_web.testing")
 
@@ -105,11 +107,9 @@ class Fleet:
             policies: Replaces the fleet's policies.
             settings: Further settings of `Coordinator`: callbacks, metrics.
         """
-        name = f"instance-{len(self._members) + 1}"
-        way = Way(self._chance)
-        host = Host(monotonic=self._monotonic, chance=self._chance.random, unique_id=lambda: name)
+        host, way = self._host(), Way(self._chance)
         coordinator = _FleetCoordinator(
-            self,
+            self._lifecycle,
             host,
             SimulatedBackend(self._loop, self._server, way),
             policy=self._own_check(self._policy if policy is None else policy),
@@ -120,9 +120,32 @@ class Fleet:
             lease_ttl=self._lease_ttl,
             **settings,
         )
-        self._members[coordinator] = way
-        self.run(coordinator.begin())
+        self._join(coordinator, way)
         return coordinator
+
+    def _take_in(self, coordinator: Coordinator) -> Home:
+        """Make a stopped coordinator an instance of this fleet, and start it.
+
+        Returns:
+            What to move it back to, as `_let_go` needs it.
+
+        Raises:
+            RuntimeError: It runs.
+        """
+        way = Way(self._chance)
+        state = home_of(coordinator)[0].renewed(
+            host=self._host(),
+            policies=policies_of(coordinator).changed(self._own_check),
+            backends=[SimulatedBackend(self._loop, self._server, way)],
+        )
+        home = move(coordinator, state, lifecycle_of(coordinator, self._lifecycle))
+        self._join(coordinator, way)
+        return home
+
+    def _let_go(self, coordinator: Coordinator, home: Home) -> None:
+        """Stop a coordinator that was taken in, and move it back."""
+        self.run(self._members.pop(coordinator).lifecycle.end_for_all())
+        move(coordinator, *home)
 
     def advance(self, seconds: float = MOMENT) -> None:
         """Advance the clock of all coordinators, and run their due work.
@@ -208,95 +231,77 @@ class Fleet:
         return self._loop.now
 
     async def _stop_all(self) -> None:
-        for coordinator in self._members:
-            await coordinator.end()
+        for member in self._members.values():
+            await member.lifecycle.end()
 
     def _breakers(self, name: str) -> list[Breaker]:
         breakers = [
             coordinator.breaker(name)
-            for coordinator, way in self._members.items()
-            if coordinator.connected and way.requests
+            for coordinator, member in self._members.items()
+            if coordinator.connected and member.way.requests
         ]
         if not breakers:
             raise RuntimeError("no coordinator of the fleet runs: make one with coordinator()")
         return breakers
 
+    def _lifecycle(self, *arguments: Any, **settings: Any) -> FleetLifecycle:
+        return FleetLifecycle(self.run, self._loop, *arguments, **settings)
+
+    def _host(self) -> Host:
+        self._made += 1
+        name = f"instance-{self._made}"
+        return Host(monotonic=self._monotonic, chance=self._chance.random, unique_id=lambda: name)
+
+    def _join(self, coordinator: Coordinator, way: Way) -> None:
+        lifecycle = cast(FleetLifecycle, home_of(coordinator)[1])
+        self._members[coordinator] = _Member(way, lifecycle)
+        self.run(lifecycle.begin())
+
     def _way(self, coordinator: Coordinator) -> Way:
-        for member, way in self._members.items():
-            if member is coordinator:
-                return way
-        raise ValueError(f"{coordinator!r} is none of this fleet's")
+        if coordinator not in self._members:
+            raise ValueError(f"{coordinator!r} is none of this fleet's")
+        return self._members[coordinator].way
 
     def _own_check(self, policy: BreakerPolicy) -> BreakerPolicy:
         check = policy.health_check
         return policy if check is None else replace(policy, health_check=_UpstreamChecks(self.down))
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A coordinator of the fleet.
+
+    Args:
+        way: Its way to the store.
+        lifecycle: Starts and stops it.
+    """
+
+    way: Way
+    lifecycle: FleetLifecycle
+
+
 class _FleetCoordinator(SimulatedCoordinator):
-    """A coordinator that only the fleet starts and stops: an app's lifespan, in any event loop,
-    finds it started. The first entered block takes it over, so that it stops when the last block is
-    left."""
+    """A coordinator that a fleet has made.
+
+    Args:
+        lifecycle: Creates its lifecycle.
+        host: The host.
+        backend: The way to the store.
+        settings: As `Coordinator` has them.
+    """
 
     def __init__(
-        self, fleet: Fleet, host: Host, backend: SimulatedBackend, **settings: Any
+        self,
+        lifecycle: Callable[..., FleetLifecycle],
+        host: Host,
+        backend: SimulatedBackend,
+        **settings: Any,
     ) -> None:
-        self._fleet = fleet
-        self._held = False
+        self._fleets_lifecycle = lifecycle
         super().__init__(host, [backend], **settings)
 
-    async def __aenter__(self) -> Coordinator:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-    def __enter__(self) -> Coordinator:
-        self._fleet.run(self._enter())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._fleet.run(super().__aexit__(kind, error, traceback))
-
-    async def _enter(self) -> None:
-        await super().__aenter__()
-        if self._held:
-            self._held = False
-            await super().stop()
-
-    async def start(self) -> None:
-        self._fleet.run(self.begin())
-
-    async def stop(self) -> None:
-        self._fleet.run(self.end())
-
-    async def override(
-        self, circuit: str, mode: Override | None, **settings: Any
-    ) -> OverrideRecord:
-        return self.override_sync(circuit, mode, **settings)
-
-    def override_sync(self, circuit: str, mode: Override | None, **settings: Any) -> OverrideRecord:
-        return self._fleet.run(super().override(circuit, mode, **settings))
-
-    async def probe(self, circuit: str, **settings: Any) -> bool:
-        return self._fleet.run(super().probe(circuit, **settings))
-
-    async def begin(self) -> None:
-        self._held = True
-        await super().start()
-
-    async def end(self) -> None:
-        self._held = False
-        await super().stop()
+    def _make_lifecycle(self, kind: Callable[..., Any]) -> Any:
+        return super()._make_lifecycle(self._fleets_lifecycle if kind is Lifecycle else kind)
 
 
 class _UpstreamChecks:
