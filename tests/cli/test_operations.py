@@ -295,7 +295,11 @@ async def test_a_reason_that_is_over_is_told_as_such(start_fleet: StartFleet, sh
 
     await eventually(held)
     assert "the override has ended" not in (await shell("status")).out
-    await shell("lift", "upstream", "--reason", "done")
+    lifted = await shell("lift", "upstream", "--reason", "done")
+    [hint] = [
+        line for line in lifted.lines if line.startswith("The next attempt to recover is in ")
+    ]
+    assert ". At once: zenvark-web probe upstream --reason 'try now' --redis redis://" in hint
     status = (await shell("status")).out
     assert "the override has ended, and the circuit recovers; it was held open by" in status
     assert "the override has ended" in (await shell("why", "upstream")).out

@@ -292,7 +292,8 @@ def _show(
         print(records.dumped(records.of_operation(name, item, overview, failed)))
     else:
         lift = command(arguments, "lift", item.circuit, "--reason", REASON)
-        show(outcome_page(item, overview, lift), plain=True)
+        probe = command(arguments, PROBE, item.circuit, "--reason", "try now")
+        show(outcome_page(item, overview, lift, probe), plain=True)
 
 
 @contextmanager

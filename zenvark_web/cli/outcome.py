@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._core.overrides import Override
+from .._core.states import State
 from .._operators import texts
 from .._operators.overview import Overview
-from .._operators.texts import STATES, counted, escaped
+from .._operators.texts import STATES, counted, duration, escaped
 from ..backends.base import OverrideRecord, Probe
 from .blocks import Line, Page, Part, line
 from .names import suggestion
@@ -26,13 +27,14 @@ UNSEEN = "No instance has called such a circuit in the last hour: check the name
 KEPT = "The override is kept, and applies when such a circuit appears."
 
 
-def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str) -> Page:
+def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str, probe: str) -> Page:
     """Return the page.
 
     Args:
         item: The request, as Redis has written it.
         overview: The fleet afterwards.
         lift: The command that lifts an override of the same name.
+        probe: The command that asks for an attempt to recover.
     """
     name = Part(escaped(item.circuit), "bold")
     if isinstance(item, Probe):
@@ -40,7 +42,10 @@ def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str) ->
         return [told, line(ATTEMPT), *_reach(item, overview)]
     until = f", {texts.end(item, overview.now)}" if item.mode is not None else ""
     first = line(name, ": ", texts.operated(item), f"{until} (number {item.number})")
-    remedy = [] if item.mode is None else [line(f"To end it before: {lift}")]
+    if item.mode is None:
+        remedy = _attempt(item, overview, probe)
+    else:
+        remedy = [line(f"To end it before: {lift}")]
     return [
         first,
         *_replaced(item, overview.now),
@@ -48,6 +53,19 @@ def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str) ->
         *_reach(item, overview),
         *remedy,
     ]
+
+
+def _attempt(lifted: OverrideRecord, overview: Overview, probe: str) -> Sequence[Line]:
+    """Return when a circuit that stays open attempts to recover."""
+    for circuit in overview.matching(lifted.circuit):
+        transition = circuit.transition
+        # Of a pattern, the circuits differ; and another override may still apply.
+        if circuit.name != lifted.circuit or transition is None or circuit.override is not None:
+            continue
+        left = transition.retry_at - overview.now
+        if transition.state is State.OPEN and left > 0:
+            return [line(f"The next attempt to recover is in {duration(left)}. At once: {probe}")]
+    return []
 
 
 def _replaced(record: OverrideRecord, now: float) -> Sequence[Line]:

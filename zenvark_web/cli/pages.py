@@ -231,7 +231,8 @@ def _since(circuit: SeenCircuit, now: float) -> str:
 
 def _member(member: Member, overview: Overview, *, differ: bool) -> tuple[Text, ...]:
     seen = member.seen
-    silent = Part(f"{duration(seen.silence)} ago", "" if seen.is_alive else BAD)
+    ago = f"{duration(seen.silence)} ago"
+    silent = ago if seen.is_alive else Part(f"{ago}, silent", BAD)
     return (
         escaped(seen.name, 60),
         _role(member, overview.shards),
