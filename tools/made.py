@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tools import charts, diagrams, failure_modes, incident
+from tools import charts, diagrams, failure_modes, incident, metrics, runbooks
 from tools.svg import PICTURES, SCHEMES, Draw, Palette
 
 DRAWN: dict[str, Draw] = {
@@ -35,5 +35,5 @@ MADE: dict[Path, Callable[[], str]] = {
     PICTURES / f"{name}-{scheme}.svg": partial(_drawing, draw, colours)
     for name, draw in DRAWN.items()
     for scheme, colours in SCHEMES.items()
-} | {failure_modes.PAGE: failure_modes.page}
+} | {failure_modes.PAGE: failure_modes.page, metrics.PAGE: metrics.page, **runbooks.FILES}
 """Each file, and what makes its text."""

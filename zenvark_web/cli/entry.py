@@ -13,13 +13,14 @@ from .commands import Command, CommandError
 from .demo import DEMO
 from .doctor import DOCTOR
 from .events import EVENTS
+from .observability import GRAFANA, RULES
 from .operations import OPERATIONS
 from .purge import PURGE
 from .status import STATUS
 from .watch import WATCH
 from .why import WHY
 
-COMMANDS = (STATUS, WATCH, EVENTS, WHY, *OPERATIONS, DOCTOR, PURGE, DEMO)
+COMMANDS = (STATUS, WATCH, EVENTS, WHY, *OPERATIONS, DOCTOR, PURGE, RULES, GRAFANA, DEMO)
 
 FAILED = 2
 INTERRUPTED = 128 + signal.SIGINT
