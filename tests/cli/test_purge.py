@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import Mapping
 
 import pytest
@@ -102,6 +103,52 @@ def test_the_answer_counts(
     terminal.type(f"{answer}\n")
     assert terminal.end() == code
     assert len(keys(redis_server, namespace)) == left
+
+
+def test_ctrl_c_at_the_question_deletes_nothing(namespace: str, redis_server: ServerHandle) -> None:
+    leave(redis_server, namespace)
+    terminal = OnTerminal("-m", "zenvark_web", "purge", "--redis", redis_server.url, namespace)
+    terminal.until("Delete 2 keys? [y/N]")
+    assert terminal.end(signal.SIGINT) == 130
+    assert "Traceback" not in terminal.written
+    assert len(keys(redis_server, namespace)) == 2
+
+
+def test_ctrl_d_at_the_question_is_no(namespace: str, redis_server: ServerHandle) -> None:
+    leave(redis_server, namespace)
+    terminal = OnTerminal("-m", "zenvark_web", "purge", "--redis", redis_server.url, namespace)
+    terminal.until("Delete 2 keys? [y/N]")
+    terminal.type("\x04")
+    assert terminal.end() == 1
+    assert "Nothing was deleted." in terminal.written
+    assert len(keys(redis_server, namespace)) == 2
+
+
+def test_a_user_who_may_not_see_instances_deletes_nothing(fresh_server: RedisServer) -> None:
+    """They may live."""
+    leave(fresh_server, "shop", ago=0)
+    rights = ("~zenvark:{shop}:*", "~zenvark:{shop/*}:*", "+@all", "-hgetall")
+    fresh_server.command("ACL", "SETUSER", "ops", "on", ">x", *rights)
+    url = fresh_server.url.replace("redis://", "redis://ops:x@")
+    result = run("purge", "--redis", url, "--yes", "shop")
+    assert (result.code, result.out) == (2, "")
+    assert "hgetall" in result.err
+    assert len(keys(fresh_server, "shop")) == 2
+
+
+async def test_a_leader_counts_as_living_while_its_lease_lasts(
+    namespace: str, redis_server: ServerHandle
+) -> None:
+    """A lease may be longer than the silence after which an instance is gone."""
+    leave(redis_server, namespace)
+    redis_server.command("SET", f"zenvark:{{{namespace}}}:leader", "7:web-1", "PX", 60_000)
+    command = ("purge", "--redis", redis_server.url, "--yes", namespace)
+    refused = await arun(*command)
+    assert (refused.code, refused.out) == (2, "")
+    assert "web-1" in refused.err
+    assert len(keys(redis_server, namespace)) == 3
+    redis_server.command("DEL", f"zenvark:{{{namespace}}}:leader")
+    assert (await arun(*command)).code == 0
 
 
 def test_an_instance_that_starts_before_the_answer_keeps_its_keys(

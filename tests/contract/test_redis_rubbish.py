@@ -1,7 +1,10 @@
 """What others may have written: it is skipped and told, and what is good comes through."""
 
+import asyncio
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +29,14 @@ from zenvark_web._core.states import CircuitSnapshot
 from zenvark_web.backends import Backend
 from zenvark_web.backends._decoding import MAX_ENTRY_LENGTH
 from zenvark_web.backends._encoding import encode_batch, encode_transition
-from zenvark_web.backends.base import START, Account, Batch, Checkpoint, LeaderChange
+from zenvark_web.backends.base import (
+    START,
+    Account,
+    Batch,
+    Checkpoint,
+    LeaderChange,
+    OverrideSnapshot,
+)
 from zenvark_web.backends.redis import KEYS
 
 WRITTEN = Checkpoint(Position(7), {"web-1": Account(1, 1)}, {"c": CircuitSnapshot(1)})
@@ -424,6 +434,99 @@ async def test_entry_of_too_many_fields(redis_store: RedisStore) -> None:
     bad, good = await results_of(backend)
     assert isinstance(bad.item, MalformedEntryError)
     assert isinstance(good.item, Batch)
+
+
+NUMBERS = {
+    "no numbers": "banana",
+    "nothing": "",
+    "none": " ",
+    "not in order": "9 7",
+    "zeros": "007 0008",
+    "blanks": " 5   7 ",
+    "signs": "-5 +7",
+    "numbers of Python": "1_000",
+    "other digits": "\N{ARABIC-INDIC DIGIT FIVE}",
+    "other blanks": "5\n7",
+    "too high": "9" * 20,
+    "much too high": "9" * 5_000,
+    "too high in the middle": f"5 {2**52} 7",
+}
+
+
+@pytest.mark.parametrize("rubbish", NUMBERS)
+async def test_numbers_of_overrides(redis_store: RedisStore, rubbish: str) -> None:
+    """Whatever is there instead, an instance can give back what it knows."""
+    backend = redis_store.open()
+    record = await backend.override(override(), 0)
+    redis_store.command("HSET", "overrides", "", NUMBERS[rubbish])
+    lost = (await backend.load()).overrides
+    restored = OverrideSnapshot((record.number,), (record,))
+    assert await backend.restore_overrides(lost, restored)
+    assert (await backend.load()).overrides == restored
+
+
+@pytest.mark.parametrize("number", [2**52, 2**53 - 1, 10**15])
+async def test_overrides_under_a_number_that_no_fleet_reaches_count_as_the_oldest(
+    redis_store: RedisStore, number: int
+) -> None:
+    """Or no later one would count. A clock that is set back by days has the same effect."""
+    backend = redis_store.open()
+    first = await backend.override(override(), 0)
+    record = json.loads(redis_store.command("HGET", "overrides", "payments")) | {"number": number}
+    text = json.dumps(record, separators=(",", ":"))
+    redis_store.command("HSET", "overrides", "payments", text, "", f"0 {number}")
+    oldest = replace(first, number=1)
+    assert (await backend.load()).overrides == OverrideSnapshot((1,), (oldest,))
+
+    redis_store.command("HSET", "overrides", "payments", text, "", f"0 {number}")
+    second = await backend.override(override("other"), number)
+    assert first.number <= second.number < first.number + 86_400_000
+    assert second.follows == 1
+    assert (await backend.load()).overrides == OverrideSnapshot(
+        (1, second.number), (oldest, second)
+    )
+
+
+async def test_overrides_without_bound_are_read_in_part(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    record = await backend.override(override(), 0)
+    fill(redis_store, 20_000, "banana")
+    snapshot = await backend.load()
+    assert len(snapshot.malformed) < 10_000
+    assert snapshot.overrides.number == record.number
+
+
+async def test_overrides_without_bound_expire_in_parts(redis_store: RedisStore) -> None:
+    """No script keeps the server, and with it all instances, for long."""
+    backend = redis_store.open()
+    lease = await lead(backend)
+    await backend.override(override(expires_in=0.001), 0)
+    fill(redis_store, 10_000, redis_store.command("HGET", "overrides", "payments"))
+    await asyncio.sleep(0.01)
+    await backend.expire_overrides(lease, ())
+    assert 5_000 < redis_store.command("HLEN", "overrides") < 10_000
+    for _ in range(10):
+        await backend.expire_overrides(lease, ())
+    assert (await backend.load()).overrides.records == ()
+
+
+def fill(store: RedisStore, number: int, record: str) -> None:
+    """Write fields of overrides."""
+    for start in range(0, number, 5_000):
+        fields = [part for n in range(start, start + 5_000) for part in (f"c-{n}", record)]
+        store.command("HSET", "overrides", *fields)
+
+
+async def test_override_with_an_end_that_is_no_number(redis_store: RedisStore) -> None:
+    backend = redis_store.open()
+    lease = await lead(backend)
+    await backend.override(override("short", expires_in=0.001), 0)
+    text = redis_store.command("HGET", "overrides", "short")
+    strange = re.sub('"until":[0-9]+', '"until":soon', text)
+    redis_store.command("HSET", "overrides", "strange", strange)
+    await asyncio.sleep(0.01)
+    await backend.expire_overrides(lease, ())
+    assert (await backend.load()).overrides.records == ()
 
 
 # What is left behind

@@ -200,3 +200,13 @@ async def test_authorize_may_be_asynchronous(alone: Coordinator) -> None:
     async with looked_at(StatusApp(alone, authorize=later)) as client:
         assert (await post(client, "override", FORCE)).json()["actor"] == "anna"
         assert (await client.get("", headers={"x-user": "eve"})).status_code == 403
+
+
+@pytest.mark.parametrize("right", ["read", "act"])
+async def test_an_empty_name_is_nobody(alone: Coordinator, right: str) -> None:
+    """A proxy that knows nobody sends an empty header."""
+    page = StatusApp(alone, authorize=lambda _, asked: "" if asked == right else "anna")
+    async with looked_at(page) as client:
+        status = (await client.get("api/v1/status")).status_code
+        acted = (await post(client, "override", FORCE)).status_code
+    assert (status, acted) == ((403, 200) if right == "read" else (200, 403))

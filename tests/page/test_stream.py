@@ -5,13 +5,21 @@ from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from tests.helpers.waiting import PATIENCE, eventually
 from tests.page.fleets import Viewer, call, looked_at, open_circuit
 from zenvark_web import Coordinator
 from zenvark_web.asgi import StatusApp
 from zenvark_web.asgi._status import app, stream
+
+SCOPE: Scope = {"type": "http", "method": "GET", "path": "/api/v1/stream", "headers": []}
+
+
+async def nothing_more() -> Message:
+    """What a viewer sends after its request."""
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def test_snapshot_then_changes(coordinator: Coordinator) -> None:
@@ -130,18 +138,64 @@ async def test_viewer_that_never_reads_is_dropped(
     page = StatusApp(alone)
     sent: list[str] = []
 
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
-
     async def send(message: Message) -> None:
         sent.append(message["type"])
         if len(sent) == 3:
             await asyncio.Event().wait()
 
-    scope = {"type": "http", "method": "GET", "path": "/api/v1/stream", "headers": []}
     async with asyncio.timeout(PATIENCE):
         for _ in range(2):  # there is room for the next one
             sent.clear()
-            await page(scope, receive, send)
+            await page(SCOPE, nothing_more, send)
             assert sent == ["http.response.start", *["http.response.body"] * 2]
+
+
+async def test_stream_ends_by_its_age_whatever_its_viewer_reads(
+    alone: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A viewer that takes a little of each event, just in time, is held no longer than others."""
+    monkeypatch.setattr(stream, "LIFETIME", 0.0)
+    monkeypatch.setattr(stream, "QUIET", 0.01)
+    monkeypatch.setattr(stream, "LONGEST_SEND", 2 * PATIENCE)
+    page = StatusApp(alone)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(PATIENCE):
+        await page(SCOPE, nothing_more, send)
+
+
+async def test_viewers_that_come_at_once_are_bounded(
+    alone: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them slips in while `authorize` considers another."""
+    monkeypatch.setattr(app, "MAX_VIEWERS", 1)
+    considered, decided = asyncio.Semaphore(0), asyncio.Event()
+
+    async def authorize(_: Scope, right: str) -> str:
+        if right == "act":
+            considered.release()
+            await decided.wait()
+        return "anna"
+
+    statuses: list[int] = []
+    all_answered = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+            if len(statuses) == 3:
+                all_answered.set()
+
+    page = StatusApp(alone, authorize=authorize)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        viewers = [tasks.create_task(page(SCOPE, nothing_more, send)) for _ in range(3)]
+        for _ in viewers:
+            await considered.acquire()
+        decided.set()
+        await all_answered.wait()
+        for viewer in viewers:
+            viewer.cancel()
+    assert sorted(statuses) == [200, 503, 503]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from .._core.order import FAR_AHEAD
 from .._core.overrides import OverrideRecord, Overrides, OverrideSnapshot, seconds_left
 from .._runtime.clock import SharedClock
 from .._runtime.notifier import Notifier
@@ -91,10 +93,18 @@ class OverrideBook:
         self._report(before, record)
         return applied
 
+    def is_astray(self, record: OverrideRecord) -> bool:
+        """Whether a record has a number that no fleet reaches: every later one would be lower."""
+        return record.number > self._highest
+
     def load(self, snapshot: OverrideSnapshot) -> OverrideSnapshot | None:
         """Apply the content of the store; return what to give back, if the store has lost some."""
-        before, known = self.in_force, self.number
-        has_lost = self._known.load(snapshot, self._end_of)
+        before = self.in_force
+        if self.number > self._highest:  # the clock was set back, and the store counts anew, too
+            self._known.begin_anew()
+        known = self.number
+        records = tuple(each for each in snapshot.records if not self.is_astray(each))
+        has_lost = self._known.load(replace(snapshot, records=records), self._end_of)
         self._end_due()
         self._report(before)
         return self._known.restored(snapshot, known) if has_lost else None
@@ -112,6 +122,12 @@ class OverrideBook:
             if self.in_force is not before:
                 self._report(before)
             await within(self._changed, self._wait())
+
+    @property
+    def _highest(self) -> float:
+        """The highest number that a fleet reaches: the store counts up from milliseconds."""
+        shared = self._clock.now() if self._clock.known.is_set() else float("inf")
+        return 1000 * (shared + FAR_AHEAD)
 
     def _wait(self) -> float | None:
         """The seconds until an override may end, if any has an end."""

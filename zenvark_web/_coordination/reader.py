@@ -9,7 +9,7 @@ from typing import Protocol
 
 from .._circuits.shard import Shard
 from .._circuits.table import Table
-from .._core.order import START, Position
+from .._core.order import FAR_AHEAD, START, Position
 from .._core.states import State, Transition
 from .._runtime.connection import Asker, ConnectionStatus, RetryBackoff
 from .._runtime.instance import Instance
@@ -46,10 +46,6 @@ MOST_PROBES = 100
 
 PROBE_PATIENCE = 10.0
 """Seconds for which an instance keeps a request of an operator that no leader may have received."""
-
-FAR_AHEAD = 86_400.0
-"""Seconds ahead of the clock that no entry of the fleet reaches, even after a change of the clock.
-"""
 
 
 class ResultReader(Protocol):
@@ -342,7 +338,11 @@ class Reader:
     def _apply_operators(self, item: OverrideRecord | OverridesRestored | Probe) -> None:
         if isinstance(item, Probe):
             self._probe(item)
-        elif isinstance(item, OverridesRestored) or not self._overrides.apply(item):
+        elif (
+            isinstance(item, OverridesRestored)
+            or self._overrides.is_astray(item)
+            or not self._overrides.apply(item)
+        ):
             self.refresh()
 
     def _apply(self, transition: Transition, *, fresh: bool) -> None:

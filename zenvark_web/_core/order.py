@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+FAR_AHEAD = 86_400.0
+"""Seconds ahead of the clock that no entry of the fleet reaches, even after a change of the clock.
+"""
+
 
 class Position(NamedTuple):
     """The position of an entry in a stream. Positions grow, and are compared as numbers.

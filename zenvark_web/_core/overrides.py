@@ -13,7 +13,7 @@ above the lower one of the two has been lost, and the instance keeps what it kno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -191,6 +191,14 @@ class Overrides:
         self.number = max(self.number, snapshot.number)
         self._arrange()
         return lost_after is not None
+
+    def begin_anew(self) -> None:
+        """Give all that is known the lowest number, as the store does when its clock was set back
+        by so much that later numbers would be lower."""
+        self.number = 1
+        for told in self._told.values():
+            told.record = replace(told.record, number=1)
+        self._arrange()
 
     def restored(self, snapshot: OverrideSnapshot, known: int) -> OverrideSnapshot:
         """Return what to write to a store that has lost something.

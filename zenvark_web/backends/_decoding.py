@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -71,6 +72,9 @@ REPORT_LENGTH = 7
 RUN_LENGTH = 5
 ZERO: Any = json.loads("0")
 """The 0 of JSON: an object of its own where numbers are compared, which `false` and 0.0 are not."""
+
+_NUMBERS = re.compile(r"[0-9 ]*")
+"""What scripts read as numbers, too."""
 
 MAX_SEEN_NAMES = 16_384
 """Names to know as valid, for a leader that reads each of them ten times a second."""
@@ -478,6 +482,8 @@ def decode_override(text: str) -> OverrideRecord:
 
 def decode_numbers(text: str) -> tuple[int, ...]:
     """The latest numbers in a text. What is unreadable counts as nothing known."""
+    if not _NUMBERS.fullmatch(text):
+        return (0,)
     try:
         numbers = [_whole(int(part)) for part in text.split()]
     except ValueError:

@@ -44,6 +44,38 @@ local function keep_long(...)
     end
 end
 
+-- The fields and values of the overrides; a part of them if there are more than a fleet's thousand.
+local function fields_of(overrides)
+    local length = redis.pcall('HLEN', overrides)
+    if type(length) ~= 'number' then
+        return {} -- another application's
+    elseif length <= 2000 then
+        return redis.call('HGETALL', overrides)
+    end
+    return redis.call('HSCAN', overrides, '0', 'COUNT', 2000)[2]
+end
+
+-- The latest numbers of overrides, and the highest one. Numbers more than a day ahead of the clock
+-- are not the fleet's, or the clock was set back: as no later override could exceed them, all that
+-- is there gets the lowest number.
+local function known_numbers(overrides, now)
+    local numbers, last = redis.pcall('HGET', overrides, ''), 0
+    numbers = type(numbers) == 'string' and numbers or '0'
+    for number in string.gmatch(numbers, '%d+') do
+        last = math.max(last, tonumber(number))
+    end
+    if last <= now + DAY then
+        return numbers, last
+    end
+    local fields = fields_of(overrides)
+    for i = 1, #fields, 2 do
+        local record = string.gsub(fields[i + 1], '"number":%d+}$', '"number":1}')
+        redis.call('HSET', overrides, fields[i], record)
+    end
+    redis.call('HSET', overrides, '', '1')
+    return '1', 1
+end
+
 -- The latest numbers of overrides, with one more.
 local function later_numbers(numbers, number, most)
     numbers = numbers .. ' ' .. number

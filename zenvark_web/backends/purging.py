@@ -14,7 +14,8 @@ from .asking import Server
 from .redis import KEYS
 from .views import SILENCE
 
-ORDER = ("instances", "circuits", *(key for key in KEYS if key not in {"instances", "circuits"}))
+FIRST = ("instances", "circuits", "leader")
+ORDER = (*FIRST, *(key for key in KEYS if key not in FIRST))
 """The keys of a shard, in the order in which the script expects them."""
 
 _SCRIPT = (
@@ -32,7 +33,7 @@ class Remains:
         now: The server's clock.
         keys: The names of the keys.
         circuits: The number of circuits.
-        living: The instances with recent heartbeats.
+        living: The instances with recent heartbeats, or with a lease.
         last_seen: The last heartbeat, in seconds of the server's clock; None if there is none.
     """
 

@@ -116,8 +116,8 @@ def _refuse_living(remains: Remains) -> None:
         who = ", ".join(escaped(name, 60) for name in remains.living[:NAMED])
         raise CommandError(
             f"namespace '{escaped(remains.namespace)}' keeps its keys: "
-            f"{counted(len(remains.living), 'instance')} with recent heartbeats ({who}). Stop them "
-            "first; one that was killed counts for 15 s"
+            f"{counted(len(remains.living), 'instance')} with recent heartbeats or a lease ({who}). "
+            "Stop them first; one that was killed counts for 15 s, and a leader for its lease"
         )
 
 

@@ -12,7 +12,7 @@ local LIFTED_FOR = 3600000 -- ms for which the record of a lifted override is ke
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return -1
 end
-local fields = redis.call('HGETALL', KEYS[2])
+local fields = fields_of(KEYS[2])
 if #fields == 0 then
     return 1
 end
@@ -33,8 +33,7 @@ for i = 1, #fields, 2 do
                 redis.call('HDEL', KEYS[2], name)
             end
         elseif till ~= 'null' and ((tonumber(till) or math.huge) <= now or ended[name] == number) then
-            local numbers = redis.call('HGET', KEYS[2], '') or '0'
-            local last = tonumber(string.match(numbers, '(%d+)$') or '') or 0
+            local numbers, last = known_numbers(KEYS[2], now)
             number = string.format('%.0f', math.max(last + 1, now))
             record = string.gsub(head, '"mode":"[%w_]+",', '"mode":null,', 1)
                 .. '"after":' .. string.format('%.0f', last)

@@ -37,14 +37,13 @@ local function made_of_results(hash)
 end
 
 local function overrides()
-    if not small(KEYS[6]) then -- not the fleet's: it holds a thousand
-        local some = redis.call('HSCAN', KEYS[6], '0', 'COUNT', ARGV[2])[2]
-        table.insert(some, '')
-        table.insert(some, redis.call('HGET', KEYS[6], '') or '0')
-        return some
+    local numbers = known_numbers(KEYS[6], now)
+    local fields = fields_of(KEYS[6])
+    if #fields > 0 then
+        table.insert(fields, '') -- a part of them need not contain the numbers
+        table.insert(fields, numbers)
     end
-    local kept = redis.pcall('HGETALL', KEYS[6])
-    return kept.err and {} or kept -- never worth failing for
+    return fields
 end
 
 return {string.format('%.0f', now), newest(KEYS[2]), newest(KEYS[3]),

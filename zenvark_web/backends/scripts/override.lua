@@ -44,13 +44,13 @@ if not stored and redis.call('HLEN', KEYS[1]) > tonumber(ARGV[7]) then
     end
 end
 
-local numbers = redis.call('HGET', KEYS[1], '') or '0'
-local last = tonumber(string.match(numbers, '(%d+)$') or '') or 0
-if last >= 2 ^ 52 then
-    numbers, last = '0', 0 -- not the fleet's, or too high to count up
+local numbers, last = known_numbers(KEYS[1], now)
+local exceeded = tonumber(ARGV[5])
+if exceeded > now + DAY then
+    exceeded = 0 -- its instance has not noticed yet that the numbers start anew
 end
 -- At least the time: after a loss, it exceeds the numbers that instances know.
-local number = string.format('%.0f', math.max(last + 1, tonumber(ARGV[5]) + 1, now))
+local number = string.format('%.0f', math.max(last + 1, exceeded + 1, now))
 local ends = ARGV[4] == '' and 'null' or string.format('%.0f', now + tonumber(ARGV[4]))
 local record = ARGV[3] .. '"after":' .. string.format('%.0f', last)
     .. ',"at":' .. string.format('%.0f', now)

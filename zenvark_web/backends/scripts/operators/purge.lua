@@ -1,6 +1,6 @@
 -- Deletes the keys of a shard, unless an instance lives there. Or only looks.
 --
--- KEYS  1 instances    2 circuits    3... all other keys of the shard
+-- KEYS  1 instances    2 circuits    3 leader    4... all other keys of the shard
 -- ARGV  1 whether to delete, 0 or 1    2 ms without a heartbeat after which an instance is gone
 -- Returns  now in ms, {the living instances}, {the number of each key that there is},
 --          the last heartbeat in ms or false, the number of circuits
@@ -22,6 +22,16 @@ for i = 1, #present, 2 do
         table.insert(living, present[i])
     end
     last = math.max(last, seen)
+end
+
+-- A lease may outlast the silence after which an instance is gone.
+local lease = redis.pcall('GET', KEYS[3])
+if type(lease) == 'table' and not string.find(lease.err, 'WRONGTYPE', 1, true) then
+    return lease
+end
+local holder = type(lease) == 'string' and string.match(lease, '^%d+:(.+)$')
+if holder and redis.call('PTTL', KEYS[3]) > 0 then
+    table.insert(living, holder)
 end
 
 local circuits = redis.pcall('HLEN', KEYS[2])
