@@ -405,6 +405,28 @@ class TestCutOff:
                 assert not passes(breaker)
             assert breaker.verdict is State.OPEN
 
+    def test_alone_it_goes_on_with_no_ramp_that_is_held(self) -> None:
+        """The operator's word came while nobody led: no leader has ended the ramp."""
+        policy = replace(RAMP, cut_off="local", ramp_step=60.0, backoff=ConstantBackoff(30))
+        with Fleet(policy=policy) as fleet:
+            leader, one, other = (fleet.coordinator() for _ in range(3))
+            breaker = one.breaker("payments")
+            fleet.advance()
+            fleet.trip(breaker)
+            fleet.advance(30)
+            while not breaker.share:
+                passes(breaker)
+                fleet.advance()
+            assert (leader.role, breaker.share) == ("leader", 0.5)
+            fleet.cut_off(leader)
+            force(fleet, other, expires_in=10.0)
+            fleet.cut_off(one)
+            fleet.advance(9)
+            assert breaker.verdict is State.OPEN
+            for _ in range(20):  # also after the end: it recovers before it lets a share pass
+                fleet.advance(1)
+                assert not passes(breaker)
+
     def test_alone_under_observe_the_own_verdict_changes(self) -> None:
         with Fleet(policy=replace(POLICY, cut_off="local")) as fleet:
             leader, other = fleet.coordinator(), fleet.coordinator()
@@ -417,6 +439,28 @@ class TestCutOff:
             fleet.advance()
             assert (breaker.state, breaker.verdict) == (State.CLOSED, State.OPEN)
             assert passes(breaker)
+
+
+class TestUncounted:
+    @pytest.mark.parametrize("outlives", [False, True], ids=["inside", "after it"])
+    async def test_calls_inside_one_that_is_uncounted_are_so_too(
+        self, fleet: Fleet, *, outlives: bool
+    ) -> None:
+        """A deadline of the upstream counts for no circuit that the call does not count for."""
+        coordinator = fleet.coordinator()
+        breaker = coordinator.breaker("payments")
+        fleet.trip(breaker)
+        force(fleet, coordinator, Override.OBSERVE)
+        async with breaker.guard():
+            inner = breaker.acquire()
+            if not outlives:
+                inner.record(Outcome.FAILURE, "HTTP 503", retry_after=900.0)
+        if outlives:
+            inner.record(Outcome.FAILURE, "HTTP 503", retry_after=900.0)
+        fleet.advance(10)
+        passes(breaker)
+        fleet.advance()
+        assert breaker.verdict is State.HALF_OPEN
 
 
 class TestLoss:
@@ -591,8 +635,10 @@ class TestKeeping:
             )
             assert not passes(breaker), "the call returns when it applies here"
         assert not passes(breaker)
+        assert list(coordinator.overrides) == ["payments"]
         await eventually(lambda: passes(breaker))
         assert breaker.override is None
+        assert not coordinator.overrides
 
 
 class TestOperators:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.helpers.inside import protection_of
 from zenvark_web import (
     Breaker,
     BreakerPolicy,
@@ -306,3 +307,14 @@ def test_circuits_that_fail_together_have_a_common_cause() -> None:
 def test_an_unusable_share_is_refused(share: float) -> None:
     with pytest.raises((TypeError, ValueError), match="common_cause"):
         Coordinator(common_cause=share)
+
+
+def test_names_that_callers_make_up_take_no_memory() -> None:
+    with Fleet(policy=POLICY) as fleet:
+        coordinator = fleet.coordinator(max_breakers=20)
+        fleet.advance()
+        for number in range(200):
+            call(coordinator, failed=False, circuit=f"tenant-{number}")
+            if number % 10 == 9:
+                fleet.advance(0.5)
+        assert len(protection_of(coordinator)._starts) <= 2 * 20 + 1

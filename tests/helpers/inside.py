@@ -12,6 +12,7 @@ from zenvark_web._circuits.shard import Shard
 from zenvark_web._coordination.reader import Reader
 from zenvark_web._coordination.shard_runner import ShardRunner
 from zenvark_web._judging.leader import Leader
+from zenvark_web._judging.self_protection import SelfProtection
 from zenvark_web._runtime.connection import ConnectionStatus
 from zenvark_web._state import CoordinatorState
 from zenvark_web.backends.memory import MemoryStore
@@ -60,6 +61,13 @@ def leader_of(coordinator: Coordinator) -> Leader:
     leader = reader_of(coordinator)._leader
     assert isinstance(leader, Leader)
     return leader
+
+
+def protection_of(coordinator: Coordinator) -> SelfProtection:
+    """What decides for a coordinator that runs by its own results."""
+    protector = shard_of(coordinator).table._protector
+    assert isinstance(protector, SelfProtection)
+    return protector
 
 
 def store_of(backend: MemoryBackend) -> MemoryStore:

@@ -17,6 +17,7 @@ from zenvark_web import (
     CountWindow,
     ExponentialBackoff,
     Outcome,
+    Permit,
     Role,
     State,
 )
@@ -360,3 +361,23 @@ def come_back(policy: BreakerPolicy, *ramp: float, within: float = 120.0) -> tup
             if upstream.is_warm and {breaker.state for breaker in callers} == {State.CLOSED}:
                 return fleet.now - began, openings
     return math.inf, openings
+
+
+async def test_a_call_that_outlives_the_one_around_it_counts() -> None:
+    with Fleet(policy=replace(POLICY, strategy=CountWindow(8, 0.5, 8))) as fleet:
+        [coordinator] = climbing(fleet, 1)
+        breaker = coordinator.breaker("payments")
+        for _ in range(4):  # four outer calls pass, and four inner ones fail
+            while (outer := permitted(breaker)) is None:
+                pass
+            with outer:
+                inner = breaker.acquire()
+            inner.record(Outcome.FAILURE, "late")
+        fleet.advance()
+        assert breaker.state is State.OPEN
+
+
+def permitted(breaker: Breaker) -> Permit | None:
+    with suppress(CircuitOpenError):
+        return breaker.acquire()
+    return None

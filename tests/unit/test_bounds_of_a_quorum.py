@@ -56,3 +56,11 @@ def test_a_window_of_another_strategy_is_no_evidence() -> None:
     it = Bench(strategy=CountWindow(10, 0.5, 5), quorum=2)
     other = WindowSnapshot("another", None, (("web-1", "boom", 9),))
     assert not it.circuit.restore(CircuitSnapshot(0, window=other), it.now)
+
+
+def test_circuits_that_are_called_once_are_forgotten() -> None:
+    """Callers may make up names, and no circuit may ever trip."""
+    common = CommonCause(0.5)
+    for number in range(10_000):
+        common.note_called(f"tenant-{number}", float(number))
+    assert len(common._called) < 100

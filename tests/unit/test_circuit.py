@@ -661,3 +661,13 @@ class TestProbe:
     def test_leaves_others_alone(self) -> None:
         assert Bench().hurry() is None
         assert half_opened(Bench()).hurry() is None
+
+
+@pytest.mark.parametrize(("healthy", "attempt"), [(0.0, 7), (180.0, 4), (7 * 86_400.0, 1)])
+def test_an_operator_who_forces_it_open_costs_no_attempt(healthy: float, attempt: int) -> None:
+    """Healthy time is forgiven as if it had tripped, and it has not."""
+    latest = Transition(circuit="c", generation=9, state=State.CLOSED, at=1000.0, attempt=7)
+    it = Bench(latest, forgive=60.0)
+    it.wait(healthy)
+    it.force()
+    assert (it.state, it.latest.attempt) == (State.OPEN, attempt)
