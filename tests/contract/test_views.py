@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contract.stores import Store, lead, me, publish, transition
+from tests.contract.stores import RedisStore, Store, batch, lead, me, publish, transition
 from zenvark_web import Backend, State
 from zenvark_web._core.order import START
 from zenvark_web._core.states import (
@@ -15,6 +15,7 @@ from zenvark_web._core.states import (
     Suspicion,
     Transition,
 )
+from zenvark_web.backends import inspection
 from zenvark_web.backends.base import Batch, Checkpoint, LeaderChange
 from zenvark_web.backends.views import StoreView, Viewable, protections
 
@@ -145,3 +146,18 @@ async def test_own_protection_of_living_instances(backend: Backend, view: StoreV
     [(who, protection)] = (await view.circuit("payments", 0, 1)).protections
     assert (who, protection.detail, protection.failures) == ("web-1", "boom", {"ConnectError": 5})
     assert (await view.circuit("search", 0, 1)).protections == ()
+
+
+async def test_results_are_counted_for_a_limited_time(
+    redis_store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the reader is told for how long they were."""
+    monkeypatch.setattr(inspection, "PAGE", 2)
+    monkeypatch.setattr(inspection, "LONGEST_COUNT", 0.0)
+    backend = redis_store.open()
+    for number in range(1, 6):
+        await backend.append(batch(number))
+    assert isinstance(backend, Viewable)
+    recent = (await backend.view().circuit("payments", 0, 1)).recent
+    assert recent.calls == 2
+    assert recent.span < 60

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,8 @@ from zenvark_web import (
     Coordinator,
     CountWindow,
     MemoryBackend,
+    Override,
+    OverrideRecord,
     State,
     Strategy,
     TimeWindow,
@@ -64,7 +66,7 @@ class Store(MemoryBackend):
         self.publishes = True
         self.writes = True
         self.reads = True
-        self.written = 0
+        self.written = self.expiries = 0
 
     async def read(
         self, states: Position, results: Position | None, wait: float
@@ -84,6 +86,10 @@ class Store(MemoryBackend):
             raise BackendError("not now")
         await super().checkpoint(lease, checkpoint)
         self.written += 1
+
+    async def expire_overrides(self, lease: Lease, ended: Collection[OverrideRecord]) -> None:
+        self.expiries += 1
+        raise BackendError("the audit is not writable")
 
     async def kept(self) -> Snapshot:
         return await self.load(leading=True)
@@ -518,3 +524,12 @@ async def test_the_tallies_of_very_many_circuits_are_written_in_parts(
         await Sender(store, "another").send(*(failures(1, name) for name in names))
         for name in names:
             await opens(second, name)
+
+
+async def test_checkpoints_are_written_though_overrides_cannot_be_removed() -> None:
+    store = Store()
+    async with leader(store) as coordinator:
+        await coordinator.override("payments", Override.OBSERVE, reason="a test")
+        await eventually(lambda: store.expiries > 1, what="attempts to remove it")
+        await Sender(store).fail(1)
+        await store.is_written_down()

@@ -40,6 +40,7 @@ from zenvark_web import (
     State,
     StateChange,
 )
+from zenvark_web._core.patterns import NamePatterns
 from zenvark_web.testing import Fleet
 
 POLICY = BreakerPolicy(strategy=ConsecutiveFailures(3), backoff=ConstantBackoff(10))
@@ -442,25 +443,41 @@ class TestCutOff:
 
 
 class TestUncounted:
-    @pytest.mark.parametrize("outlives", [False, True], ids=["inside", "after it"])
-    async def test_calls_inside_one_that_is_uncounted_are_so_too(
-        self, fleet: Fleet, *, outlives: bool
-    ) -> None:
-        """A deadline of the upstream counts for no circuit that the call does not count for."""
+    """A call inside one that is uncounted is so, too."""
+
+    async def test_no_deadline_of_the_upstream(self, fleet: Fleet) -> None:
         coordinator = fleet.coordinator()
         breaker = coordinator.breaker("payments")
         fleet.trip(breaker)
         force(fleet, coordinator, Override.OBSERVE)
         async with breaker.guard():
-            inner = breaker.acquire()
-            if not outlives:
-                inner.record(Outcome.FAILURE, "HTTP 503", retry_after=900.0)
-        if outlives:
-            inner.record(Outcome.FAILURE, "HTTP 503", retry_after=900.0)
+            breaker.acquire().record(Outcome.FAILURE, "HTTP 503", retry_after=900.0)
         fleet.advance(10)
         passes(breaker)
         fleet.advance()
         assert breaker.verdict is State.HALF_OPEN
+
+    async def test_no_result_after_it(self) -> None:
+        with Fleet(policy=RAMP) as fleet:
+            coordinator = fleet.coordinator()
+            breaker = coordinator.breaker("payments")
+            fleet.trip(breaker)
+            fleet.advance(10)
+            for _ in range(10):
+                passes(breaker)
+                fleet.advance()
+            assert breaker.share == 0.5
+            force(fleet, coordinator, Override.OBSERVE)
+            late = 0
+            for _ in range(10):
+                async with breaker.guard() as outer:
+                    inner = breaker.acquire()
+                if not outer.on_ramp:
+                    inner.record(Outcome.FAILURE, "late")
+                    late += 1
+            assert late > 3, "more than open it"
+            fleet.advance()
+            assert breaker.verdict is State.HALF_OPEN
 
 
 class TestLoss:
@@ -609,6 +626,31 @@ class TestHttp:
         assert REASON not in response.text
 
 
+class TestPatterns:
+    def test_each_change_reaches_the_circuits_that_it_concerns(self, fleet: Fleet) -> None:
+        coordinator = fleet.coordinator()
+        names = ("pay", "pay-1", "pay-2", "stock")
+        breakers = [coordinator.breaker(name) for name in names]
+        expected: dict[str, Override] = {}
+        for circuit, mode in (
+            ("*", Override.OBSERVE),
+            ("pay*", Override.FORCE_OPEN),
+            ("pay-1", Override.FORCE_CLOSED),
+            ("pay-?", Override.OBSERVE),
+            ("pay*", None),
+            ("pay-1", None),
+            ("*", Override.FORCE_OPEN),
+            ("pay-?", None),
+            ("*", None),
+        ):
+            force(fleet, coordinator, mode, circuit)
+            expected.pop(circuit, None)
+            if mode is not None:
+                expected[circuit] = mode
+            found = [each.override and each.override.mode for each in breakers]
+            assert found == [NamePatterns("", expected).find(name) for name in names], circuit
+
+
 class TestKeeping:
     def test_breakers_of_names_with_overrides_are_not_evicted(self) -> None:
         with Fleet(policy=POLICY) as fleet:
@@ -635,7 +677,6 @@ class TestKeeping:
             )
             assert not passes(breaker), "the call returns when it applies here"
         assert not passes(breaker)
-        assert list(coordinator.overrides) == ["payments"]
         await eventually(lambda: passes(breaker))
         assert breaker.override is None
         assert not coordinator.overrides

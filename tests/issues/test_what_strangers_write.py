@@ -2,7 +2,9 @@
 stuck also after `FLUSHALL`, an entry at the last possible position kept everybody from writing, and
 a lease of a day kept everybody from leading."""
 
+import re
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    Override,
+    OverrideRecord,
     State,
 )
 from zenvark_web._coordination import election
@@ -53,6 +57,9 @@ class Fleet:
 
     def breakers(self, name: str) -> list[Breaker]:
         return [member.breaker(name) for member in self.members]
+
+    def all_know(self, override: OverrideRecord) -> bool:
+        return all(each.override == override for each in self.breakers(override.circuit))
 
     async def all_are(self, state: State, name: str) -> None:
         await eventually(
@@ -215,3 +222,21 @@ def test_namespace_cannot_be_the_shard_of_another(namespace: str, redis: str | N
     """`shop/0` was shard 0 of `shop`: two fleets that knew nothing of each other shared it."""
     with pytest.raises(ValueError, match=f"a slash.*pass '{namespace.replace('/', '-')}'"):
         Coordinator(redis, namespace=namespace)
+
+
+async def test_override_under_an_absurd_number_keeps_no_later_one_from_counting(
+    fleet: Fleet,
+) -> None:
+    """It stuck for good, because the numbers of all later ones were lower."""
+    member, _ = fleet.members
+    await member.override("known", Override.OBSERVE, reason="before")
+    text = fleet.command("HGET", "overrides", "known")
+    forged = re.sub('"after":.*', f'"after":0,"at":1,"until":null,"number":{2**51}}}', text)
+    for number in (None, f"{2**51}"):
+        fleet.command("XADD", "states", "*", "v", "1", "override", forged)
+        if number is not None:
+            fleet.command("HSET", "overrides", "known", forged, "", number)
+        record = await member.override("other", Override.FORCE_OPEN, reason="after")
+        assert record.number < 2**50
+        await eventually(partial(fleet.all_know, record), what="the override everywhere")
+        assert not fleet.errors

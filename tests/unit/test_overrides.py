@@ -299,3 +299,29 @@ class Fleet(RuleBasedStateMachine):
 
 def test_fleet() -> None:
     run_state_machine_as_test(Fleet)
+
+
+class TestClockThatWasSetBackByDays:
+    """The store gives everything the lowest number, and so does each instance."""
+
+    AHEAD = 10**15
+
+    def known(self) -> Overrides:
+        made = Overrides()
+        made.apply(record(number=self.AHEAD), 50.0)
+        made.begin_anew()
+        return made
+
+    def test_what_is_known_stays_and_ends_in_time(self) -> None:
+        known = self.known()
+        oldest, later = record(number=1), record("stock", number=7, follows=1)
+        assert not known.load(OverrideSnapshot((1, 7), (oldest, later)), lambda _: 99.0)
+        assert known.in_force == {"payments": oldest, "stock": later}
+        assert known.ends_at(oldest) == 50.0
+        assert known.number == 7
+
+    def test_what_was_decided_since_counts(self) -> None:
+        known = self.known()
+        lifted = record(mode=None, number=7)
+        assert known.load(OverrideSnapshot((0, 7), (lifted,)), never), "it gives back all others"
+        assert not known.in_force

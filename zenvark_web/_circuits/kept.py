@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from weakref import ref
 
@@ -40,6 +41,12 @@ class LocalCircuits:
         with self._lock:
             kept = tuple(self._circuits.values())
         return [circuit for it in kept if (circuit := it()) is not None]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the circuits, of which some may be in use no longer."""
+        with self._lock:
+            return dict.fromkeys(self._circuits)  # in order, so that runs can be repeated
 
     def taken_over(self) -> LocalCircuits:
         """A copy for a forked process, with a new lock."""

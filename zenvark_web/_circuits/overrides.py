@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from .._core.order import FAR_AHEAD
 from .._core.overrides import OverrideRecord, Overrides, OverrideSnapshot, seconds_left
+from .._core.patterns import NamePatterns
 from .._runtime.clock import SharedClock
 from .._runtime.notifier import Notifier
 from .._runtime.waiting import within
@@ -16,7 +17,8 @@ from ..events import OverrideChange
 LOOK_INTERVAL = 1.0
 """Seconds between two comparisons of the ends with the shared clock, which may be changed."""
 
-Watcher = Callable[[], None]
+Watcher = Callable[[NamePatterns[bool]], None]
+"""Receives the names and patterns of which the overrides in force have changed."""
 
 
 class OverrideBook:
@@ -45,7 +47,8 @@ class OverrideBook:
         self._changed = asyncio.Event()
 
     def watch(self, watcher: Watcher) -> None:
-        """Call a function after each change of the overrides in force."""
+        """Call a function after each change of the overrides in force, with the names that may have
+        another override now."""
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Watcher) -> None:
@@ -150,8 +153,8 @@ class OverrideBook:
         self, before: Mapping[str, OverrideRecord], record: OverrideRecord | None = None
     ) -> None:
         """Report the differences, and wake everyone who waits for a number."""
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        waited_for, self._changed = self._changed, asyncio.Event()
+        waited_for.set()
         now = self.in_force
         changes = [
             OverrideChange(name, "set", override)
@@ -163,8 +166,9 @@ class OverrideBook:
             for name, override in before.items()
             if name not in now
         ]
+        changed = NamePatterns("overrides", {change.circuit: True for change in changes})
         for watcher in tuple(self._watchers) if changes else ():
-            watcher()
+            watcher(changed)
         for change in changes:
             if self._tells_patterns or not change.override.is_pattern:
                 self._notifier.override_changed(change)

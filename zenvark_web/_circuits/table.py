@@ -11,6 +11,7 @@ from typing import Protocol
 
 from .._core.admission import Admission
 from .._core.overrides import Override
+from .._core.patterns import NamePatterns
 from .._core.policy import BreakerPolicy
 from .._core.states import Cause, KnownState, Protection, Reason, State, Transition
 from .._runtime.clock import SharedClock
@@ -95,7 +96,7 @@ class Table:
         self.overrides: OverrideBook = OverrideBook(
             clock, instance.notifier, tells_patterns=number == 0
         )
-        self.overrides.watch(self._put_all_under)
+        self.overrides.watch(self._put_under_changed)
 
     def take_over(self, inherited: Table) -> None:
         """Continue with the known transitions and the same local circuits in a forked process."""
@@ -147,9 +148,11 @@ class Table:
             until = float("inf") if override is None else self.overrides.ends_at(override)
             circuit.admission.put_under(override, until)
 
-    def _put_all_under(self) -> None:
-        for circuit in self._locals.all():
-            self.put_under(circuit)
+    def _put_under_changed(self, changed: NamePatterns[bool]) -> None:
+        for name in changed.among(self._locals.names):
+            circuit = self._locals.get(name)
+            if circuit is not None:
+                self.put_under(circuit)
 
     def knows(self, name: str) -> bool:
         """Whether the fleet or this instance knows a circuit."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from ._checks import check_name
@@ -11,6 +12,9 @@ from ._checks import check_name
 T = TypeVar("T")
 
 WILDCARDS = frozenset("*?")
+
+MOST_COMPILED = 4_096
+"""Patterns to keep compiled: with each change of one, all others are indexed again."""
 
 
 class NamePatterns(Generic[T]):
@@ -32,27 +36,42 @@ class NamePatterns(Generic[T]):
         TypeError, ValueError: A name is not usable.
     """
 
-    __slots__ = ("exact", "names", "patterns")
+    __slots__ = ("_by_prefix", "_lengths", "exact", "names", "patterns")
 
     def __init__(self, what: str, values: Mapping[str, T]) -> None:
         for name in values:
             check_name(f"a name in {what}", name)
-        wild = {name for name in values if is_pattern(name)}
+        wild = {name: None for name in values if is_pattern(name)}  # in order
         self.exact: dict[str, T] = {
             name: value for name, value in values.items() if name not in wild
         }
-        self.names: list[str] = sorted(
-            filter(wild.__contains__, values), key=_literal_length, reverse=True
-        )
+        self.names: list[str] = sorted(wild, key=_literal_length, reverse=True)
         self.patterns: list[tuple[re.Pattern[str], T]] = [
-            (re.compile(_regex(name)), values[name]) for name in self.names
+            (_compiled(name), values[name]) for name in self.names
         ]
+        self._by_prefix: dict[str, list[int]] = {}
+        for place, name in enumerate(self.names):
+            self._by_prefix.setdefault(_literal_prefix(name), []).append(place)
+        self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
 
     def find(self, name: str) -> T | None:
         """The value of a circuit, or None."""
         if name in self.exact:
             return self.exact[name]
-        return next((value for pattern, value in self.patterns if pattern.fullmatch(name)), None)
+        first = len(self.patterns)
+        for length in self._lengths:
+            for place in self._by_prefix.get(name[:length], ()):
+                if place >= first:
+                    break
+                if self.patterns[place][0].fullmatch(name):
+                    first = place
+        return self.patterns[first][1] if first < len(self.patterns) else None
+
+    def among(self, names: Collection[str]) -> Sequence[str]:
+        """Return those of some names that have a value. Without patterns, no others are visited."""
+        if not self.patterns:
+            return [name for name in self.exact if name in names]
+        return [name for name in names if self.find(name) is not None]
 
     def values(self) -> Sequence[T]:
         """Every value."""
@@ -64,8 +83,17 @@ def is_pattern(name: str) -> bool:
     return not WILDCARDS.isdisjoint(name)
 
 
+def _literal_prefix(pattern: str) -> str:
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
+
+
 def _literal_length(pattern: str) -> int:
     return sum(character not in WILDCARDS for character in pattern)
+
+
+@lru_cache(maxsize=MOST_COMPILED)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(_regex(pattern))
 
 
 def _regex(pattern: str) -> str:

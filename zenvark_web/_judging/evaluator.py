@@ -16,6 +16,7 @@ from .._core.circuit import Circuit
 from .._core.lull import Lull
 from .._core.order import Lease
 from .._core.overrides import Override, OverrideRecord
+from .._core.patterns import NamePatterns
 from .._core.quorum import REPORTING
 from .._core.states import CircuitSnapshot, Report, State, Suspicion, Transition, WindowSnapshot
 from .._core.surroundings import ALONE, Check, Contradiction, Recall
@@ -132,9 +133,13 @@ class Evaluator:
         if transition.generation > latest.generation if is_own else transition.order > latest.order:
             self._guarded(name, Circuit.adopt, self._entered(transition), self._now())
 
-    def review(self) -> None:
-        """Hold the counted circuits that operators hold open now, and release the others."""
-        for name in tuple(self.names):
+    def review(self, changed: NamePatterns[bool]) -> None:
+        """Hold the counted circuits that operators hold open now, and release the others.
+
+        Args:
+            changed: The names of which the overrides have changed.
+        """
+        for name in changed.among(self.names):
             circuit = self._circuits.get(name)
             if circuit is not None and circuit.held is not self._is_forced(name):
                 self._guarded(name, _nothing)

@@ -16,6 +16,7 @@ from .._core.capabilities import Capability
 from .._core.common_cause import CommonCause
 from .._core.order import Lease, Position
 from .._core.overrides import Override, OverrideRecord
+from .._core.patterns import NamePatterns
 from .._core.states import LONGEST_LEAP, Report, State, Suspicion, Transition
 from .._core.strategies import TimeWindow
 from .._core.surroundings import Contradiction, Surroundings
@@ -129,7 +130,7 @@ class Leader:
                 self._evaluator.begin(name)
         for name in self._watched:
             self._evaluator.begin(name)
-        self.overrides_changed()
+        self.overrides_changed(NamePatterns("overrides", {"*": True}))
         return position
 
     def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
@@ -192,16 +193,21 @@ class Leader:
             )
         )
 
-    def overrides_changed(self) -> None:
+    def overrides_changed(self, changed: NamePatterns[bool]) -> None:
         """Hold or release the circuits that are known or counted. Any other is held with its first
-        rejected call."""
+        rejected call.
+
+        Args:
+            changed: The names of which the overrides have changed.
+        """
         overrides = self._table.overrides
         modes = {override.mode for override in overrides.in_force.values()}
-        for name in tuple(self._table.latest) if Override.FORCE_OPEN in modes else ():
+        latest = self._table.latest
+        for name in changed.among(latest) if Override.FORCE_OPEN in modes else ():
             override = overrides.find(name)
             if override is not None and override.mode is Override.FORCE_OPEN:
                 self._evaluator.begin(name)
-        self._evaluator.review()
+        self._evaluator.review(changed)
 
     def probe(self, probe: Probe) -> None:
         """Have the next attempt to recover a circuit made at once, as an operator asks."""
@@ -277,12 +283,13 @@ class Leader:
         self._compare(frozenset(presence.fingerprint for presence in present))
         self._office.present(present)
         await self._forget()
+        self._checkpointer.note_present(present)
+        await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
+        # What may fail without harm comes last: overrides have ended on each instance.
         if self._table.overrides.number:
             ended = self._table.overrides.ended
             await self._backend.expire_overrides(self._lease, ended)
         await self._suspicions.write(self._backend, self._lease)
-        self._checkpointer.note_present(present)
-        await self._checkpointer.write(self._backend, self._lease, self._publisher.caught_up)
 
     async def _forget(self) -> None:
         forgettable = await self._forgettable()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .._core.overrides import Override
 from .._core.patterns import NamePatterns
@@ -25,9 +26,8 @@ from ..exceptions import BackendError
 ORDER = {State.OPEN: 0, State.HALF_OPEN: 1, State.CLOSED: 2}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenCircuit:
-    """A circuit.
+class SeenCircuit(NamedTuple):
+    """A circuit. (A tuple, because thousands are made for each look.)
 
     Args:
         name: The name.
@@ -109,9 +109,9 @@ class Overview:
         return sorted(self.unsorted, key=_rank)
 
     @property
-    def unsorted(self) -> Sequence[SeenCircuit]:
-        """All circuits, in any order."""
-        return [circuit for view in self.views for circuit in _circuits(view)]
+    def unsorted(self) -> Iterator[SeenCircuit]:
+        """All circuits, in any order, each made when its turn comes."""
+        return (circuit for view in self.views for circuit in _circuits(view))
 
     @property
     def counts(self) -> Mapping[State, int]:
@@ -182,21 +182,18 @@ class Overview:
         return tuple(view.number for view in self.views if view.lease and view.lease.holder == name)
 
 
-def _circuits(view: ShardView) -> Sequence[SeenCircuit]:
+def _circuits(view: ShardView) -> Iterator[SeenCircuit]:
     overrides = overrides_by_name(view.overrides)
     present = local_digests(view.instances)
-
-    def seen(name: str) -> SeenCircuit:
-        return SeenCircuit(
+    for name in (*view.circuits, *view.unchanged):
+        yield SeenCircuit(
             name=name,
             shard=view.number,
             transition=view.circuits.get(name),
             since=view.since.get(name),
-            override=overrides.find(name),
+            override=overrides.find(name) if view.overrides else None,
             observers=observers_of(name, present, view.observed),
         )
-
-    return [seen(name) for name in (*view.circuits, *view.unchanged)]
 
 
 def _rank(circuit: SeenCircuit) -> tuple[int, float, str]:

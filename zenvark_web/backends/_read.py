@@ -60,10 +60,10 @@ class Counting:
                 self._failures[run.label] += run.count
                 self._instances[instance] += run.count
 
-    def told(self) -> Recent:
-        """Return the sums."""
+    def told(self, span: float = RECENT) -> Recent:
+        """Return the sums of so many seconds."""
         return Recent(
-            span=RECENT,
+            span=span,
             calls=self._calls,
             failed=self._failed,
             slow=self._slow,

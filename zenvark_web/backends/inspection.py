@@ -50,6 +50,9 @@ MAX_SINCE = 2_000
 MAX_RESULTS = 5_000
 """The most entries of `results` to read."""
 
+LONGEST_COUNT = 1.0
+"""Seconds after which no further entries of `results` are read: large ones take long to decode."""
+
 STREAMS = ("results", "states", "audit")
 SIGHTS = ((0, 1), (0, 2), (1, 2), (2, 2), (3, 2))
 """The shards in which instances are looked for, each with a number of shards: one, or several."""
@@ -199,16 +202,20 @@ class Reading(Generic[AskerT_co]):
         now = await self.server.time(key)
         counted = _read.Counting(circuit)
         looked = 0
+        oldest = now
+        clock = asyncio.get_running_loop().time
+        ends = clock() + LONGEST_COUNT
         time_slice = TimeSlice()
         async for entries in self.pages(key, PAGE):
+            if looked >= MAX_RESULTS or (looked and clock() >= ends):
+                return counted.told(now - oldest)
             for entry in _replies.entries([(key, entries)], ""):
                 await time_slice.yield_if_over()
                 if not isinstance(entry, ResultEntry) or entry.at < now - _read.RECENT:
                     return counted.told()
                 counted.add(entry)
+                oldest = entry.at
             looked += len(entries)
-            if looked >= MAX_RESULTS:
-                break
         return counted.told()
 
     async def pages(self, key: str, page: int) -> AsyncIterator[Sequence[Any]]:

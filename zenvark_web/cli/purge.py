@@ -114,10 +114,11 @@ async def _found(server: Server) -> Sequence[Remains]:
 def _refuse_living(remains: Remains) -> None:
     if remains.living:
         who = ", ".join(escaped(name, 60) for name in remains.living[:NAMED])
+        living = counted(len(remains.living), "instance")
         raise CommandError(
             f"namespace '{escaped(remains.namespace)}' keeps its keys: "
-            f"{counted(len(remains.living), 'instance')} with recent heartbeats or a lease ({who}). "
-            "Stop them first; one that was killed counts for 15 s, and a leader for its lease"
+            f"{living} with recent heartbeats or the lease ({who}). Stop them first. "
+            "One that was killed counts for 15 s, and a leader for its lease"
         )
 
 

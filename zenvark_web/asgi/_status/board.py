@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -76,11 +76,10 @@ class Board:
             overview: The fleet.
             away: Whether the store does not answer, so that parts may be old.
         """
-        circuits = {each.name: each for each in overview.unsorted}
-        changed = await self._changed(circuits.values(), overview.now)
+        there, changed = await self._changed(overview.unsorted, overview.now)
         # From here on in one step: viewers must not see a number before all of its changes.
         self._now, self._now_at = overview.now, time.monotonic()
-        gone = self._shown.keys() - circuits.keys()
+        gone = self._shown.keys() - there
         fleet = {**records.of_fleet(overview), "away": away}
         del fleet["now"]  # it changes always
         if not (changed or gone or fleet != self._fleet):
@@ -98,11 +97,17 @@ class Board:
 
     async def _changed(
         self, circuits: Iterable[SeenCircuit], now: float
-    ) -> Mapping[str, tuple[Shown, bytes]]:
-        """Encode the circuits that have changed, giving other work its turn."""
+    ) -> tuple[Set[str], Mapping[str, tuple[Shown, bytes]]]:
+        """Encode the circuits that have changed, giving other work its turn; return the names of
+        all, too."""
+        there: set[str] = set()
         changed: dict[str, tuple[Shown, bytes]] = {}
         turn = time.monotonic()
         for circuit in circuits:
+            if time.monotonic() - turn >= TIME_SLICE:
+                await checkpoint()
+                turn = time.monotonic()
+            there.add(circuit.name)
             share = circuit.share(now)  # of a ramp: it changes without a transition
             shown = (
                 circuit.transition,
@@ -112,13 +117,9 @@ class Board:
                 share,
             )
             before = self._shown.get(circuit.name)
-            if before is not None and _same(before, shown):
-                continue
-            changed[circuit.name] = shown, _text(records.of_seen_circuit(circuit, now))
-            if time.monotonic() - turn >= TIME_SLICE:
-                await checkpoint()
-                turn = time.monotonic()
-        return changed
+            if before is None or not _same(before, shown):
+                changed[circuit.name] = shown, _text(records.of_seen_circuit(circuit, now))
+        return there, changed
 
     def log(self, events: Iterable[Event]) -> None:
         """Add events."""

@@ -70,6 +70,8 @@ class Watch:
         self._shards = [_WatchedShard() for _ in shards_of(coordinator)]
         self._glanced = self._surveyed = self._named = -NAMES_INTERVAL
         self._surveying = False
+        self._turn: anyio.Lock | None = None
+        self._sources: object = None
         self._room: anyio.Semaphore | None = None
         self._asking = 0
         self._server = _address(shards_of(coordinator)[0].backend)
@@ -83,9 +85,28 @@ class Watch:
             finally:
                 self._surveyed = time.monotonic()
                 self._surveying = False
-        if self._due(self._glanced, GLANCE):
-            self._glanced = time.monotonic()
+        if self._turn is None:
+            self._turn = anyio.Lock()  # of the kind of loop that serves the page
+        async with self._turn:
+            if self._due(self._glanced, GLANCE):
+                await self._glance()
+                self._glanced = time.monotonic()
+
+    async def _glance(self) -> None:
+        """Look at the memory of the coordinator. If nothing in it is new, neither is the board."""
+        shards = shards_of(self.coordinator)
+        sources = (
+            self.away,
+            dict.fromkeys(self.coordinator.breakers),
+            [watched.last for watched in self._shards],
+            [shard.table.overrides.in_force for shard in shards],
+            # Equal as long as each transition is the same object, which is found out quickly.
+            [dict(shard.table.latest) for shard in shards],
+            [_shares(shard) for shard in shards],
+        )
+        if sources != self._sources:
             await self.board.update(self.overview(), away=self.away)
+            self._sources = sources
 
     def overview(self) -> Overview:
         """Return the fleet as it is known now."""
@@ -228,10 +249,14 @@ async def _look(
 
 
 class _WatchedShard:
-    """What was last read of a shard in the store."""
+    """What was last read of a shard in the store.
+
+    Attributes:
+        last: The last survey.
+    """
 
     def __init__(self) -> None:
-        self._last: Survey | None = None
+        self.last: Survey | None = None
         self._called: frozenset[str] = frozenset()
         self._suspects: tuple[tuple[str, Suspicion], ...] = ()
         self._openings: dict[str, Since] = {}
@@ -240,7 +265,7 @@ class _WatchedShard:
     @property
     def newest(self) -> Position:
         """The position up to which events are known."""
-        return self._last.newest if self._last else START
+        return self.last.newest if self.last else START
 
     def unexplained(self, shard: Shard) -> Mapping[str, Transition]:
         """Return the circuits whose opening has not been sought yet."""
@@ -253,7 +278,7 @@ class _WatchedShard:
 
     def take(self, found: _Findings) -> None:
         """Take over what a survey has found."""
-        self._last = found.survey
+        self.last = found.survey
         self._openings.update(found.openings)
         if found.survey.called is not None:
             self._called = found.survey.called
@@ -263,7 +288,7 @@ class _WatchedShard:
 
     def seen(self, number: int, shard: Shard, own: set[str]) -> ShardView:
         """Return the shard, with the circuits as the coordinator knows them now."""
-        latest, last = dict(shard.table.latest), self._last
+        latest, last = dict(shard.table.latest), self.last
         in_force = dict(shard.table.overrides.in_force)
         not_closed = {name: each for name, each in latest.items() if not is_closed(each)}
         self._openings = {
@@ -287,6 +312,13 @@ class _WatchedShard:
         if _is_opening(newest):
             self._openings[newest.circuit] = Since(newest, exact=True)
         return self._openings.get(newest.circuit) or Since(newest, exact=False)
+
+
+def _shares(shard: Shard) -> Sequence[float]:
+    """Return the shares of ramps, which grow without a transition."""
+    now = shard.clock.now()
+    latest = shard.table.latest.values()
+    return [each.ramp.share_at(now - each.at) for each in latest if each.ramp is not None]
 
 
 def _is_opening(transition: Transition) -> bool:
