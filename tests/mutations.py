@@ -719,6 +719,22 @@ MUTATIONS = (
         "tests/page/test_stream.py::test_viewer_that_never_reads_is_dropped",
     ),
     Mutation(
+        "page 3",
+        "a viewer that reads a little at a time is kept",
+        "asgi/_status/stream.py",
+        "max(0.0, min(LONGEST_SEND, ends + QUIET - time.monotonic()))",
+        "LONGEST_SEND",
+        "tests/page/test_stream.py::test_stream_ends_by_its_age_whatever_its_viewer_reads",
+    ),
+    Mutation(
+        "page 3",
+        "any number of requests to the page read the store at once",
+        "asgi/_status/watch.py",
+        "            async with self._room:\n                return",
+        "            if True:\n                return",
+        "tests/page/test_reads.py::test_reads_wait_for_each_other_and_are_bounded",
+    ),
+    Mutation(
         "page 4",
         "whoever reaches the page may act",
         "asgi/_status/requests.py",
@@ -759,6 +775,24 @@ MUTATIONS = (
         "tests/coordination/test_overrides.py::TestLoss::test_what_redis_has_lost_is_given_back",
     ),
     Mutation(
+        "overrides 1",
+        "an override under a number that no fleet reaches is applied",
+        "_circuits/overrides.py",
+        "        return record.number > self._highest\n",
+        "        return False\n",
+        "tests/issues/test_what_strangers_write.py"
+        "::test_override_under_an_absurd_number_keeps_no_later_one_from_counting",
+    ),
+    Mutation(
+        "overrides 1",
+        "circuits of which a pattern has changed are not visited",
+        "_core/patterns.py",
+        "        if not self.patterns:\n",
+        "        if True:\n",
+        "tests/coordination/test_overrides.py::TestPatterns"
+        "::test_each_change_reaches_the_circuits_that_it_concerns",
+    ),
+    Mutation(
         "overrides 2",
         "an override lasts longer if the clock was set back before it was heard of",
         "_core/overrides.py",
@@ -789,6 +823,14 @@ MUTATIONS = (
         "if lost_after is None or record.number > self.number or self._knows(record)",
         "if lost_after is None or record.number > 0",
         "tests/coordination/test_overrides.py::TestLoss::test_an_older_copy_brings_none_back",
+    ),
+    Mutation(
+        "overrides 4",
+        "a call inside an uncounted one counts",
+        "_circuits/permits.py",
+        "        self.counted = _counts(owner(carrier))\n",
+        "        self.counted = True\n",
+        "tests/coordination/test_overrides.py::TestUncounted::test_no_deadline_of_the_upstream",
     ),
     Mutation(
         "overrides 4",

@@ -109,6 +109,7 @@ def test_ctrl_c_at_the_question_deletes_nothing(namespace: str, redis_server: Se
     leave(redis_server, namespace)
     terminal = OnTerminal("-m", "zenvark_web", "purge", "--redis", redis_server.url, namespace)
     terminal.until("Delete 2 keys? [y/N]")
+    terminal.until_it_reads()
     assert terminal.end(signal.SIGINT) == 130
     assert "Traceback" not in terminal.written
     assert len(keys(redis_server, namespace)) == 2

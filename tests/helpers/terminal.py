@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import struct
+import subprocess
 import sys
 import time
 from fcntl import ioctl
@@ -51,6 +52,13 @@ class OnTerminal:
                 break
             self.written += chunk.decode("utf-8", "replace")
         assert text is None or text in self.written, self.written
+
+    def until_it_reads(self) -> None:
+        """Wait until the process sleeps. A signal just before it reads would only be noted."""
+        command = ["ps", "-o", "stat=", "-p", str(self.child.pid)]
+        deadline = time.monotonic() + PATIENCE
+        while not subprocess.check_output(command, text=True).startswith("S"):
+            assert time.monotonic() < deadline
 
     def type(self, text: str) -> None:
         """Type a text."""
