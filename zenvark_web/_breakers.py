@@ -15,6 +15,8 @@ from types import MappingProxyType
 from ._runtime.host import Host
 from .breaker import Breaker
 
+# A request waits for the search. Where all breakers are in use, none can be evicted, and a longer
+# search would find that out no better.
 EVICTION_TRIES = 100
 
 LEAST_BURST = 1_000

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 L = TypeVar("L", bound=Lifecycle)
 
+# Scrapes are rarer: whatever they read is a second old at most.
 METRICS_INTERVAL = 1.0
+# Each instance holds two connections, and runs its own loops, for each shard.
 MAX_SHARDS = 256
 
 Store: TypeAlias = "str | redis.asyncio.Redis | redis.asyncio.RedisCluster | Backend | None"

@@ -17,6 +17,7 @@ EFFECT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 MOST_RECENT = 1_000
 """The maximum number of observations that wait to be counted, where nobody counts them."""
 
+# Classes are labels of a metric, and users may pass errors of any class to `report_error`.
 MAX_ERROR_CLASSES = 50
 MAX_HEALTH_CHECKS = 4_000
 MAX_OPENED = 4_000

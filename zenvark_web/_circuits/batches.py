@@ -8,6 +8,7 @@ from .._runtime.instance import Instance
 from ..backends.base import Account
 from ..exceptions import ResultsLostError
 
+# A healthy instance writes ten batches a second: this is a quarter of an hour without a leader.
 MAX_BATCHES = 10_000
 
 GIVEN_UP_AFTER = 30.0

@@ -42,6 +42,7 @@ its permits only while it knows that no other instance has them."""
 WAIT_TO_CONFIRM = 0.05
 """The same while a trial call waits for that read."""
 
+# People ask far less often; whoever else writes to the stream must not fill the memory.
 MOST_PROBES = 100
 
 PROBE_PATIENCE = 10.0

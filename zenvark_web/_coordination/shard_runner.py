@@ -21,6 +21,7 @@ from .reader import Reader
 from .reporter import Reporter
 from .slow_calls import SlowCallMonitor
 
+# A stop takes a few seconds at most, so several lost cancellations have to fit into it.
 CANCEL_AGAIN = 0.5
 
 TAKES_EFFECT = 0.5

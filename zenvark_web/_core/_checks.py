@@ -8,6 +8,7 @@ from typing import TypeGuard
 
 from .awaitables import makes_generators
 
+# Names are fields in Redis and labels of metrics, repeated in each report and each sample.
 MAX_NAME_LENGTH = 255
 
 

@@ -8,6 +8,7 @@ OVERDUE_SILENCE = 3.0
 """Seconds without a report after which an instance's slow calls no longer count. It reports them
 about once a second."""
 
+# The names come from the stream of results, in which any writer can make them up.
 MAX_INSTANCES = 1_000
 
 

@@ -37,6 +37,7 @@ LONGEST_SUSPICION = 600.0
 """Seconds for which an instance is a suspect: twice as long each time in a row, up to the longest.
 """
 
+# The names come from the stream of results, in which any writer can make them up.
 MOST_INSTANCES = 10_000
 MOST_SUSPECTS = 1_000
 LARGEST_QUORUM = 1_000

@@ -18,7 +18,10 @@ from typing import Any, cast
 
 from ._checks import check_number, is_number
 
+# Each instance stores the schedule, and each report of a circuit in a ramp repeats it.
 MOST_SHARES = 20
+# Successes wait up to 0.1 s for their write. A much shorter step would end before its results are
+# known to the leader, and the next one would begin unjudged.
 SHORTEST_STEP = 0.5
 LONGEST_STEP = 3600.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 IN_TURN = 3
 """The calls in a row that must have come as expected."""
 
+# Turns are a matter of few instances: among more, the next caller cannot be foretold.
 MOST_CALLERS = 64
 
 

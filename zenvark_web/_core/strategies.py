@@ -12,6 +12,7 @@ from .windows import Trip, Window
 
 DEFAULT_MINIMUM_CALLS = 10
 MAX_WINDOW_SIZE = 1_000_000
+# Ages of results are whole milliseconds: a shorter window could not tell them apart.
 SHORTEST_WINDOW = 0.001
 
 

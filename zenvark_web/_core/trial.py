@@ -14,6 +14,8 @@ TIME_TO_USE = 0.5
 """Seconds in which the holder may use a grant before unused permits are recalled, from its first
 report of the grant."""
 
+# A minute at last: about as long as an open circuit waits, so that a holder that has no calls
+# costs no more than a failed attempt.
 MOST_DOUBLINGS = 7
 
 RIVAL_CALLS = 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+# A strategy of a user may return anything, and greater whole numbers are not exact in JSON.
 MOST_CALLS = 2**53
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from ..backends.base import Account, Batch
 from ..backends.stored_reports import number_of_results
 
+# The names come from the stream of results, in which any writer can make them up.
 MAX_SENDERS = 10_000
 
 

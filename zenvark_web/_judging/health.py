@@ -18,7 +18,10 @@ from ..exceptions import HealthCheckError, described
 MAX_CHECKS = 32
 """The maximum number of concurrent checks, besides the reserved slots (see `check_places`)."""
 
+# Twice the timeout of httpx, so that the client of a check fails first, with an error that says
+# what did not answer.
 CHECK_TIMEOUT = 10.0
+# The text becomes part of a transition, which every instance reads, and logs.
 MAX_ERROR_LENGTH = 200
 MAX_FAILING = 10_000
 

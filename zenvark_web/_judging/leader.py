@@ -48,7 +48,10 @@ from .recalls import Recalls
 from .suspicions import Suspicions
 
 TIDY_INTERVAL = 5.0
+# Three full heartbeats, which are sent every 5 s: one may be lost, and one late.
 INSTANCE_SILENCE = 15.0
+# A successor reads on from a checkpoint that is seconds old. The rest is for operators, and for a
+# fleet that had no leader for some minutes.
 RESULTS_AGE = 600.0
 LONGEST_RESULTS_AGE = 3600.0
 

@@ -16,6 +16,7 @@ BURST = 1_000
 RATE = 100.0
 """The number of new names of an instance that a late leader accepts at once, and in each second."""
 
+# The names come from the stream of results, in which any writer can make them up.
 MAX_INSTANCES = 10_000
 
 

@@ -19,6 +19,7 @@ from .._runtime.instance import Instance
 from ..backends.base import Backend, Presence
 from ..exceptions import BackendError, FencedError
 
+# One script writes them all, and Redis serves nobody else in the meantime.
 LARGEST_BATCH = 250
 
 LATER = 50

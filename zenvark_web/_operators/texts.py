@@ -14,6 +14,7 @@ from ..backends.observers import Observers
 MOST = 200
 """The default limit for characters of a stored text."""
 
+# Less than a day: a time of day without its date must not mean two moments.
 LONG_AGO = 20 * 3600.0
 
 STATES: Mapping[State, str] = {

@@ -25,6 +25,7 @@ from .log import Log
 
 Callback: TypeAlias = Callable[[Any], Awaitable[object] | object]
 
+# Callbacks run one after another, so one that hangs would hold back all news from then on.
 CALLBACK_TIMEOUT = 10.0
 MAX_WAITING = 1_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+# Calls run in the same loop: this is the longest delay that decoding adds to one of them.
 LONGEST = 0.005
 
 

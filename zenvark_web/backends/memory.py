@@ -55,6 +55,7 @@ from .views import (
     protections,
 )
 
+# A tenth of what Redis keeps: the memory is that of the program itself.
 MAX_RESULTS = 10_000
 MAX_STATES = 10_000
 MAX_TEXTS = 20

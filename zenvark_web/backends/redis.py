@@ -57,7 +57,9 @@ HEARTBEAT_KEYS = (
     *("leader", "epoch", "states", "instances", "circuits", "accounts"),
     *("results", "tallies", "overrides", "audit", "policies"),  # so that they are kept
 )
+# The leader trims by age. This bounds the stream of a fleet without a leader.
 MAX_RESULTS = 100_000
+# Each version of the policies has two texts, so this is room for ten of them during a rollout.
 MAX_TEXTS = 20
 READ_COUNT = 250
 
