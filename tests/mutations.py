@@ -662,6 +662,15 @@ MUTATIONS = (
         "tests/coordination/test_quorum.py::test_one_after_the_other_opens_for_all",
     ),
     Mutation(
+        "quorum 2",
+        "instances that have left count for ever",
+        "_core/quorum.py",
+        "            if now - at <= REPORTING:\n",
+        "            if at <= now:\n",
+        "tests/coordination/test_quorum.py"
+        "::test_a_fleet_that_has_just_shrunk_opens_when_those_who_left_no_longer_count",
+    ),
+    Mutation(
         "quorum 4",
         "an instance with a quorum does not protect itself",
         "_coordination/shard_runner.py",

@@ -113,7 +113,8 @@ class Breaker:
 
     @property
     def verdict(self) -> State:
-        """The fleet's verdict, as known to this instance, whatever calls meet."""
+        """The verdict, whatever calls meet under an override: the fleet's, as known to this
+        instance, or its own while it protects itself or decides alone."""
         return self._local.admission.state
 
     @property

@@ -1,5 +1,7 @@
 """A quorum in a fleet: the bad instance protects itself, and only itself."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.helpers.inside import protection_of
@@ -227,42 +229,88 @@ def test_a_single_process_needs_no_other() -> None:
         assert breaker(alone).generation == 1
 
 
-def test_two_processes_and_one_is_bad() -> None:
-    with Fleet(policy=POLICY) as fleet:
-        good, bad = fleet.coordinator(), fleet.coordinator()
-        passed = 0
+@pytest.mark.parametrize(
+    ("instances", "bad", "quorum"), [(2, 1, 2), (10, 3, 4)], ids=["of two", "a zone"]
+)
+def test_bad_instances_harm_no_other(instances: int, bad: int, quorum: int) -> None:
+    """One of two processes, and a zone of three of ten."""
+    with Fleet(policy=replace(POLICY, quorum=quorum)) as fleet:
+        members = [fleet.coordinator() for _ in range(instances)]
         for number in range(300):
-            passed += call(good, failed=False)
-            call(bad, failed=True)
+            for each in members[bad:]:
+                assert call(each, failed=False)
+            for each in members[:bad]:
+                call(each, failed=True)
             if number % 3 == 0:
                 fleet.advance(0.5)
-        assert passed == 300
+        assert {breaker(each).own_state for each in members[bad:]} == {State.CLOSED}
+        assert State.CLOSED not in {breaker(each).own_state for each in members[:bad]}
 
 
-def test_a_fleet_that_scales_during_an_outage() -> None:
-    """From 2 to 10 and back: it opens with each number of instances, and recovers."""
-    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(2), quorum=0.5)
+class Scaling:
+    """A fleet whose instances come and go."""
+
+    def __init__(self, fleet: Fleet, instances: int) -> None:
+        self._fleet = fleet
+        self.members = [fleet.coordinator() for _ in range(instances)]
+
+    def scale(self, instances: int, *, failed: bool) -> None:
+        """Add or end one instance a second, while calls go on."""
+        while len(self.members) != instances:
+            if len(self.members) < instances:
+                self.members.append(self._fleet.coordinator())
+            else:
+                self._fleet.cut_off(self.members.pop())
+            self.call(1, failed=failed)
+
+    def call(self, seconds: int, *, failed: bool) -> None:
+        """Make two calls a second on each instance."""
+        for _ in range(2 * seconds):
+            for each in self.members:
+                call(each, failed=failed)
+            self._fleet.advance(0.5)
+
+    @property
+    def states(self) -> set[State]:
+        return {breaker(each).state for each in self.members}
+
+    @property
+    def own_states(self) -> set[State]:
+        return {breaker(each).own_state for each in self.members}
+
+
+@pytest.mark.parametrize("quorum", [0.5, 4])
+def test_a_fleet_that_scales_during_an_outage(quorum: float) -> None:
+    """From 2 to 10 and back: it opens with each number of instances, stays open for all who come
+    and who are left, and recovers."""
+    policy = BreakerPolicy(
+        strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(2), quorum=quorum
+    )
     with Fleet(policy=policy) as fleet:
-        members = [fleet.coordinator() for _ in range(2)]
-        for number in (2, 10, 3):
-            while len(members) < number:
-                members.append(fleet.coordinator())
-            while len(members) > number:
-                fleet.cut_off(members.pop())
-            for _ in range(40):
-                for each in members:
-                    call(each, failed=False)
-                fleet.advance(1.0)
-            for _ in range(5):
-                for each in members:
-                    call(each, failed=True)
-                fleet.advance()
-            assert {breaker(each).state for each in members} == {State.OPEN}
-            for _ in range(20):
-                for each in members:
-                    call(each, failed=False)
-                fleet.advance(1.0)
-            assert {breaker(each).state for each in members} == {State.CLOSED}
+        it = Scaling(fleet, 2)
+        it.call(10, failed=False)
+        for instances in (10, 2):
+            it.call(4, failed=True)
+            assert it.states == {State.OPEN}
+            assert it.own_states == {State.CLOSED}, "it is the fleet's decision"
+            it.scale(instances, failed=True)
+            assert State.CLOSED not in it.states
+            it.call(20, failed=False)
+            assert it.states == {State.CLOSED}
+
+
+def test_a_fleet_that_has_just_shrunk_opens_when_those_who_left_no_longer_count() -> None:
+    """Until then, each instance protects itself."""
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(60), quorum=4)
+    with Fleet(policy=policy) as fleet:
+        it = Scaling(fleet, 10)
+        it.call(10, failed=False)
+        it.scale(2, failed=False)
+        it.call(5, failed=True)
+        assert it.states == it.own_states == {State.OPEN}
+        it.call(30, failed=True)
+        assert it.states == {State.OPEN}
+        assert it.own_states == {State.CLOSED}, "it is the fleet's decision"
 
 
 def test_quorum_1_has_no_own_protection() -> None:
