@@ -704,6 +704,49 @@ MUTATIONS = (
         "tests/coordination/test_quorum.py::test_nor_do_slow_calls_in_flight",
     ),
     Mutation(
+        "streams 1",
+        "a call that a monitor has failed counts again when it ends",
+        "_circuits/stream_clocks.py",
+        "        if self._clocks.running.pop(id(self), None) is None:\n"
+        "            return False  # a monitor was here\n",
+        "        self._clocks.running.pop(id(self), None)\n",
+        "tests/unit/test_stream_clocks.py::test_the_first_of_two_threads_settles_a_call",
+    ),
+    Mutation(
+        "streams 1",
+        "an outcome of a line does not end the judgement",
+        "_http/judge_chunk.py",
+        "            if outcome is not None:\n"
+        "                return outcome\n"
+        "        return None\n",
+        "        return outcome if self.lines else None\n",
+        "tests/http/test_judge_chunk.py::test_first_outcome_applies",
+    ),
+    Mutation(
+        "streams 2",
+        "the clock of a stream runs on while its reader pauses",
+        "_http/call.py",
+        "        if clock is None or (clock.chunk() if chunk else clock.stop()):\n",
+        "        if clock is None or not clock.chunk():\n",
+        "tests/http/test_stream_clocks.py::TestLimits::test_the_readers_pace_is_not_the_upstreams",
+    ),
+    Mutation(
+        "streams 2",
+        "the clock of a stream runs while the caller produces the request",
+        "_http/call.py",
+        "self._waiting and self._is_to_settle():\n            self._permit.pause_clock()",
+        "self._waiting:\n            self._permit.pause_clock()",
+        "tests/http/test_stream_clocks.py::test_the_callers_request_body_is_not_the_upstreams",
+    ),
+    Mutation(
+        "streams 3",
+        "a chunk in which a line begins loses it",
+        "_http/event_lines.py",
+        "        self._keep(chunk[begin:])\n",
+        "",
+        "tests/unit/test_event_lines.py::test_same_lines_as_in_one_piece",
+    ),
+    Mutation(
         "page 2",
         "the page may load scripts from anywhere",
         "asgi/_status/answers.py",

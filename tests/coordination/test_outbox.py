@@ -23,7 +23,7 @@ from zenvark_web import (
 from zenvark_web._circuits.handover import COLLECTING, Handover
 from zenvark_web._circuits.local import LocalCircuit
 from zenvark_web._circuits.outbox import Outbox
-from zenvark_web._coordination.slow_calls import SlowCallMonitor
+from zenvark_web._coordination.call_monitor import CallMonitor
 from zenvark_web._core.admission import Admission
 
 CALLS = 1_000
@@ -163,7 +163,7 @@ def test_threads_that_find_the_loop_closed_count_what_was_in_line() -> None:
     circuit = LocalCircuit("upstream", BreakerPolicy(), Admission("web-1"), outbox)
 
     async def open_outbox() -> None:
-        outbox.open(lambda urgent: None, SlowCallMonitor(instance.host))
+        outbox.open(lambda urgent: None, CallMonitor(instance.host))
         record(circuit)
         elsewhere(lambda: record(circuit))
 

@@ -31,6 +31,7 @@ class Backstage:
         self.errors: list[Exception] = []
         self.changes: list[StateChange] = []
         self._stack = AsyncExitStack()
+        self._following: asyncio.Task[None] | None = None
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop's thread, after all that was handed to it before."""
@@ -40,6 +41,7 @@ class Backstage:
         """Give the server another answer, and let it wait for the test again."""
 
         async def change() -> None:
+            self._follow_no_more()
             self.upstream.answer = answer
             self.upstream.go.clear()
             self.upstream.requests.clear()
@@ -49,6 +51,24 @@ class Backstage:
     def let_go(self) -> None:
         """Let the server go on that waits for the test."""
         self.loop.call_soon_threadsafe(self.upstream.go.set)
+
+    def let_go_when_counted(self, breaker: Breaker) -> None:
+        """Let the server go on as soon as a call has been counted."""
+
+        async def follow() -> None:
+            before = (sum(breaker.successes.counts), sum(breaker.failures.counts))
+            self._following = self.loop.create_task(wait(before))
+
+        async def wait(before: tuple[int, int]) -> None:
+            while (sum(breaker.successes.counts), sum(breaker.failures.counts)) == before:
+                await asyncio.sleep(0.005)
+            self.upstream.go.set()
+
+        self.do(follow())
+
+    def _follow_no_more(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
 
     def start(self, policy: BreakerPolicy) -> Coordinator:
         """Start a coordinator."""
@@ -73,6 +93,7 @@ class Backstage:
 
     async def leave(self) -> None:
         """Stop everything."""
+        self._follow_no_more()
         await self._stack.aclose()
 
 

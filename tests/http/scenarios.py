@@ -6,7 +6,7 @@ something that only one of them has.
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -374,6 +374,40 @@ def chunks(kind: Kind, *, broken: bool = False) -> Any:
     return chunks_sync() if kind.sync else chunks_async()
 
 
+SHORT = 0.05
+"""A limit of a stream's clock in seconds. The server waits until the passed limit is counted."""
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+TOKENS = b"data: a\n\n", b"data: b\n\n"
+
+
+def judge_errors(line: bytes) -> Outcome | None:
+    """Take an event for a failure that says so."""
+    return FAILURE if b"error" in line else None
+
+
+async def read_chunk_by_chunk(caller: Caller) -> None:
+    async with caller.client.stream("GET", "/") as response:
+        async for _ in response.aiter_raw():
+            caller.stage.let_go()
+
+
+def read_chunk_by_chunk_sync(caller: Caller) -> None:
+    with caller.client.stream("GET", "/") as response:
+        for _ in response.iter_raw():
+            caller.stage.let_go()
+
+
+async def cancel_once_counted(caller: Caller) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(caller.client.get, "/")
+        with anyio.fail_after(PATIENCE):
+            while not caller.stage.upstream.go.is_set():
+                await anyio.sleep(0.005)
+        tasks.cancel_scope.cancel()
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One thing that can happen.
@@ -387,6 +421,8 @@ class Scenario:
         inner: Makes the transport behind the breaker.
         without: The kinds that it is not for.
         on_trial: What a half-open circuit is to make of it. None: the same.
+        limits: The policy's clocks for streams.
+        settings: Further settings of the transport.
     """
 
     name: str
@@ -397,6 +433,8 @@ class Scenario:
     inner: WrappedTransport = real_transport
     without: tuple[str, ...] = ()
     on_trial: Outcome | None = None
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def fits(self, kind: Kind) -> bool:
         """Whether such a client can come into it."""
@@ -413,6 +451,8 @@ class Scenario:
 AFTER_HEADERS = (read_after_the_headers, read_after_the_headers_sync)
 HASTY = (get_hastily, get_hastily_sync)
 UPGRADE = request(headers={"Connection": "upgrade", "Upgrade": "x"})
+
+PATIENT_CLOCKS = {"first_chunk": PATIENCE, "stall": PATIENCE}
 
 SCENARIOS = [
     # Good answers, however they are read.
@@ -613,6 +653,89 @@ SCENARIOS = [
         inner=mock(lambda kind: kind.library.Response(200, content=chunks(kind, broken=True))),
         raises="ReadError",
         on_trial=SUCCESS,
+    ),
+    # Clocks for streams, and judged events.
+    *(
+        Scenario(f"{what}, with both clocks", SUCCESS, answer=answer, limits=PATIENT_CLOCKS)
+        for what, answer in (
+            ("body read to its end", server.chunked(b"hello, ", b"world")),
+            ("event stream read to its end", server.in_parts(EVENTS, *TOKENS)),
+            ("204", server.status(204)),
+        )
+    ),
+    *(
+        Scenario(
+            f"{what}, with both clocks",
+            FAILURE,
+            AFTER_HEADERS,
+            server.half(then, *headers),
+            error,
+            on_trial=SUCCESS,
+            limits=PATIENT_CLOCKS,
+        )
+        for what, then, headers, error in (
+            ("body that breaks", server.reset, (), "ReadError"),
+            (
+                "event stream, reset",
+                server.reset,
+                ("Content-Type: text/event-stream",),
+                "ReadError",
+            ),
+        )
+    ),
+    *(
+        Scenario(f"{what} `first_chunk`", FAILURE, answer=answer, limits={"first_chunk": SHORT})
+        for what, answer in (
+            ("headers after", server.held(b"", HEAD + b"hello")),
+            ("body that begins after", server.held(HEAD, b"hello")),
+            ("body without a byte that ends after", server.held(HEAD, b"")),
+            ("event stream that begins after", server.held(EVENTS, TOKENS[0])),
+        )
+    ),
+    Scenario(
+        "timed out by the client after `first_chunk`",
+        FAILURE,
+        HASTY,
+        server.stall,
+        "ReadTimeout",
+        limits={"first_chunk": SHORT},
+    ),
+    Scenario(
+        "cancelled after `first_chunk`",
+        FAILURE,
+        (cancel_once_counted, None),
+        server.stall,
+        limits={"first_chunk": SHORT},
+    ),
+    *(
+        Scenario(
+            f"{what}, with a chunk after `stall`",
+            FAILURE,
+            answer=server.held(head + TOKENS[0], TOKENS[1]),
+            limits={"stall": SHORT},
+            on_trial=SUCCESS,
+        )
+        for what, head in (("body", HEAD), ("event stream", EVENTS))
+    ),
+    Scenario(
+        "error event in an event stream, with `judge_chunk`",
+        FAILURE,
+        answer=server.in_parts(EVENTS, b"data: error\n", b"\n"),
+        settings={"judge_chunk": judge_errors},
+    ),
+    Scenario(
+        "error event after others, with `judge_chunk`",
+        FAILURE,
+        (read_chunk_by_chunk, read_chunk_by_chunk_sync),
+        server.held(EVENTS + TOKENS[0], b"data: error\n\n"),
+        settings={"judge_chunk": judge_errors},
+        on_trial=SUCCESS,
+    ),
+    Scenario(
+        "event stream without an error, with `judge_chunk`",
+        SUCCESS,
+        answer=server.in_parts(EVENTS, *TOKENS),
+        settings={"judge_chunk": judge_errors},
     ),
     # What says nothing of the upstream.
     Scenario(

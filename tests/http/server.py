@@ -196,6 +196,29 @@ def half(then: Answer, *headers: str) -> Answer:
     return answer
 
 
+def in_parts(*parts: bytes) -> Answer:
+    """Raw parts of an answer, and the end of the connection."""
+
+    async def answer(exchange: Exchange) -> None:
+        for part in parts:
+            await exchange.send_body(part)
+        exchange.close()
+
+    return answer
+
+
+def held(first: bytes, last: bytes) -> Answer:
+    """Two raw parts of an answer, the last once the test lets it go on."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send_body(first)
+        await exchange.go.wait()
+        await exchange.send_body(last)
+        exchange.close()
+
+    return answer
+
+
 async def broken_chunk(exchange: Exchange) -> None:
     await exchange.send("HTTP/1.1 200 OK", "Transfer-Encoding: chunked")
     await exchange.send_body(b"5\r\nhello\r\n")

@@ -5,8 +5,11 @@ The first test finds out the table in docs/settlement.md, the last one compares.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from typing import TypeAlias
 
 import pytest
 
@@ -18,7 +21,7 @@ from tests.http.circuits import half_opened, takes_a_call
 from tests.http.clients import KINDS, Kind
 from tests.http.conftest import PATIENT, RECOVERS_AT_ONCE
 from tests.http.scenarios import SCENARIOS, Caller, Scenario
-from zenvark_web import Breaker, Cause, CircuitOpenError, Coordinator, Outcome
+from zenvark_web import Breaker, BreakerPolicy, Cause, CircuitOpenError, Coordinator, Outcome
 
 # What the bare libraries leave to the garbage collector, too, and trio does not like.
 pytestmark = [
@@ -59,16 +62,29 @@ def stage() -> Iterator[Backstage]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def patient(stage: Backstage) -> Coordinator:
-    """One whose circuits never open."""
-    return stage.start(PATIENT)
+For: TypeAlias = Callable[[Scenario], Coordinator]
 
 
 @pytest.fixture(scope="module")
-def recovering(stage: Backstage) -> Coordinator:
-    """One whose circuits open at once, and try to recover at once."""
-    return stage.start(RECOVERS_AT_ONCE)
+def patient(stage: Backstage) -> For:
+    """Coordinators whose circuits never open."""
+    return with_limits(stage, PATIENT)
+
+
+@pytest.fixture(scope="module")
+def recovering(stage: Backstage) -> For:
+    """Coordinators whose circuits open at once, and try to recover at once."""
+    return with_limits(stage, RECOVERS_AT_ONCE)
+
+
+def with_limits(stage: Backstage, policy: BreakerPolicy) -> For:
+    """Starts a coordinator for the limits of a scenario."""
+
+    @cache
+    def start(limits: frozenset[tuple[str, float]]) -> Coordinator:
+        return stage.start(replace(policy, **dict(limits)))
+
+    return lambda scenario: start(frozenset(scenario.limits.items()))
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +107,15 @@ class Play:
         self.breaker = coordinator.breaker(f"{kind} {scenario.name}")
         self._scenario = scenario
         self._stage = stage
+        if scenario.limits:
+            stage.let_go_when_counted(self.breaker)
         inner = scenario.inner(kind)
         transport = kind.guarded(
-            coordinator, inner, circuits=lambda _: self.breaker.name, when_open="raise"
+            coordinator,
+            inner,
+            circuits=lambda _: self.breaker.name,
+            when_open="raise",
+            **scenario.settings,
         )
         client = kind.client(transport, base_url=stage.upstream.url, timeout=PATIENCE)
         self._caller = Caller(kind, client, inner, stage)
@@ -121,9 +143,9 @@ class Play:
 
 @pytest.mark.parametrize(("scenario", "kind"), CASES)
 def test_each_request_counts_once(
-    scenario: Scenario, kind: Kind, stage: Backstage, patient: Coordinator, found: Found
+    scenario: Scenario, kind: Kind, stage: Backstage, patient: For, found: Found
 ) -> None:
-    played = Play(scenario, kind, stage, patient)
+    played = Play(scenario, kind, stage, patient(scenario))
     answered = scenario.outcome is Outcome.ANSWERED  # which only a trial can tell
     found[scenario.name, str(kind)] = "answered" if answered else NAMES[played.counted]
     assert played.counted == COUNTS[scenario.outcome]
@@ -132,14 +154,13 @@ def test_each_request_counts_once(
 
 
 @pytest.mark.parametrize(("scenario", "kind"), TRIALS)
-def test_each_trial_ends(
-    scenario: Scenario, kind: Kind, stage: Backstage, recovering: Coordinator
-) -> None:
+def test_each_trial_ends(scenario: Scenario, kind: Kind, stage: Backstage, recovering: For) -> None:
     """A half-open circuit with one permit closes, opens, or has its permit back."""
-    breaker = recovering.breaker(f"{kind} {scenario.name}")
+    coordinator = recovering(scenario)
+    breaker = coordinator.breaker(f"{kind} {scenario.name}")
     stage.do(half_opened(breaker))
     played = eventually_sync(
-        lambda: let_through(scenario, kind, stage, recovering), within=PATIENCE
+        lambda: let_through(scenario, kind, stage, coordinator), within=PATIENCE
     )
     outcome = scenario.on_trial or scenario.outcome
     if outcome is Outcome.IGNORED:

@@ -110,7 +110,10 @@ async def test_its_word_goes_before_the_routes(brisk: Coordinator) -> None:
         ({"classify": 500}, "classify must be callable"),
         ({"fallback": 500}, "fallback must be callable"),
         ({"when_open": "return"}, "when_open must be"),
-        ({"when": "raise"}, "there is no 'when', only classify, fallback, name, when_open"),
+        (
+            {"when": "raise"},
+            "there is no 'when', only classify, fallback, judge_chunk, name, when_open",
+        ),
         ({7: 8}, "there is no 7"),
     ],
 )

@@ -55,6 +55,7 @@ CircuitRoute("name", when_open="return")  # type: ignore[arg-type]
 CircuitRoute()  # type: ignore[call-arg]
 RequestSettings(name="shop", classify=HttpClassifier(), when_open="raise")
 RequestSettings(name=False, fallback=None)
+RequestSettings(judge_chunk=None)
 RequestSettings(nome="shop")  # type: ignore[typeddict-unknown-key]
 
 # What counts.
@@ -63,6 +64,19 @@ BreakerTransport(coordinator, classify=HttpClassifier(failure_statuses=range(500
 HttpClassifier(ignored_errors=[httpx.ConnectError, "PoolTimeout"], ignored_statuses={429})
 HttpClassifier(ignored_errors=[7])  # type: ignore[list-item]
 assert_type(default_classify(httpx.Request("GET", "/"), httpx.ReadError("")), Outcome)
+
+
+def judge_chunk(line: bytes) -> Outcome | None:
+    return Outcome.FAILURE if b"error" in line else None
+
+
+def judge_text(line: str) -> Outcome | None:
+    return None
+
+
+BreakerTransport(coordinator, judge_chunk=judge_chunk)
+CircuitRoute("name", judge_chunk=judge_chunk)
+CircuitRoute("name", judge_chunk=judge_text)  # type: ignore[arg-type]
 
 
 # While the circuit is open.

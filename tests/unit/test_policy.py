@@ -81,6 +81,7 @@ class TestPolicy:
         assert DEFAULT.backoff == ExponentialBackoff(1, 2, 60, 0.1)
         assert (DEFAULT.healthy_after, DEFAULT.trial_calls) == (1, 1)
         assert DEFAULT.health_check is DEFAULT.idle_interval is DEFAULT.slow_call is None
+        assert DEFAULT.first_chunk is DEFAULT.stall is None
 
     def test_is_a_value(self) -> None:
         assert BreakerPolicy() == DEFAULT
@@ -125,6 +126,9 @@ class TestPolicy:
                 ({name: 1001}, ValueError, f"{name} must be at most 1000, not 1001")
                 for name in ("healthy_after", "trial_calls")
             ],
+            ({"first_chunk": "1"}, TypeError, "first_chunk must be a number of seconds"),
+            ({"first_chunk": 0}, ValueError, "first_chunk must be above 0"),
+            ({"stall": float("inf")}, ValueError, "stall must be finite"),
             ({"slow_call": "1"}, TypeError, "slow_call must be a number of seconds"),
             ({"slow_call": 0}, ValueError, "slow_call must be above 0"),
             ({"slow_call": 1e13}, ValueError, "slow_call must be at most 1e+09"),
@@ -319,9 +323,11 @@ class TestTexts:
         assert len(lines) == len(set(lines))
 
     def test_settings_that_concern_only_an_instance_have_a_text_of_their_own(self) -> None:
-        alone = PolicyBook(BreakerPolicy(cut_off="local", observe=True), {})
+        alone = PolicyBook(BreakerPolicy(cut_off="local", observe=True, first_chunk=5), {})
         usual = PolicyBook(BreakerPolicy(), {})
         assert alone.local_text.splitlines() == [
+            "(default): first_chunk=5.0",
+            "(default): stall=None",
             "(default): cut_off='local'",
             "(default): observe=True",
         ]

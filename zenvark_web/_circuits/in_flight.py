@@ -19,13 +19,15 @@ class InFlight:
             unique among the calls in flight.
         watched_in: Identifies the run whose monitor watches the next call to exceed the limit; None
             if there is none.
+        look_at: The monotonic second of that monitor's next look.
     """
 
-    __slots__ = ("began", "limit", "watched_in")
+    __slots__ = ("began", "limit", "look_at", "watched_in")
 
     def __init__(self, limit: float) -> None:
         self.limit: float = limit
         self.watched_in: object = None
+        self.look_at: float = float("inf")
         self.began: dict[int, tuple[int, float]] = {}
 
     def end(self, call: int) -> None:

@@ -28,6 +28,7 @@ from .idle import IdleWarnings
 from .in_flight import InFlight
 from .outcomes import Outcomes
 from .runs import PendingRun, RunBudget
+from .stream_clocks import StreamClocks
 
 DEMAND_INTERVAL = 1.0
 MAX_LABEL = 64
@@ -62,7 +63,7 @@ class Listener(Protocol):
         ...
 
     def began(self, circuit: LocalCircuit) -> None:
-        """A call has begun, and no monitor watches the circuit."""
+        """A call has begun, and no monitor watches the circuit in time."""
         ...
 
 
@@ -85,6 +86,7 @@ class LocalCircuit:
         home: The part that it shares with other circuits.
 
     Attributes:
+        stream_clocks: The clocks of streamed calls, if the policy limits their waits.
         own_since: The monotonic second at which this instance last ceased to protect itself. Calls
             that began before do not count for its own decisions.
     """
@@ -121,6 +123,7 @@ class LocalCircuit:
         "policy",
         "protects_itself",
         "slow_after",
+        "stream_clocks",
         "successes",
         "times_calls",
         "would_block",
@@ -154,6 +157,10 @@ class LocalCircuit:
             threading.RLock()
         )  # the collector may settle a lost permit inside it
         self.in_flight: InFlight = InFlight(self.slow_after)
+        self.stream_clocks: StreamClocks | None = None
+        if self.policy.first_chunk is not None or self.policy.stall is not None:
+            limits = self.policy.first_chunk, self.policy.stall
+            self.stream_clocks = StreamClocks(*limits, self.monotonic)
         self.successes: Distribution = Distribution()
         self.failures: Distribution = Distribution()
         self.failure_kinds: dict[FailureKind, int] = dict.fromkeys(FailureKind, 0)
@@ -324,6 +331,19 @@ class LocalCircuit:
         if in_flight.watched_in is not run:  # nobody looks, or one whose run is over
             in_flight.watched_in = run
             self.handover.here(self._report_began)
+
+    def look_by(self, at: float) -> None:
+        """Request that a monitor looks at this circuit by a monotonic second, from any thread."""
+        in_flight, run = self.in_flight, self.handover.run
+        if in_flight.watched_in is not run or at < in_flight.look_at:
+            in_flight.watched_in = run
+            in_flight.look_at = at
+            self.handover.here(self._report_began)
+
+    def fail_late_streams(self, now: float) -> float | None:
+        """Fail the calls whose stream clocks have passed their limit. Return the time at which the
+        next one will."""
+        return None if self.stream_clocks is None else self.stream_clocks.fail_late(now)
 
     def _report_began(self) -> None:
         self._listener.began(self)

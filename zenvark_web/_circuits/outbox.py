@@ -15,10 +15,10 @@ from .runs import PendingRun, RunBudget
 
 
 class Monitor(Protocol):
-    """Detects calls in flight that become slow."""
+    """Detects calls in flight that exceed a limit."""
 
     def watch(self, circuit: LocalCircuit) -> None:
-        """Look at a circuit before a new call can become slow."""
+        """Look at a circuit now, and before its next call can exceed a limit."""
         ...
 
     def forget(self) -> None:

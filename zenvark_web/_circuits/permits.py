@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import TracebackType
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from .flows import (
     told,
 )
 from .local import LocalCircuit
+from .stream_clocks import StreamClock
 
 
 class Permit:
@@ -456,6 +458,16 @@ def permit_inside(local: LocalCircuit, outer: Flow) -> Permit | None:
     if flow[WHOSE] is local:
         return CarriedPermit(local, flow[GENERATION], now, flow)
     return CheckPermit(local, local.admission.generation, now)
+
+
+def stream_clock(permit: Permit) -> StreamClock | None:
+    """The clock of a call that streams a response, or None if its policy has no limit. The clock
+    records the call as a failure when it passes its limit."""
+    local: LocalCircuit = permit._local  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    clocks = local.stream_clocks
+    if clocks is None:
+        return None
+    return StreamClock(clocks, local.look_by, partial(permit.record, FAILURE))
 
 
 def permit_of(flow: Flow) -> Permit:

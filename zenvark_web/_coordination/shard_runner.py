@@ -15,11 +15,11 @@ from .._runtime.connection import ConnectionStatus
 from .._runtime.instance import Instance
 from ..backends.base import News, OverrideRecord, OverrideRequest, Presence, Probe
 from ..exceptions import BackendError
+from .call_monitor import CallMonitor
 from .description import Description
 from .election import Election, LeaseBalancer
 from .reader import Reader
 from .reporter import Reporter
-from .slow_calls import SlowCallMonitor
 
 # A stop takes a few seconds at most, so several lost cancellations have to fit into it.
 CANCEL_AGAIN = 0.5
@@ -68,7 +68,7 @@ class ShardRunner:
         self._reporter = Reporter(instance, shard, self._connection)
         self._election = Election(instance, shard, self._connection, balancer, self)
         self._reader = Reader(instance, shard, self._connection, self._election, self._reporter)
-        self._monitor = SlowCallMonitor(instance.host)
+        self._monitor = CallMonitor(instance.host)
         self.loaded = self._reader.loaded
         self.loops: list[Loop] = [
             self._election.run,
@@ -79,7 +79,7 @@ class ShardRunner:
             Description(instance, shard.backend, self._connection).run,
         ]
         policies = instance.policies.all()
-        if any(policy.slow_call is not None for policy in policies):
+        if any(policy.times_calls for policy in policies):
             self.loops.append(self._monitor.run)
         if any(policy.cut_off == "local" for policy in policies):
             alone = Alone(instance, shard, self._connection, self._reader.catch_up)

@@ -19,9 +19,9 @@ class FailureKind(StrEnum):
     CONNECT = "connect"
     """No connection: DNS, egress, a proxy, TLS, or nothing listens."""
     TIMEOUT = "timeout"
-    """No answer in time, or a call that was cancelled after it had become slow."""
+    """No answer or no chunk in time, or a call that was cancelled after it had become slow."""
     STATUS = "status"
-    """The upstream answered with a failure."""
+    """The upstream answered with a failure: a status, or an event of an event stream."""
     BODY = "body"
     """The connection broke within the body of a response."""
     POOL = "pool"
@@ -47,7 +47,9 @@ CONNECTING = frozenset(
         "gaierror",
     }
 )
-TIMING_OUT = ("cancelled after", "no answer", "slow")
+EVENT = "error event"
+"""The label of an event stream's event that is a failure."""
+TIMING_OUT = ("cancelled after", "no answer", "no first chunk", "slow", "stalled")
 
 
 @lru_cache(maxsize=1_024)
@@ -60,7 +62,7 @@ def kind_of(label: str) -> FailureKind:
         return FailureKind.POOL
     if name in CONNECTING:
         return FailureKind.CONNECT
-    if name == "HTTP" or name.isdecimal():
+    if name == "HTTP" or name.isdecimal() or label == EVENT:
         return FailureKind.STATUS
     if name.endswith("Timeout") or name == "TimeoutError" or label.startswith(TIMING_OUT):
         return FailureKind.TIMEOUT

@@ -67,6 +67,13 @@ class BreakerPolicy:
         ramp_step: The seconds for which each share of the ramp applies, from 0.5 to 3600.
         slow_call: Seconds after which a call counts as slow, even in flight. A call that is
             cancelled after that is a failure. Default: no call is slow.
+        first_chunk: Seconds that a call through a transport may wait for the first byte of the
+            response's body, from its start. A call that has waited longer is a failure ("no first
+            chunk"), counted while it is still in flight; it goes on until its own timeout. The time
+            in which the caller produces the request, or does not read, does not count. Default: no
+            limit.
+        stall: Seconds that such a call may wait for each further chunk of the body ("stalled").
+            Default: no limit.
         classify: Decides the outcome of a call through `Breaker.execute`, `guard` or a decorator.
             Default: an exception is a failure, and anything else a success; cancellations and
             rejections by another circuit are ignored.
@@ -100,6 +107,8 @@ class BreakerPolicy:
     ramp_step: float = 5.0
     forgive: float = 60.0
     slow_call: float | None = None
+    first_chunk: float | None = field(default=None, metadata=OF_THIS_INSTANCE)
+    stall: float | None = field(default=None, metadata=OF_THIS_INSTANCE)
     classify: Classify | None = None
     max_retry_after: float = 300.0
     throttle: Literal["count", "open"] = "count"
@@ -114,8 +123,10 @@ class BreakerPolicy:
         object.__setattr__(self, "ramp", checked_shares(self.ramp))
         check_step(self.ramp_step)
         check_forgive(self.forgive)
-        if self.slow_call is not None:
-            check_number("slow_call", self.slow_call, above=0, most=LONGEST_WAIT, unit="seconds")
+        for name in ("slow_call", "first_chunk", "stall"):
+            limit = getattr(self, name)
+            if limit is not None:
+                check_number(name, limit, above=0, most=LONGEST_WAIT, unit="seconds")
         check_number(
             "max_retry_after",
             self.max_retry_after,
@@ -185,6 +196,11 @@ class BreakerPolicy:
         check_number("idle_interval", self.idle_interval, least=SHORTEST_WAIT, most=LONGEST_WAIT)
         if self.health_check is None:
             raise ValueError("idle_interval requires a health_check")
+
+    @property
+    def times_calls(self) -> bool:
+        """Whether a limit applies to calls in flight."""
+        return any(limit is not None for limit in (self.slow_call, self.first_chunk, self.stall))
 
     def health_check_of(self, circuit: str) -> HealthCheck:
         """Return the health check of one circuit.

@@ -12,6 +12,7 @@ from .._core.states import Outcome
 from .answer import Answer, Payload
 from .classify import DEFAULT
 from .fallbacks import Fallbacks, OtherUpstream
+from .judge_chunk import JudgeChunk, check_judge_chunk
 from .protocols import HasStatus, RequestLike, ResponseLike
 from .settings import WhenOpen, check_classify, check_when_open
 
@@ -45,6 +46,8 @@ class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
     """Makes the response while the circuit is open. None: the transport's."""
     when_open: WhenOpen | None = None
     """`"respond"` or `"raise"`. None: the transport's."""
+    judge_chunk: JudgeChunk | None = None
+    """Returns the outcome that a `data:` line of an event stream means. None: the transport's."""
 
     def __post_init__(self) -> None:
         check_name("a route's name", self.name)
@@ -52,6 +55,8 @@ class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
             check_classify(self.classify)
         if self.when_open is not None:
             check_when_open(self.when_open)
+        if self.judge_chunk is not None:
+            check_judge_chunk(self.judge_chunk)
         Fallbacks(self.fallback)
 
 
@@ -85,6 +90,8 @@ class RequestSettings(TypedDict, Generic[RequestT, ResponseT, ErrorT], total=Fal
     """Makes the response while the circuit is open. None: no fallback."""
     when_open: WhenOpen
     """What the caller receives without a response by a fallback."""
+    judge_chunk: JudgeChunk | None
+    """Returns the outcome that a `data:` line of an event stream means. None: not judged."""
 
 
 def default_classify(request: object, ended: HasStatus | Exception) -> Outcome:

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 from .._core._checks import check_call
 from .classify import Classifier, safe
 from .fallbacks import Fallbacks
+from .judge_chunk import Judge, checked_judge
 
 WhenOpen: TypeAlias = Literal["respond", "raise"]
-KEYS = frozenset({"name", "classify", "fallback", "when_open"})
+KEYS = frozenset({"name", "classify", "fallback", "when_open", "judge_chunk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class ResolvedSettings:
         classify: Returns the outcome of an exchange.
         fallbacks: Make responses while the circuit is open.
         when_open: What the caller receives without such a response.
+        judge_chunk: Returns the outcome that a line of an event stream means, or None.
         overrides: The settings of the route and of the request.
     """
 
     classify: Classifier
     fallbacks: Fallbacks
     when_open: WhenOpen
+    judge_chunk: Judge | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def overridden(
@@ -39,6 +42,7 @@ class ResolvedSettings:
             TypeError, ValueError: A setting is not usable.
         """
         classify, fallbacks, when_open = self.classify, self.fallbacks, self.when_open
+        judge_chunk = self.judge_chunk
         if "classify" in settings:
             check_classify(settings["classify"])
             classify = safe(settings["classify"], report_error)
@@ -47,7 +51,11 @@ class ResolvedSettings:
         if "when_open" in settings:
             check_when_open(settings["when_open"])
             when_open = settings["when_open"]
-        return ResolvedSettings(classify, fallbacks, when_open, {**self.overrides, **settings})
+        if "judge_chunk" in settings:
+            own = settings["judge_chunk"]
+            judge_chunk = None if own is None else checked_judge(own, report_error)
+        overrides = {**self.overrides, **settings}
+        return ResolvedSettings(classify, fallbacks, when_open, judge_chunk, overrides)
 
 
 def check_classify(classify: object) -> None:

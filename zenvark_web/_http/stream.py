@@ -45,9 +45,10 @@ class SyncResponseBody(WatchedStream):
         self._call.closed()
         self._stream.close()
 
-    def stop_recording(self) -> None:
-        """Record no further chunk: the reader takes the body in a form that is not stored."""
-        self._call.recorder = None
+    def stop_following(self) -> None:
+        """Ignore the contents of further chunks: the reader takes the body in another form than
+        decoded."""
+        self._call.stop_following()
 
 
 class _AsyncReading:
@@ -61,16 +62,19 @@ class _AsyncReading:
         return self
 
     async def __anext__(self) -> bytes:
+        call = self._call
+        if call.clock is not None:
+            call.clock.start()
         try:
             chunk: bytes = await self._chunks.__anext__()
         except StopAsyncIteration:
-            self._call.finished()
+            call.finished()
             raise
         except BaseException as error:
-            self._call.broke(error)
+            call.broke(error)
             raise
-        if self._call.recorder is not None:
-            self._call.recorder.add(chunk)
+        if call.follows:
+            call.took(chunk)
         return chunk
 
 
@@ -98,16 +102,19 @@ class _Reading:
         return self
 
     def __next__(self) -> bytes:
+        call = self._call
+        if call.clock is not None:
+            call.clock.start()
         try:
             chunk: bytes = self._chunks.__next__()
         except StopIteration:
-            self._call.finished()
+            call.finished()
             raise
         except BaseException as error:
-            self._call.broke(error)
+            call.broke(error)
             raise
-        if self._call.recorder is not None:
-            self._call.recorder.add(chunk)
+        if call.follows:
+            call.took(chunk)
         return chunk
 
 

@@ -31,6 +31,7 @@ from .client import ClientAdapter
 from .closing import First, each_once
 from .fallbacks import Fallbacks, OtherUpstream
 from .incidents import Incidents
+from .judge_chunk import JudgeChunk, checked_judge
 from .rejected_request import RejectedRequest
 from .resolver import CircuitResolver
 from .settings import ResolvedSettings, WhenOpen, check_classify, check_when_open
@@ -58,6 +59,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             | None
         ) = None,
         when_open: WhenOpen = "respond",
+        judge_chunk: JudgeChunk | None = None,
     ) -> None:
         """Wrap a transport.
 
@@ -76,6 +78,10 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
                 caller. A mapping selects fallbacks by circuit name, with `*` and `?`.
             when_open: Without a response by a fallback: `"respond"` with 503 and a problem
                 document, or `"raise"` `CircuitOpenError`.
+            judge_chunk: Receives the value of each `data:` line of an event stream with a good
+                status, as bytes, and returns the outcome that it means, or None to go on. Its
+                exceptions are reported and ignored. Lines of more than 65,536 bytes and bodies
+                with a content-encoding are not judged.
 
         Raises:
             TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -91,7 +97,9 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         by_identity = {id(other): other for other in others if other is not transport}
         self._others = list(by_identity.values())  # to be closed, each once
         classify = DEFAULT if classify is default_classify else classify
-        settings = ResolvedSettings(safe(classify, coordinator.report_error), fallbacks, when_open)
+        report = coordinator.report_error
+        judge = None if judge_chunk is None else checked_judge(judge_chunk, report)
+        settings = ResolvedSettings(safe(classify, report), fallbacks, when_open, judge)
         self._wrapped = WrappedTransport(self._client, transport)
         self._incidents = Incidents()
         self._flows = TrialFlows(self._client)

@@ -14,6 +14,7 @@ from .._core.states import Outcome
 from .._http import api
 from .._http.circuit_names import by_host
 from .._http.classify import FAILURE_ERRORS, IGNORED_ERRORS, HttpClassifier
+from .._http.judge_chunk import JudgeChunk
 from .._http.protocols import HasStatus
 from .._http.settings import WhenOpen
 from ..coordinator import Coordinator
@@ -67,6 +68,8 @@ class BreakerAdapter(BaseAdapter):
             called with an `httpx.Request`.
         when_open: Without a response by a fallback: `"respond"` with 503 and a problem document,
             or `"raise"` `CircuitOpenError`.
+        judge_chunk: As for `BreakerTransport`, for bodies that are read with `iter_lines` or
+            `iter_content`.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -85,6 +88,7 @@ class BreakerAdapter(BaseAdapter):
             | None
         ) = None,
         when_open: WhenOpen = "respond",
+        judge_chunk: JudgeChunk | None = None,
     ) -> None:
         super().__init__()
         if not (adapter is None or isinstance(adapter, BaseAdapter)):
@@ -97,6 +101,7 @@ class BreakerAdapter(BaseAdapter):
             classify=_DEFAULT if classify is default_classify else classify,
             fallback=fallback,
             when_open=when_open,
+            judge_chunk=judge_chunk,
         )
         self._report = coordinator.report_error
 

@@ -81,7 +81,7 @@ class WatchedRaw:
         return {"stream": self._stream, "read": self._read}.get(name, found)
 
     def __iter__(self) -> Iterator[bytes]:
-        self._watched.stop_recording()
+        self._watched.stop_following()
         return self._through(iter(self._raw))
 
     def close(self) -> None:
@@ -90,13 +90,13 @@ class WatchedRaw:
 
     def _stream(self, amt: int | None = 2**16, decode_content: bool | None = None) -> Iterator[Any]:
         if not decode_content:
-            self._watched.stop_recording()
+            self._watched.stop_following()
         return self._through(self._raw.stream(amt, decode_content=decode_content))
 
     def _read(self, *args: Any, **kwargs: Any) -> bytes:
         self._how = args, kwargs
         if self._reading is None:
-            self._watched.stop_recording()
+            self._watched.stop_following()
             self._reading = self._through(self._reads())
         data = next(self._reading, b"")
         if data and getattr(self._raw, "closed", False):  # that was the rest

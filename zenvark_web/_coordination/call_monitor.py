@@ -1,7 +1,8 @@
-"""Detects calls in flight that have exceeded their circuit's limit.
+"""Detects calls in flight that have exceeded a limit of their circuit: slow calls, and streams
+without a chunk.
 
-One loop serves all circuits and calls: it checks a circuit when the oldest of its calls can exceed
-the limit, and again after that. A circuit without calls is not checked.
+One loop serves all circuits and calls: it checks a circuit when the first of its calls can exceed a
+limit, and again after that. A circuit without calls is not checked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LOOKS_APART = 0.05
 together."""
 
 
-class SlowCallMonitor:
+class CallMonitor:
     """The loop that checks circuits.
 
     Args:
@@ -32,10 +33,9 @@ class SlowCallMonitor:
         self._reported: dict[str, tuple[int, float]] = {}
 
     def watch(self, circuit: LocalCircuit) -> None:
-        """Watch a circuit on which a call has started."""
-        if circuit.name not in self._circuits:
-            self._circuits[circuit.name] = circuit
-            self._schedule_look(circuit, self._monotonic())
+        """Watch a circuit on which a call has started, or a stream waits for its next chunk."""
+        self._circuits[circuit.name] = circuit
+        self._schedule_look(circuit, self._monotonic())
 
     async def run(self) -> None:
         """Check circuits when they are due, forever."""
@@ -59,18 +59,19 @@ class SlowCallMonitor:
     def _look(self, circuit: LocalCircuit, now: float) -> None:
         # Before the look: a call that begins during it asks for another.
         circuit.in_flight.watched_in = None
-        overdue, next_at = circuit.slow_in_flight(now)
+        late_at = circuit.fail_late_streams(now)
+        overdue, slow_at = circuit.slow_in_flight(now)
         self._report(circuit, overdue, now)
-        if overdue:
-            reminder = now + REMINDER
-            next_at = reminder if next_at is None else min(next_at, reminder)
-        if next_at is None:
-            del self._circuits[circuit.name]
+        reminder = now + REMINDER if overdue else None
+        looks = [at for at in (late_at, slow_at, reminder) if at is not None]
+        if looks:
+            self._schedule_look(circuit, max(min(looks), now + LOOKS_APART))
         else:
-            self._schedule_look(circuit, max(next_at, now + LOOKS_APART))
+            del self._circuits[circuit.name]
 
     def _schedule_look(self, circuit: LocalCircuit, at: float) -> None:
         circuit.in_flight.watched_in = self
+        circuit.in_flight.look_at = at
         self._looks.set(circuit.name, at)
 
     def _report(self, circuit: LocalCircuit, overdue: int, now: float) -> None:
