@@ -79,7 +79,8 @@ def _structured(value: str) -> Iterable[Limit]:
     """The limits of a `RateLimit` field: a list of names with the parameters `r` and `t`."""
     unquoted = re.sub(r'"[^"]*"', "name", re.sub(r"\\.", "", value))
     for member in unquoted.split(","):
-        parameters = dict(part.strip().partition("=")[::2] for part in member.split(";")[1:])
+        parts = (part.strip().partition("=") for part in member.split(";")[1:])
+        parameters = {name: number for name, _, number in parts}
         yield Limit(_number(parameters.get("r", "")), _number(parameters.get("t", "")))
 
 
