@@ -927,6 +927,30 @@ MUTATIONS = (
         "tests/coordination/test_overrides.py::TestRecovery"
         "::test_held_open_without_checks_or_trials_and_then_recovers",
     ),
+    Mutation(
+        "overrides 7",
+        "calls that passed are told as rejected",
+        "_circuits/local.py",
+        "        self._uncounted_since += 1\n",
+        "",
+        "tests/cli/test_observed.py::test_calls_would_have_been_rejected",
+    ),
+    Mutation(
+        "overrides 7",
+        "an attempt that nobody makes is written to the audit",
+        "_coordination/shard_runner.py",
+        "if not self._shard.table.may_be_tried(probe.circuit):",
+        "if False:",
+        "tests/coordination/test_overrides.py::TestProbe::test_nothing_else",
+    ),
+    Mutation(
+        "overrides 7",
+        "an override that replaces another one does not say so",
+        "backends/memory.py",
+        "return replace(told, replaced=current)",
+        "return told",
+        "tests/contract/test_overrides.py::TestOverride::test_names_the_one_that_it_replaces",
+    ),
 )
 
 
