@@ -495,7 +495,7 @@ MUTATIONS = (
         "versions 3",
         "the leader begins a ramp that a present instance cannot read",
         "_judging/capabilities.py",
-        "        return not lacking\n",
+        "        return capability not in self._refused\n",
         "        return True\n",
         "tests/coordination/test_newer_versions.py"
         "::TestCapabilities::test_the_leader_begins_no_ramp_that_somebody_cannot_read",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zenvark_web import coordinator
+from zenvark_web import Override, OverrideRecord, coordinator
 from zenvark_web._core.states import Suspicion
 from zenvark_web._judging import leader
 from zenvark_web.backends import _read, views
@@ -98,3 +98,38 @@ def test_a_lasting_suspect_is_a_problem(minutes: int, level: Level) -> None:
     [found] = [each for each in findings(facts) if each.check == "suspects"]
     assert found.level is level
     assert "1 suspect" in found.text
+
+
+@pytest.mark.parametrize("in_force", [False, True])
+def test_instances_that_ignore_overrides(in_force: bool) -> None:
+    """A problem while one is in force, and worth a note before."""
+    old = SeenInstance(
+        name="web-old",
+        role="follower",
+        silence=1.0,
+        version="0.1.0",
+        policies="x",
+        shards=1,
+        can=frozenset(),
+    )
+    record = OverrideRecord(
+        circuit="payments",
+        mode=Override.FORCE_OPEN,
+        reason="a test",
+        actor="ops",
+        at=1.0,
+        until=100.0,
+        number=1,
+    )
+    view = ShardView(
+        number=0,
+        now=2.0,
+        lease=None,
+        instances=(old,),
+        overrides=(record,) if in_force else (),
+    )
+    shards = [ShardFacts(number=0, now=2.0, view=view)]
+    facts = Facts(namespace="shop", layout=Layout(1, {1: ["web-old"]}), shards=shards)
+    [finding] = [each for each in findings(facts) if "are ignored by" in each.text]
+    assert "web-old" in finding.text
+    assert finding.level is (Level.PROBLEM if in_force else Level.NOTE)

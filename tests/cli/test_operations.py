@@ -401,3 +401,19 @@ async def test_a_cluster() -> None:
                 what="an override in all shards",
             )
         await client.aclose()
+
+
+async def test_instances_of_a_version_that_ignores_it_are_named(
+    shell: Shell, redis_server: ServerHandle, namespace: str
+) -> None:
+    """Nothing holds an override up: it needs no leader. So whoever sets it has to know."""
+    seconds, _ = redis_server.command("TIME")
+    presence = json.dumps({"version": "0.1.0", "fingerprint": "x/1"})
+    key = f"zenvark:{{{namespace}}}:instances"
+    redis_server.command("HSET", key, "web-old", f"{int(seconds)}000 follower {presence}")
+    told = "verrides are ignored by 1 instance of an older version: web-old."
+    forced = await shell("force-open", "payments", "--reason", "a test")
+    assert told in " ".join(forced.out.split())
+    assert told in (await shell("status")).out
+    assert told not in (await shell("lift", "payments", "--reason", "done")).out
+    assert told not in (await shell("status")).out

@@ -417,6 +417,7 @@ def test_the_page_lists_every_line_and_field(caplog: pytest.LogCaptureFixture) -
     told.checks_wait("payments", "64 checks still run in their threads")
     told.unknown_entry("weather")
     told.held_up("flight", "web-1")
+    told.overrides_ignored("web-1")
     for kind in ("set", "lifted", "expired"):
         told.override_changed(OverrideChange("payments", kind, FORCED))
     tabled = set(re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", PAGE, re.MULTILINE))

@@ -18,10 +18,12 @@ from zenvark_web import (
     Coordinator,
     MalformedEntryError,
     MemoryBackend,
+    Override,
     State,
 )
 from zenvark_web._core.capabilities import ALL, Capability
 from zenvark_web._core.states import Cause, Reason, Report, Run, Transition
+from zenvark_web._judging import leader
 from zenvark_web._judging.capabilities import NAMED, SharedCapabilities
 from zenvark_web.backends._encoding import encode_batch, encode_transition
 from zenvark_web.backends.base import Batch, Presence
@@ -126,6 +128,30 @@ class TestCapabilities:
         told = [vars(record) for record in caplog.records]
         assert [each["zenvark_event"] for each in told] == ["held_up"] * 2
         assert {each["zenvark_detail"] for each in told} == {"ramp: older"}
+
+    def test_nothing_holds_an_override_up_but_those_who_ignore_it_are_named(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shared = SharedCapabilities(make_instance().notifier)
+        newer, older = Presence("newer", can=ALL), Presence("older")
+        for present in ([newer], [newer, older], [older, newer], [newer], [older]):
+            shared.note_present(present)
+            shared.warn_of_ignored_overrides()
+        told = [vars(record) for record in caplog.records]
+        assert [(each["zenvark_event"], each["zenvark_detail"]) for each in told] == [
+            ("overrides_ignored", "older")
+        ] * 2
+
+    async def test_a_leader_names_them(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(leader, "TIDY_INTERVAL", 0.02)
+        backend = MemoryBackend()
+        await backend.heartbeat(Presence("older"), 0.001, 0)
+        async with Coordinator(backend) as coordinator:
+            await coordinator.override("payments", Override.OBSERVE, reason="a test")
+            await eventually(lambda: "these instances ignore" in caplog.text)
+        assert "run an older version: older." in caplog.text
 
     @pytest.mark.parametrize("held_up", [False, True])
     async def test_the_leader_begins_no_ramp_that_somebody_cannot_read(

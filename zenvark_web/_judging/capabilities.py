@@ -32,11 +32,26 @@ class SharedCapabilities:
         """Return whether everybody has a capability. False before it is known who is present."""
         if self._present is None:
             return False
-        lacking = [each.instance for each in self._present if capability not in each.can]
+        lacking = self._first_lacking(capability)
+        if lacking:
+            self._notifier.held_up(str(capability), lacking)
+        return capability not in self._refused
+
+    def warn_of_ignored_overrides(self) -> None:
+        """Warn once of instances that ignore the overrides in force: those need no leader, so
+        nothing holds them up."""
+        ignoring = self._first_lacking(Capability.OVERRIDE)
+        if ignoring:
+            self._notifier.overrides_ignored(ignoring)
+
+    def _first_lacking(self, capability: Capability) -> str:
+        """Return the names of those who lack a capability, when somebody begins to, or nothing."""
+        lacking = [each.instance for each in self._present or () if capability not in each.can]
         if not lacking:
             self._refused.discard(capability)
-        elif capability not in self._refused:
-            self._refused.add(capability)
-            more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-            self._notifier.held_up(str(capability), ", ".join(lacking[:NAMED]) + more)
-        return not lacking
+            return ""
+        if capability in self._refused:
+            return ""
+        self._refused.add(capability)
+        more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+        return ", ".join(lacking[:NAMED]) + more

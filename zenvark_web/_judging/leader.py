@@ -204,6 +204,7 @@ class Leader:
             changed: The names of which the overrides have changed.
         """
         overrides = self._table.overrides
+        self._warn_of_ignored_overrides()
         modes = {override.mode for override in overrides.in_force.values()}
         latest = self._table.latest
         for name in changed.among(latest) if Override.FORCE_OPEN in modes else ():
@@ -279,7 +280,12 @@ class Leader:
         """Return which instances are present, and record what they can read."""
         present = await self._backend.tidy(self._results_age(), INSTANCE_SILENCE)
         self._capabilities.note_present(present)
+        self._warn_of_ignored_overrides()
         return present
+
+    def _warn_of_ignored_overrides(self) -> None:
+        if self._table.overrides.in_force:
+            self._capabilities.warn_of_ignored_overrides()
 
     async def _tidy(self) -> None:
         present = await self._look()

@@ -164,6 +164,12 @@ class Overview:
         return sorted(members, key=lambda each: (not each.leads, each.seen.name))
 
     @property
+    def ignoring(self) -> Sequence[str]:
+        """The living instances whose versions ignore overrides."""
+        seen = [member.seen for member in self.members]
+        return [each.name for each in seen if each.is_alive and not each.follows_overrides]
+
+    @property
     def leaderless(self) -> Sequence[int]:
         """The shards without a leader."""
         return [view.number for view in self.views if view.lease is None]

@@ -267,6 +267,7 @@ def _member(member: Member) -> dict[str, Any]:
         "package": seen.version,
         "policies": seen.policies,
         "shards": seen.shards,
+        "follows_overrides": seen.follows_overrides,
     }
 
 

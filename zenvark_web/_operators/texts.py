@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from .._core.overrides import Override, OverrideRecord
@@ -28,6 +28,9 @@ MODES: Mapping[Override, str] = {
     Override.FORCE_CLOSED: "forced closed",
     Override.OBSERVE: "only observed",
 }
+
+NAMED = 5
+"""Instances that a warning names."""
 
 STYLES: Mapping[State, str] = {
     State.CLOSED: "green",
@@ -133,6 +136,16 @@ def suspicion(suspect: Suspicion, now: float) -> str:
     saw = f"{suspect.failures:,} of {counted(suspect.calls, 'call')} failed{slow}"
     for_how_long = f"since {duration(now - suspect.since)}, {duration(suspect.until - now)} more"
     return f"{escaped(suspect.instance, 60)}: {saw}; {for_how_long}"
+
+
+def ignoring(instances: Sequence[str]) -> str:
+    """Return the warning of instances that ignore overrides."""
+    shown = ", ".join(escaped(name, 60) for name in instances[:NAMED])
+    more = f" and {len(instances) - NAMED} more" if len(instances) > NAMED else ""
+    return (
+        f"overrides are ignored by {counted(len(instances), 'instance')} of an older version: "
+        f"{shown}{more}. Until their upgrade, their calls meet the fleet's verdict"
+    )
 
 
 def protection(instance: str, protection: Protection, now: float) -> str:

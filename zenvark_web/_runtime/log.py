@@ -167,6 +167,10 @@ HELD_UP = (
     "The leader does without %s, because these instances run a version without it: %s. Upgrade "
     "them; the leader then uses it."
 )
+OVERRIDES_IGNORED = (
+    "An override is in force that these instances ignore, because they run an older version: %s. "
+    "Their calls meet the fleet's verdict. Upgrade them."
+)
 CHECKS_CONTRADICTED = (
     "The health checks of circuit %s fail on this leader only: %s. Its recovery goes on. Check "
     "this host's egress, proxy and DNS."
@@ -306,6 +310,16 @@ class Log:
             capability,
             instances,
             detail=f"{capability}: {instances}",
+        )
+
+    def overrides_ignored(self, instances: str) -> None:
+        """Log that some instances ignore the overrides in force."""
+        self._write(
+            logging.WARNING,
+            "overrides_ignored",
+            OVERRIDES_IGNORED,
+            instances,
+            detail=instances,
         )
 
     def check_fails(self, circuit: str, told: str) -> None:

@@ -178,6 +178,10 @@ class Notifier:
         """Warn that the leader does without a capability that these instances lack."""
         self._log.held_up(capability, instances)
 
+    def overrides_ignored(self, instances: str) -> None:
+        """Warn that these instances ignore the overrides in force."""
+        self._log.overrides_ignored(instances)
+
     def check_fails(self, circuit: str, told: str) -> None:
         """Report that a health check fails after a passed one, or in a different way than before.
         In a flood, some reports are only counted."""

@@ -130,6 +130,7 @@ def seen_presence(presence: Presence, at: float, now: float, role: str) -> SeenI
         shards=_count_of_shards(shards),
         local=presence.local[:40],
         protects=presence.protects,
+        can=presence.can,
     )
 
 

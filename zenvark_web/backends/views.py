@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from .._core.capabilities import ALL, Capability
 from .._core.order import Lease, Position
 from .._core.patterns import NamePatterns
 from .._core.states import CircuitSnapshot, Protection, State, Suspicion, Transition
@@ -36,6 +37,7 @@ class SeenInstance:
         shards: Its number of shards; None if unknown.
         local: The digest of the settings that concern only itself.
         protects: What it protects itself from.
+        can: The capabilities of its version.
     """
 
     name: str
@@ -46,6 +48,12 @@ class SeenInstance:
     shards: int | None
     local: str = ""
     protects: tuple[Protection, ...] = ()
+    can: frozenset[str] = ALL
+
+    @property
+    def follows_overrides(self) -> bool:
+        """Whether its version knows overrides. The calls of others meet the fleet's verdict."""
+        return Capability.OVERRIDE in self.can
 
     @property
     def is_alive(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import unified_diff
 
-from .._operators.texts import counted, duration, escaped, operated
+from .._operators.texts import counted, duration, escaped, ignoring, operated
 from ..backends.examination import Facts, Sample
 from ..backends.views import SILENCE, SeenInstance, protections
 from .findings import Finding, Level
@@ -262,6 +262,16 @@ def overrides(facts: Facts) -> Iterable[Finding]:
         yield Finding(Level.OK, "overrides", f"{counted(total, 'override')}, none without an end")
 
 
+def ignored_overrides(facts: Facts) -> Iterable[Finding]:
+    """Check that all instances know overrides."""
+    present = [each for each in _instances(facts).values() if each.is_alive]
+    names = [each.name for each in present if not each.follows_overrides]
+    if names:
+        views = [shard.view for shard in facts.shards if shard.view is not None]
+        level = Level.PROBLEM if any(view.overrides for view in views) else Level.NOTE
+        yield Finding(level, "overrides", ignoring(names), "Finish the rollout.")
+
+
 def suspects(facts: Facts) -> Iterable[Finding]:
     """Check that no instance has been a suspect for long."""
     found = [
@@ -365,7 +375,18 @@ def versions(facts: Facts) -> Iterable[Finding]:
 
 CHECKS: Sequence[Check] = (
     *(server_version, server_role, memory, permissions, round_trip, clock, time_stamps),
-    *(keys, fleet, presences, overrides, suspects, own_protection, policies, shards, versions),
+    *(
+        keys,
+        fleet,
+        presences,
+        overrides,
+        ignored_overrides,
+        suspects,
+        own_protection,
+        policies,
+        shards,
+        versions,
+    ),
 )
 
 

@@ -50,6 +50,7 @@ def outcome_page(item: OverrideRecord | Probe, overview: Overview, lift: str, pr
         first,
         *_replaced(item, overview.now),
         line(EFFECTS[item.mode]),
+        *_ignored(item, overview),
         *_reach(item, overview),
         *remedy,
     ]
@@ -75,6 +76,14 @@ def _replaced(record: OverrideRecord, now: float) -> Sequence[Line]:
         return []
     told = f"{texts.operated(before)}, {texts.end(before, now)} (number {before.number})"
     return [line(Part(f"In place of: {told}", "yellow"))]
+
+
+def _ignored(record: OverrideRecord, overview: Overview) -> Sequence[Line]:
+    """Return a warning of instances to which an override does not apply."""
+    if record.mode is None or not overview.ignoring:
+        return []
+    told = texts.ignoring(overview.ignoring)
+    return [line(Part(f"{told[0].upper()}{told[1:]}.", "bold red"))]
 
 
 def _reach(item: OverrideRecord | Probe, overview: Overview) -> Sequence[Line]:

@@ -183,6 +183,8 @@ def _troubles(overview: Overview) -> Sequence[Line]:
     if overview.leaderless:
         what = "no leader" if overview.shards == 1 else _unled(overview.leaderless)
         found.append(f"{what}: circuits keep their states. Run `zenvark-web doctor`")
+    if overview.overrides and overview.ignoring:
+        found.append(texts.ignoring(overview.ignoring))
     if overview.unreadable:
         what = counted(overview.unreadable, "malformed field")
         found.append(f"{what} skipped. Run `zenvark-web doctor`")

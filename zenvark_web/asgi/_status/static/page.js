@@ -214,6 +214,9 @@ function drawFleet() {
   if (fleet.away) alerts.push("Redis does not answer this process. Circuits keep their last states; instances and events may be out of date.");
   else if (leaderless) alerts.push(`${shards.length === 1 ? "No instance leads" : `${counted(leaderless, "shard")} without a leader`}: circuits keep their states until one does.`);
   if (fleet.unreadable) alerts.push(`${counted(fleet.unreadable, "malformed field")} skipped: run zenvark-web doctor.`);
+  const ignoring = instances.filter((each) => each.alive && each.follows_overrides === false);
+  if (ignoring.length && (fleet.overrides?.length || greeting.acts))
+    alerts.push(`Overrides are ignored by ${counted(ignoring.length, "instance")} of an older version: ${ignoring.slice(0, 5).map((each) => shown(each.name, 60)).join(", ")}${ignoring.length > 5 ? " and more" : ""}. Until their upgrade, their calls meet the fleet's verdict.`);
   const protections = fleet.protections ?? [];
   for (const each of protections.slice(0, 3))
     alerts.push(`${shown(each.instance, 80)} rejects calls of ${shown(each.circuit, 80)} by its own results: ${shown(each.detail)}`);
