@@ -24,6 +24,7 @@ COMMANDS = [["status"], ["watch"], ["events"], ["why", "x"], ["doctor"]]
         ("rediss://:geheim@nowhere.invalid", "Check the host and port"),
         ("unix:///geheim-not/there.sock", "Check the host and port"),
         ("http://geheim", "redis must be a URL"),
+        ("redis://127.0.0.1:1/geheim@shop", "redis must end with the number of a database"),
         ("redis+sentinel://geheim@127.0.0.1:1/x", "the name of the service in the URL"),
         ("redis+sentinel://u:geheim@127.0.0.1:1", "redis+sentinel://sentinel-1,"),
         ("", REDIS),

@@ -24,7 +24,7 @@ from redis.exceptions import (
 )
 
 from .._runtime import forks
-from ._urls import UNUSABLE, client_of, close_client, example_of, place_of
+from ._urls import UNUSABLE, check_database, client_of, close_client, example_of, place_of
 
 RedisLike: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
 
@@ -94,6 +94,7 @@ class OwnClients:
                 f"redis must be a URL such as '{example_of(url)}' (special characters of a "
                 "password percent-encoded); what was given is not"
             ) from None
+        check_database(url)
         self._url = url
         self._connect_timeout = connect_timeout
         self._name = name

@@ -101,6 +101,22 @@ def place_of(url: str) -> str:
     return f"{scheme}://{host}:{port}/{settings.get('db', 0)}"
 
 
+def check_database(url: str) -> None:
+    """Refuse a URL whose path is no number: redis-py would use database 0 without a word.
+
+    Raises:
+        ValueError: The message does not show the path, which may be a part of a password.
+    """
+    parts = urlsplit(url)
+    number = unquote(parts.path).replace("/", "")
+    if parts.scheme in PLAIN.values() and number and not number.isdecimal():
+        raise ValueError(
+            "redis must end with the number of a database, as 'redis://localhost:6379/0' does; "
+            "what follows the address is no number (a slash in a password is written as %2F; the "
+            "name of a fleet is its namespace)"
+        )
+
+
 def at_address(url: str, host: str, port: int) -> str:
     """Return a URL with another address.
 
