@@ -91,6 +91,7 @@ def test_one_answer_that_names_a_wait_opens_the_circuit(
     stage: Backstage, kind: Kind, status: int, field: str, opens: bool
 ) -> None:
     coordinator = stage.start(BreakerPolicy(throttle="open"))
+    told = len(stage.changes)
     stage.set(server.status(status, field))
     transport = kind.guarded(coordinator, kind.real_transport(), circuits=lambda _: "upstream")
     assert get(kind, transport, stage.upstream.url).status_code == status
@@ -98,6 +99,7 @@ def test_one_answer_that_names_a_wait_opens_the_circuit(
     if opens:
         eventually_sync(lambda: breaker.state is State.OPEN, within=PATIENCE)
         assert 120 - PATIENCE < breaker.retry_after < 121
+        eventually_sync(lambda: len(stage.changes) > told, within=PATIENCE)
         assert stage.changes[-1].reason.cause is Cause.THROTTLED
     else:
         stage.counts(breaker)

@@ -11,7 +11,7 @@ from .._core.failure_kinds import BODY, EVENT
 from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
 from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
-from .classify import is_rejection, label
+from .classify import label
 from .incidents import Incidents
 from .judge_chunk import JudgedEvents
 from .protocols import ResponseLike
@@ -30,6 +30,10 @@ class DecidedBy(Enum):
     FIRST_CHUNK = auto()
     FIRST_LINE = auto()  # of those that are judged
     END = auto()
+
+
+# As constants: to look a member up in its class takes longer.
+HEADERS, FIRST_CHUNK, FIRST_LINE, END = DecidedBy
 
 
 class HttpCall:
@@ -87,7 +91,7 @@ class HttpCall:
         self._closings = incidents.closings
         self._waiting = True
         self._upload: Any = None
-        self._decided_by = DecidedBy.END
+        self._decided_by = END
         self._events: JudgedEvents | None = None
         self.clock = stream_clock(permit)
         self.follows = False
@@ -153,14 +157,12 @@ class HttpCall:
     def _is_undecided(self, response: ResponseLike) -> bool:
         """Whether the body decides the outcome. It does not if the headers do not mean success."""
         permit = self._permit
-        if permit is None or not self._is_to_settle():
+        if permit is None or (self.clock is not None and not self._is_to_settle()):
             return False
         # Reading the body is up to the caller, and makes no slow call.
         permit.stop_clock()
         self._waiting = False
-        outcome = (
-            IGNORED if is_rejection(response) else self._settings.classify(self._request, response)
-        )
+        outcome = self._settings.classify(self._request, response)
         self.good = outcome is SUCCESS
         if permit.obeys_waits and outcome in (SUCCESS, ANSWERED):
             wait = seconds_until_reset(response.headers)
@@ -170,7 +172,7 @@ class HttpCall:
         self.served_on_trial = recovering and outcome is not FAILURE
         if self.good:
             self._decided_by = self._what_decides(response, permit)
-            if self._decided_by is not DecidedBy.HEADERS:
+            if self._decided_by is not HEADERS:
                 return True
         self._permit = self.clock = None
         if self.good:
@@ -189,21 +191,21 @@ class HttpCall:
         back. Clocks and a judge of events ask for more.
         """
         if response.status_code == 101 or response.is_closed:
-            return DecidedBy.HEADERS
+            return HEADERS
         clock, judge = self.clock, self._settings.judge_chunk
-        if permit.on_trial and clock is None and judge is None:
-            return DecidedBy.HEADERS
+        if clock is None and judge is None:
+            return HEADERS if permit.on_trial or _is_event_stream(response) else END
         events = _is_event_stream(response)
         if events and judge is not None and not _is_encoded(response):
             self._events = JudgedEvents(judge, self._request)
         if permit.on_trial and self._events is not None:
-            return DecidedBy.FIRST_LINE
+            return FIRST_LINE
         if not (permit.on_trial or events) or self._events is not None:
-            return DecidedBy.END
+            return END
         if clock is not None and clock.limits_gaps and not permit.on_trial:
-            return DecidedBy.END
+            return END
         awaits = clock is not None and clock.awaits_first_chunk
-        return DecidedBy.FIRST_CHUNK if awaits else DecidedBy.HEADERS
+        return FIRST_CHUNK if awaits else HEADERS
 
     def took(self, chunk: bytes) -> None:
         """Follow the body: a chunk has arrived."""
@@ -218,9 +220,9 @@ class HttpCall:
         """The outcome that a chunk means, or None if the call goes on."""
         events = self._events
         if events is None:
-            return SUCCESS if self._decided_by is DecidedBy.FIRST_CHUNK and chunk else None
+            return SUCCESS if self._decided_by is FIRST_CHUNK and chunk else None
         outcome = events.outcome(chunk)
-        if outcome is None and self._decided_by is DecidedBy.FIRST_LINE and events.lines:
+        if outcome is None and self._decided_by is FIRST_LINE and events.lines:
             return SUCCESS
         return outcome
 
@@ -294,7 +296,8 @@ class HttpCall:
 
 
 def _is_event_stream(response: ResponseLike) -> bool:
-    return _first_value(response, CONTENT_TYPE).partition(b";")[0].strip().lower() == EVENT_STREAM
+    kind = _first_value(response, CONTENT_TYPE)
+    return bool(kind) and kind.partition(b";")[0].strip().lower() == EVENT_STREAM
 
 
 def _is_encoded(response: ResponseLike) -> bool:

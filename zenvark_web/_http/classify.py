@@ -160,7 +160,8 @@ Classifier: TypeAlias = Callable[[Any, Any], Outcome]
 def safe(
     classify: Callable[[Any, Any], Outcome], report: Callable[[Exception], None]
 ) -> Classifier:
-    """A classifier that never raises. The default decides when the user's raises.
+    """A classifier that never raises. The default decides when the user's raises. The response of
+    a breaker further in is ignored, whatever the user's would say.
 
     Args:
         classify: The user's classifier.
@@ -171,6 +172,8 @@ def safe(
     name = getattr(classify, "__qualname__", type(classify).__qualname__)
 
     def classify_safely(request: Any, ended: HasStatus | Exception) -> Outcome:
+        if not isinstance(ended, Exception) and is_rejection(ended):
+            return IGNORED
         try:
             outcome = classify(request, ended)
             if outcome.__class__ is Outcome:
