@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from tests.alerts.proof import prove
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator, Outcome
 from zenvark_web.metrics import PrometheusMetrics
 
@@ -22,13 +24,15 @@ RULES = HERE.parents[1] / "examples/alerts.yml"
 
 
 def main() -> None:
-    """Check the rules, then run each case, then have a real scrape judged."""
+    """Check the rules, run each case and each scenario, then have a real scrape judged."""
     promtool = os.environ.get("PROMTOOL") or shutil.which("promtool")
     if promtool is None:
         sys.exit("promtool is missing: install Debian's package `prometheus`, or set PROMTOOL")
     subprocess.run([promtool, "check", "rules", RULES], check=True)
     for cases in sorted(HERE.glob("*.yml")):
         subprocess.run([promtool, "test", "rules", cases], check=True)
+    with TemporaryDirectory() as directory:
+        prove(promtool, RULES, Path(directory))
     for histograms in (True, False):
         scraped = asyncio.run(scrape(histograms=histograms))
         subprocess.run([promtool, "check", "metrics"], input=scraped, check=True)

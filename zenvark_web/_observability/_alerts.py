@@ -39,13 +39,20 @@ ALERTS = (
     Alert(
         name="CircuitOpen",
         severity="warning",
-        expr='min by (<id>, breaker_id) (zenvark_state{state="closed"}) == 0',
+        expr=(
+            "min by (<id>, breaker_id) (\n"
+            '  zenvark_state{state="closed"}\n'
+            "  unless ignoring (state, own_state)\n"
+            '  zenvark_own_state{own_state="closed"} == 0\n'
+            ") == 0"
+        ),
         lasts="1m",
         summary="The circuit {{ $labels.breaker_id }} has not been closed for a minute.",
         means=(
             'The upstream fails, and the fleet spares it. The alert tests for "not closed":'
             " between two attempts to recover, a circuit is half-open for a moment, and a "
-            "ramp is half-open as long as its schedule lasts."
+            "ramp is half-open as long as its schedule lasts. An instance that protects "
+            "itself does not count: see `InstanceProtectsItself`."
         ),
         look=(
             "`zenvark-web why NAME` shows the failures that opened the circuit, the "
@@ -101,11 +108,11 @@ ALERTS = (
         expr=(
             "max by (<id>, breaker_id) (zenvark_admitted_share) == 0\n"
             "and\n"
-            "max by (<id>, breaker_id) (max_over_time(zenvark_admitted_share[10m])) > 0 < 1"
+            "max by (<id>, breaker_id) (max_over_time(zenvark_admitted_share[3m])) > 0 < 1"
         ),
         summary="The circuit {{ $labels.breaker_id }} opened again while its load returned.",
         means=(
-            "A ramp was under way within the last ten minutes, and the circuit is open "
+            "A ramp was under way within the last three minutes, and the circuit is open "
             "again without having been closed: the upstream bears a part of the load, but "
             "not all of it."
         ),
@@ -152,11 +159,11 @@ ALERTS = (
     Alert(
         name="InstanceProtectsItself",
         severity="warning",
-        expr='min by (<id>, breaker_id) (zenvark_own_state{own_state="closed"}) == 0',
+        expr='min by (<id>, instance, breaker_id) (zenvark_own_state{own_state="closed"}) == 0',
         lasts="2m",
         summary=(
-            "An instance rejects calls of {{ $labels.breaker_id }} by its own verdict, "
-            "which the fleet does not share."
+            "{{ $labels.instance }} rejects calls of {{ $labels.breaker_id }} by its own "
+            "verdict, which the fleet does not share."
         ),
         means=(
             "The calls of one instance fail, and those of the others do not reach the "
@@ -284,7 +291,7 @@ ALERTS = (
     Alert(
         name="BackgroundErrors",
         severity="warning",
-        expr="sum by (<id>, error) (increase(zenvark_errors_total[10m])) > 0",
+        expr="sum by (<id>, error) (increase(zenvark_errors_total[5m])) > 0",
         lasts="10m",
         summary="Errors of class {{ $labels.error }} occur in the background again and again.",
         means=(
