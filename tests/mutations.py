@@ -704,6 +704,40 @@ MUTATIONS = (
         "tests/coordination/test_quorum.py::test_nor_do_slow_calls_in_flight",
     ),
     Mutation(
+        "quorum 6",
+        "an instance does not announce that it protects itself",
+        "_coordination/election.py",
+        "replace(self._me, protects=self._table.protections)",
+        "replace(self._me, protects=())",
+        "tests/cli/test_suspects.py::test_so_is_who_protects_itself_without_being_a_suspect",
+    ),
+    Mutation(
+        "quorum 7",
+        "one failed idle check of a leader opens a circuit with a quorum",
+        "_core/circuit.py",
+        "self._failed_checks < IDLE_CHECKS_WITH_QUORUM:",
+        "False:",
+        "tests/unit/test_quorum.py"
+        "::TestChecksOfABadLeader::test_idle_checks_must_fail_three_times_in_a_row",
+    ),
+    Mutation(
+        "quorum 7",
+        "nobody is asked for a second opinion",
+        "_core/circuit.py",
+        "        if self.jury is None or holder is None or not enough:\n",
+        "        if True:\n",
+        "tests/unit/test_quorum.py"
+        "::TestChecksOfABadLeader::test_another_instance_gives_a_second_opinion",
+    ),
+    Mutation(
+        "quorum 8",
+        "circuits open whatever they have in common",
+        "_core/common_cause.py",
+        "        if called < LEAST_CALLED or len(self._tripped) <= self._share * called:\n",
+        "        if True:\n",
+        "tests/unit/test_quorum.py::TestCommonCause::test_most_circuits_do_not_open",
+    ),
+    Mutation(
         "streams 1",
         "a call that a monitor has failed counts again when it ends",
         "_circuits/stream_clocks.py",
