@@ -759,17 +759,17 @@ MUTATIONS = (
     Mutation(
         "streams 2",
         "the clock of a stream runs on while its reader pauses",
-        "_http/call.py",
-        "        if clock is None or (clock.chunk() if chunk else clock.stop()):\n",
-        "        if clock is None or not clock.chunk():\n",
+        "_http/followed.py",
+        "        self._call.took(chunk)\n        return chunk\n\n\n",
+        "        self._call.took(chunk)\n        self._call.waits()\n        return chunk\n\n\n",
         "tests/http/test_stream_clocks.py::TestLimits::test_the_readers_pace_is_not_the_upstreams",
     ),
     Mutation(
         "streams 2",
         "the clock of a stream runs while the caller produces the request",
-        "_http/call.py",
-        "self._waiting and self._is_to_settle():\n            self._permit.pause_clock()",
-        "self._waiting:\n            self._permit.pause_clock()",
+        "_http/stream_call.py",
+        "        if self._waiting:\n            self._stop_clock()\n",
+        "",
         "tests/http/test_stream_clocks.py::test_the_callers_request_body_is_not_the_upstreams",
     ),
     Mutation(

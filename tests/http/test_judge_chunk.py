@@ -133,7 +133,7 @@ def test_first_outcome_applies(
         asked.append(line)
         return told
 
-    read(KINDS[0], coordinator, b"data: 1\n", b"data: 2\n", judge_chunk=first)
+    read(KINDS[0], coordinator, b"data: 1\ndata: 2\n", b"data: 3\n", judge_chunk=first)
     fleet.advance()
     assert counts(breaker) == expected
     assert asked == [b"1"]

@@ -24,13 +24,16 @@ async def models(exchange: Exchange) -> None:
     """Both providers: a stream of what they have to say."""
     await exchange.read_body()
     await exchange.send(*EVENT_STREAM)
-    chunks = _openai() if exchange.target.endswith("/chat/completions") else _anthropic()
+    chunks = (
+        openai_stream() if exchange.target.endswith("/chat/completions") else anthropic_stream()
+    )
     for chunk in chunks:
         await exchange.send_body(chunk)
     exchange.close()
 
 
-def _openai() -> Iterable[bytes]:
+def openai_stream() -> Iterable[bytes]:
+    """The chunks of an answer in the dialect of OpenAI."""
     for word in ("hel", "lo"):
         chunk = {
             "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -40,7 +43,8 @@ def _openai() -> Iterable[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-def _anthropic() -> Iterable[bytes]:
+def anthropic_stream() -> Iterable[bytes]:
+    """The chunks of an answer in the dialect of Anthropic."""
     message = {
         "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
         "stop_reason": None, "stop_sequence": None,

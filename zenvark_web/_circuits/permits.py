@@ -464,10 +464,9 @@ def stream_clock(permit: Permit) -> StreamClock | None:
     """The clock of a call that streams a response, or None if its policy has no limit. The clock
     records the call as a failure when it passes its limit."""
     local: LocalCircuit = permit._local  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    clocks = local.stream_clocks
-    if clocks is None:
+    if local.stream_clocks is None:
         return None
-    return StreamClock(clocks, local.look_by, partial(permit.record, FAILURE))
+    return StreamClock(local.stream_clocks, local.look_by, partial(permit.record, FAILURE))
 
 
 def permit_of(flow: Flow) -> Permit:

@@ -11,6 +11,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from .call import HttpCall
+from .followed import AsyncFollowedChunks, FollowedChunks
 from .watched import WatchedStream
 
 
@@ -20,9 +21,11 @@ class AsyncResponseBody(WatchedStream):
     def __aiter__(self) -> AsyncIterator[bytes]:
         chunks = self._stream.__aiter__()
         # The exact type first: `isinstance` with an abstract class is slow.
-        if type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator):
-            return _AsyncGeneratorReading(chunks, self._call)
-        return _AsyncReading(chunks, self._call)
+        generated = type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator)
+        if self._call.follows:
+            chunks = AsyncFollowedChunks(chunks, self._call)
+        reading = _AsyncGeneratorReading if generated else _AsyncReading
+        return reading(chunks, self._call)
 
     async def aclose(self) -> None:
         """Settle the call, then close the wrapped body."""
@@ -36,9 +39,11 @@ class SyncResponseBody(WatchedStream):
 
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._stream.__iter__()
-        if type(chunks) is GeneratorType or isinstance(chunks, Generator):
-            return _GeneratorReading(chunks, self._call)
-        return _Reading(chunks, self._call)
+        generated = type(chunks) is GeneratorType or isinstance(chunks, Generator)
+        if self._call.follows:
+            chunks = FollowedChunks(chunks, self._call)
+        reading = _GeneratorReading if generated else _Reading
+        return reading(chunks, self._call)
 
     def close(self) -> None:
         """Settle the call, then close the wrapped body."""
@@ -62,19 +67,16 @@ class _AsyncReading:
         return self
 
     async def __anext__(self) -> bytes:
-        call = self._call
-        if call.clock is not None:
-            call.clock.start()
         try:
             chunk: bytes = await self._chunks.__anext__()
         except StopAsyncIteration:
-            call.finished()
+            self._call.finished()
             raise
         except BaseException as error:
-            call.broke(error)
+            self._call.broke(error)
             raise
-        if call.follows:
-            call.took(chunk)
+        if self._call.recorder is not None:
+            self._call.recorder.add(chunk)
         return chunk
 
 
@@ -102,19 +104,16 @@ class _Reading:
         return self
 
     def __next__(self) -> bytes:
-        call = self._call
-        if call.clock is not None:
-            call.clock.start()
         try:
             chunk: bytes = self._chunks.__next__()
         except StopIteration:
-            call.finished()
+            self._call.finished()
             raise
         except BaseException as error:
-            call.broke(error)
+            self._call.broke(error)
             raise
-        if call.follows:
-            call.took(chunk)
+        if self._call.recorder is not None:
+            self._call.recorder.add(chunk)
         return chunk
 
 

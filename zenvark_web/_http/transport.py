@@ -24,7 +24,6 @@ from .api import (
     default_classify,
     is_route,
 )
-from .call import HttpCall
 from .circuit_names import by_host
 from .classify import DEFAULT, safe
 from .client import ClientAdapter
@@ -35,6 +34,7 @@ from .judge_chunk import JudgeChunk, checked_judge
 from .rejected_request import RejectedRequest
 from .resolver import CircuitResolver
 from .settings import ResolvedSettings, WhenOpen, check_classify, check_when_open
+from .stream_call import call_of
 from .trial_flows import TrialFlows
 from .wrapped_transport import WrappedTransport, check_transport
 
@@ -119,7 +119,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         if isinstance(admitted, CircuitOpenError):
             rejected = RejectedRequest(self._client, breaker, admitted, request)
             return await self._replace_async(rejected, settings)
-        call = HttpCall(admitted, settings, request, self._incidents)
+        call = call_of(admitted, settings, request, self._incidents)
         client = self._client
         if type(request.stream) is not client.bytes_stream:
             call.watch_upload(client.async_stream, client.async_upload)
@@ -146,7 +146,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         if isinstance(admitted, CircuitOpenError):
             rejected = RejectedRequest(self._client, breaker, admitted, request)
             return self._replace(rejected, settings)
-        call = HttpCall(admitted, settings, request, self._incidents)
+        call = call_of(admitted, settings, request, self._incidents)
         client = self._client
         if type(request.stream) is not client.bytes_stream:
             call.watch_upload(client.sync_stream, client.sync_upload)
