@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from asyncio import isfuture
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from functools import partial, wraps
 from inspect import isawaitable
+from math import inf
+from random import random, uniform
 from types import CoroutineType, TracebackType
 from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
 from weakref import ref
@@ -24,6 +27,7 @@ from ._circuits.permits import (
     permit_inside,
     permit_of,
 )
+from ._core._checks import check_number
 from ._core.awaitables import (
     explain,
     is_async,
@@ -301,6 +305,70 @@ class Breaker:
         if admission.state is State.OPEN and mode is None and not local.abandoned(now):
             raise local.reject(now, admission.retry_after(now))
 
+    async def ready(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - it returns by then
+        """Wait until the circuit lets calls pass, for workers that would rather wait than fail.
+
+            while await payments.ready(60):
+                try:
+                    return await payments.execute(pay, order)
+                except CircuitOpenError:
+                    pass  # others were faster: in a trial, or in a ramp
+
+        It takes no permit: the call may be rejected all the same. Those who wait look at the
+        circuit about once a second, each at moments of its own, so that they do not all return in
+        the moment in which it closes. A ramp lets a share of them pass at each step, as it does
+        with calls. In a trial, those return for whom this instance has a permit. To wait counts as
+        demand for an attempt to recover, and not as a rejected call.
+
+        Works in asyncio and trio. `ready_sync` is the same for synchronous code.
+
+        Args:
+            timeout: The maximum duration in seconds, above 0. None: no limit.
+
+        Returns:
+            Whether the circuit lets calls pass. False after the timeout.
+
+        Raises:
+            TypeError, ValueError: `timeout` is not usable.
+        """
+        _check_timeout(timeout)
+        from anyio import move_on_after, sleep  # comes with httpx and Starlette
+
+        draw = random()
+        with move_on_after(timeout):
+            while not self._lets_pass(draw):  # noqa: ASYNC110 - an event would belong to one loop
+                await sleep(_look())
+            return True
+        return False
+
+    def ready_sync(self, timeout: float | None = None) -> bool:
+        """`ready` for synchronous code: blocks the thread.
+
+        Raises:
+            TypeError, ValueError: `timeout` is not usable.
+        """
+        _check_timeout(timeout)
+        draw = random()
+        until = inf if timeout is None else time.monotonic() + timeout
+        while not self._lets_pass(draw):
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, _look()))
+        return True
+
+    def _lets_pass(self, draw: float) -> bool:
+        """Whether a caller that waits may try a call; if not, its demand is shown."""
+        local = self._local
+        now = local.monotonic()
+        admission = local.admission
+        if admission.lets_pass(now, draw):
+            return True
+        if admission.mode(now) is not Override.FORCE_OPEN and local.abandoned(now):
+            return True
+        local.show_demand(now)
+        return False
+
     def guard(self) -> Guard:
         """Protect a block: `async with breaker.guard():`, or `with breaker.guard():`.
 
@@ -460,6 +528,10 @@ class UnprotectedBreaker(Breaker):
         self._ask_again()
         return super()._admit(outer)
 
+    def _lets_pass(self, draw: float) -> bool:
+        self._ask_again()
+        return super()._lets_pass(draw)
+
     def require(self) -> None:
         self._ask_again()
         super().require()
@@ -491,6 +563,20 @@ def further(breaker: Breaker) -> Permit:
     the success of the trial, which is already recorded."""
     local = breaker._local  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return FurtherPermit(local, local.admission.generation, local.monotonic())
+
+
+LOOK = 0.5, 1.5
+"""Seconds between two looks of a caller that waits, at the least and at the most. They spread the
+calls of those who wait over a second, and report their demand as often as rejected calls would."""
+
+
+def _look() -> float:
+    return uniform(*LOOK)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None:
+        check_number("timeout", timeout, above=0, unit="seconds")
 
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})

@@ -29,7 +29,7 @@ async def test_tasks_that_meet_an_open_circuit_go_back_into_the_queue(
     from celery.exceptions import TimeoutError as NoResultYet
 
     async with Upstream() as upstream:
-        [recipe] = blocks(ROOT / "docs" / "workers.md")
+        recipe, _waiting = blocks(ROOT / "docs" / "workers.md")
         url = upstream.url
         text = recipe.text.replace("redis://localhost:6379", fresh_server.url)
         (tmp_path / "shop_tasks.py").write_text(text.replace("https://api.example.com", url))

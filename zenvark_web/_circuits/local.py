@@ -394,6 +394,11 @@ class LocalCircuit:
         self.forced += forced
         self._want(now)
 
+    def show_demand(self, now: float) -> None:
+        """Show demand for an attempt to recover, as a rejected call does, from any thread: a caller
+        waits until the circuit lets calls pass."""
+        self.handover.hand_over(now >= self._report_at, self._want, now)
+
     def pass_uncounted(self, now: float) -> None:
         """Count a call that only an override lets pass: it shows demand as a rejected one does."""
         self.handover.hand_over(now >= self._report_at, self._pass_uncounted, now)

@@ -208,10 +208,30 @@ class Admission:
             return self.elapsed(now) >= self._ascent.ramp.length
         return self.state is State.HALF_OPEN or now >= self._retry_at
 
+    def can_take(self, now: float) -> bool:
+        """Whether there is an unused trial permit."""
+        trial = self._trial
+        return trial is not None and trial.unused > 0 and now < trial.until
+
+    def lets_pass(self, now: float, draw: float) -> bool:
+        """Whether a caller that waits may try a call.
+
+        Args:
+            now: Monotonic seconds.
+            draw: A number of the caller's from 0 to 1, by which a ramp lets a share of those who
+                wait pass at each of its steps, and not all of them at the first.
+        """
+        if self.plain is not None:
+            return True
+        mode = self.mode(now)
+        if mode is not None:
+            return mode is not Override.FORCE_OPEN
+        return self.can_take(now) or draw < self.share(now)
+
     def take(self, now: float) -> bool:
         """Take a trial permit, if there is an unused one."""
         trial = self._trial
-        if trial is None or not trial.unused or now >= trial.until:
+        if trial is None or not self.can_take(now):
             return False
         trial.unused -= 1
         trial.held += 1
