@@ -54,9 +54,11 @@ if TYPE_CHECKING:
         LastGoodResponse,
         OtherUpstream,
         RequestSettings,
+        Scoped,
         by_header,
         by_host,
         default_classify,
+        key_name,
     )
     from .metrics import PrometheusMetrics
 
@@ -111,6 +113,7 @@ __all__ = [
     "ResultsLostError",
     "Role",
     "RoutingError",
+    "Scoped",
     "State",
     "StateChange",
     "StopError",
@@ -125,6 +128,7 @@ __all__ = [
     "by_header",
     "by_host",
     "default_classify",
+    "key_name",
 ]
 
 _CORE = (

@@ -20,6 +20,7 @@ from ._http.fallbacks import FixedResponse, OtherUpstream
 from ._http.health_check import UrlHealthCheck
 from ._http.last_good import LastGoodResponse
 from ._http.problem import BreakerStatus
+from ._http.scoped import Scoped, key_name
 from ._http.transport import GuardedTransport
 
 try:
@@ -39,9 +40,11 @@ __all__ = [
     "LastGoodResponse",
     "OtherUpstream",
     "RequestSettings",
+    "Scoped",
     "by_header",
     "by_host",
     "default_classify",
+    "key_name",
 ]
 
 

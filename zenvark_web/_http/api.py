@@ -14,6 +14,7 @@ from .classify import DEFAULT
 from .fallbacks import Fallbacks, OtherUpstream
 from .judge_chunk import JudgeChunk, check_judge_chunk
 from .protocols import HasStatus, RequestLike, ResponseLike
+from .scoped import Scoped
 from .settings import WhenOpen, check_classify, check_when_open
 
 RequestT = TypeVar("RequestT", bound=RequestLike)
@@ -70,8 +71,8 @@ def is_route(target: object) -> TypeGuard[AnyRoute]:
 
 Circuits: TypeAlias = (
     Mapping[str, str]
-    | Mapping[str, str | CircuitRoute[RequestT, ResponseT, ErrorT]]
-    | Callable[[RequestT], str | CircuitRoute[RequestT, ResponseT, ErrorT] | None]
+    | Mapping[str, str | CircuitRoute[RequestT, ResponseT, ErrorT] | Scoped]
+    | Callable[[RequestT], str | CircuitRoute[RequestT, ResponseT, ErrorT] | Scoped | None]
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,7 @@ from ..exceptions import RoutingError
 from .api import AnyRoute, is_route
 from .client import ClientAdapter
 from .messages import described, redacted
+from .scoped import Scoped, ScopedBreaker
 from .settings import KEYS, ResolvedSettings
 from .url_patterns import UrlPatterns
 
@@ -54,7 +56,7 @@ class CircuitResolver:
             raise TypeError(f"circuits must be a mapping or a function, not {circuits!r}")
         by_pattern = cast(Mapping[str, str | AnyRoute], circuits)
         for pattern, target in by_pattern.items():
-            if not is_route(target):
+            if not (is_route(target) or isinstance(target, Scoped)):
                 check_name(f"circuits[{redacted(str(pattern))!r}]", target)
         patterns = UrlPatterns(by_pattern, client.module.URL)
         return lambda request: patterns(request.url)
@@ -86,14 +88,27 @@ class CircuitResolver:
         settings = cast(Mapping[str, Any], own)
         target = settings["name"] if "name" in settings else self._find(request)
         resolved = None if target is False else self._resolve_target(target)
-        return resolved and (resolved[0], self._overridden(resolved[1], request, settings))
+        if resolved is None:
+            return None
+        breaker, applied = resolved[0], self._overridden(resolved[1], request, settings)
+        if isinstance(breaker, ScopedBreaker) and "classify" in settings:
+            applied = replace(applied, classify=breaker.noting(applied.classify))
+        return breaker, applied
 
     def _resolve_target(self, target: Any) -> tuple[Breaker, ResolvedSettings] | None:
         if target is None:
             return None
+        if isinstance(target, Scoped):
+            return self._resolve_scoped(target)
         if is_route(target):
             return self._coordinator.breaker(target.name), self._settings_of(target)
         return self._coordinator.breaker(target), self._settings
+
+    def _resolve_scoped(self, target: Scoped) -> tuple[Breaker, ResolvedSettings]:
+        breaker_of = self._coordinator.breaker
+        statuses = target.key_statuses
+        breaker = ScopedBreaker(breaker_of(target.provider), breaker_of(target.key), statuses)
+        return breaker, replace(self._settings, classify=breaker.noting(self._settings.classify))
 
     def _settings_of(self, route: AnyRoute) -> ResolvedSettings:
         resolved = self._by_route.get(route)

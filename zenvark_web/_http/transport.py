@@ -70,7 +70,8 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             circuits: The circuit of a request: a mapping from URL patterns (hosts with `*`,
                 optionally with a scheme, a port and a path prefix) to names, or a function that
                 returns a name, or None for a request without protection. A `CircuitRoute` in
-                place of a name has settings of its own. A single request overrides this by
+                place of a name has settings of its own, and a `Scoped` names the circuits of a
+                provider and of a key. A single request overrides this by
                 `extensions={"breaker": name or None or RequestSettings(...)}`.
             classify: Returns the outcome of an exchange.
             fallback: Makes the response while the circuit is open, sync or async: a response,

@@ -20,6 +20,7 @@ from .._runtime import forks
 from ..breaker import Breaker, Permit, admit, further
 from ..exceptions import CircuitOpenError
 from .client import ClientAdapter
+from .scoped import ScopedBreaker
 
 GENERATORS = (AsyncGeneratorType, GeneratorType)
 
@@ -43,9 +44,12 @@ class TrialFlows:
     def admit(self, breaker: Breaker, request: Any) -> Permit | CircuitOpenError:
         """The permit to send a request, or the error of its rejection."""
         # The cheap check first: there is a flow only while a circuit recovers.
+        if not self._some:
+            return admit(breaker)
+        if isinstance(breaker, ScopedBreaker):
+            return breaker.admit_each(lambda part: self.admit(part, request))
         if (
-            self._some
-            and breaker.verdict is State.HALF_OPEN
+            breaker.verdict is State.HALF_OPEN
             and breaker.state is not State.OPEN  # no operator holds it open
             and self._goes_on(breaker, request)
         ):
@@ -54,6 +58,10 @@ class TrialFlows:
 
     def served(self, breaker: Breaker, request: Any) -> None:
         """Remember the flow of a request that was served on trial."""
+        if isinstance(breaker, ScopedBreaker):
+            for part in breaker.parts:
+                self.served(part, request)
+            return
         flow = self._flow(request)
         step = breaker.generation, _step(request)
         with self._lock:
