@@ -68,6 +68,9 @@ async def test_an_attempt_now(coordinator: Coordinator) -> None:
             return coordinator.breaker("payments").state == "closed"
 
         await eventually(recovers)  # instead of in ten minutes
+        refused = await post(client, "probe", LIFT)
+        assert refused.status_code == 409
+        assert "the circuit is not open" in refused.json()["detail"]
 
 
 async def test_conflict(alone: Coordinator) -> None:
