@@ -57,14 +57,25 @@ def stems_from(error: BaseException, others: Sequence[BaseException]) -> bool:
     return False
 
 
+def made_by_breaker(response: object) -> bool:
+    """Return whether a breaker made a response, or a fallback in its place."""
+    try:
+        extensions: object = getattr(response, "extensions", None)
+        known = isinstance(extensions, Mapping)
+        status: Any = cast(Any, extensions).get(EXTENSION) if known else None
+        return isinstance(status.name, str) and hasattr(status, "retry_after")
+    except Exception:  # somebody else's extension of that name, or a property that raises
+        return False
+
+
 def told_by(response: object) -> CircuitOpenError | None:
     """Return the rejection of a response that a breaker made, or a fallback in its place."""
     try:
         extensions: object = getattr(response, "extensions", None)
         known = isinstance(extensions, Mapping)
         status: Any = cast(Any, extensions).get(EXTENSION) if known else None
-        if status is None:
-            return None
+        if status is None or getattr(status, "status_code", None) or getattr(status, "error", None):
+            return None  # a call that was made, and failed
         forced = getattr(status, "forced", False) is True
         return CircuitOpenError(status.name, float(status.retry_after), forced)
     except Exception:  # somebody else's extension of that name, or a property that raises

@@ -2,6 +2,7 @@
 
     ZenvarkError
     ├── CircuitOpenError       a circuit rejected the call
+    ├── BodySentError          a failed request cannot be sent to another upstream
     ├── BackendError           Redis cannot be reached, or sent an unusable reply
     ├── FencedError            a leader tried to write after its lease had expired
     ├── MalformedEntryError    a shared stream contains an unreadable entry
@@ -19,7 +20,8 @@
     ├── MetricsError           a metrics recorder raised
     └── StopError              a task or thread did not end with the coordinator
 
-Only `CircuitOpenError` is raised by calls. `Coordinator.override` and `probe` raise `BackendError`,
+Only `CircuitOpenError` is raised by calls, and `BodySentError` by those with a fallback for failed
+ones. `Coordinator.override` and `probe` raise `BackendError`,
 `OverrideConflictError` and `OverrideLimitError` to the operator. All others occur in the background
 and go to `on_error`, the `zenvark_web` logger and a counter. `ClassifierError` to `StopError` are
 about code that users pass in; its exception is their `__cause__`.
@@ -110,6 +112,29 @@ class CircuitOpenError(ZenvarkError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args  # without the request, which a client adds to its own
+
+
+class BodySentError(ZenvarkError):
+    """A call failed after its request's body was sent, which cannot be sent to another upstream.
+
+    The body was produced while it was sent (a generator, a file). Pass it as bytes, or leave
+    `"failed"` and `"throttled"` out of the fallback's `on`. The failure is the `__cause__`, if it
+    was an exception.
+
+    Args:
+        name: The circuit's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a call of circuit {name!r} failed after the body of its request was sent, which was "
+            "produced on the way and cannot be sent to another upstream: pass the body as bytes",
+            circuit=name,
+        )
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,)
 
 
 class BackendError(ZenvarkError):

@@ -13,10 +13,12 @@ from ._core.states import State
 from ._http import api
 from ._http.answer import Answer
 from ._http.api import default_classify
+from ._http.call_failed import CallFailedError
+from ._http.chain import Chain, Upstream
 from ._http.circuit_names import by_header, by_host
 from ._http.classify import HttpClassifier
 from ._http.client import ClientAdapter, missing
-from ._http.fallbacks import FixedResponse, OtherUpstream
+from ._http.fallbacks import Fallback, FixedResponse, OtherUpstream
 from ._http.health_check import UrlHealthCheck
 from ._http.last_good import LastGoodResponse
 from ._http.problem import BreakerStatus
@@ -30,10 +32,14 @@ except ModuleNotFoundError as _error:
 
 __all__ = [
     "Answer",
+    "BodySentError",
     "BreakerStatus",
     "BreakerTransport",
+    "CallFailedError",
+    "Chain",
     "CircuitOpenError",
     "CircuitRoute",
+    "Fallback",
     "FixedResponse",
     "HttpClassifier",
     "HttpHealthCheck",
@@ -41,6 +47,7 @@ __all__ = [
     "OtherUpstream",
     "RequestSettings",
     "Scoped",
+    "Upstream",
     "by_header",
     "by_host",
     "default_classify",
@@ -78,6 +85,16 @@ class CircuitOpenError(exceptions.CircuitOpenError, httpx.TransportError):
     def state(self) -> State:
         """The circuit's state when the request was rejected."""
         return self.args[2] if len(self.args) > 2 else State.OPEN
+
+
+class BodySentError(exceptions.BodySentError, httpx.TransportError):
+    """A call failed after its request's body was sent, which cannot be sent to another upstream.
+
+    Args:
+        name: The circuit's name.
+    """
+
+    _request = None  # the client sets `request`
 
 
 class CircuitRoute(api.CircuitRoute[httpx.Request, httpx.Response, CircuitOpenError]):
@@ -119,7 +136,7 @@ class BreakerTransport(
     transport.
     """
 
-    _client = ClientAdapter(httpx, CircuitOpenError)
+    _client = ClientAdapter(httpx, CircuitOpenError, BodySentError)
 
 
 class HttpHealthCheck(UrlHealthCheck):

@@ -186,6 +186,8 @@ def test_fallbacks_by_circuit(kind: Kind, coordinator: Coordinator) -> None:
         (LastGoodResponse, {"max_entries": 0}, ValueError),
         (LastGoodResponse, {"max_bytes": 1.5}, TypeError),
         (LastGoodResponse, {"max_age": 0}, ValueError),
+        (LastGoodResponse, {"key": "x-tenant"}, TypeError),
+        (LastGoodResponse, {"key": lambda _: "x", "per_credential": True}, ValueError),
     ],
 )
 def test_bad_settings_are_refused(make: Any, arguments: Any, error: type[Exception]) -> None:
@@ -447,6 +449,35 @@ class TestLastGoodResponse:
         assert get(kind, transport, headers={"Accept-Language": "de"}).text == "x"
         assert get(kind, transport, headers={"Accept-Language": "fr"}).status_code == 503
         assert get(kind, transport).status_code == 503
+
+    def test_a_key_says_for_whom_private_data_is(
+        self, stage: Backstage, kind: Kind, coordinator: Coordinator
+    ) -> None:
+        def tenant(request: Any) -> str | None:
+            found: str | None = request.headers["x-for"]
+            return None if found == "nobody" else found
+
+        def answer(request: Any) -> Any:
+            name = request.headers.get("x-for", "")
+            return kind.library.Response(200, text=name, headers={"Cache-Control": "private"})
+
+        transport = kind.guarded(
+            coordinator, mock(kind, answer), fallback=LastGoodResponse(key=tenant)
+        )
+        for name in ("ann", "bob", "nobody"):
+            get(kind, transport, headers={"X-For": name, "Authorization": "Bearer 1"})
+        errors = len(stage.errors)
+        assert get(kind, transport).status_code == 200  # the key fails, and the call does not
+        eventually_sync(lambda: len(stage.errors) > errors, within=PATIENCE)
+        assert "key of LastGoodResponse failed" in str(stage.errors[errors])
+        opened(coordinator.breaker(NAME))
+        with pytest.raises(KeyError):
+            get(kind, transport)
+        for name, status in (("ann", 200), ("bob", 200), ("eve", 503), ("nobody", 503)):
+            headers = {"X-For": name, "Authorization": "Bearer 2"}
+            response = get(kind, transport, headers=headers)
+            assert response.status_code == status
+            assert status == 503 or response.text == name
 
     def test_too_old_is_not_good_any_more(self, coordinator: Coordinator) -> None:
         kind = KINDS[0]

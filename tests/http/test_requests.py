@@ -20,17 +20,25 @@ import zenvark_web
 from tests.helpers.waiting import PATIENCE, eventually_sync
 from zenvark_web import (
     BreakerPolicy,
+    Chain,
     CircuitRoute,
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    Fallback,
     FixedResponse,
     LastGoodResponse,
     OtherUpstream,
     Outcome,
     State,
 )
-from zenvark_web.requests import BreakerAdapter, CircuitOpenError, default_classify
+from zenvark_web import Upstream as NextUpstream
+from zenvark_web.requests import (
+    BodySentError,
+    BreakerAdapter,
+    CircuitOpenError,
+    default_classify,
+)
 
 BRISK = BreakerPolicy(strategy=ConsecutiveFailures(1), backoff=ConstantBackoff(60))
 PATIENT = BreakerPolicy(strategy=ConsecutiveFailures(1_000))
@@ -362,6 +370,31 @@ def test_another_upstream(start: Callable[..., Coordinator], upstream: Upstream)
         [(path, headers)] = upstream.seen
         assert path == "/v2/ok?a=1"
         assert headers["Host"] == upstream.circuit
+    counted(coordinator, "other", 1)
+
+
+def test_a_chain(start: Callable[..., Coordinator], upstream: Upstream) -> None:
+    coordinator = start()
+    chain = Chain(
+        NextUpstream("http://127.0.0.1:1"),
+        NextUpstream(f"{upstream.url}/v2", headers={"X-Api-Key": "second"}, circuit="other"),
+    )
+    fallback = Fallback(chain, on=("open", "failed"))
+    with session_of(coordinator, fallback=fallback) as session:
+        response = session.post(
+            "http://first.example:1/ok?a=1&key=first",
+            data=b"twice",
+            headers={"Authorization": "Bearer first", "X-Api-Key": "first", "X-Trace": "t"},
+        )
+        assert (response.status_code, response.content) == (200, BODY)
+        [(path, headers)] = upstream.seen
+        assert (path, upstream.bodies) == ("/v2/ok?a=1", [b"twice"])
+        sent = {name.lower(): value for name, value in headers.items()}
+        assert (sent["x-api-key"], sent["x-trace"]) == ("second", "t")
+        assert "first" not in " ".join(sent.values())
+        with pytest.raises(requests.RequestException, match="pass the body as bytes") as raised:
+            session.post(f"{upstream.url}/broken", data=iter([b"once"]))
+        assert isinstance(raised.value, BodySentError)
     counted(coordinator, "other", 1)
 
 

@@ -10,8 +10,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeGuard, TypeV
 from .._core._checks import check_name
 from .._core.states import Outcome
 from .answer import Answer, Payload
+from .chain import Chain
 from .classify import DEFAULT
-from .fallbacks import Fallbacks, OtherUpstream
+from .fallbacks import Fallback, Fallbacks, OtherUpstream
 from .judge_chunk import JudgeChunk, check_judge_chunk
 from .protocols import HasStatus, RequestLike, ResponseLike
 from .scoped import Scoped
@@ -26,7 +27,9 @@ FallbackResult: TypeAlias = ResponseT | Answer | Payload | None
 FallbackFunction: TypeAlias = Callable[
     [RequestT, ErrorT], FallbackResult[ResponseT] | Awaitable[FallbackResult[ResponseT]]
 ]
-Fallback: TypeAlias = FallbackFunction[RequestT, ErrorT, ResponseT] | OtherUpstream
+AnyFallback: TypeAlias = (
+    FallbackFunction[RequestT, ErrorT, ResponseT] | OtherUpstream | Chain | Fallback
+)
 
 
 # Compared by identity, since it is a weak key of resolved settings.
@@ -43,7 +46,7 @@ class CircuitRoute(Generic[RequestT, ResponseT, ErrorT]):
     _: KW_ONLY
     classify: ClassifyExchange[RequestT, ResponseT] | None = None
     """Returns the outcome of an exchange. None: the transport's."""
-    fallback: Fallback[RequestT, ErrorT, ResponseT] | None = None
+    fallback: AnyFallback[RequestT, ErrorT, ResponseT] | None = None
     """Makes the response while the circuit is open. None: the transport's."""
     when_open: WhenOpen | None = None
     """`"respond"` or `"raise"`. None: the transport's."""
@@ -84,8 +87,8 @@ class RequestSettings(TypedDict, Generic[RequestT, ResponseT, ErrorT], total=Fal
     classify: ClassifyExchange[RequestT, ResponseT]
     """Returns the outcome."""
     fallback: (
-        Fallback[RequestT, ErrorT, ResponseT]
-        | Mapping[str, Fallback[RequestT, ErrorT, ResponseT]]
+        AnyFallback[RequestT, ErrorT, ResponseT]
+        | Mapping[str, AnyFallback[RequestT, ErrorT, ResponseT]]
         | None
     )
     """Makes the response while the circuit is open. None: no fallback."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -11,9 +13,15 @@ from .._rejections import rejection_in
 from ..breaker import Breaker, Permit
 from .classify import label
 from .incidents import Incidents
+from .misses import FAILED, NONE, THROTTLED
 from .protocols import ResponseLike
 from .recorder import BodyRecorder
-from .retry_after import RETRY_AFTER_STATUSES, seconds_to_wait, seconds_until_reset
+from .retry_after import (
+    RETRY_AFTER_STATUSES,
+    THROTTLED_STATUSES,
+    seconds_to_wait,
+    seconds_until_reset,
+)
 from .settings import ResolvedSettings
 
 CONTENT_TYPE, EVENT_STREAM = b"content-type", b"text/event-stream"
@@ -32,6 +40,7 @@ class HttpCall:
 
     Attributes:
         good: Whether the headers mean success.
+        misses: In which ways the call failed before the caller had anything of it.
         served_on_trial: Whether it is a trial call, or a call in a ramp, whose headers do not mean
             failure.
         recorder: Records the body, if a fallback needs it later.
@@ -49,6 +58,7 @@ class HttpCall:
         "_upload",
         "_waiting",
         "good",
+        "misses",
         "recorder",
         "served_on_trial",
         "upload_error",
@@ -72,9 +82,19 @@ class HttpCall:
         self._waiting = True
         self._upload: Any = None
         self.good = False
+        self.misses = NONE
         self.served_on_trial = False
         self.recorder: BodyRecorder | None = None
         self.upload_error: BaseException | None = None
+
+    @contextmanager
+    def broken_by_cancellation(self) -> Generator[None]:
+        """Give the permit back if the caller ends before the call begins."""
+        try:
+            yield
+        except BaseException as error:
+            self.broke(error)
+            raise
 
     def watch_upload(self, stream: type[Any], watching: type[Any]) -> None:
         """Watch a request body that the caller produces while it is sent. Bodies in memory need no
@@ -127,6 +147,7 @@ class HttpCall:
         """Whether the body decides the outcome. It does not if the headers do not mean success."""
         permit = self._permit
         if permit is None:
+            self._note_late_failure(response)
             return False
         # Reading the body is up to the caller, and makes no slow call.
         permit.stop_clock()
@@ -145,10 +166,22 @@ class HttpCall:
         if self.good:
             permit.record(outcome)
         else:
-            asks = outcome is FAILURE and response.status_code in RETRY_AFTER_STATUSES
-            wait = seconds_to_wait(response.headers) if asks else None
+            wait = self._failed(response) if outcome is FAILURE else None
             permit.record(outcome, label(response), retry_after=wait)
         return False
+
+    def _failed(self, response: ResponseLike) -> float | None:
+        """Note how a call failed by its status, and return the wait that its upstream names."""
+        status = response.status_code
+        wait = seconds_to_wait(response.headers) if status in RETRY_AFTER_STATUSES else None
+        is_throttled = status in THROTTLED_STATUSES or wait is not None
+        self.misses = THROTTLED if is_throttled else FAILED
+        return wait
+
+    @property
+    def body_is_gone(self) -> bool:
+        """Whether the request's body cannot be sent again."""
+        return self._upload is not None and self._upload.begun
 
     def _is_open_to_the_end(self, response: ResponseLike, permit: Permit) -> bool:
         """Whether the body of a good response decides.
@@ -187,10 +220,13 @@ class HttpCall:
     def broke(self, error: BaseException) -> None:
         """Settle: an exception ended the call, or the reading of its body."""
         permit, self._permit = self._permit, None
+        is_callers = self._closings != self._incidents.closings or self.upload_error is not None
         if permit is None:
+            if self._waiting and not is_callers and isinstance(error, Exception):
+                self._note_late_failure(error)
             return
-        if self._closings != self._incidents.closings or self.upload_error is not None:
-            permit.record(IGNORED)  # caused by the caller
+        if is_callers:
+            permit.record(IGNORED)
         elif isinstance(error, Exception):
             told = label(error) if self._waiting else label(error) + BODY
             permit.record(self._outcome(error), told)
@@ -201,9 +237,21 @@ class HttpCall:
         if rejection_in(error) is not None:
             return IGNORED
         outcome = self._settings.classify(self._request, error)
-        if outcome is FAILURE and not self._incidents.is_news(error):
-            return IGNORED
+        if outcome is FAILURE:
+            self.misses = FAILED
+            if not self._incidents.is_news(error):
+                return IGNORED
         return outcome
+
+    def _note_late_failure(self, ended: Any) -> None:
+        """Note how a call ended that a clock has settled as a failure, for a fallback."""
+        if not self._settings.fallbacks.covers_failures:
+            return
+        if self._settings.classify(self._request, ended) is FAILURE:
+            if isinstance(ended, Exception):
+                self.misses = FAILED
+            else:
+                self._failed(ended)
 
 
 def is_event_stream(response: ResponseLike) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
 
 from .._core.states import ANSWERED, FAILURE, IGNORED, SUCCESS, Outcome
-from .._rejections import EXTENSION, leaves_that_count, told_by
+from .._rejections import EXTENSION, leaves_that_count, made_by_breaker
 from ..exceptions import ClassifierError
 from .errors import goaway_in, is_graceful, is_local_limit, label_of
 from .messages import described
@@ -203,7 +203,7 @@ def _readable(items: Collection[object]) -> str:
 def is_rejection(response: object) -> bool:
     """Whether an inner breaker, or its fallback, made this response."""
     extensions: Any = getattr(response, "extensions", None)
-    return bool(extensions) and EXTENSION in extensions and told_by(response) is not None
+    return bool(extensions) and EXTENSION in extensions and made_by_breaker(response)
 
 
 def _kinds_of(error: BaseException) -> Iterator[ErrorKind]:

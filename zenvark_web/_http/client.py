@@ -17,12 +17,14 @@ class ClientAdapter:
     Args:
         module: `httpx` or `httpx2`.
         open_error: The `CircuitOpenError` for this library.
+        body_error: The `BodySentError` for this library.
     """
 
     __slots__ = (
         "async_body",
         "async_stream",
         "async_upload",
+        "body_error",
         "bytes_stream",
         "clients",
         "module",
@@ -32,8 +34,9 @@ class ClientAdapter:
         "sync_upload",
     )
 
-    def __init__(self, module: Any, open_error: type[Any]) -> None:
+    def __init__(self, module: Any, open_error: type[Any], body_error: type[Any]) -> None:
         self.module = module
+        self.body_error = body_error
         self.open_error = open_error
         self.async_stream: type[Any] = module.AsyncByteStream
         self.sync_stream: type[Any] = module.SyncByteStream

@@ -1,25 +1,23 @@
-"""Responses in place of the 503 of an open circuit."""
+"""Responses in place of those of open circuits, and of failed calls."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias, cast
 
 from .._core._checks import check_call
 from .._core.patterns import NamePatterns
-from ..exceptions import CircuitOpenError
+from ..exceptions import CallbackError, CircuitOpenError
 from .answer import Answer, Payload
+from .chain import Chain, checked_transport, checked_url, classifies, readdressed
 from .last_good import LastGoodResponse
-from .messages import redacted
+from .messages import described
+from .misses import OPEN, Miss
 from .recorder import BodyRecorder
 
 FallbackFunction: TypeAlias = Callable[[Any, Any], Any]
 """A function of the request and the error, sync or async. It returns a response, or None for the
 default."""
-
-OF_ONE_HOST = frozenset({"breaker", "sni_hostname", "target"})
-"""Extensions of a request that apply to its own host only."""
 
 OF_ANY_CIRCUIT = frozenset({"when_open"})
 """Settings of a request, or of its route, that apply to another circuit as well."""
@@ -81,20 +79,8 @@ class OtherUpstream:
     """
 
     def __init__(self, url: str, transport: Any = None) -> None:
-        if not isinstance(url, str):
-            raise TypeError(f"url must be a string, not {url!r}")
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url, re.IGNORECASE):
-            raise ValueError(
-                f"url must be one such as 'https://eu.example.com', not {redacted(url)!r}"
-            )
-        if isinstance(transport, type) or not (
-            transport is None
-            or hasattr(transport, "handle_async_request")
-            or hasattr(transport, "handle_request")
-        ):
-            raise TypeError(f"transport must be a transport, not {transport!r}")
-        self._url = url
-        self.transport: Any = transport
+        self._url = checked_url(url)
+        self.transport: Any = checked_transport(transport)
 
     def __repr__(self) -> str:
         return f"OtherUpstream({self._url!r})"
@@ -106,27 +92,71 @@ class OtherUpstream:
             request: The request to the first one.
             overrides: The settings of the request and of its route.
         """
-        url = type(request.url)(self._url)
-        path = url.raw_path.rstrip(b"/") + request.url.raw_path
-        url = url.copy_with(raw_path=path)
-        extensions = {
-            name: value for name, value in request.extensions.items() if name not in OF_ONE_HOST
-        }
+        made = readdressed(request, self._url)
         kept = {name: value for name, value in overrides.items() if name in OF_ANY_CIRCUIT}
         own = request.extensions.get("breaker")
-        if isinstance(own, Mapping) and "classify" in own:
+        if classifies(own):
             kept["classify"] = own["classify"]
         # Without a fallback: two upstreams could send a request to each other endlessly.
-        extensions["breaker"] = {**kept, "fallback": None}
-        headers = request.headers.copy()
-        # The client has set it for the first upstream.
-        headers["Host"] = url.netloc.decode("ascii")
-        return type(request)(
-            request.method, url, headers=headers, stream=request.stream, extensions=extensions
+        made.extensions["breaker"] = {**kept, "fallback": None}
+        return made
+
+
+Make: TypeAlias = FallbackFunction | OtherUpstream | Chain
+"""What makes a response."""
+
+MISSES: frozenset[Miss] = frozenset({"open", "failed", "throttled"})
+
+
+class Fallback:
+    """A fallback, with the calls that it replaces.
+
+        BreakerTransport(
+            coordinator, fallback=Fallback(LastGoodResponse(), on=("open", "failed"))
         )
 
+    A failed call counts for its circuit all the same. It is replaced as long as nothing of it has
+    reached the caller: its response is closed, and `extensions["breaker"]` of the replacement has
+    its `error` or `status_code`. A function receives a `CallFailedError` for it, and may return
+    None to have the caller receive what the call has led to.
 
-AnyFallback: TypeAlias = FallbackFunction | OtherUpstream
+    Args:
+        make: Makes the response: a function of the request and the error, `FixedResponse`,
+            `LastGoodResponse`, `OtherUpstream` or `Chain`.
+        on: The calls that it replaces: `"open"` for those that an open circuit rejects, `"failed"`
+            for all that fail (a status or an error that `classify` calls a failure), `"throttled"`
+            for those that fail with 429 or 529, or with 503 and a wait.
+
+    Raises:
+        TypeError, ValueError: A setting is not usable.
+    """
+
+    def __init__(self, make: Make, *, on: Collection[Miss] = OPEN) -> None:
+        _check("make", make)
+        if isinstance(on, str) or not isinstance(on, Collection):
+            raise TypeError(f"on must be a collection such as ('open', 'failed'), not {on!r}")
+        if not on or not MISSES.issuperset(on):
+            raise ValueError(f"on must hold some of {', '.join(sorted(MISSES))}, not {on!r}")
+        self.make = make
+        self.on: frozenset[Miss] = frozenset(on)
+
+    def __repr__(self) -> str:
+        return f"Fallback({self.make!r}, on={tuple(sorted(self.on))})"
+
+    @property
+    def transports(self) -> list[Any]:
+        """The transports of other upstreams."""
+        upstreams: list[Any] = [self.make] if isinstance(self.make, OtherUpstream) else []
+        if isinstance(self.make, Chain):
+            upstreams += self.make.upstreams
+        return [each.transport for each in upstreams if each.transport is not None]
+
+    def covers(self, misses: frozenset[Miss]) -> bool:
+        """Whether it replaces a call."""
+        return not self.on.isdisjoint(misses)
+
+
+AnyFallback: TypeAlias = Make | Fallback
 
 
 class Fallbacks:
@@ -134,18 +164,21 @@ class Fallbacks:
 
     Args:
         fallback: One for all circuits, or by circuit name, as `NamePatterns` takes them.
+        report: Receives errors of the user's functions that must not fail a call.
 
     Attributes:
         record: Whether any of them records responses.
+        covers_failures: Whether any of them replaces failed calls.
         transports: Those of other upstreams.
 
     Raises:
         TypeError, ValueError: It is not usable.
     """
 
-    __slots__ = ("_by_name", "record", "transports")
+    __slots__ = ("_by_name", "_report", "covers_failures", "record", "transports")
 
-    def __init__(self, fallback: Any) -> None:
+    def __init__(self, fallback: Any, report: Callable[[Exception], None] = lambda _: None) -> None:
+        self._report = report
         by_name: Mapping[str, AnyFallback] = {}
         if isinstance(fallback, Mapping):
             by_name = cast(Mapping[str, AnyFallback], fallback)
@@ -154,29 +187,39 @@ class Fallbacks:
         elif fallback is not None:
             _check("fallback", fallback)
             by_name = {"*": fallback}
-        self._by_name = NamePatterns("fallback", by_name)
-        self.record = any(isinstance(each, LastGoodResponse) for each in by_name.values())
-        others = [each.transport for each in by_name.values() if isinstance(each, OtherUpstream)]
-        self.transports = [transport for transport in others if transport is not None]
+        all_of = {name: _as_fallback(each) for name, each in by_name.items()}
+        self._by_name = NamePatterns("fallback", all_of)
+        self.record = any(isinstance(each.make, LastGoodResponse) for each in all_of.values())
+        self.covers_failures = any(each.on - {"open"} for each in all_of.values())
+        self.transports = [one for each in all_of.values() for one in each.transports]
 
-    def of(self, circuit: str) -> AnyFallback | None:
+    def of(self, circuit: str) -> Fallback | None:
         """The fallback of a circuit, or None."""
         return self._by_name.find(circuit)
 
     def recorder(self, circuit: str, request: Any, response: Any) -> BodyRecorder | None:
         """The recorder of the fallback of a circuit, if it has to record a response."""
         fallback = self.of(circuit)
-        if isinstance(fallback, LastGoodResponse):
-            return fallback.recorder(circuit, request, response)
-        return None
+        if fallback is None or not isinstance(fallback.make, LastGoodResponse):
+            return None
+        try:
+            return fallback.make.recorder(circuit, request, response)
+        except Exception as cause:
+            what = f"key of LastGoodResponse failed for {described(request)}; nothing was stored"
+            self._report(CallbackError.because(cause, what, circuit=circuit, source="key"))
+            return None
+
+
+def _as_fallback(fallback: AnyFallback) -> Fallback:
+    return fallback if isinstance(fallback, Fallback) else Fallback(fallback)
 
 
 def _check(what: str, fallback: object) -> None:
-    fits = callable(fallback) or isinstance(fallback, OtherUpstream)
-    if isinstance(fallback, type) or not fits:
+    ours = isinstance(fallback, OtherUpstream | Chain | Fallback)
+    if isinstance(fallback, type) or not (ours or callable(fallback)):
         raise TypeError(
             f"{what} must be callable, such as FixedResponse({{}}) or a function of request and "
             f"error, not {fallback!r}"
         )
-    if not isinstance(fallback, OtherUpstream):
+    if not ours:
         check_call(what, fallback, "a request and the CircuitOpenError", None, None)

@@ -5,67 +5,26 @@ from __future__ import annotations
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
 from threading import RLock
 from typing import Any, TypeAlias, cast
 
-from .._core._checks import check_number, check_whole
+from .._core._checks import check_call, check_number, check_whole
+from .._core.awaitables import is_async
 from .._runtime import forks
 from ..exceptions import CircuitOpenError
 from .answer import Answer
+from .call_failed import CallFailedError
+from .credentials import CREDENTIAL_HEADERS, IDENTIFYING
 from .recorder import BodyRecorder
 
 # A shared cache must not store these responses, or not serve them stale (RFC 9111, sections 3 and
 # 4.2.4).
 FORBIDDEN = frozenset(
     {"no-store", "no-cache", "private", "must-revalidate", "proxy-revalidate", "s-maxage"}
-)
-CREDENTIAL_HEADERS = (
-    "Api-Key",
-    "Authorization",
-    "Cf-Access-Jwt-Assertion",
-    "Cookie",
-    "Dd-Api-Key",
-    "Ocp-Apim-Subscription-Key",
-    "Private-Token",
-    "Proxy-Authorization",
-    "X-Access-Token",
-    "X-Amz-Security-Token",
-    "X-Api-Key",
-    "X-Api-Token",
-    "X-Auth-Key",
-    "X-Auth-Token",
-    "X-Csrf-Token",
-    "X-Goog-Api-Key",
-    "X-Goog-Iap-Jwt-Assertion",
-    "X-Rapidapi-Key",
-    "X-Session-Id",
-    "X-Session-Token",
-    "X-Shopify-Access-Token",
-    "X-Tenant",
-    "X-Tenant-Id",
-    "X-User-Id",
-    "X-Vault-Token",
-)
-"""Header fields that identify the principal of a request."""
-
-# Other fields by their names, such as `Xi-Api-Key` or `X-Company-Token`. A field too many costs a
-# response in an outage, a field too few serves it to somebody else: so all keys and all IDs are
-# included, except those that identify a request.
-IDENTIFYING = re.compile(
-    # proofs
-    r"auth|cert|cookie|credential|dpop|jwt|key$|oidc|passw|saml|secret|session|signature|token"
-    # people
-    r"|actor|behalf|caller|consumer|customer|e-?mail|identity|imperson|login|member|owner|person"
-    r"|principal|profile|subject|subscriber|sudo|user(?![-_]?agent)|(^|[-_])(as|dn)([-_]|$)"
-    # groups of them, and what they may do
-    r"|account|company|group|merchant|organi[sz]ation|project|realm|role|scope|shop|team|tenant"
-    r"|workspace|(^|[-_])(org|store)([-_]|$)"
-    r"|^from$|(access|client|subscription)[-_]?(id|key)"
-    r"|(?<!request)(?<!correlation)(?<!trace)(?<!span)(?<!parent)[-_]id$"
 )
 PER_CONNECTION = frozenset(
     {
@@ -110,11 +69,14 @@ class LastGoodResponse:
     `proxy-revalidate` or `s-maxage`; RFC 9111). Each circuit has its own responses, and `Vary` is
     respected.
 
+    With `on=("open", "failed")` of a `Fallback` around it, it also replaces responses that failed.
+
     It stores nothing for requests that identify a principal, whose responses may not be for
     others: requests with one of `credential_headers`, or another field whose name refers to a
     token, a key, a secret, a certificate, a session, a user, a tenant or a group, or ends in `-Id`
     (except `X-Request-Id` and similar). With `per_credential=True` it stores these responses
-    separately, `private` ones too, and serves each only to requests with identical fields.
+    separately, `private` ones too, and serves each only to requests with identical fields. With
+    `key`, which states for whom a response is, it stores them too, under that key.
 
     Its responses carry `Age` (RFC 9111, section 5.1) and `Cache-Status` (RFC 9211), in which a
     negative `ttl` states how stale they are. (`Warning: 110` is obsolete, RFC 9111, section 5.5.)
@@ -128,6 +90,10 @@ class LastGoodResponse:
         per_credential: Whether to store responses to requests that identify a principal.
         credential_headers: Names of further header fields that identify a principal, in addition
             to `Authorization`, `Cookie`, `X-Api-Key` and others (`CREDENTIAL_HEADERS`).
+        key: Returns for whom the response to a request is: a string such as a tenant's name, which
+            takes the place of the fields that identify a principal, or None to store nothing. A
+            response is served to every request with the same key and URL, so the key must name all
+            who may not see each other's data.
 
     Raises:
         TypeError, ValueError: A setting is not usable.
@@ -142,6 +108,7 @@ class LastGoodResponse:
         max_age: float = 86_400.0,
         per_credential: bool = False,
         credential_headers: Collection[str] = (),
+        key: Callable[[Any], str | None] | None = None,
     ) -> None:
         check_whole("max_entries", max_entries)
         check_whole("max_bytes", max_bytes)
@@ -153,6 +120,7 @@ class LastGoodResponse:
         self._max_age = max_age
         self._per_credential = _flag("per_credential", per_credential)
         self._credentials = _names("credential_headers", credential_headers)
+        self._key_of = _checked_key(key, per_credential=per_credential)
         self._secret = token_bytes(32)  # digests are good for this object only
         self._stored: OrderedDict[tuple[Key, Variant], _Stored] = OrderedDict()
         self._varying: dict[Key, tuple[str, ...]] = {}
@@ -162,7 +130,7 @@ class LastGoodResponse:
     def __repr__(self) -> str:
         return f"<LastGoodResponse entries={len(self._stored)} bytes={self._bytes}>"
 
-    def __call__(self, request: Any, error: CircuitOpenError) -> Answer | None:
+    def __call__(self, request: Any, error: CircuitOpenError | CallFailedError) -> Answer | None:
         """The last good response, or None."""
         key, now = self._key(error.name, request), self.now()
         if key is None:
@@ -177,7 +145,8 @@ class LastGoodResponse:
                 self._drop(which)
                 return None
             self._stored.move_to_end(which)
-        return Answer(stored.body, 200, [*stored.headers, *_notes(stored, int(age))])
+        detail = "circuit-open" if isinstance(error, CircuitOpenError) else "call-failed"
+        return Answer(stored.body, 200, [*stored.headers, *_notes(stored, int(age), detail)])
 
     def recorder(self, circuit: str, request: Any, response: Any) -> BodyRecorder | None:
         """Records the body of a good response, if it may be stored."""
@@ -204,6 +173,8 @@ class LastGoodResponse:
             or "no-store" in _directives(headers.get("cache-control", ""))
         ):
             return None
+        if self._key_of is not None:
+            return self._keyed(circuit, request, self._key_of(request))
         identity = [
             (name.lower(), value) for name, value in headers.multi_items() if self._identifies(name)
         ]
@@ -211,8 +182,16 @@ class LastGoodResponse:
             return circuit, str(request.url), b""
         if not self._per_credential:
             return None
-        who = repr((sorted(identity), request.url.userinfo)).encode("utf-8", "backslashreplace")
-        return circuit, str(request.url), blake2b(who, key=self._secret).digest()
+        return self._keyed(circuit, request, repr((sorted(identity), request.url.userinfo)))
+
+    def _keyed(self, circuit: str, request: Any, who: str | None) -> Key | None:
+        """The key of a response that is for one principal."""
+        if who is None:
+            return None
+        if not isinstance(who, str):
+            raise TypeError(f"key must return a string or None, not {who!r}")
+        digest = blake2b(who.encode("utf-8", "backslashreplace"), key=self._secret).digest()
+        return circuit, str(request.url), digest
 
     def _identifies(self, name: str) -> bool:
         """Whether a header field identifies a principal."""
@@ -324,6 +303,16 @@ def _flag(what: str, value: object) -> bool:
     return value
 
 
+def _checked_key(key: Any, *, per_credential: bool) -> Callable[[Any], str | None] | None:
+    if key is not None:
+        if not callable(key) or isinstance(key, type) or is_async(key):
+            raise TypeError(f"key must be a plain function of the request, not {key!r}")
+        check_call("key", key, "a request", None)
+        if per_credential:
+            raise ValueError("pass key or per_credential=True, not both")
+    return cast("Callable[[Any], str | None] | None", key)
+
+
 def _names(what: str, names: object) -> frozenset[str]:
     if isinstance(names, str) or not isinstance(names, Collection):
         raise TypeError(f"{what} must be names such as ['X-Customer'], not {names!r}")
@@ -336,9 +325,9 @@ def _names(what: str, names: object) -> frozenset[str]:
     return frozenset(str(name).lower() for name in [*CREDENTIAL_HEADERS, *given])
 
 
-def _notes(stored: _Stored, age: int) -> list[tuple[str, str]]:
+def _notes(stored: _Stored, age: int, detail: str) -> list[tuple[str, str]]:
     ttl = "" if stored.fresh_for is None else f"; ttl={stored.fresh_for - age}"
-    return [("age", str(age)), ("cache-status", f"zenvark; hit{ttl}; detail=circuit-open")]
+    return [("age", str(age)), ("cache-status", f"zenvark; hit{ttl}; detail={detail}")]
 
 
 def _directives(value: str) -> dict[str, str]:

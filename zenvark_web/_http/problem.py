@@ -52,19 +52,24 @@ ROUTE_UNAVAILABLE = ProblemType(
 
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
-    """The breaker that made a response, as `response.extensions["breaker"]`.
+    """The breaker that made a response, or had a fallback make it, as
+    `response.extensions["breaker"]`.
 
     Args:
         name: The circuit's name.
-        state: The circuit's state when the call was rejected.
+        state: The circuit's state when the call was rejected, or had failed.
         retry_after: Seconds until the next attempt to recover.
         forced: Whether an operator holds the circuit open.
+        error: The exception of a failed call that a fallback replaces.
+        status_code: The status of a failed call that a fallback replaces.
     """
 
     name: str
     state: State
     retry_after: float
     forced: bool = False
+    error: Exception | None = None
+    status_code: int | None = None
 
 
 def retry_seconds(remaining: float, chance: Callable[[], float] = random.random) -> int:

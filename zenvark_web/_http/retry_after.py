@@ -14,6 +14,9 @@ from .rate_limits import A_YEAR, seconds_without_calls
 RETRY_AFTER_STATUSES = frozenset({429, 503, 529})
 """529 is "overloaded", which no RFC defines."""
 
+THROTTLED_STATUSES = frozenset({429, 529})
+"""Those by which an upstream refuses a call for its load, also without a wait."""
+
 
 def seconds_to_wait(headers: Any) -> float | None:
     """The seconds in the headers of a refusal, at most a year. None without a valid field.

@@ -47,7 +47,7 @@ class ResolvedSettings:
             check_classify(settings["classify"])
             classify = safe(settings["classify"], report_error)
         if "fallback" in settings:
-            fallbacks = Fallbacks(settings["fallback"])
+            fallbacks = Fallbacks(settings["fallback"], report_error)
         if "when_open" in settings:
             check_when_open(settings["when_open"])
             when_open = settings["when_open"]

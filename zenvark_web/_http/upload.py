@@ -12,7 +12,13 @@ from .watched import WatchedStream
 
 
 class Upload(WatchedStream):
-    """A watched body. The clock of its call stops while the body waits for the caller."""
+    """A watched body. The clock of its call stops while the body waits for the caller.
+
+    Attributes:
+        begun: Whether its parts have been asked for.
+    """
+
+    begun = False
 
     def leave(self, request: Any) -> None:
         """Restore the request's own stream, unless it has been replaced meanwhile."""
@@ -24,6 +30,7 @@ class AsyncUpload(Upload):
     """A watched body for asynchronous clients."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun = True
         call, chunks = self._call, self._stream.__aiter__()
         try:
             while True:
@@ -52,6 +59,7 @@ class SyncUpload(Upload):
     """A watched body for synchronous clients."""
 
     def __iter__(self) -> Iterator[bytes]:
+        self.begun = True
         call, chunks = self._call, self._stream.__iter__()
         try:
             while True:

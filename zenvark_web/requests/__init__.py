@@ -17,6 +17,6 @@ except ModuleNotFoundError as _error:
     raise missing("requests", _error) from _error
 
 from ._adapter import BreakerAdapter, default_classify
-from ._errors import CircuitOpenError
+from ._errors import BodySentError, CircuitOpenError
 
-__all__ = ["BreakerAdapter", "CircuitOpenError", "default_classify"]
+__all__ = ["BodySentError", "BreakerAdapter", "CircuitOpenError", "default_classify"]

@@ -10,6 +10,7 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from .. import exceptions
 from .._core.states import Outcome
 from .._http import api
 from .._http.circuit_names import by_host
@@ -21,7 +22,7 @@ from ..coordinator import Coordinator
 from ..exceptions import RoutingError
 from ..httpx import BreakerTransport
 from ..httpx import CircuitOpenError as Rejection
-from ._errors import CircuitOpenError
+from ._errors import BodySentError, CircuitOpenError
 from ._exchange import Exchange, Sender, answer_of
 
 CALLERS_ERRORS = (
@@ -83,8 +84,8 @@ class BreakerAdapter(BaseAdapter):
         circuits: api.Circuits[httpx.Request, httpx.Response, Rejection] = by_host,
         classify: api.ClassifyExchange[httpx.Request, httpx.Response] = default_classify,
         fallback: (
-            api.Fallback[httpx.Request, Rejection, httpx.Response]
-            | Mapping[str, api.Fallback[httpx.Request, Rejection, httpx.Response]]
+            api.AnyFallback[httpx.Request, Rejection, httpx.Response]
+            | Mapping[str, api.AnyFallback[httpx.Request, Rejection, httpx.Response]]
             | None
         ) = None,
         when_open: WhenOpen = "respond",
@@ -132,6 +133,8 @@ class BreakerAdapter(BaseAdapter):
             answered = self._transport.handle_request(asked)
         except Rejection as error:
             raise CircuitOpenError(error.name, error.retry_after, error.state, request) from None
+        except exceptions.BodySentError as error:
+            raise BodySentError(error.name, request) from error.__cause__
         response = answer_of(answered, request)
         # An authentication that sends further requests sends them through this adapter.
         response.connection = cast(HTTPAdapter, self)

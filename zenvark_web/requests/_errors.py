@@ -38,3 +38,16 @@ class CircuitOpenError(exceptions.CircuitOpenError, requests.RequestException):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.retry_after, self.state)
+
+
+class BodySentError(exceptions.BodySentError, requests.RequestException):
+    """A call failed after its request's body was sent, which cannot be sent to another upstream.
+
+    Args:
+        name: The circuit's name.
+        request: The request.
+    """
+
+    def __init__(self, name: str, request: requests.PreparedRequest | None = None) -> None:
+        requests.RequestException.__init__(self, request=request)
+        exceptions.BodySentError.__init__(self, name)

@@ -10,12 +10,16 @@ import httpx
 import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 
 from .._http.stream import SyncResponseBody
 from ._bodies import Body, CallersBody, WatchedRaw, plain
 
 SENT = "zenvark_web.requests"
 """The key of what belongs to requests in the extensions of httpx' requests and responses."""
+
+FRAMING = frozenset({"content-length", "transfer-encoding"})
+"""Fields that requests derives from the body."""
 
 
 class Exchange:
@@ -57,8 +61,7 @@ class Exchange:
         if asked.url != self._url:
             sent = sent.copy()
             sent.url = str(asked.url)
-            if "Host" in sent.headers:
-                sent.headers["Host"] = asked.headers["Host"]
+            sent.headers = _readdressed(sent.headers, asked.headers)
         if not isinstance(asked.stream, httpx.ByteStream):
             sent = sent.copy() if sent is self._request else sent
             sent.body = iter(cast(httpx.SyncByteStream, asked.stream))  # watched
@@ -66,6 +69,19 @@ class Exchange:
         if sent.url == self._request.url:
             response.request = self._request
         return response
+
+
+def _readdressed(
+    headers: CaseInsensitiveDict[str | bytes], asked: httpx.Headers
+) -> CaseInsensitiveDict[str | bytes]:
+    """The headers of a request to another upstream: those that a fallback has left, and its own."""
+    spelled = {name.lower(): name for name in headers}
+    kept = {name: value for name, value in headers.items() if name.lower() in asked}
+    made = CaseInsensitiveDict[str | bytes](kept)
+    for name, value in asked.items():
+        if name not in FRAMING and (name != "host" or name in spelled):
+            made[spelled.get(name, name)] = value
+    return made
 
 
 class Sender(httpx.BaseTransport):
