@@ -24,6 +24,8 @@ from zenvark_web import (
     ConsecutiveFailures,
     ConstantBackoff,
     Coordinator,
+    MemoryBackend,
+    Outcome,
     Override,
 )
 from zenvark_web.asgi import StatusApp
@@ -60,7 +62,9 @@ class Site:
 
     def __init__(self, circuits: int, policy: BreakerPolicy = POLICY) -> None:
         self.port = Port()
-        self.coordinator = Coordinator(namespace="shop", policy=policy)
+        self._backend = MemoryBackend()
+        self._others: list[Coordinator] = []
+        self.coordinator = self._made(policy)
         page = StatusApp(self.coordinator, authorize=lambda scope, right: "anna")
         self._app = Starlette(routes=[Mount("/ops/circuits", page)])
         self._names = [f"circuit {number:04}" for number in range(circuits)]
@@ -68,6 +72,21 @@ class Site:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self.origin = f"http://127.0.0.1:{self.port.number}"
         self.address = f"{self.origin}/ops/circuits/"
+
+    def _made(self, policy: BreakerPolicy) -> Coordinator:
+        self._policy = policy
+        return Coordinator(self._backend, namespace="shop", policy=policy)
+
+    async def start_another(self) -> Coordinator:
+        """Start an instance beside the one that serves the page."""
+        self._others.append(self._made(self._policy))
+        await self._others[-1].start()
+        return self._others[-1]
+
+    async def stop_others(self) -> None:
+        """Stop the instances beside the one that serves the page."""
+        for each in self._others:
+            await each.stop()
 
     def __enter__(self) -> "Site":
         self._thread.start()
@@ -225,6 +244,30 @@ def test_an_incident(browser: Browser) -> None:
         assert "forced open" in told
         assert "anna: the upstream moves" in told
         assert "override lifted" in told
+
+
+def test_instances_that_protect_themselves_are_named(browser: Browser) -> None:
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(5), backoff=ConstantBackoff(600), quorum=2)
+    with Site(0, policy) as site:
+        browser.visit(site.address)
+        bad = site.do(lambda: _bad_instance_beside(site))
+        shown(browser, f"document.getElementById('alerts').innerText.includes({bad!r})")
+        alert = browser.value("document.getElementById('alerts').innerText")
+        assert "rejects calls of payments by its own results: 5 of 5 calls failed" in alert
+        browser.value("document.querySelector('.chip').click() ?? 0")
+        shown(browser, f"document.getElementById('detail-body').innerText.includes({bad!r})")
+        site.do(site.stop_others)
+
+
+async def _bad_instance_beside(site: Site) -> str:
+    """Start an instance whose calls fail, while those of the other succeed; return its name."""
+    bad = await site.start_another()
+    for each in (site.coordinator, bad):
+        await call(each, "payments")
+        await each.flush()
+    for _ in range(5):
+        bad.breaker("payments").acquire().record(Outcome.FAILURE, "ConnectError")
+    return bad.instance_id
 
 
 def card(text: str) -> str:
