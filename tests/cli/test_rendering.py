@@ -164,22 +164,24 @@ def test_what_calls_meet_is_shown_beside_the_verdict() -> None:
     assert any(each.startswith("circuit-2 open, only observed") for each in rows)
 
 
-@pytest.mark.parametrize(
-    ("state", "mode", "told"),
-    [
-        (State.OPEN, None, "The next attempt is due at once"),
-        (State.OPEN, Override.OBSERVE, "The next attempt is due at once"),
-        (State.OPEN, Override.FORCE_OPEN, "An operator has all calls of the circuit rejected"),
-        (State.CLOSED, None, "The circuit is not open"),
-        (State.HALF_OPEN, None, "The circuit is not open"),
-    ],
-)
-def test_what_a_probe_leads_to(state: State, mode: Override | None, told: str) -> None:
+def test_what_a_probe_leads_to() -> None:
+    probe = Probe("circuit-0", "ana@ops", "why")
+    page = lines(outcome_page(probe, overview(1, state=State.OPEN), "a lift", "a probe"), None)
+    assert page[1].startswith("The next attempt is due at once")
+    assert not [line for line in page if "a lift" in line or "a probe" in line]
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.CLOSED])
+def test_what_the_end_of_an_override_leads_to(state: State) -> None:
     fleet = overview(1, state=state)
-    records = () if mode is None else (overridden(mode, 1, "circuit-*"),)
-    whole = replace(fleet, views=[replace(fleet.views[0], overrides=records)])
-    page = outcome_page(Probe("circuit-0", "ana@ops", "why"), whole)
-    assert lines(page, None)[1].startswith(told)
+    [circuit] = fleet.circuits
+    assert circuit.transition is not None
+    waits = replace(circuit.transition, at=fleet.now, delay=60.0)
+    view = replace(fleet.views[0], circuits={circuit.name: waits})
+    lifted = replace(overridden(Override.OBSERVE, 1, circuit.name), mode=None, until=None)
+    page = lines(outcome_page(lifted, replace(fleet, views=[view]), "a lift", "a probe"), None)
+    told = "The next attempt to recover is in 60 s. At once: a probe"
+    assert (told in page) is (state is State.OPEN)
 
 
 def test_circuits_that_are_not_closed_are_always_shown() -> None:
