@@ -117,6 +117,7 @@ __all__ = [
     "PolicyMismatchError",
     "PrometheusMetrics",
     "ProtectedRoute",
+    "PublishedChange",
     "Reason",
     "RequestSettings",
     "ResultsLostError",

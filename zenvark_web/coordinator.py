@@ -25,7 +25,7 @@ from ._state import CoordinatorState
 from .backends import Backend, MemoryBackend
 from .backends.base import Probe
 from .breaker import Breaker
-from .events import OverrideChange, StateChange
+from .events import OverrideChange, PublishedChange, StateChange
 from .exceptions import BackendError, MetricsError, StopError
 from .statistics import Statistics
 
@@ -110,9 +110,15 @@ class Coordinator:
             minute.
         on_role_change: Called when this instance becomes the leader or a follower.
         on_override: Called when an operator's override takes effect here, is lifted or expires.
+        on_published: Called on the leader with a `PublishedChange`: once for each transition of the
+            fleet, in their order, whichever instance leads. Pass it to all instances. A new leader
+            continues where the last one has ended, so it repeats a call only if the last leader
+            died, or lost its lease, before it could record that the call had ended. A call that
+            raises, or is cancelled after 10 s, is reported and not repeated.
 
-    Callbacks may be sync or async. They run one after another, independently of calls, in the
-    coordinator's event loop and thread, as health checks do.
+    Callbacks may be sync or async. They run one after another (those of `on_published` in a line of
+    their own), independently of calls, in the coordinator's event loop and thread, as health checks
+    do.
 
     Raises:
         TypeError, ValueError: A setting is not usable; the message says what to pass.
@@ -137,6 +143,7 @@ class Coordinator:
         on_role_change: Callable[[Role], CallbackResult] | None = None,
         on_override: Callable[[OverrideChange], CallbackResult] | None = None,
         on_suspect: Callable[[Suspect], CallbackResult] | None = None,
+        on_published: Callable[[PublishedChange], CallbackResult] | None = None,
     ) -> None:
         check_name("namespace", namespace)
         if "/" in namespace:
@@ -154,12 +161,15 @@ class Coordinator:
             ("on_role_change", on_role_change),
             ("on_override", on_override),
             ("on_suspect", on_suspect),
+            ("on_published", on_published),
         ):
             if callback is not None:
                 check_call(what, callback, "one argument", None)
         _check_metrics(metrics)
         host, statistics = self._host, Statistics()
-        callbacks = Callbacks(on_error, on_state_change, on_role_change, on_override, on_suspect)
+        callbacks = Callbacks(
+            on_error, on_state_change, on_role_change, on_override, on_suspect, on_published
+        )
         instance = Instance(
             host=host,
             policies=PolicyBook(policy, {} if policies is None else policies),

@@ -29,6 +29,25 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedChange(StateChange):
+    """A transition of a circuit as the leader has published it: one for the whole fleet.
+
+    Args:
+        position: The transition's place in the stream `states`, which identifies it together with
+            the circuit's name: a receiver that has processed both may ignore a repetition.
+        at: The time of the decision, in seconds of Redis' clock.
+        retry_at: The time at which the next attempt to recover is due, if the circuit is open; else
+            None.
+        leader: The instance that decided.
+    """
+
+    position: str
+    at: float
+    retry_at: float | None
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
 class OverrideChange:
     """A change of an override, as it takes effect on this instance.
 

@@ -47,6 +47,10 @@ class Instance:
         """Make calls that fail; tells how many ended how."""
         return dict(await self._do("fail", circuit=circuit, count=count))
 
+    async def fail_each(self, first: int, last: int) -> None:
+        """Make one call that fails on each of these circuits, `circuit-<number>`."""
+        await self._do("fail_each", first=first, last=last)
+
     async def succeed(self, count: int = 1, circuit: str = "upstream") -> dict[str, int]:
         return dict(await self._do("succeed", circuit=circuit, count=count))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import redis.asyncio
 
 from tests.cluster.settings import Settings
 from tests.cluster.traffic import Counts, Traffic, UpstreamError
@@ -35,6 +36,7 @@ from zenvark_web import (
     Outcome,
     Override,
     Permit,
+    PublishedChange,
     Role,
     StateChange,
 )
@@ -78,7 +80,9 @@ class Instance:
             on_error=self._failed,
             on_state_change=self._changed,
             on_role_change=self._moved,
+            on_published=self._published if settings.notes else None,
         )
+        self._notes = redis.asyncio.Redis.from_url(settings.url)
         self._plain = self._client(_transport())
         self._guarded = self._client(BreakerTransport(self._coordinator, _transport()))
 
@@ -97,6 +101,11 @@ class Instance:
 
     async def fail(self, circuit: str, count: int) -> dict[str, int]:
         return await self._several(circuit, count, _fail)
+
+    async def fail_each(self, first: int, last: int) -> None:
+        """Make one call that fails on each of these circuits."""
+        for number in range(first, last):
+            await self._one(f"circuit-{number}", _fail)
 
     async def succeed(self, circuit: str, count: int) -> dict[str, int]:
         return await self._several(circuit, count, _succeed)
@@ -234,6 +243,7 @@ class Instance:
         for circuit in list(self._traffic):
             await self.traffic_off(circuit)
         await self._coordinator.stop()
+        await self._notes.aclose()
         await self._plain.aclose()
         await self._guarded.aclose()
 
@@ -286,6 +296,10 @@ class Instance:
 
     def _changed(self, change: StateChange) -> None:
         self._note("state", f"{change.name} {change.state}")
+
+    async def _published(self, change: PublishedChange) -> None:
+        note = f"{change.name} {change.generation} {change.position}"
+        await self._notes.rpush(self._settings.notes, note)
 
     def _moved(self, role: Role) -> None:
         self._note("role", role)

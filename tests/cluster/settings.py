@@ -26,6 +26,7 @@ class Settings:
         health_check: Whether circuits recover by a health check.
         slow_call: As `BreakerPolicy` has it. With it, so many slow calls (`threshold`) open a
             circuit that had no others.
+        notes: The list in Redis to which `on_published` appends each transition; none if empty.
     """
 
     url: str
@@ -43,3 +44,4 @@ class Settings:
     ramp_step: float = 5.0
     health_check: bool = False
     slow_call: float | None = None
+    notes: str = ""

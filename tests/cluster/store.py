@@ -42,6 +42,11 @@ class Store:
         stored = self._ask("HGETALL", "tallies")
         return {name: _decoding.decode_snapshot(text) for name, text in stored.items() if name}
 
+    def notified(self) -> str | None:
+        """The position up to which leaders have called `on_published`."""
+        position: str | None = self._ask("GET", "notified")
+        return position
+
     def lose_results(self) -> None:
         """Trim all of them."""
         self._ask("XTRIM", "results", "MAXLEN", "0")

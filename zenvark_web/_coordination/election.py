@@ -95,6 +95,10 @@ class Candidate(Protocol):
         """Called when the instance holds no lease any more."""
         ...
 
+    async def wound_up(self) -> None:
+        """Called after `deposed`, before the lease is released."""
+        ...
+
     def learned(self, news: News) -> None:
         """Called with the reply to a heartbeat."""
         ...
@@ -221,6 +225,7 @@ class Election:
         """Release the lease; return the seconds until the next heartbeat."""
         self._yields = False
         self._deposed()
+        await self._candidate.wound_up()  # what it still writes, it writes under its lease
         self._announce_at = float("-inf")  # taking leave has made this instance unknown
         try:
             await self._backend.resign(self._me.instance)

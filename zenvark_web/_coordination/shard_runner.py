@@ -27,6 +27,9 @@ CANCEL_AGAIN = 0.5
 TAKES_EFFECT = 0.5
 """Seconds to wait for an override to take effect on the instance that has set it."""
 
+WIND_UP = 0.2
+"""Seconds for which a leader that hands over waits for its own loops."""
+
 READ_AGAIN = 0.05
 """Seconds until the next attempt to read news after a failed one."""
 
@@ -63,6 +66,7 @@ class ShardRunner:
         self._balancer = balancer
         self._tasks = tasks
         self._leading: list[asyncio.Task[None]] = []
+        self._ending: list[asyncio.Task[None]] = []
         self._leader: Leader | None = None
         self._connection = ConnectionStatus(instance.notifier)
         self._reporter = Reporter(instance, shard, self._connection)
@@ -193,8 +197,13 @@ class ShardRunner:
             self._leader = None
         for task in self._leading:
             end(task)
-        self._leading = []
+        self._ending, self._leading = self._leading, []
         self._balancer.given_up()
+
+    async def wound_up(self) -> None:
+        """Wait until the loops of the last leader have ended, for a moment at most."""
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=WIND_UP)
 
     def learned(self, news: News) -> None:
         """Check whether the store has lost circuits or results."""

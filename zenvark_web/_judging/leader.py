@@ -43,6 +43,7 @@ from .capabilities import SharedCapabilities
 from .checkpoints import Checkpointer
 from .evaluator import Evaluator
 from .newcomers import Newcomers
+from .publications import Publications
 from .publisher import LARGEST_BATCH, Office, Publisher
 from .recalls import Recalls
 from .suspicions import Suspicions
@@ -93,7 +94,8 @@ class Leader:
         self._leads_since = self._frame.now()
         self._watched = watched
         self._office = office
-        self._publisher = Publisher(instance, shard.backend, lease, office)
+        self._publications = Publications(instance, shard, lease)
+        self._publisher = Publisher(instance, shard.backend, lease, office, self._publications.wake)
         self._tidying = RetryBackoff(instance)
         self._fingerprints: frozenset[str] = frozenset()
         self._recalls = Recalls(shard.backend, lease)
@@ -134,16 +136,20 @@ class Leader:
         for name in self._watched:
             self._evaluator.begin(name)
         self.overrides_changed(NamePatterns("overrides", {"*": True}))
+        self._publications.begin(snapshot)
         return position
 
     def rewrite_checkpoint(self, snapshot: Snapshot) -> None:
         """Rewrite the parts of the checkpoint that the store has lost."""
         self._checkpointer.check(snapshot)
+        self._publications.check(snapshot)
 
     def rewrite_states(self, lost: Sequence[str]) -> None:
         """Rewrite the states of circuits that the store has lost."""
         for name in lost:
-            self._publish(self._table.known(name))
+            known = self._table.known(name)
+            self._publications.rewritten(known)
+            self._publish(known)
 
     def adopt(self, transition: Transition) -> None:
         """Adopt a transition that is now in force."""
@@ -224,7 +230,8 @@ class Leader:
     def loops(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """The loops of a leader. They have no task group of their own: a task group that is being
         cancelled does not pass on a further cancellation, and the first may be lost."""
-        return self._publisher.run, self._evaluator.run, self._recalls.run, self._keep_order
+        loops = self._publisher.run, self._evaluator.run, self._recalls.run, self._keep_order
+        return (*loops, self._publications.run) if self._notifier.wants_published else loops
 
     # What the evaluator asks for
 

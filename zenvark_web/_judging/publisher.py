@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -122,15 +122,24 @@ class Publisher:
         backend: The store.
         lease: The leader's lease.
         office: Notified when the lease is over, or the store has newer transitions.
+        published: Called after each write.
     """
 
-    def __init__(self, instance: Instance, backend: Backend, lease: Lease, office: Office) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        backend: Backend,
+        lease: Lease,
+        office: Office,
+        published: Callable[[], None],
+    ) -> None:
         self._backend = backend
         self._lease = lease
         self._notifier = instance.notifier
         self._statistics = instance.statistics
         self._retries = RetryBackoff(instance)
         self._office = office
+        self._published = published
         self._queue = PublicationQueue()
         self._something = asyncio.Event()
         self._most = LARGEST_BATCH
@@ -172,6 +181,7 @@ class Publisher:
             self._retries.over()
             self._statistics.transitions += len(batch)
             self._queue.done(batch)
+            self._published()
             if not in_force:
                 self._office.overtaken()
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from .._core.overrides import Override
 from .._core.states import Role, Suspect
-from ..events import OverrideChange, StateChange
+from ..events import OverrideChange, PublishedChange, StateChange
 from ..exceptions import CallbackError
 from ..statistics import Statistics
 from .floods import INTERVAL, ChangeFloods, Floods, Verdict, source_of
@@ -54,6 +54,7 @@ class Callbacks:
         on_role_change: Called with each new role.
         on_override: Called with each change of an override.
         on_suspect: Called with each suspect that this leader finds.
+        on_published: Called with each transition of the fleet, while this instance leads.
     """
 
     on_error: Callback | None = None
@@ -61,6 +62,7 @@ class Callbacks:
     on_role_change: Callback | None = None
     on_override: Callback | None = None
     on_suspect: Callback | None = None
+    on_published: Callback | None = None
 
 
 class Notifier:
@@ -141,6 +143,18 @@ class Notifier:
             self._log.suspected(suspect)
         if self._callbacks.on_suspect is not None:
             self._call(self._callbacks.on_suspect, suspect)
+
+    @property
+    def wants_published(self) -> bool:
+        """Whether there is a callback for the transitions of the fleet."""
+        return self._callbacks.on_published is not None
+
+    async def published(self, change: PublishedChange) -> None:
+        """Call `on_published`, and return when it has ended. Its calls have no place in the queue
+        of the others: a leader records which of them have ended, and a slow one delays none of
+        another callback."""
+        if self._callbacks.on_published is not None:
+            await self._run_one(self._callbacks.on_published, change)
 
     def checks_contradicted(self, circuit: str, told: str) -> None:
         """Report that this leader's health checks fail, though a call of another passed."""

@@ -39,6 +39,14 @@ def position(value: Text) -> Position:
     return Position.parse(text(value))
 
 
+def notified(value: Text | None) -> Position | None:
+    """The position up to which `on_published` was called; None if it is unknown or unreadable."""
+    try:
+        return None if value is None else _decoding.decode_position(text(value))
+    except MalformedEntryError:  # the leader writes it anew
+        return None
+
+
 def pairs(flat: Sequence[Text]) -> Mapping[str, str]:
     """A reply as a hash."""
     return dict(zip(map(text, flat[::2]), map(text, flat[1::2]), strict=True))
@@ -105,8 +113,8 @@ def entries(reply: Any, states: str) -> Iterable[StreamEntry]:
             yield ResultEntry(at, at.seconds, _decoding.readable(_decoding.decode_batch, fields))
 
 
-def audit_entry(at: Text, fields: Sequence[Text]) -> StateEntry:
-    """An entry of the audit, in the reply of a script."""
+def state_entry(at: Text, fields: Sequence[Text]) -> StateEntry:
+    """An entry of the stream of states or of the audit, in the reply of a script."""
     stored = pairs(fields)
     return StateEntry(position(at), _decoding.readable(_decoding.decode_state_entry, stored))
 

@@ -186,6 +186,8 @@ class Snapshot:
         malformed: The entries that could not be read, and were skipped.
         rest: Loads the circuits that were left out; None if there are none.
         overrides: The overrides.
+        notified: The entry of the stream of states up to which leaders have called `on_published`;
+            None if none has, or unless the instance leads.
     """
 
     now: float
@@ -196,6 +198,7 @@ class Snapshot:
     malformed: tuple[MalformedEntryError, ...] = ()
     rest: Rest | None = None
     overrides: OverrideSnapshot = NO_OVERRIDES
+    notified: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +389,23 @@ class Backend(Protocol):
 
         Raises:
             FencedError: The lease is not the current one; nothing is written.
+        """
+        ...
+
+    async def unnotified(self, lease: Lease, notified: Position, most: int) -> Sequence[StateEntry]:
+        """Record up to which entry of the stream of states the leader has called `on_published`,
+        and return the following entries, in one step.
+
+        Args:
+            lease: The leader's lease.
+            notified: The position of that entry.
+            most: The number of entries to return at most; 0 to only record the position.
+
+        Returns:
+            The entries, oldest first.
+
+        Raises:
+            FencedError: The lease is not the current one; nothing is recorded.
         """
         ...
 

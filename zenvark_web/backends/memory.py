@@ -72,6 +72,10 @@ class MemoryStore:
         clock: The store's seconds.
         max_results: The most entries to keep in the stream of results.
         max_states: The most entries to keep in the stream of states.
+
+    Attributes:
+        epoch: The latest epoch.
+        notified: The entry of the stream of states up to which leaders have called `on_published`.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock
         self._term: _Term | None = None
-        self._epoch = 0
+        self.epoch = 0
         self._results = _Stream(clock, max_results)
         self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
@@ -95,6 +99,7 @@ class MemoryStore:
         self._overrides: dict[str, OverrideRecord] = {}
         self._numbers: tuple[int, ...] = (0,)
         self._audit = _Stream(clock, MAX_AUDIT)
+        self.notified: Position | None = None
 
     def __repr__(self) -> str:
         return f"<MemoryStore circuits={len(self._circuits)} instances={len(self._instances)}>"
@@ -123,9 +128,9 @@ class MemoryStore:
         return replace(beat, news=news)
 
     def _begin_term(self, instance: str, expires_at: float, epoch_floor: int) -> _Term:
-        self._epoch = max(self._epoch, epoch_floor) + 1
-        self._term = _Term(Lease(self._epoch, instance), expires_at)
-        self._tell_leader(self._epoch, instance, str(len(self._circuits)))
+        self.epoch = max(self.epoch, epoch_floor) + 1
+        self._term = _Term(Lease(self.epoch, instance), expires_at)
+        self._tell_leader(self.epoch, instance, str(len(self._circuits)))
         return self._term
 
     def _tell_leader(self, epoch: int, leader: str, circuits: str = "") -> None:
@@ -143,7 +148,7 @@ class MemoryStore:
         self._instances.pop(instance, None)
         if self._term is not None and self._term.lease.holder == instance:
             self._term = None
-            self._tell_leader(self._epoch, "")
+            self._tell_leader(self.epoch, "")
 
     def load(self, *, leading: bool = False) -> Snapshot:
         transitions: list[Transition] = []
@@ -161,6 +166,7 @@ class MemoryStore:
             self._load_checkpoint() if leading else Checkpoint(),
             tuple(malformed),
             overrides=OverrideSnapshot(self._numbers, tuple(self._overrides.values())),
+            notified=self.notified if leading else None,
         )
 
     def _load_checkpoint(self) -> Checkpoint:
@@ -193,6 +199,14 @@ class MemoryStore:
         if transition.previous is not transition.state:
             self._audit.add({"transition": text})
         return True
+
+    def unnotified(self, lease: Lease, notified: Position, most: int) -> Sequence[StateEntry]:
+        self._check_lease(lease)
+        self.notified = notified
+        return [
+            StateEntry(position, _decoding.readable(_decoding.decode_state_entry, fields))
+            for position, fields in self._states.after(notified)[:most]
+        ]
 
     def forget(self, lease: Lease, *transitions: Transition) -> bool:
         self._check_lease(lease)
@@ -483,6 +497,9 @@ class MemoryBackend:
         in_force = self._store.publish(lease, *transitions)
         self._wake_reads()
         return in_force
+
+    async def unnotified(self, lease: Lease, notified: Position, most: int) -> Sequence[StateEntry]:
+        return self._store.unnotified(lease, notified, most)
 
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         forgotten = self._store.forget(lease, *transitions)

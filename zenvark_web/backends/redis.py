@@ -51,11 +51,12 @@ READ_SLACK = 3.0
 
 KEYS = (
     *("leader", "epoch", "results", "states", "circuits", "instances", "accounts", "tallies"),
-    *("overrides", "audit", "policies"),
+    *("overrides", "audit", "policies", "notified"),
 )
 HEARTBEAT_KEYS = (
     *("leader", "epoch", "states", "instances", "circuits", "accounts"),
-    *("results", "tallies", "overrides", "audit", "policies"),  # so that they are kept
+    # so that they are kept
+    *("results", "tallies", "overrides", "audit", "policies", "notified"),
 )
 # The leader trims by age. This bounds the stream of a fleet without a leader.
 MAX_RESULTS = 100_000
@@ -143,9 +144,9 @@ class RedisBackend:
         await self._script("resign", keys, instance, _encoding.VERSION, MAX_STATES)
 
     async def load(self, *, leading: bool = False) -> Snapshot:
-        keys = ("circuits", "states", "results", "accounts", "tallies", "overrides")
+        keys = ("circuits", "states", "results", "accounts", "tallies", "overrides", "notified")
         reply = await self._script("load", keys, int(leading), _slices.SLICE)
-        now, states, results, circuits, accounts, tallies, astray, overrides = reply
+        now, states, results, circuits, accounts, tallies, astray, overrides, notified = reply
         if circuits is None:
             found = await _slices.other_circuits(self._script)
         else:
@@ -167,6 +168,7 @@ class RedisBackend:
             malformed=tuple(malformed),
             rest=_slices.ClosedCircuits(self._script) if circuits is None else None,
             overrides=known,
+            notified=_replies.notified(notified),
         )
 
     async def append(self, batch: Batch) -> float:
@@ -185,6 +187,13 @@ class RedisBackend:
             args += transition.circuit, transition.generation, text
         keys = ("leader", "circuits", "states", "audit")
         return await self._fenced("publish", keys, lease, MAX_STATES, MAX_AUDIT, *args)
+
+    async def unnotified(self, lease: Lease, notified: Position, most: int) -> Sequence[StateEntry]:
+        keys = ("leader", "states", "notified")
+        reply = await self._script("unnotified", keys, str(lease), str(notified), most)
+        if reply == -1:
+            raise FencedError.of(lease.epoch)
+        return [_replies.state_entry(*entry) for entry in reply]
 
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         keys = ("leader", "circuits", "states")
@@ -226,7 +235,7 @@ class RedisBackend:
 
     async def audit(self, after: Position, most: int) -> Sequence[StateEntry]:
         reply = await self._script("audit", ("audit",), str(after), most)
-        return [_replies.audit_entry(*entry) for entry in reversed(reply)]
+        return [_replies.state_entry(*entry) for entry in reversed(reply)]
 
     async def checkpoint(self, lease: Lease, checkpoint: Checkpoint) -> None:
         pairs: list[str] = []

@@ -229,6 +229,9 @@ class SimulatedBackend:
 
         return await self._command(publish)
 
+    async def unnotified(self, lease: Lease, notified: Position, most: int) -> Sequence[StateEntry]:
+        return await self._command(lambda store: store.unnotified(lease, notified, most))
+
     async def forget(self, lease: Lease, *transitions: Transition) -> bool:
         return await self._command(lambda store: store.forget(lease, *transitions))
 

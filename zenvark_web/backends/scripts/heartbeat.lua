@@ -12,6 +12,7 @@
 --       9 overrides   their newest number is told
 --       10 audit      a new leader is told here, too
 --       11 policies   kept
+--       12 notified   kept
 -- ARGV  1 instance    2 ttl, ms    3 lowest epoch to exceed    4 presence, or '' to be brief
 --       5 format version    6 length to keep of the states    7 length to keep of the audit
 -- Returns  epoch, leader, ms until the lease runs out,
@@ -59,7 +60,7 @@ if ARGV[4] == '' then
     return {epoch, holder, left}
 end
 keep(KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10],
-    KEYS[11])
+    KEYS[11], KEYS[12])
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local role = holder == ARGV[1] and 'leader' or 'follower'

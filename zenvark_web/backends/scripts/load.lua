@@ -2,12 +2,13 @@
 -- A leader also receives the checkpoint. Large hashes are left out, and loaded in parts.
 --
 -- KEYS  1 circuits    2 states    3 results    4 accounts    5 tallies    6 overrides
+--       7 notified
 -- ARGV  1 whether it leads, 0 or 1    2 the most fields of a hash to give at once
 -- Returns  now in ms, the newest position in states, the newest position in results,
 --          {circuit, transition, circuit, transition, ...} or false,
 --          {instance, account, ...}, {circuit, snapshot, ...} or false,
 --          {the newest position of a stream that has begun anew, ...},
---          {circuit, override, ...}
+--          {circuit, override, ...}, the position up to which the leader has notified or false
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -46,6 +47,8 @@ local function overrides()
     return fields
 end
 
+local notified = ARGV[1] == '1' and redis.pcall('GET', KEYS[7])
 return {string.format('%.0f', now), newest(KEYS[2]), newest(KEYS[3]),
     small(KEYS[1]) and redis.call('HGETALL', KEYS[1]), made_of_results(KEYS[4]),
-    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5]), astray, overrides()}
+    (ARGV[1] == '0' or small(KEYS[5])) and made_of_results(KEYS[5]), astray, overrides(),
+    type(notified) == 'string' and notified}

@@ -16,6 +16,7 @@ By the numbers of the invariants in docs/architecture.md:
 10. Every exception of a user's callback is reported.
 O1, O2, O6. All know the same overrides; none holds after its end; no call passes one that holds a
     circuit open.
+N1, N2. Every transition is notified of; and again only by a later leader.
 Q1. With a quorum, no circuit opens by the calls of fewer instances.
 T1, T2. A named wait ends when it was said to (in `throttles`).
 """
@@ -33,9 +34,11 @@ from ..._core.strategies import ConsecutiveFailures, judges_slow_calls
 from ..._judging.health import MAX_CHECKS
 from ...backends.base import Batch
 from ...breaker import Breaker
+from ...events import PublishedChange
 from .._network import Server
 from .faults import WORST_RATE
 from .hosts import Hosts, SimulatedHost
+from .notifications import NotificationChecks
 from .ramps import RampChecks
 from .throttles import ThrottleChecks
 from .world import World
@@ -84,6 +87,7 @@ class InvariantChecks:
         self._lives: set[tuple[int, int]] = set()
         self._ramps = RampChecks(world)
         self._throttles = ThrottleChecks(world)
+        self._notifications = NotificationChecks(world)
         self._numbers: dict[tuple[int, int, str], int] = {}
         self._owed: dict[tuple[int, int, str], tuple[int, float]] = {}
         strategy = world.settings.policy.strategy if world.settings.policy else None
@@ -114,6 +118,7 @@ class InvariantChecks:
             f"{transition.circuit} {transition.state} {transition.generation} "
             f"by {transition.leader} in {transition.epoch}",
         )
+        self._notifications.published(server, transition)
         self._check_leader((number, server.lives), transition)
         self._check_move((number, server.lives, transition.circuit), transition)
         self._check_repair(number, transition)
@@ -306,6 +311,10 @@ class InvariantChecks:
         else:
             self._trials[circuit, generation, instance] -= 1
 
+    def notified(self, instance: str, change: PublishedChange) -> None:
+        """An instance calls `on_published`."""
+        self._notifications.notified(instance, change)
+
     # Instances
 
     def watch(self, host: SimulatedHost) -> None:
@@ -396,7 +405,9 @@ class InvariantChecks:
         return None
 
     def close_accounts(self) -> None:
-        """Check that each result was accounted for, and each error reported."""
+        """Check that each result was accounted for, each transition notified of, and each error
+        reported."""
+        self._notifications.close()
         for host in self.hosts.present:
             counted = host.coordinator.statistics
             became = counted.evaluated + counted.expired + counted.dropped

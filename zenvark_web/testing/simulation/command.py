@@ -24,10 +24,12 @@ Outcome: TypeAlias = tuple[int, float, str]
 
 def variants(seed: int, settings: SimulationSettings) -> SimulationSettings:
     """Settings that depend on the seed: one to three shards, either `cut_off`, a ramp for two of
-    four seeds, a quorum for four of eight, and waits as told for one of five."""
+    four seeds, a quorum for four of eight, waits as told for one of five, and notifications for one
+    of three."""
     return replace(
         settings,
         shards=1 + seed % 3,
+        notify=seed % 3 == 1,
         cut_off="local" if seed % 2 else "hold",
         policy=replace(
             RAMPED if seed % 4 > 1 else POLICY,

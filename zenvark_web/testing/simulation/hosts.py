@@ -15,7 +15,7 @@ from ..._core.states import HealthCheckType, Outcome, Role
 from ..._core.strategies import ConsecutiveFailures
 from ..._runtime.host import Host
 from ...breaker import Breaker
-from ...events import StateChange
+from ...events import PublishedChange, StateChange
 from ...exceptions import CircuitOpenError
 from .._coordinator import SimulatedCoordinator, UpstreamError
 from .._loop import MACHINE, Step
@@ -91,6 +91,10 @@ class HostObserver(Protocol):
         """The caller cancels a call."""
         ...
 
+    def notified(self, instance: str, change: PublishedChange) -> None:
+        """`on_published` is called."""
+        ...
+
 
 class SimulatedHost:
     """A host and its coordinator.
@@ -155,6 +159,7 @@ class SimulatedHost:
             on_error=self._failed,
             on_state_change=self._changed,
             on_role_change=self._elected,
+            on_published=self._published if settings.notify else None,
         )
 
     # Callbacks
@@ -169,6 +174,13 @@ class SimulatedHost:
         self._world.tell(
             self.name, f"{change.name} {change.state} {change.generation}: {change.reason}"[:160]
         )
+        self._make_mistakes()
+
+    def _published(self, change: PublishedChange) -> None:
+        self._observer.notified(self.name, change)
+        self._make_mistakes()
+
+    def _make_mistakes(self) -> None:
         if self._world.chance.random() < BROKEN_CALLBACKS:
             self.broken += 1
             raise CallbackError("a user's mistake")

@@ -32,6 +32,7 @@ class SimulationSettings:
         policy: The circuits' policy, if not the simulation's own (five failures in a row, short
             waits). A health check in it is replaced by one of the simulated upstream, and
             `cut_off` by the setting above.
+        notify: Whether the coordinators have a callback `on_published`.
 
     Raises:
         TypeError, ValueError: A number is none, or out of range.
@@ -46,6 +47,7 @@ class SimulationSettings:
     calls: float = 6.0
     lease_ttl: float = 2.0
     policy: BreakerPolicy | None = None
+    notify: bool = False
 
     def __post_init__(self) -> None:
         check_whole("instances", self.instances)
@@ -64,6 +66,7 @@ class SimulationSummary:
         steps: The number of executed steps.
         calls: The number of calls, permitted or rejected.
         transitions: The number of published transitions.
+        notifications: The number of calls of `on_published`.
         faults: The number of faults.
         history: The newest lines of the history.
     """
@@ -72,5 +75,6 @@ class SimulationSummary:
     steps: int = 0
     calls: int = 0
     transitions: int = 0
+    notifications: int = 0
     faults: int = 0
     history: Sequence[str] = ()
