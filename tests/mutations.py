@@ -1035,6 +1035,24 @@ MUTATIONS = (
         "return told",
         "tests/contract/test_overrides.py::TestOverride::test_names_the_one_that_it_replaces",
     ),
+    Mutation(
+        "notifications 1",
+        "a new leader begins with new transitions",
+        "_judging/publications.py",
+        "self._notified = snapshot.position if lost else notified or START",
+        "self._notified = snapshot.position",
+        "tests/coordination/test_published.py"
+        "::test_what_happened_while_nobody_was_notified_is_made_up_for",
+    ),
+    Mutation(
+        "notifications 2",
+        "a leader does not record its calls",
+        "_judging/publications.py",
+        "            await self._record(0)\n",
+        "            pass\n",
+        "tests/coordination/test_published.py"
+        "::test_a_call_that_hangs_delays_no_other_callback_and_is_repeated_if_its_leader_dies",
+    ),
 )
 
 

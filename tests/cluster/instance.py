@@ -299,6 +299,7 @@ class Instance:
 
     async def _published(self, change: PublishedChange) -> None:
         note = f"{change.name} {change.generation} {change.position}"
+        await asyncio.sleep(0.005)  # as a receiver that takes its time
         await self._notes.rpush(self._settings.notes, note)
 
     def _moved(self, role: Role) -> None:

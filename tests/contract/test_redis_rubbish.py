@@ -212,7 +212,19 @@ async def use(backend: Backend, what: str) -> None:
         await backend.read(START, None, 0)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("command", ["SET", "SADD"])
+async def test_record_of_notifications_is_written_anew(
+    redis_store: RedisStore, command: str
+) -> None:
+    backend = redis_store.open()
+    beat = await lead(backend)
+    redis_store.command(command, "notified", "banana")
+    assert (await backend.load(leading=True)).notified is None
+    await backend.unnotified(beat, Position(7), 0)
+    assert (await backend.load(leading=True)).notified == Position(7)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "notified"])
 async def test_key_of_the_wrong_type(redis_store: RedisStore, key: str) -> None:
     backend = redis_store.open()
     redis_store.command("SADD", key, "banana")
@@ -561,6 +573,7 @@ async def use_all(backend: Backend) -> None:
     await backend.append(batch())
     await backend.describe({"f00d": "a=1"})
     await publish(backend, transition(beat))
+    await backend.unnotified(beat, START, 0)
     accounts, snapshots = {"web-1": Account(1, 1)}, {"payments": CircuitSnapshot(1)}
     await backend.checkpoint(beat, Checkpoint(Position(1, 1), accounts, snapshots))
     await backend.override(override(), 0)

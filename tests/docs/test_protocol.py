@@ -402,10 +402,12 @@ async def operate(url: str, namespace: str) -> None:
 
 
 async def recall(circuit: str, epoch: int, holder: str, url: str, namespace: str) -> None:
-    """Write that a grant is recalled and of a suspect, which seldom happens."""
+    """Write that a grant is recalled, of a suspect, and up to where a callback was called."""
     backend = RedisBackend(url, namespace)
     backend.open()
-    await backend.recall(Lease(epoch, holder), Transition(circuit=circuit, generation=7))
+    lease = Lease(epoch, holder)
+    await backend.recall(lease, Transition(circuit=circuit, generation=7))
+    assert await backend.unnotified(lease, START, 1)
     await backend.note_suspects(Lease(epoch, holder), Suspect(circuit, "web-1", 5, 5, 7.0))
     await backend.close()
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.examples.upstream import Upstream
+from tests.examples.webhook import Webhook
 from tests.helpers.processes import ROOT, StartChild
 from tests.helpers.servers import RedisServer
 from tests.helpers.spanning import spanning
@@ -34,8 +35,9 @@ def run(name: str, **env: str) -> list[str]:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    # Nothing but the warnings that tell of an open circuit.
-    assert all(re.match("Circuit .* is open: ", line) for line in ended.stderr.splitlines())
+    # Nothing but the warnings that tell of an open circuit, or of a retry.
+    told = re.compile(r"Circuit .* is open: |stamina\.retry_scheduled")
+    assert [line for line in ended.stderr.splitlines() if not told.match(line)] == []
     return ended.stdout.splitlines()
 
 
@@ -109,6 +111,14 @@ def test_plain_threads(shared: bool, fresh_server: RedisServer) -> None:
     changes = re.findall(r"payments: (\w+ -> \w+) \(", said)
     assert changes[0] == "closed -> open"
     assert changes[-1] == "half_open -> closed"
+
+
+def test_webhook_posts_until_it_is_received() -> None:
+    with Webhook(failures=1) as webhook:
+        run("webhook.py", WEBHOOK_URL=webhook.url)
+    [refused, received] = webhook.received
+    assert refused == received
+    assert "*payments* is open" in received["text"]
 
 
 def test_fallback() -> None:

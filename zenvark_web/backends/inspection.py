@@ -58,7 +58,7 @@ SIGHTS = ((0, 1), (0, 2), (1, 2), (2, 2), (3, 2))
 """The shards in which instances are looked for, each with a number of shards: one, or several."""
 
 HASHES = ("circuits", "instances", "accounts", "tallies", "overrides", "policies")
-STRINGS = ("leader", "epoch")
+STRINGS = ("leader", "epoch", "notified")
 
 ELSEWHERE = {*OF_CONNECTIONS, Trouble.UNREADY}
 """Failures that another node of a cluster may not have."""
