@@ -190,7 +190,7 @@ async def test_an_override_without_an_end(
         await arun("force-open", name, "--reason", "forgotten", "--for", end, *where)
     result = await doctor(redis_server, namespace)
     assert "overrides: 1 override without an end: search it forced open by" in the_problem(result)
-    assert "Run zenvark-web lift 'search it' --reason" in result.out
+    assert "lift it: zenvark-web lift 'search it' --reason 'no longer needed' --redis" in result.out
     await arun("lift", "search it", "--reason", "found", *where)
     result = await doctor(redis_server, namespace)
     assert problems(result) == []

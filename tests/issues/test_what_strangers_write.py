@@ -20,6 +20,7 @@ from zenvark_web import (
     ConstantBackoff,
     Coordinator,
     Override,
+    OverrideChange,
     OverrideRecord,
     State,
 )
@@ -39,6 +40,7 @@ class Fleet:
         self.server = server
         self._namespace = namespace
         self.errors: list[Exception] = []
+        self.changes: list[OverrideChange] = []
         self.members = [self.coordinator() for _ in range(2)]
 
     def coordinator(self) -> Coordinator:
@@ -47,6 +49,7 @@ class Fleet:
             namespace=self._namespace,
             policy=POLICY,
             on_error=self.errors.append,
+            on_override=self.changes.append,
         )
 
     def key(self, name: str) -> str:
@@ -57,6 +60,9 @@ class Fleet:
 
     def breakers(self, name: str) -> list[Breaker]:
         return [member.breaker(name) for member in self.members]
+
+    def changed(self, circuit: str) -> set[Override | None]:
+        return {each.override.mode for each in self.changes if each.circuit == circuit}
 
     def all_know(self, override: OverrideRecord) -> bool:
         return all(each.override == override for each in self.breakers(override.circuit))
@@ -229,14 +235,18 @@ async def test_override_under_an_absurd_number_keeps_no_later_one_from_counting(
 ) -> None:
     """It stuck for good, because the numbers of all later ones were lower."""
     member, _ = fleet.members
-    await member.override("known", Override.OBSERVE, reason="before")
+    last = await member.override("known", Override.OBSERVE, reason="before")
     text = fleet.command("HGET", "overrides", "known")
-    forged = re.sub('"after":.*', f'"after":0,"at":1,"until":null,"number":{2**51}}}', text)
-    for number in (None, f"{2**51}"):
+    for stored in (False, True):
+        end = f'"after":{last.number},"at":1,"until":null,"number":{2**51}}}'
+        forged = re.sub('"after":.*', end, text).replace("observe", "force_open")
         fleet.command("XADD", "states", "*", "v", "1", "override", forged)
-        if number is not None:
-            fleet.command("HSET", "overrides", "known", forged, "", number)
-        record = await member.override("other", Override.FORCE_OPEN, reason="after")
-        assert record.number < 2**50
-        await eventually(partial(fleet.all_know, record), what="the override everywhere")
+        if stored:
+            fleet.command("HSET", "overrides", "known", forged, "", f"{last.number} {2**51}")
+        last = await member.override("other", Override.FORCE_OPEN, reason="after")
+        assert last.number < 2**50
+        await eventually(partial(fleet.all_know, last), what="the override everywhere")
+        if not stored:
+            await eventually(partial(fleet.changed, "other"), what="the callbacks")
+            assert fleet.changed("known") == {Override.OBSERVE}
         assert not fleet.errors

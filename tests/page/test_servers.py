@@ -23,7 +23,8 @@ SERVERS = {
     "uvicorn": "uvicorn tests.page.program:app --port PORT",
     "hypercorn": "hypercorn tests.page.program:app --bind 127.0.0.1:PORT --graceful-timeout 60",
     "hypercorn on trio": (
-        "hypercorn tests.page.program:app --bind 127.0.0.1:PORT --worker-class trio"
+        "hypercorn tests.page.program:app --bind 127.0.0.1:PORT --graceful-timeout 60 "
+        "--worker-class trio"
     ),
 }
 

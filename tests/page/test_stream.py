@@ -199,3 +199,27 @@ async def test_viewers_that_come_at_once_are_bounded(
         for viewer in viewers:
             viewer.cancel()
     assert sorted(statuses) == [200, 503, 503]
+
+
+async def test_a_server_may_close_the_connection_in_the_last_send(
+    alone: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hypercorn reports the end of a response as a disconnect, and closes the connection then. It
+    was cancelled in that under trio, and waited for the connection when it stopped."""
+    monkeypatch.setattr(stream, "LIFETIME", 0.0)
+    disconnected, is_closed = asyncio.Event(), False
+
+    async def receive() -> Message:
+        await disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        nonlocal is_closed
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            disconnected.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            is_closed = True
+
+    await StatusApp(alone)(SCOPE, receive, send)
+    assert is_closed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import unified_diff
 
@@ -256,12 +255,9 @@ def overrides(facts: Facts) -> Iterable[Finding]:
             for each, age in list(endless.values())[:NAMED]
         )
         text = f"{counted(len(endless), 'override')} without an end: {shown}"
-        name = shlex.quote(escaped(next(iter(endless)), 255))
-        advice = (
-            f"Run zenvark-web lift {name} --reason ..., or set it again with an end (--for 1h): "
-            "nothing else ends it."
-        )
-        yield Finding(Level.PROBLEM, "overrides", text, advice)
+        lift = ("lift", escaped(next(iter(endless)), 255), "--reason", "no longer needed")
+        advice = "Nothing else ends it: set it again with an end (--for 1h), or lift it:"
+        yield Finding(Level.PROBLEM, "overrides", text, advice, command=lift)
     elif total := len({each.circuit for view in views for each in view.overrides}):
         yield Finding(Level.OK, "overrides", f"{counted(total, 'override')}, none without an end")
 

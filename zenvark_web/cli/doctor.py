@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .arguments import add_json, add_plain, add_store
 from .commands import Command
-from .fleet import look_at_server
+from .fleet import command, look_at_server
 
 if TYPE_CHECKING:
     from ..backends.inspection import Inspector
@@ -47,7 +48,12 @@ async def _doctor(arguments: argparse.Namespace, inspector: Inspector) -> int:
     from .printing import show
 
     facts = await examine(inspector)
-    found = findings(facts, shards=arguments.shards)
+    found = [
+        replace(each, advice=f"{each.advice} {command(arguments, *each.command)}")
+        if each.command
+        else each
+        for each in findings(facts, shards=arguments.shards)
+    ]
     server = repr(inspector.server)
     if arguments.json:
         print(dumped(record_of(inspector.namespace, server, found)))

@@ -31,6 +31,8 @@ class Finding:
         text: The finding.
         advice: The remedy, if there is one.
         details: Further lines.
+        command: A command that helps, without the arguments that select the fleet; its advice ends
+            with a colon.
     """
 
     level: Level
@@ -38,6 +40,7 @@ class Finding:
     text: str
     advice: str = ""
     details: Sequence[str] = ()
+    command: tuple[str, ...] = ()
 
     @property
     def matters(self) -> bool:

@@ -47,11 +47,15 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {"content-type": "text/event-stream", "cache-control": "no-store", **SAFETY}
         await send(start(200, {**headers, "x-accel-buffering": "no"}))  # a proxy must not wait
+        has_read_all = False
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
-            if scope["method"] == "HEAD" or await self._feed(send, listener_of(scope)):
-                await send({"type": "http.response.body", "body": b""})
+            has_read_all = scope["method"] == "HEAD" or await self._feed(send, listener_of(scope))
             tasks.cancel_scope.cancel()
+        if has_read_all:
+            # Not in the group: to some servers, the end of a response is a disconnect, and they
+            # close the connection in this send, which must not be cancelled.
+            await send({"type": "http.response.body", "body": b""})
 
     async def _feed(self, send: Send, listener: Listener | None) -> bool:
         """Send events; return whether the viewer has read them all."""
