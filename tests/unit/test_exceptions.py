@@ -8,6 +8,7 @@ import pytest
 
 from zenvark_web import (
     BackendError,
+    BodySentError,
     CallbackError,
     CircuitOpenError,
     ClassifierError,
@@ -46,6 +47,7 @@ ERRORS = [
     OverloadedError("too many"),
     CommonCauseError("8 of 10 circuits"),
     MetricsError("broken"),
+    BodySentError("payments"),
 ]
 
 
