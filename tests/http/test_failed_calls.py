@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import anyio
 import httpx
 import httpx2
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.waiting import PATIENCE, eventually_sync
+from tests.http import server
 from tests.http.backstage import Backstage, backstage
 from tests.http.clients import KINDS, Kind
 from zenvark_web import (
@@ -236,6 +238,39 @@ class TestFailedCalls:
         with pytest.raises(kind.library.ReadError):
             send(kind, transport)
 
+    @pytest.mark.parametrize("ends", ["ReadTimeout", 500])
+    def test_a_call_that_a_clock_has_told_before_is_replaced(
+        self, stage: Backstage, kind: Kind, ends: Any
+    ) -> None:
+        """It counts once, and the caller gets the fallback when it ends."""
+        policy = BreakerPolicy(strategy=ConsecutiveFailures(1000), first_chunk=0.02)
+        coordinator = stage.start(policy)
+        breaker = coordinator.breaker("clocked")
+        library = kind.library
+
+        def end(request: Any) -> Any:
+            if isinstance(ends, str):
+                raise getattr(library, ends)("made up", request=request)
+            return library.Response(ends, stream=Body(b"", None))
+
+        class Silent(library.AsyncBaseTransport, library.BaseTransport):  # type: ignore[misc,name-defined]
+            async def handle_async_request(self, request: Any) -> Any:
+                with anyio.fail_after(PATIENCE):
+                    while not sum(breaker.failures.counts):
+                        await anyio.sleep(0.005)
+                return end(request)
+
+            def handle_request(self, request: Any) -> Any:
+                eventually_sync(lambda: sum(breaker.failures.counts) == 1, within=PATIENCE)
+                return end(request)
+
+        fallback = Fallback(FixedResponse("instead"), on=("failed",))
+        transport = kind.guarded(
+            coordinator, Silent(), circuits=lambda _: "clocked", fallback=fallback
+        )
+        assert send(kind, transport).text == "instead"
+        assert stage.counts(breaker) == (0, 1)
+
     def test_what_was_replaced_is_no_rejection(self, kind: Kind, coordinator: Coordinator) -> None:
         """An error that a client raises for the replacement is not about an open circuit."""
         upstreams = Upstreams(kind, a=500)
@@ -381,6 +416,77 @@ class TestChain:
         backup = coordinator.breaker("backup")
         eventually_sync(lambda: sum(backup.successes.counts) == 1, within=PATIENCE)
         assert closed == ["b"]
+
+
+class TestCancellation:
+    """A caller who gives up, at each moment of a chain."""
+
+    @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.sync], ids=str)
+    @pytest.mark.parametrize("held", ["a", "close a", "b"])
+    def test_leaves_nothing_open_and_no_permit_out(
+        self, kind: Kind, coordinator: Coordinator, held: str
+    ) -> None:
+        bodies: list[Body] = []
+        asked: list[str] = []
+        arrived: list[anyio.Event] = []
+
+        class Held(Body):
+            async def aclose(self) -> None:
+                await super().aclose()
+                if held == "close a":
+                    await hold()
+
+        async def hold() -> None:
+            arrived[0].set()
+            await anyio.sleep_forever()
+
+        class Slow(kind.library.AsyncBaseTransport):  # type: ignore[misc,name-defined]
+            async def handle_async_request(self, request: Any) -> Any:
+                host = request.url.host[0]
+                asked.append(host)
+                if held == host:
+                    await hold()
+                body = Held(b"", None)
+                bodies.append(body)
+                return kind.library.Response(500, stream=body)
+
+        chain = Fallback(Chain(Upstream(B, circuit="leg")), on=PROBLEMS)
+        transport = kind.guarded(coordinator, Slow(), circuits=lambda _: "own", fallback=chain)
+
+        async def give_up() -> None:
+            arrived.append(anyio.Event())
+            async with anyio.create_task_group() as tasks:
+                request = kind.library.Request("GET", A)
+                tasks.start_soon(transport.handle_async_request, request)
+                with anyio.fail_after(PATIENCE):
+                    await arrived[0].wait()
+                tasks.cancel_scope.cancel()
+
+        kind.run(give_up)
+        assert asked == {"a": ["a"], "close a": ["a"], "b": ["a", "b"]}[held]
+        assert all(body.closed for body in bodies)
+        for name, failures in (("own", held != "a"), ("leg", False)):
+            breaker = coordinator.breaker(name)
+            eventually_sync(
+                lambda breaker=breaker, failures=failures: (
+                    sum(breaker.failures.counts) == failures and not sum(breaker.successes.counts)
+                ),
+                within=PATIENCE,
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_pool_of_one_connection_is_enough(stage: Backstage, kind: Kind) -> None:
+    """The failed response is closed before the next request needs its connection."""
+    coordinator = stage.start(BreakerPolicy(strategy=ConsecutiveFailures(1000)))
+    stage.set(server.status(500, body=b"x" * 100_000))
+    limits = kind.library.Limits(max_connections=1)
+    inner = kind.real_transport(limits=limits)
+    there = stage.upstream.url.replace("127.0.0.1", "localhost")
+    chain = Fallback(Chain(Upstream(there, circuit="leg")), on=PROBLEMS)
+    transport = kind.guarded(coordinator, inner, circuits=lambda _: "own", fallback=chain)
+    response = send(kind, transport, stage.upstream.url, timeout=PATIENCE)
+    assert (response.status_code, len(stage.upstream.requests)) == (500, 2)
 
 
 ANSWERS = st.sampled_from([200, 200, 404, 429, 500, 503, "ConnectError", "PoolTimeout", "open"])
