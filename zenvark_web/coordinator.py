@@ -608,6 +608,18 @@ def move(coordinator: Coordinator, state: CoordinatorState, lifecycle: Lifecycle
     return before
 
 
+def observe_calls(coordinator: Coordinator, observe: Callable[[str, str], None] | None) -> None:
+    """Set the function that is called with the calls that a circuit does not plainly permit."""
+    coordinator._state.instance.notifier.observe_call = observe  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def replaced_call(coordinator: Coordinator, circuit: str) -> None:
+    """Report that a fallback has replaced a call."""
+    observe = coordinator._state.instance.notifier.observe_call  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    if observe is not None:
+        observe("fallback", circuit)
+
+
 def shards_of(coordinator: Coordinator) -> Sequence[Shard]:
     """The shards of a coordinator, for the status page."""
     return coordinator._state.shards  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

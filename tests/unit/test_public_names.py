@@ -20,6 +20,7 @@ MODULES = [
     "zenvark_web.asgi",
     "zenvark_web.httpx",
     "zenvark_web.metrics",
+    "zenvark_web.otel",
     "zenvark_web.backends",
     "zenvark_web.fastapi",
     "zenvark_web.httpx2",

@@ -377,6 +377,8 @@ class LocalCircuit:
             self._blocked_since += 1
         else:
             self.handover.hand_over(now >= self._report_at, self._block, now)
+        if self.notifier.observe_call is not None:
+            self.notifier.observe_call("rejected", self.name)
         return rejected(self.name, retry_after)
 
     def show(self, *, failed: bool, elapsed: float) -> None:
@@ -387,6 +389,8 @@ class LocalCircuit:
     def reject_forced(self, now: float) -> CircuitOpenError:
         """Count a call that an operator rejects, from any thread; return its error."""
         self.handover.hand_over(now >= self._report_at, self._block, now, True)
+        if self.notifier.observe_call is not None:
+            self.notifier.observe_call("forced", self.name)
         return rejected(self.name, self.admission.forced_for(now), forced=True)
 
     def _block(self, now: float, forced: bool = False) -> None:
@@ -402,6 +406,8 @@ class LocalCircuit:
     def pass_uncounted(self, now: float) -> None:
         """Count a call that only an override lets pass: it shows demand as a rejected one does."""
         self.handover.hand_over(now >= self._report_at, self._pass_uncounted, now)
+        if self.notifier.observe_call is not None:
+            self.notifier.observe_call("uncounted", self.name)
 
     def _pass_uncounted(self, now: float) -> None:
         self._uncounted_since += 1

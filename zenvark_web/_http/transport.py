@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from ..breaker import Breaker
-from ..coordinator import Coordinator
+from ..coordinator import Coordinator, replaced_call
 from ..exceptions import CircuitOpenError
 from .api import (
     AnyFallback,
@@ -105,6 +106,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
         by_identity = {id(other): other for other in others if other is not transport}
         self._others = list(by_identity.values())  # to be closed, each once
         classify = DEFAULT if classify is default_classify else classify
+        self._replaced = partial(replaced_call, coordinator)
         report = coordinator.report_error
         judge = None if judge_chunk is None else checked_judge(judge_chunk, report)
         settings = ResolvedSettings(safe(classify, report), fallbacks, when_open, judge)
@@ -225,6 +227,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return cast(ResponseT, missed.answer(settings.when_open))
         if response is not missed.ended:
             await missed.aclose()
+            self._replaced(missed.name)
         return cast(ResponseT, response)
 
     def _replace(self, missed: ReplaceableRequest, settings: ResolvedSettings) -> ResponseT:
@@ -241,6 +244,7 @@ class GuardedTransport(Generic[RequestT, ResponseT, ErrorT, TransportT]):
             return cast(ResponseT, missed.answer(settings.when_open))
         if response is not missed.ended:
             missed.close()
+            self._replaced(missed.name)
         return cast(ResponseT, response)
 
     async def _made_async(

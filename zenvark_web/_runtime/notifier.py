@@ -73,6 +73,11 @@ class Notifier:
         callbacks: The user's callbacks.
         statistics: Counts errors.
         host: The monotonic clock.
+
+    Attributes:
+        observe_call: Called with each call that a circuit rejects ("rejected", "forced"), that only
+            an override permits ("uncounted"), or that a fallback replaces ("fallback"), and with
+            the circuit's name. In the caller's thread; it never raises.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Notifier:
         self._floods = Floods(host)
         self._changes = ChangeFloods(host)
         self._warned: set[str] = set()
+        self.observe_call: Callable[[str, str], None] | None = None
 
     def renewed(self, statistics: Statistics, host: Host | None = None) -> Notifier:
         """Create a notifier with the same callbacks and no previous reports."""
