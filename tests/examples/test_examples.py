@@ -129,6 +129,15 @@ def test_fallback() -> None:
     assert re.fullmatch(r"coffee: no price, try again in \d s", lines[6])
 
 
+def test_streams() -> None:
+    assert run("streams.py") == [
+        "well:   data: {}",
+        'broken: data: {"error": "overloaded"}',
+        "next:   rejected",
+        "silent: timed out, timed out, timed out",
+    ]
+
+
 def test_fastapi_app(fresh_server: RedisServer, start_child: StartChild) -> None:
     with Upstream() as upstream:
         upstream.stop()
