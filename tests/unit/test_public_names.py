@@ -25,6 +25,7 @@ MODULES = [
     "zenvark_web.fastapi",
     "zenvark_web.httpx2",
     "zenvark_web.requests",
+    "zenvark_web.aiohttp",
     "zenvark_web.wsgi",
     "zenvark_web.testing",
 ]

@@ -33,6 +33,10 @@ class AsyncResponseBody(WatchedStream):
         self._call.closed()
         await self._stream.aclose()
 
+    def settle_closed(self) -> None:
+        """Settle the call: its reader closes the wrapped body without waiting for it."""
+        self._call.closed()
+
 
 class SyncResponseBody(WatchedStream):
     """A watched body for synchronous clients."""
