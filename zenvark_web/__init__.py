@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .backends import Backend, MemoryBackend
     from .breaker import Breaker, Permit
     from .coordinator import Coordinator, MetricsRecorder
-    from .events import OverrideChange, StateChange
+    from .events import OverrideChange, PublishedChange, StateChange
     from .exceptions import (
         BackendError,
         BodySentError,
