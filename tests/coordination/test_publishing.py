@@ -170,7 +170,7 @@ class Tenured:
 @pytest.mark.parametrize("bears", [1, 40, 10_000])
 async def test_a_network_that_bears_little_gets_little(bears: int) -> None:
     backend, instance = Slow(bears), make_instance(chance=lambda: 0.0)
-    publisher = Publisher(instance, backend, Lease(1, "web-1"), Tenured())
+    publisher = Publisher(instance, backend, Lease(1, "web-1"), Tenured(), lambda: None)
     many = [opening(f"circuit-{number}") for number in range(20)]
     many += [opening(f"circuit-{number}") for number in range(20, 300) if bears > 1]
     for transition in many:
