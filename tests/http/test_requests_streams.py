@@ -9,7 +9,7 @@ import requests
 from tests.helpers.waiting import PATIENCE
 from tests.http import server
 from tests.http.backstage import Backstage, backstage
-from tests.http.scenarios import EVENTS, PATIENT_CLOCKS, SHORT, TOKENS, judge_errors
+from tests.http.scenarios import EVENTS, SHORT, TOKENS, judge_errors
 from zenvark_web import BreakerPolicy, ConsecutiveFailures, Coordinator
 from zenvark_web.requests import BreakerAdapter
 
@@ -22,8 +22,9 @@ def stage() -> Iterator[Backstage]:
         yield running
 
 
-def start(stage: Backstage, **limits: float) -> Coordinator:
-    return stage.start(BreakerPolicy(strategy=ConsecutiveFailures(1_000), **limits))
+def start(stage: Backstage, first_chunk: float | None = None) -> Coordinator:
+    policy = BreakerPolicy(strategy=ConsecutiveFailures(1_000), first_chunk=first_chunk)
+    return stage.start(policy)
 
 
 def get(stage: Backstage, coordinator: Coordinator, **settings: Any) -> requests.Response:
@@ -48,7 +49,7 @@ def test_late_first_chunk_is_a_failure_that_counts_once(stage: Backstage) -> Non
 def test_decoded_lines_are_judged(
     stage: Backstage, event: bytes, expected: tuple[int, int]
 ) -> None:
-    coordinator = start(stage, **PATIENT_CLOCKS)
+    coordinator = start(stage, first_chunk=PATIENCE)
     stage.set(server.in_parts(EVENTS, TOKENS[0], event))
     response = get(stage, coordinator, judge_chunk=judge_errors)
     assert response.content == TOKENS[0] + event
