@@ -341,6 +341,7 @@ class TestKeys:
         await backend.checkpoint(beat, WRITTEN)
         await backend.override(override(), 0)
         await backend.describe({"f00d": "a=1"})
+        await backend.unnotified(beat, Position(7), 0)
         found = store.server.command("KEYS", f"*{store.namespace}*")
         assert sorted(found) == sorted(f"zenvark:{{{store.namespace}}}:{name}" for name in KEYS)
 
