@@ -91,8 +91,9 @@ def test_open_error_knows_its_circuit() -> None:
 
 def test_the_tree_is_drawn_in_full() -> None:
     drawn = re.findall(r"[├└]── (\w+)", exceptions.__doc__ or "")
-    here = [each for each in ZenvarkError.__subclasses__() if each.__module__ == exceptions.__name__]
-    assert sorted(drawn) == sorted(kind.__name__ for kind in here)
+    kinds = ZenvarkError.__subclasses__()
+    here = [kind.__name__ for kind in kinds if kind.__module__ == exceptions.__name__]
+    assert sorted(drawn) == sorted(here)
     assert {type(error).__name__ for error in ERRORS} == set(drawn)
 
 
