@@ -167,6 +167,14 @@ def alerts(session: nox.Session) -> None:
 
 
 @nox.session
+def dashboard(session: nox.Session) -> None:
+    """The dashboard's queries, answered by a real Prometheus that scrapes a fleet in trouble."""
+    session.install("-e", ".[demo]")
+    program = Path(_promtool(session)).with_name("prometheus")
+    session.run("python", "-m", "tests.alerts.live", env={"PROMETHEUS": str(program)})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and common mistakes; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))

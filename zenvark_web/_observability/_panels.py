@@ -56,7 +56,7 @@ PANELS = (
         'count(min by (namespace, breaker_id) (zenvark_state{<circuits>, state="closed"}) == 0)'
         " or vector(0)",
     ),
-    _stat("Instances", "Instances that export metrics.", "sum(zenvark_role{<fleet>})"),
+    _stat("Instances", "Instances that export metrics.", 'sum(zenvark_role{<fleet>, shard="0"})'),
     _stat(
         "Shards without a leader",
         "In these, circuits neither open nor close.",
