@@ -31,6 +31,7 @@ VALUES: dict[str, set[str]] = {
     "kind": {*FailureKind},
     "type": {*HealthCheckType},
     "cause": {*OPENING_CAUSES},
+    "shard": {"0"},  # which every fleet has
     "result": {"success", "failure"},
     "reason": {"dropped", "expired"},
 }

@@ -161,6 +161,7 @@ async def test_store_that_does_not_answer(redis_server: ServerHandle, namespace:
                 return bool((await read(client, "status"))["away"])
 
             await eventually(away)
+            assert (await client.get("api/v1/health")).status_code == 200
             status = await read(client, "status")
             assert status["circuits"][0]["state"] == "open"
             response = await client.get("api/v1/events")
