@@ -39,7 +39,11 @@ from zenvark_web.metrics import PrometheusMetrics
 from zenvark_web.metrics._reading import copied
 from zenvark_web.statistics import MAX_ERROR_CLASSES, MAX_HEALTH_CHECKS, Statistics
 
-SURFACED = {kind.__name__ for kind in ZenvarkError.__subclasses__()} - {"CircuitOpenError"}
+SURFACED = {
+    kind.__name__
+    for kind in ZenvarkError.__subclasses__()
+    if kind.__module__ == ZenvarkError.__module__
+} - {"CircuitOpenError"}
 CLOSED = {"closed": 1, "open": 0, "half_open": 0}
 OPEN = {"closed": 0, "open": 1, "half_open": 0}
 DURATIONS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf")]
