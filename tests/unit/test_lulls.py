@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.bench import Bench
 from tests.unit.records import json_values
 from zenvark_web import (
     BreakerPolicy,
@@ -302,3 +303,12 @@ def test_a_success_opens_when_older_ones_have_left_the_window() -> None:
         assert opened.state is State.OPEN
 
     asyncio.run(run())
+
+
+def test_a_sum_of_before_a_hold_counts_in_nothing() -> None:
+    bench = Bench(strategy=ConsecutiveFailures(3))
+    lull = bench.circuit.lull()
+    assert lull is not None
+    bench.circuit.hold("held open by ops: down", bench.now)
+    assert bench.circuit.end_lull(lull) is None
+    assert bench.circuit.latest.state is State.OPEN
