@@ -12,6 +12,8 @@ from tests.helpers.command import arun, run
 from tests.helpers.deployments import Cluster
 from tests.helpers.servers import RedisServer, ServerHandle
 from tests.helpers.terminal import OnTerminal
+from zenvark_web.backends.asking import InspectionError, Server
+from zenvark_web.backends.purging import look_at
 from zenvark_web.backends.redis import KEYS
 
 
@@ -196,6 +198,23 @@ def test_a_user_who_may_not_look_for_namespaces(fresh_server: RedisServer) -> No
     assert result.code == 2
     assert "Pass the namespaces to delete, or grant this user +scan" in result.err
     assert run("purge", "--redis", url, "--yes", "old").code == 0
+
+
+async def test_no_command_goes_on_after_one_has_failed(fresh_server: RedisServer) -> None:
+    """It would connect again after the connections have been closed, and nobody would close that
+    one."""
+    leave(fresh_server, "old")
+    rights = ("~zenvark:{old/*}:*", "+@all")  # not the first shard's keys
+    fresh_server.command("ACL", "SETUSER", "shop", "on", ">x", *rights)
+    server = Server(fresh_server.url.replace("redis://", "redis://shop:x@"))
+    server.open()
+    before = asyncio.all_tasks()
+    try:
+        with pytest.raises(InspectionError, match="permissions"):
+            await look_at(server, "old")
+        assert asyncio.all_tasks() == before
+    finally:
+        await server.close()
 
 
 async def test_the_nodes_of_a_cluster_are_searched() -> None:

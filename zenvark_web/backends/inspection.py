@@ -22,6 +22,7 @@ from ._time_slices import TimeSlice
 from .asking import OF_CONNECTIONS, InspectionError, Server, Trouble
 from .base import ResultEntry, StateEntry
 from .observers import observers_of, read_observed
+from .together import Together
 from .views import (
     CircuitView,
     Event,
@@ -127,17 +128,18 @@ class Reading(Generic[AskerT_co]):
         def key(name: str) -> str:
             return self.key(name, shard, shards)
 
-        now, lease, stored, snapshot, overrides, recent = await asyncio.gather(
-            self.server.time(key("leader")),
-            self._lease(key("leader")),
-            self.server.ask("HGET", key("circuits"), name),
-            self.server.ask("HGET", key("tallies"), name),
-            self.hash(key("overrides")),
-            self._recent(name, key("results")),
-        )
-        present, texts = await asyncio.gather(
-            self.hash(key("instances")), self.hash(key("policies"))
-        )
+        async with Together() as start:
+            now, lease, stored, snapshot, overrides, recent = await asyncio.gather(
+                start(self.server.time(key("leader"))),
+                start(self._lease(key("leader"))),
+                start(self.server.ask("HGET", key("circuits"), name)),
+                start(self.server.ask("HGET", key("tallies"), name)),
+                start(self.hash(key("overrides"))),
+                start(self._recent(name, key("results"))),
+            )
+            present, texts = await asyncio.gather(
+                start(self.hash(key("instances"))), start(self.hash(key("policies")))
+            )
         seen = _seen(present, now)
         in_force = _read.overrides(overrides.fields, now, [])
         current = _read.transition(stored)
@@ -320,14 +322,15 @@ class Inspector(Reading[Server]):
         now = await self.server.time(
             key("leader")
         )  # alone: a silent node keeps one command waiting
-        lease, present, circuits, tallies, overrides, texts = await asyncio.gather(
-            self._lease(key("leader")),
-            self.hash(key("instances")),
-            self.hash(key("circuits")),
-            self.hash(key("tallies")),
-            self.hash(key("overrides")),
-            self.hash(key("policies")),
-        )
+        async with Together() as start:
+            lease, present, circuits, tallies, overrides, texts = await asyncio.gather(
+                start(self._lease(key("leader"))),
+                start(self.hash(key("instances"))),
+                start(self.hash(key("circuits"))),
+                start(self.hash(key("tallies"))),
+                start(self.hash(key("overrides"))),
+                start(self.hash(key("policies"))),
+            )
         malformed: list[MalformedEntryError] = []
         in_force = _read.overrides(overrides.fields, now, malformed)
         transitions = map(_read.transition, circuits.fields.values())
@@ -408,7 +411,8 @@ class Inspector(Reading[Server]):
         Raises:
             InspectionError: No shard can be reached, or the only server does not reply.
         """
-        replies = await asyncio.gather(*(self.tried(act(shard)) for shard in numbers))
+        async with Together() as start:
+            replies = await asyncio.gather(*(start(self.tried(act(shard))) for shard in numbers))
         pairs = zip(numbers, replies, strict=True)
         unread = {shard: each for shard, each in pairs if isinstance(each, InspectionError)}
         if len(unread) == len(numbers):

@@ -12,6 +12,7 @@ from . import _replies
 from ._read import MAX_SHARDS
 from .asking import Server
 from .redis import KEYS
+from .together import Together
 from .views import SILENCE
 
 FIRST = ("instances", "circuits", "leader")
@@ -81,7 +82,10 @@ async def delete(server: Server, namespace: str) -> Remains:
 
 async def _purge(server: Server, namespace: str, *, delete: bool) -> Remains:
     tags = (namespace, *(f"{namespace}/{shard}" for shard in range(MAX_SHARDS)))
-    parts = await asyncio.gather(*(_of_shard(server, tag, delete=delete) for tag in tags))
+    async with Together() as start:
+        parts = await asyncio.gather(
+            *(start(_of_shard(server, tag, delete=delete)) for tag in tags)
+        )
     seen = [part.last_seen for part in parts if part.last_seen is not None]
     return Remains(
         namespace=namespace,

@@ -21,6 +21,7 @@ from ..._core.states import State, Suspicion, Transition
 from ..._operators.overview import Overview
 from ...backends.base import StateEntry
 from ...backends.observers import ObservedNames, read_observed
+from ...backends.together import Together
 from ...backends.views import (
     CircuitView,
     Event,
@@ -152,7 +153,8 @@ class Watch:
         views = self._store_views()
 
         async def read() -> Sequence[Sequence[StateEntry]]:
-            return await asyncio.gather(*(view.entries(after, most) for view in views))
+            async with Together() as start:
+                return await asyncio.gather(*(start(view.entries(after, most)) for view in views))
 
         parts = await self._ask(read)
         found = [Event(number, each) for number, part in enumerate(parts) for each in part]
@@ -174,12 +176,13 @@ class Watch:
 
             async def read() -> Sequence[_Findings]:
                 reads = zip(views, wanted, strict=True)
-                return await asyncio.gather(
-                    *(
-                        _look(view, after, names, unexplained)
-                        for view, (after, unexplained) in reads
+                async with Together() as start:
+                    return await asyncio.gather(
+                        *(
+                            start(_look(view, after, names, unexplained))
+                            for view, (after, unexplained) in reads
+                        )
                     )
-                )
 
             found = await self._ask_at_once(read)  # one for all viewers
         except BackendError:
