@@ -11,6 +11,7 @@ from redis.asyncio import RedisCluster
 
 from tests.cli.schema import check
 from tests.cluster.fleet import StartFleet
+from tests.helpers.clients import close_client
 from tests.helpers.command import arun
 from tests.helpers.deployments import PRIMARY, Certificate, Cluster, SentinelServer
 from tests.helpers.proxy import Proxy
@@ -142,4 +143,4 @@ async def test_a_cluster_in_which_a_node_is_down() -> None:
             assert doctor.code == 1
             for shard in lost:
                 assert f"keys: shard {shard} is not readable: " in doctor.out
-        await client.aclose()
+        await close_client(client)

@@ -12,6 +12,7 @@ import pytest
 from tests.cli.schema import check
 from tests.cluster.fleet import Instance, StartFleet, all_reach
 from tests.faults.test_permissions import permit
+from tests.helpers.clients import close_client
 from tests.helpers.command import Result, arun
 from tests.helpers.deployments import Cluster
 from tests.helpers.servers import RedisServer, ServerHandle
@@ -400,7 +401,7 @@ async def test_a_cluster() -> None:
                 ),
                 what="an override in all shards",
             )
-        await client.aclose()
+        await close_client(client)
 
 
 async def test_instances_of_a_version_that_ignores_it_are_named(

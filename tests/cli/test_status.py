@@ -10,6 +10,7 @@ from tests.cli.schema import check
 from tests.cluster.fleet import StartFleet, all_reach, split
 from tests.cluster.store import Store
 from tests.faults.test_permissions import denied, permit
+from tests.helpers.clients import close_client
 from tests.helpers.command import arun
 from tests.helpers.deployments import Cluster
 from tests.helpers.servers import RedisServer, ServerHandle
@@ -249,7 +250,7 @@ async def with_nodes(cluster: Cluster, namespace: str) -> None:
             assert (await arun("events", *of(node, namespace))).out.count(" opened: ") == 8
         doctor = await arun("doctor", *of(cluster.nodes[0], namespace))
         assert "PROBLEM" not in doctor.out, doctor.out
-    await client.aclose()
+    await close_client(client)
 
 
 async def broken() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis.asyncio
 
+from tests.helpers.clients import close_client
 from tests.helpers.inside import store_of
 from tests.helpers.servers import ServerHandle
 from zenvark_web import Override, State
@@ -172,7 +173,7 @@ class RedisStore(Store):
     async def close(self) -> None:
         await super().close()
         for client in self._clients:
-            await client.aclose()
+            await close_client(client)
 
 
 def me(name: str) -> Presence:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import redis.asyncio
 
 from tests.cluster.traffic import Counts, Traffic
+from tests.helpers.clients import close_client
 from tests.helpers.waiting import PATIENCE, eventually
 from zenvark_web import (
     Breaker,
@@ -176,7 +177,7 @@ class Fleet:
         await asyncio.gather(*(member.coordinator.stop() for member in self.members))
         for member in self.members:
             if not isinstance(member.given, str):
-                await member.given.aclose()
+                await close_client(member.given)
         await eventually(
             lambda: asyncio.all_tasks() <= self._tasks_before,
             within=3 * PATIENCE,  # scenarios side by side do not end together

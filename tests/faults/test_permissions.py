@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 
 from tests.contract.stores import batch, forget, lead, me, publish, recall, transition
 from tests.faults.fleet import Fleet
+from tests.helpers.clients import close_client
 from tests.helpers.servers import RedisServer, ServerHandle
 from zenvark_web import BackendError
 from zenvark_web._core.order import Position
@@ -140,4 +141,4 @@ async def test_cluster(namespace: str) -> None:
             )
             server.command("FLUSHALL")
             assert await breaks(RedisBackend(client, namespace)) is (but != ""), but
-            await client.aclose()
+            await close_client(client)
