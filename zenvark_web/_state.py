@@ -40,13 +40,13 @@ class CoordinatorState:
     """
 
     def __init__(self, instance: Instance, backends: Sequence[Backend]) -> None:
-        self.identity = Identity(instance.host)
+        self.identity: Identity = Identity(instance.host)
         self._registry = Registry(instance.max_breakers, instance.host)
         self._begin_shards(instance, backends)
 
     def _begin_shards(self, instance: Instance, backends: Sequence[Backend]) -> None:
-        self.instance = instance
-        self.idle = IdleWarnings(instance.notifier, instance.host)
+        self.instance: Instance = instance
+        self.idle: IdleWarnings = IdleWarnings(instance.notifier, instance.host)
         self.shards: Sequence[Shard] = [
             Shard(instance, backend, self.idle, number) for number, backend in enumerate(backends)
         ]

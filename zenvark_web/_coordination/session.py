@@ -70,7 +70,7 @@ class Session:
         self._running: dict[asyncio.Task[None], None] = {}  # a set in order, to repeat runs
         self._balancer = LeaseBalancer(len(shards), instance.notifier)
         self._runners = [ShardRunner(instance, shard, self._balancer, self) for shard in shards]
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         instance.notifier.open()
         for runner in self._runners:
             runner.open()

@@ -235,8 +235,8 @@ class PolicyBook:
                 "policies must be a mapping from circuits' names to policies, such as "
                 f"{{'payments': BreakerPolicy()}}; the policy of all is policy=; not {policies!r}"
             )
-        self.default = default
-        self.named = dict(policies)
+        self.default: BreakerPolicy = default
+        self.named: dict[str, BreakerPolicy] = dict(policies)
         self._patterns = NamePatterns("policies", policies)
         self.exact: Mapping[str, BreakerPolicy] = self._patterns.exact
         for name, policy in policies.items():

@@ -25,7 +25,7 @@ class Identity:
         self._lock = Lock()
         self._shown = False
         self._taken_at = self._drift()
-        self.name = ""
+        self.name: str = ""
 
     def show(self) -> str:
         """Return the name to users, who may store it."""

@@ -87,7 +87,7 @@ class MemoryStore:
     ) -> None:
         self._clock = clock
         self._term: _Term | None = None
-        self.epoch = 0
+        self.epoch: int = 0
         self._results = _Stream(clock, max_results)
         self._states = _Stream(clock, max_states)
         self._circuits: dict[str, str] = {}
